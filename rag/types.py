@@ -39,9 +39,7 @@ class Document:
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of title, text and metadata: equal hashes mean nothing changed."""
-        body = json.dumps(
-            [self.title, self.text, sorted(self.metadata.items())], ensure_ascii=True
-        )
+        body = json.dumps([self.title, self.text, sorted(self.metadata.items())], ensure_ascii=True)
         return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -60,6 +58,11 @@ class Passage:
 def passage_id(document_id: str, start: int, end: int) -> str:
     """The id of a passage: 20 hex digits that depend on document id and offsets only."""
     return hashlib.sha256(f"{document_id}\0{start}\0{end}".encode()).hexdigest()[:20]
+
+
+def embedding_text(passage: Passage) -> str:
+    """What is embedded for a passage: its title, a line break, its text."""
+    return f"{passage.title}\n{passage.text}"
 
 
 def tie_break(identifier: str) -> str:
@@ -94,3 +97,14 @@ class Ranking:
     query: str
     hits: tuple[Hit, ...]
     generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What one index found: passage rows of the catalogue and their scores, best first."""
+
+    rows: NDArray[np.int64]
+    """(n,) int64, each row at most once."""
+
+    scores: NDArray[np.float32]
+    """(n,) float32, descending; the unit is the index's own."""
