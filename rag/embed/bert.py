@@ -45,7 +45,7 @@ class _Graph:
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         output = f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
@@ -57,6 +57,9 @@ class _Graph:
 
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, dtype=np.int64))
+
+    def scalar(self, value: float) -> str:
+        return self.constant(np.array([value], dtype=np.float32))
 
     def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
         """`weight` as torch keeps it: (out, in)."""
@@ -76,8 +79,8 @@ def bert_graph(weights: Weights, shape: BertShape) -> tuple[ModelProto, dict[str
     mask = graph.op("Cast", "attention_mask", to=1)
     bias = graph.op(
         "Mul",
-        graph.op("Sub", graph.constant(np.float32([1])), mask),
-        graph.constant(np.float32([-1e9])),
+        graph.op("Sub", graph.scalar(1.0), mask),
+        graph.scalar(-1e9),
     )
     bias = graph.op("Unsqueeze", bias, graph.ints(1, 2))
     x = _embeddings(graph, weights, shape)
@@ -133,7 +136,8 @@ def _attention(
     # From here on: query, key and value first, then batch, heads, tokens, width.
     split = graph.op("Transpose", split, perm=[2, 0, 3, 1, 4])
     query, key, value = (
-        graph.op("Gather", split, graph.constant(np.int64(part)), axis=0) for part in range(3)
+        graph.op("Gather", split, graph.constant(np.array(part, dtype=np.int64)), axis=0)
+        for part in range(3)
     )
     scores = graph.op("MatMul", query, graph.op("Transpose", key, perm=[0, 1, 3, 2]))
     share = graph.op("Softmax", graph.op("Add", scores, bias), axis=-1)
@@ -146,7 +150,7 @@ def _pool(graph: _Graph, x: str, mask: str) -> None:
     total = graph.op("ReduceSum", graph.op("Mul", x, column), graph.ints(1), keepdims=0)
     # The mean's divisor cancels in the normalisation, so the sum is normalised as it is.
     length = graph.op("ReduceL2", total, graph.ints(1), keepdims=1)
-    length = graph.op("Max", length, graph.constant(np.float32([1e-12])))
+    length = graph.op("Max", length, graph.scalar(1e-12))
     graph.op("Div", total, length)
     graph.nodes[-1].output[0] = "embedding"
 

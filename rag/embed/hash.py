@@ -63,7 +63,8 @@ class HashEmbedder:
         empty = norms < 1e-6
         vectors[empty] = np.eye(1, self._dimension, dtype=np.float32)
         norms[empty] = 1
-        return vectors / norms[:, None].astype(np.float32)
+        vectors /= norms[:, None]
+        return vectors
 
 
 @lru_cache(maxsize=65536)
