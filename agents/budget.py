@@ -1,0 +1,124 @@
+"""The records of a budget: limits, what was spent, what is set aside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from hoptrail.rag.errors import SettingsError
+
+BudgetStop = Literal["out_of_calls", "out_of_tokens", "out_of_searches", "out_of_time"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most that one run may spend.
+
+    No calls or no tokens is legal and means: no model. A run without a single search or without
+    time could only ever say nothing, so these are refused.
+
+    Raises:
+        SettingsError: a limit is negative, not a number, or leaves nothing to do.
+    """
+
+    calls: int = 24
+    tokens: int = 60_000
+    searches: int = 24
+    seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("calls", 0), ("tokens", 0), ("searches", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SettingsError(
+                    f"budget {name} is {value!r}: give a whole number, at least {least}"
+                )
+        if (
+            isinstance(self.seconds, bool)
+            or not isinstance(self.seconds, int | float)
+            or not math.isfinite(self.seconds)
+            or self.seconds <= 0
+        ):
+            raise SettingsError(
+                f"budget seconds is {self.seconds!r}: give a number above 0, such as 120"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What was spent; `seconds` is elapsed time, not the sum over parallel work."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    searches: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What may still be reserved."""
+
+    calls: int
+    tokens: int
+    searches: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One branch's part of what was left when a fan-out was dispatched.
+
+    A plain record: it may travel in the state of a graph and come back after a crash.
+    """
+
+    id: str
+    calls: int
+    tokens: int
+    searches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Something set aside. Hand it back to the ledger that made it."""
+
+    id: int
+    node: str
+    kind: Literal["call", "search"]
+    share: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """A usage report that could not be believed; the whole reservation was counted instead."""
+
+    node: str
+    reservation: int
+    reason: str
+
+
+class OutOfBudget(Exception):
+    """Nothing more can be reserved of something. A node turns it into a stop reason.
+
+    Attributes:
+        stop: which limit was met.
+        usage: what the interrupted call had spent before.
+    """
+
+    def __init__(self, stop: BudgetStop, usage: Usage | None = None) -> None:
+        super().__init__(stop)
+        self.stop: BudgetStop = stop
+        self.usage = usage or Usage()

@@ -1,0 +1,97 @@
+"""An append-only file of JSON lines that survives `kill -9`.
+
+A line is handed to the operating system in one write before `append` returns, so it outlives the
+process. It is not fsynced: a line is written before every model call and search, and a sync costs
+as much as a search. What a power cut can take is therefore the last moments of a run that the same
+power cut ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hoptrail.rag.errors import HoptrailError, StoreFull
+
+
+class JournalError(HoptrailError):
+    """The file cannot be read, written or locked."""
+
+
+class Journal:
+    """One open journal; a second one on the same file is refused while it lives.
+
+    Raises:
+        JournalError: the file is damaged before its last line, in use, or cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(f"{path}.lock", timeout=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except Timeout:
+            raise JournalError(
+                f"the run of {str(path)!r} is still going in another process: wait for it"
+            ) from None
+        except OSError as error:
+            raise JournalError(f"cannot open {str(path)!r}: {error.strerror}") from error
+        try:
+            self.lines = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Adds one line.
+
+        Raises:
+            StoreFull: the disk is full; the file ends with the line before.
+            JournalError: it cannot be written for another reason.
+        """
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        size = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError as error:
+            os.ftruncate(self._fd, size)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFull(
+                    f"no room to write {str(self._path)!r}: free some disk space and resume"
+                ) from error
+            raise JournalError(f"cannot write {str(self._path)!r}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes the file and lets others open it; may be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._lock.release()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The whole lines; a torn last one is cut off, so that the next append starts afresh."""
+        data = self._path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._fd, whole)
+        lines = []
+        for number, raw in enumerate(data[:whole].splitlines(), start=1):
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                line = None
+            if not isinstance(line, dict):
+                raise JournalError(
+                    f"line {number} of {str(self._path)!r} is damaged: delete the run and ask again"
+                )
+            lines.append(line)
+        return lines

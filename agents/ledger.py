@@ -1,0 +1,363 @@
+"""The budget of one run: every call, token, search and second is reserved before it is spent.
+
+The ledger lives in a file outside the graph's state, since a checkpoint is written after a node
+and a crash inside it would forget what the node spent. A line is written before each spend and
+another when the true cost is known; on resume whatever was never settled counts whole.
+
+What a reservation covers is an upper bound, so `spent <= budget` holds in calls, tokens and
+searches whatever a server does or says. Of the seconds it can promise that nothing *starts* after
+the deadline, and that model calls are cut at it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hoptrail.agents.budget import (
+    Budget,
+    BudgetStop,
+    Flag,
+    Left,
+    OutOfBudget,
+    Reservation,
+    Share,
+    Usage,
+)
+from hoptrail.agents.journal import Journal, JournalError
+from hoptrail.agents.models import ReportedUsage
+from hoptrail.rag.errors import SettingsError
+
+__all__ = [
+    "Budget",
+    "BudgetStop",
+    "Flag",
+    "Ledger",
+    "Left",
+    "OutOfBudget",
+    "Reservation",
+    "Share",
+    "Usage",
+]
+
+_VERSION = 1
+
+
+@dataclass(slots=True)
+class _Charge:
+    """A reservation and what it has come to."""
+
+    reservation: Reservation
+    usage: Usage
+    open: bool = True
+
+
+class Ledger:
+    """Reserves and settles. Safe for parallel tasks and threads; open it with `Ledger.open`."""
+
+    def __init__(
+        self, budget: Budget, clock: Callable[[], float], journal: Journal | None, elapsed: float
+    ) -> None:
+        self.budget = budget
+        self._clock = clock
+        self._journal = journal
+        self._start = clock() - elapsed
+        self._charges: list[_Charge] = []
+        self._flags: list[Flag] = []
+        self._divisions = 0
+        self._mutex = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | None,
+        budget: Budget,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Ledger:
+        """Opens the ledger of a run, new or after a crash.
+
+        Args:
+            path: its file; None keeps it in memory.
+            budget: the limits; those of a run that goes on must be the ones it began with.
+            clock: seconds that only grow. Elapsed time is what is stored, so a resumed process
+                with another clock goes on counting where the last line stood.
+
+        Raises:
+            JournalError: the file is damaged or another process has it open.
+            SettingsError: the file was begun with another budget.
+        """
+        journal = Journal(path) if path is not None else None
+        lines = journal.lines if journal is not None else []
+        try:
+            _check_header(lines, budget)
+            elapsed = max((float(line.get("t", 0.0)) for line in lines), default=0.0)
+            ledger = cls(budget, clock, journal, elapsed)
+            for line in lines[1:]:
+                ledger._replay(line)
+        except (SettingsError, KeyError, IndexError, TypeError, ValueError) as error:
+            if journal is not None:
+                journal.close()
+            if isinstance(error, SettingsError):
+                raise
+            raise JournalError(f"{str(path)!r} is not a ledger: delete the run") from error
+        if not lines:
+            ledger._write("open", {"v": _VERSION, "budget": _as_dict(budget)})
+        return ledger
+
+    def close(self) -> None:
+        """Writes the time used so far and lets go of the file."""
+        if self._journal is not None:
+            self._write("tick", {})
+            self._journal.close()
+            self._journal = None
+
+    def reserve_call(
+        self,
+        *,
+        node: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        share: Share | None = None,
+    ) -> Reservation:
+        """Sets aside one HTTP attempt and the most tokens it can cost.
+
+        Raises:
+            OutOfBudget: no time, call or tokens are left for it; nothing was set aside.
+        """
+        assert prompt_tokens >= 0
+        assert completion_tokens >= 0
+        with self._mutex:
+            left = self.left(share)
+            if left.seconds <= 0:
+                raise OutOfBudget("out_of_time")
+            if left.calls < 1:
+                raise OutOfBudget("out_of_calls")
+            if left.tokens < prompt_tokens + completion_tokens:
+                raise OutOfBudget("out_of_tokens")
+            return self._reserve("call", node, share, prompt_tokens, completion_tokens)
+
+    def reserve_search(self, *, node: str, share: Share | None = None) -> Reservation:
+        """Sets aside one search.
+
+        Raises:
+            OutOfBudget: no time or search is left; nothing was set aside.
+        """
+        with self._mutex:
+            left = self.left(share)
+            if left.seconds <= 0:
+                raise OutOfBudget("out_of_time")
+            if left.searches < 1:
+                raise OutOfBudget("out_of_searches")
+            return self._reserve("search", node, share, 0, 0)
+
+    def settle(self, reservation: Reservation, reported: ReportedUsage | None) -> Usage:
+        """Replaces a reserved call by what it cost and returns that.
+
+        A report outside the reservation (or none) is flagged and the reservation is kept.
+        """
+        with self._mutex:
+            charge = self._open_charge(reservation)
+            reason = _disbelief(reservation, reported)
+            if reason is None and reported is not None:
+                charge.usage = Usage(
+                    calls=1,
+                    prompt_tokens=reported.prompt_tokens,
+                    completion_tokens=reported.completion_tokens,
+                )
+            self._close(charge, reason)
+            return charge.usage
+
+    def forfeit(self, reservation: Reservation) -> Usage:
+        """Settles a call that brought no answer but may have been worked on: it counts whole."""
+        with self._mutex:
+            charge = self._open_charge(reservation)
+            self._close(charge, None)
+            return charge.usage
+
+    def settle_search(self, reservation: Reservation) -> Usage:
+        """Marks a search as done (it was spent when it was reserved)."""
+        return self.forfeit(reservation)
+
+    def tick(self) -> None:
+        """Stores the time used so far, so that a crash after it cannot win it back."""
+        self._write("tick", {})
+
+    def spent(self) -> Usage:
+        """All that is spent or set aside, and the time since the run began."""
+        with self._mutex:
+            return replace(self._total(None), seconds=self.elapsed())
+
+    def left(self, share: Share | None = None) -> Left:
+        """What may still be reserved, by the branch that holds `share` if one is given."""
+        with self._mutex:
+            spent = self._total(None)
+            calls = self.budget.calls - spent.calls
+            tokens = self.budget.tokens - spent.tokens
+            searches = self.budget.searches - spent.searches
+            if share is not None:
+                mine = self._total(share.id)
+                calls = min(calls, share.calls - mine.calls)
+                tokens = min(tokens, share.tokens - mine.tokens)
+                searches = min(searches, share.searches - mine.searches)
+        return Left(calls=calls, tokens=tokens, searches=searches, seconds=self.seconds_left())
+
+    def elapsed(self) -> float:
+        """Seconds since the run began, those before a crash included."""
+        return self._clock() - self._start
+
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; 0 after it."""
+        return max(0.0, self.budget.seconds - self.elapsed())
+
+    def divide(self, n: int) -> tuple[Share, ...]:
+        """Divides what is left among `n` branches, in their order; the first get the remainders.
+
+        Call it before any of them is dispatched. A share is a cap: the branch cannot exceed it,
+        and what it did not use is simply still there. As the caps add up to what is left, every
+        branch is sure of its own while nobody reserves beside them without a share.
+        """
+        assert n >= 1
+        with self._mutex:
+            left = self.left()
+            self._divisions += 1
+            stem = f"{len(self._charges)}.{self._divisions}"
+        calls, tokens, searches = (
+            _parts(max(0, total), n) for total in (left.calls, left.tokens, left.searches)
+        )
+        return tuple(
+            Share(id=f"{stem}.{i}", calls=calls[i], tokens=tokens[i], searches=searches[i])
+            for i in range(n)
+        )
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """Usage reports that were not believed, oldest first."""
+        return tuple(self._flags)
+
+    def _total(self, share: str | None) -> Usage:
+        """Sum over every charge, or over those of one share."""
+        chosen = (c for c in self._charges if share is None or c.reservation.share == share)
+        return sum((charge.usage for charge in chosen), Usage())
+
+    def _reserve(
+        self,
+        kind: Literal["call", "search"],
+        node: str,
+        share: Share | None,
+        prompt_tokens: int,
+        completion_tokens: int,
+    ) -> Reservation:
+        reservation = Reservation(
+            id=len(self._charges),
+            node=node,
+            kind=kind,
+            share=None if share is None else share.id,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        )
+        # Written first: if the write fails nothing was set aside and the spend does not happen.
+        self._write("reserve", _as_dict(reservation))
+        self._charges.append(_Charge(reservation, _whole(reservation)))
+        return reservation
+
+    def _open_charge(self, reservation: Reservation) -> _Charge:
+        charge = self._charges[reservation.id]
+        assert charge.reservation == reservation, "a reservation of another ledger"
+        assert charge.open, "settled twice"
+        return charge
+
+    def _close(self, charge: _Charge, reason: str | None) -> None:
+        charge.open = False
+        if reason is not None:
+            reservation = charge.reservation
+            self._flags.append(
+                Flag(node=reservation.node, reservation=reservation.id, reason=reason)
+            )
+        line = {
+            "id": charge.reservation.id,
+            "prompt_tokens": charge.usage.prompt_tokens,
+            "completion_tokens": charge.usage.completion_tokens,
+            "flag": reason,
+        }
+        self._write("settle", line)
+
+    def _write(self, op: str, line: Mapping[str, object]) -> None:
+        with self._mutex:
+            if self._journal is not None:
+                self._journal.append({"op": op, **line, "t": round(self.elapsed(), 6)})
+
+    def _replay(self, line: dict[str, Any]) -> None:
+        """Takes over one line of the process before."""
+        if line["op"] == "reserve":
+            names = (f.name for f in fields(Reservation))
+            reservation = Reservation(**{name: line[name] for name in names})
+            if reservation.id != len(self._charges):
+                raise ValueError("reservations out of order")
+            self._charges.append(_Charge(reservation, _whole(reservation)))
+        elif line["op"] == "settle":
+            charge = self._charges[line["id"]]
+            charge.open = False
+            charge.usage = replace(
+                charge.usage,
+                prompt_tokens=line["prompt_tokens"],
+                completion_tokens=line["completion_tokens"],
+            )
+            if line["flag"] is not None:
+                self._flags.append(
+                    Flag(node=charge.reservation.node, reservation=line["id"], reason=line["flag"])
+                )
+
+
+def _whole(reservation: Reservation) -> Usage:
+    """The usage of a reservation that counts in full."""
+    if reservation.kind == "search":
+        return Usage(searches=1)
+    return Usage(
+        calls=1,
+        prompt_tokens=reservation.prompt_tokens,
+        completion_tokens=reservation.completion_tokens,
+    )
+
+
+def _disbelief(reservation: Reservation, reported: ReportedUsage | None) -> str | None:
+    """Why a report cannot be true, or None if it can."""
+    if reported is None:
+        return "no usage reported"
+    for name in ("prompt_tokens", "completion_tokens"):
+        value, bound = getattr(reported, name), getattr(reservation, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{name} is no whole number"
+        if not 0 <= value <= bound:
+            return f"{name} {_short(value)} is outside 0..{bound}"
+    return None
+
+
+def _short(value: int) -> str:
+    """A number for people; an absurd one by its size, since printing it could fail."""
+    return str(value) if abs(value) < 10**18 else "of absurd size"
+
+
+def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:
+    """Holds a ledger that goes on to the budget and format it began with."""
+    if not lines:
+        return
+    if lines[0]["op"] != "open" or lines[0]["v"] != _VERSION:
+        raise ValueError("no header")
+    if lines[0]["budget"] != _as_dict(budget):
+        raise SettingsError(
+            f"the run began with the budget {lines[0]['budget']!r}, not {_as_dict(budget)!r}: "
+            "resume it with the same"
+        )
+
+
+def _as_dict(record: Budget | Reservation) -> dict[str, Any]:
+    return {f.name: getattr(record, f.name) for f in fields(record)}
+
+
+def _parts(total: int, n: int) -> list[int]:
+    """`total` cut into `n` whole parts that differ by one at most, the larger ones first."""
+    return [total // n + (i < total % n) for i in range(n)]

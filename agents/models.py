@@ -1,0 +1,168 @@
+"""What travels between us and a served model: one request, one attempt, one reply or failure.
+
+`Endpoint` is the outside world, one HTTP attempt a call. A recording wraps exactly this protocol,
+so a replay runs all of our own code (retries, re-asks, budgets, parsing) and replaces only what
+came from outside. That is why deadlines are kept *inside* an endpoint: a timeout is something that
+happened outside and has to be recorded as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Role = Literal["system", "user", "assistant"]
+
+FailureKind = Literal[
+    "connection",
+    "timeout",
+    "rate_limited",
+    "server_error",
+    "bad_request",
+    "unauthorised",
+    "unknown_model",
+    "overlong",
+    "not_openai",
+    "cancelled",
+]
+
+MESSAGE_OVERHEAD = 64
+"""Tokens allowed a message for what a chat template puts around it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What is asked. Model name, key and cache salt are the endpoint's, so no secret is in it."""
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None
+    """JSON Schema that the reply must fit; None: free text."""
+    schema_name: str
+    max_tokens: int
+    """Most tokens the reply may have."""
+    temperature: float = 0.0
+    seed: int | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedUsage:
+    """Token counts as a server reported them, unchecked: they may be negative or absurd."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatReply:
+    """One attempt that got a usable HTTP answer; its text may still be anything."""
+
+    text: str
+    finish_reason: str
+    """"stop", "length" (cut off: never parse it as whole) or a server's own word."""
+    usage: ReportedUsage | None
+    """None: the server reported none, or not two integers."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What is known of the server behind an endpoint."""
+
+    model: str
+    max_model_len: int | None
+    """Tokens of prompt and reply together; None: the server does not say."""
+    enforces_schema: bool | None
+    """Whether a reply is forced into the schema; None: not tried yet."""
+    tokenizes: bool
+    """Whether the server counts the tokens of a prompt for us."""
+
+
+class AttemptFailed(Exception):
+    """One attempt brought no reply. Caught in `asking`; it never ends a run.
+
+    Attributes:
+        kind: what went wrong.
+        retryable: whether the same request may succeed later.
+        detail: for people; at most 400 characters, without secrets.
+        retry_after: seconds the server asked us to wait; None: it did not say.
+        spent: whether the model may have worked on it, so that its tokens must be counted.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        spent: bool = False,
+    ) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind: FailureKind = kind
+        self.detail = detail[:400]
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.spent = spent
+
+
+@runtime_checkable
+class Endpoint(Protocol):
+    """A server of chat completions."""
+
+    async def attempt(
+        self,
+        request: ChatRequest,
+        *,
+        timeout: float,
+        on_delta: Callable[[str], None] | None = None,
+    ) -> ChatReply:
+        """Sends `request` once and returns the reply.
+
+        Args:
+            request: what to ask.
+            timeout: seconds after which the attempt is given up and the request closed.
+            on_delta: called with each piece of text as it comes, when `request.stream`.
+
+        Raises:
+            AttemptFailed: for whatever the server or the network did wrong.
+        """
+
+    async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
+        """Tokens of `messages` as the server's template lays them out; None: it cannot say."""
+
+    async def info(self) -> ServerInfo:
+        """What is known of the server; asks it the first time. Runs no model.
+
+        Raises:
+            ModelError: the server cannot be used; the message says what to do.
+        """
+
+    def learn(self, info: ServerInfo) -> None:
+        """Remembers what asking the server has shown; the next `info()` returns it."""
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+
+
+def bound_tokens(messages: Sequence[Message]) -> int:
+    """Upper bound on the tokens of `messages` for any byte-level tokenizer.
+
+    A token covers at least one byte of UTF-8, and a chat template adds fewer than
+    `MESSAGE_OVERHEAD` tokens a message.
+    """
+    return sum(utf8_len(message.content) + MESSAGE_OVERHEAD for message in messages)
+
+
+def utf8_len(text: str) -> int:
+    """Bytes of `text` in UTF-8; lone surrogates count three, as their replacement would."""
+    return len(text.encode("utf-8", "surrogatepass"))
