@@ -104,7 +104,7 @@ class Searcher:
         return similarities
 
     def _embed_query(self, query: str) -> NDArray[np.float32]:
-        vector = self._embedder.embed([query], "query")[0]
+        vector: NDArray[np.float32] = self._embedder.embed([query], "query")[0]
         vector.flags.writeable = False
         return vector
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 _WORD = re.compile(r"\w+")
 _SHORT = 3
-_SHORT_WEIGHT = 0.2
+_SHORT_WEIGHT = 0.4
 """Words of up to three letters are mostly function words: they would drown the rest."""
 
 
