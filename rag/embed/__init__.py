@@ -1,1 +1,58 @@
-"""Part of hoptrail."""
+"""Players of the embedder's role, and the one door to them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urldefrag
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.protocols import Embedder
+
+__all__ = ["DEFAULT_EMBEDDER", "load_embedder"]
+
+DEFAULT_EMBEDDER = "minilm"
+
+_HASH = re.compile(r"hash(?:[-:](\d{1,5}))?")
+
+
+def load_embedder(
+    spec: str = DEFAULT_EMBEDDER,
+    *,
+    api_key: str | None = None,
+    threads: int | None = None,
+    hub_cache: Path | None = None,
+) -> Embedder:
+    """Opens the embedder that a setting names.
+
+    Args:
+        spec: `minilm` (found as `find_minilm` says) or `minilm:FOLDER`; `http://HOST:PORT/v1` or
+            `http://HOST:PORT/v1#MODEL` for a server; `hash` or `hash-DIMENSION` for tests.
+            The ids `all-MiniLM-L6-v2` and `hash-64` are specs too.
+        api_key: for a server.
+        threads: of one MiniLM call; None: as many as there are cores.
+        hub_cache: where the model hub keeps its files; None: its own default.
+
+    Raises:
+        SettingsError: the spec is of no known form.
+        EmbedderError: the weights are not found or the server does not answer.
+    """
+    if match := _HASH.fullmatch(spec):
+        from hoptrail.rag.embed.hash import HashEmbedder  # noqa: PLC0415 (loaded when used)
+
+        return HashEmbedder(int(match[1] or 64))
+    if spec.startswith(("http://", "https://")):
+        from hoptrail.rag.embed.server import ServerEmbedder, ServerSettings  # noqa: PLC0415
+
+        url, model = urldefrag(spec)
+        return ServerEmbedder(ServerSettings(url=url, model=model or None, api_key=api_key))
+    name, _, folder = spec.partition(":")
+    if name in ("minilm", "all-MiniLM-L6-v2"):
+        from hoptrail.rag.embed.minilm import MiniLMEmbedder, find_minilm  # noqa: PLC0415
+
+        place = find_minilm(Path(folder) if folder else None, hub_cache=hub_cache)
+        return MiniLMEmbedder(place, threads=threads)
+    raise SettingsError(
+        f"Unknown embedder {spec!r}: use 'minilm', 'minilm:FOLDER', 'http://HOST:PORT/v1#MODEL' "
+        f"or 'hash-64'."
+    )

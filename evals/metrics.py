@@ -1,0 +1,118 @@
+"""Measures of rankings and of short answers, each with the source of its formula.
+
+Every measure is 0..1, higher is better. None means that nothing can be scored (no gold), which is
+not zero: `average` leaves it out and counts what remains.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean and over how many values it was taken."""
+
+    value: float | None
+    """None: there was nothing to score."""
+
+    count: int
+
+
+def average(values: Iterable[float | None]) -> Mean:
+    """The mean of the values that are not None."""
+    scored = [value for value in values if value is not None]
+    value = math.fsum(scored) / len(scored) if scored else None
+    return Mean(value=value, count=len(scored))
+
+
+def first_occurrences(record_ids: Iterable[str]) -> tuple[str, ...]:
+    """A ranking of passages as a ranking of their records: each where it occurs first."""
+    return tuple(dict.fromkeys(record_ids))
+
+
+def recall(ranking: Sequence[str], relevant: Set[str], k: int) -> float | None:
+    """`recall@k`: share of the relevant records among the first k (trec_eval's recall.k).
+
+    Args:
+        ranking: record ids, best first; passages of one record count once, at the best place.
+        relevant: ids of the supporting records; empty: None is returned.
+        k: at least 1.
+    """
+    assert k >= 1
+    if not relevant:
+        return None
+    return len(relevant & set(first_occurrences(ranking)[:k])) / len(relevant)
+
+
+def ndcg(ranking: Sequence[str], grades: Mapping[str, int], k: int) -> float | None:
+    """`ndcg@k` with linear gain (trec_eval's ndcg_cut; Järvelin & Kekäläinen 2002).
+
+    DCG@k is the sum of grade / log2(rank + 1), ranks from 1. It is divided by that of the best
+    possible ranking of all judged records. Records without a grade are 0.
+    """
+    assert k >= 1
+    ideal = _dcg(sorted(grades.values(), reverse=True)[:k])
+    if ideal <= 0:
+        return None
+    return _dcg([grades.get(record, 0) for record in first_occurrences(ranking)[:k]]) / ideal
+
+
+def _dcg(gains: Sequence[int]) -> float:
+    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
+
+
+def normalize_answer(text: str) -> str:
+    """SQuAD's order (evaluate-v1.1.py): lower case, ASCII punctuation, articles, white space."""
+    text = _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION))
+    return " ".join(text.split())
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float | None:
+    """`em`: 1 when the normalised prediction equals a normalised gold answer."""
+    return _best(lambda gold, said: float(gold == said), prediction, answers)
+
+
+def f1(prediction: str, answers: Sequence[str]) -> float | None:
+    """`f1`: harmonic mean of token precision and recall (SQuAD), the best over gold answers.
+
+    HotpotQA's rule (hotpot_evaluate_v1.py): where either side is yes, no or noanswer and the two
+    differ, it is 0. Where either side has no token left it is equality (evaluate-v2.0.py).
+    """
+    return _best(_token_f1, prediction, answers)
+
+
+def contains(prediction: str, answers: Sequence[str]) -> float | None:
+    """`contains`: 1 when a normalised gold answer is a substring of the normalised prediction.
+
+    Containment accuracy, also called cover-EM. It rewards length: report it beside `em` and `f1`.
+    """
+    return _best(
+        lambda gold, said: float(gold in said if gold else gold == said), prediction, answers
+    )
+
+
+def _best(
+    score: Callable[[str, str], float], prediction: str, answers: Sequence[str]
+) -> float | None:
+    said = normalize_answer(prediction)
+    return max((score(normalize_answer(answer), said) for answer in answers), default=None)
+
+
+def _token_f1(gold: str, said: str) -> float:
+    if gold == said:
+        return 1.0
+    if gold in _CLOSED_ANSWERS or said in _CLOSED_ANSWERS:
+        return 0.0
+    wanted, given = gold.split(), said.split()
+    overlap = (Counter(wanted) & Counter(given)).total()
+    return 2 * overlap / (len(wanted) + len(given)) if overlap else 0.0
