@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from hoptrail.agents.models import ReportedUsage
 from hoptrail.rag.errors import SettingsError
 
 BudgetStop = Literal["out_of_calls", "out_of_tokens", "out_of_searches", "out_of_time"]
@@ -99,6 +100,30 @@ class Reservation:
     share: str | None
     prompt_tokens: int
     completion_tokens: int
+
+    def whole(self) -> Usage:
+        """What it counts for until it is settled, and for good if it never is."""
+        if self.kind == "search":
+            return Usage(searches=1)
+        return Usage(
+            calls=1,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+        )
+
+    def disbelief(self, reported: ReportedUsage | None) -> str | None:
+        """Why a report of what it cost cannot be true; None if it can."""
+        if reported is None:
+            return "no usage reported"
+        for name in ("prompt_tokens", "completion_tokens"):
+            value, bound = getattr(reported, name), getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                return f"{name} is no whole number"
+            if not 0 <= value <= bound:
+                # An absurd number is told by its size: printing one of many digits can fail.
+                shown = str(value) if abs(value) < 10**18 else "of absurd size"
+                return f"{name} {shown} is outside 0..{bound}"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

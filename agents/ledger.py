@@ -121,24 +121,37 @@ class Ledger:
         node: str,
         prompt_tokens: int,
         completion_tokens: int,
+        least: int | None = None,
         share: Share | None = None,
     ) -> Reservation:
         """Sets aside one HTTP attempt and the most tokens it can cost.
 
+        Args:
+            node: who spends, for the flags and the file.
+            prompt_tokens: upper bound on the tokens of the prompt.
+            completion_tokens: the most the reply may have, cut to what is left.
+            least: how far it may be cut; None: not at all.
+            share: the part of the budget it is taken from; None: all that is left.
+
+        Returns:
+            The reservation; ask for its `completion_tokens`, not for those wished for.
+
         Raises:
             OutOfBudget: no time, call or tokens are left for it; nothing was set aside.
         """
+        least = completion_tokens if least is None else least
         assert prompt_tokens >= 0
-        assert completion_tokens >= 0
+        assert 0 <= least <= completion_tokens
         with self._mutex:
             left = self.left(share)
             if left.seconds <= 0:
                 raise OutOfBudget("out_of_time")
             if left.calls < 1:
                 raise OutOfBudget("out_of_calls")
-            if left.tokens < prompt_tokens + completion_tokens:
+            granted = min(completion_tokens, left.tokens - prompt_tokens)
+            if granted < least:
                 raise OutOfBudget("out_of_tokens")
-            return self._reserve("call", node, share, prompt_tokens, completion_tokens)
+            return self._reserve("call", node, share, prompt_tokens, granted)
 
     def reserve_search(self, *, node: str, share: Share | None = None) -> Reservation:
         """Sets aside one search.
@@ -161,7 +174,7 @@ class Ledger:
         """
         with self._mutex:
             charge = self._open_charge(reservation)
-            reason = _disbelief(reservation, reported)
+            reason = reservation.disbelief(reported)
             if reason is None and reported is not None:
                 charge.usage = Usage(
                     calls=1,
@@ -261,7 +274,7 @@ class Ledger:
         )
         # Written first: if the write fails nothing was set aside and the spend does not happen.
         self._write("reserve", _as_dict(reservation))
-        self._charges.append(_Charge(reservation, _whole(reservation)))
+        self._charges.append(_Charge(reservation, reservation.whole()))
         return reservation
 
     def _open_charge(self, reservation: Reservation) -> _Charge:
@@ -297,7 +310,7 @@ class Ledger:
             reservation = Reservation(**{name: line[name] for name in names})
             if reservation.id != len(self._charges):
                 raise ValueError("reservations out of order")
-            self._charges.append(_Charge(reservation, _whole(reservation)))
+            self._charges.append(_Charge(reservation, reservation.whole()))
         elif line["op"] == "settle":
             charge = self._charges[line["id"]]
             charge.open = False
@@ -310,35 +323,6 @@ class Ledger:
                 self._flags.append(
                     Flag(node=charge.reservation.node, reservation=line["id"], reason=line["flag"])
                 )
-
-
-def _whole(reservation: Reservation) -> Usage:
-    """The usage of a reservation that counts in full."""
-    if reservation.kind == "search":
-        return Usage(searches=1)
-    return Usage(
-        calls=1,
-        prompt_tokens=reservation.prompt_tokens,
-        completion_tokens=reservation.completion_tokens,
-    )
-
-
-def _disbelief(reservation: Reservation, reported: ReportedUsage | None) -> str | None:
-    """Why a report cannot be true, or None if it can."""
-    if reported is None:
-        return "no usage reported"
-    for name in ("prompt_tokens", "completion_tokens"):
-        value, bound = getattr(reported, name), getattr(reservation, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            return f"{name} is no whole number"
-        if not 0 <= value <= bound:
-            return f"{name} {_short(value)} is outside 0..{bound}"
-    return None
-
-
-def _short(value: int) -> str:
-    """A number for people; an absurd one by its size, since printing it could fail."""
-    return str(value) if abs(value) < 10**18 else "of absurd size"
 
 
 def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:

@@ -1,0 +1,331 @@
+"""Asking a model for one thing: budget, retries, one re-ask, and a typed end.
+
+Whatever the server or the model does comes back as an `Asked`; what to do without a value is the
+business of the role that asked. Only `OutOfBudget` passes through, for the node to stop on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+from hoptrail.agents.exchange import Call, DeltaListener, Exchange, Sampling, Tally, void
+from hoptrail.agents.forms import Form, ParseProblem, find_object
+from hoptrail.agents.ledger import Ledger, OutOfBudget, Share, Usage
+from hoptrail.agents.models import (
+    AttemptFailed,
+    ChatReply,
+    Endpoint,
+    FailureKind,
+    Message,
+    ServerInfo,
+)
+from hoptrail.prompts import Rendered
+from hoptrail.rag.errors import ModelError
+
+T = TypeVar("T")
+
+Failure = Literal["parse", "length", "overlong", "refused_by_server", "unavailable"]
+
+_FAILURES: dict[FailureKind, Failure] = {
+    "connection": "unavailable",
+    "timeout": "unavailable",
+    "rate_limited": "unavailable",
+    "server_error": "unavailable",
+    "cancelled": "unavailable",
+    "bad_request": "refused_by_server",
+    "unauthorised": "refused_by_server",
+    "unknown_model": "refused_by_server",
+    "not_openai": "refused_by_server",
+    "overlong": "overlong",
+}
+
+_QUOTED = 2_000
+"""Characters of a bad reply that the re-ask quotes."""
+
+_PROBE_WORD = "qzv7kx"
+_PROBE_FORM: Form[str] = Form(
+    name="probe",
+    schema={
+        "type": "object",
+        "properties": {"word": {"type": "string", "enum": [_PROBE_WORD]}},
+        "required": ["word"],
+        "additionalProperties": False,
+    },
+    parse=str,
+)
+_PROBE_MESSAGES = (
+    Message(role="user", content="What colour is a clear sky? Answer in one English sentence."),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[T]):
+    """What came of asking."""
+
+    value: T | None
+    failure: Failure | None
+    """Why there is no value; None when there is one."""
+    attempts: int
+    """HTTP attempts, retries and re-asks included."""
+    re_asks: int
+    """0 or 1."""
+    usage: Usage
+    model: str
+    prompt_hash: str
+    problems: tuple[str, ...]
+    """What went wrong on the way, oldest first, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A prompt that fits, and which blocks are in it (positions, in order)."""
+
+    prompt: Rendered
+    kept: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+
+class Asker:
+    """Asks one server on behalf of one run. Call `prepare` before anything else.
+
+    Args:
+        endpoint: the server.
+        ledger: the run's budget.
+        sleep: waits between attempts.
+        rng: jitters the waits.
+        retries: attempts after the first, for each question put to the model.
+        timeout: seconds an attempt may take, cut to what is left of the run.
+        max_wait: the longest wait a server may ask of us, in seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+        retries: int = 3,
+        timeout: float = 60.0,
+        max_wait: float = 30.0,
+    ) -> None:
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._exchange = Exchange(
+            endpoint,
+            ledger,
+            sleep=sleep,
+            rng=rng,
+            retries=retries,
+            timeout=timeout,
+            max_wait=max_wait,
+        )
+        self._server: ServerInfo | None = None
+
+    @property
+    def server(self) -> ServerInfo:
+        """What is known of the server, once prepared."""
+        assert self._server is not None, "prepare() comes first"
+        return self._server
+
+    async def prepare(self) -> ServerInfo:
+        """Finds out what the server can do; the first run that asks pays for the probe.
+
+        The probe proves that a schema binds: its only legal reply is a word no model would say by
+        itself. Servers are known to ignore schemas they do not understand with HTTP 200. Where
+        it cannot be afforded, or does not bind, prompts carry their schema as text.
+
+        Raises:
+            ModelError: the server cannot be used; the message says what to do.
+        """
+        info = await self._endpoint.info()
+        if info.enforces_schema is None and self._ledger.left().calls > 1:
+            try:
+                info = replace(info, enforces_schema=await self._probe(info))
+                self._endpoint.learn(info)
+            except OutOfBudget:
+                pass  # what is left is too little for a probe: the verdict stays open
+            except AttemptFailed as failed:
+                raise ModelError(
+                    f"the model server does not answer: {failed}. Look at its log, check address, "
+                    "key and model name, or ask without a model"
+                ) from failed
+        self._server = info
+        return info
+
+    async def ask(
+        self,
+        *,
+        node: str,
+        prompt: Rendered,
+        form: Form[T],
+        max_tokens: int,
+        min_tokens: int = 16,
+        sampling: Sampling | None = None,
+        share: Share | None = None,
+        on_delta: DeltaListener | None = None,
+    ) -> Asked[T]:
+        """Asks until there is a value, a final failure, or no budget.
+
+        Args:
+            node: who asks, for the ledger.
+            prompt: the messages.
+            form: what the reply must look like.
+            max_tokens: the most the reply may have; cut to what the budget and the server's
+                window leave, but not below `min_tokens`.
+            min_tokens: the fewest tokens that make asking worthwhile.
+            sampling: how the reply is drawn; None: the likeliest.
+            share: the part of the budget this is taken from.
+            on_delta: gets the text as it comes, and None when all of it so far is void (a retry,
+                a re-ask, no value in the end). The request is streamed when it is given.
+
+        Raises:
+            OutOfBudget: nothing is left of a limit; its `usage` is what this call had spent.
+        """
+        call = Call(
+            node=node,
+            form=form,
+            max_tokens=max_tokens,
+            min_tokens=min(min_tokens, max_tokens),
+            sampling=sampling or Sampling(),
+            share=share,
+            on_delta=on_delta,
+        )
+        tally = Tally()
+        began = self._ledger.elapsed()
+        try:
+            read = await self._until_read(call, self._messages(prompt, form), tally)
+        except OutOfBudget as stop:
+            void(call, tally)
+            raise OutOfBudget(stop.stop, tally.usage) from stop
+        value, failure = read
+        if failure is not None:
+            void(call, tally)
+        return Asked(
+            value=value,
+            failure=failure,
+            attempts=tally.attempts,
+            re_asks=tally.re_asks,
+            usage=replace(tally.usage, seconds=self._ledger.elapsed() - began),
+            model=self.server.model,
+            prompt_hash=prompt.hash,
+            problems=tuple(tally.problems),
+        )
+
+    async def fit(
+        self,
+        render: Callable[[Sequence[str]], Rendered],
+        blocks: Sequence[str],
+        *,
+        form: Form[T],
+        max_tokens: int,
+        share: Share | None = None,
+    ) -> Fitted:
+        """Puts into a prompt the blocks that the server's window and the budget have room for.
+
+        Args:
+            render: makes the prompt from the blocks chosen.
+            blocks: best first; one that does not fit is left out and later ones are tried.
+            form: what will be asked for.
+            max_tokens: tokens kept free for the reply.
+            share: the part of the budget that will be asked from.
+        """
+        room = self._ledger.left(share).tokens
+        if self.server.max_model_len is not None:
+            room = min(room, self.server.max_model_len)
+        room -= max_tokens
+        kept: list[int] = []
+        if await self._fits(render(blocks), form, room):
+            kept = list(range(len(blocks)))
+        else:
+            for position in range(len(blocks)):
+                tried = render([blocks[i] for i in (*kept, position)])
+                if await self._fits(tried, form, room):
+                    kept.append(position)
+        return Fitted(
+            prompt=render([blocks[i] for i in kept]),
+            kept=tuple(kept),
+            left_out=tuple(sorted(set(range(len(blocks))) - set(kept))),
+        )
+
+    async def _until_read(
+        self, call: Call[T], messages: tuple[Message, ...], tally: Tally
+    ) -> tuple[T | None, Failure | None]:
+        """Exchanges and reads, and exchanges once more when a reply cannot be read."""
+        failure: Failure | None = None
+        for tally.re_asks in (0, 1):
+            try:
+                reply = await self._exchange.reply(call, messages, self.server, tally)
+            except AttemptFailed as failed:
+                # A re-ask is longer than what it repeats; that it no longer fits is no news.
+                repeated = failure if failed.kind == "overlong" else None
+                return None, repeated or _FAILURES[failed.kind]
+            read = _read(call.form, reply)
+            if not isinstance(read, ParseProblem):
+                return read, None
+            tally.problems.append(read.reason)
+            failure = "length" if reply.finish_reason == "length" else "parse"
+            messages = (*messages, *_re_ask(reply, read))
+        return None, failure
+
+    def _messages(self, prompt: Rendered, form: Form[Any]) -> tuple[Message, ...]:
+        """The messages to send; with the schema as text where the server does not enforce it."""
+        messages = [Message(role=role, content=content) for role, content in prompt.messages]
+        if form.schema is not None and not self.server.enforces_schema:
+            schema = json.dumps(form.schema, ensure_ascii=False, separators=(",", ":"))
+            messages[-1] = replace(
+                messages[-1],
+                content=f"{messages[-1].content}\n\nReply with one JSON object that fits this "
+                f"JSON Schema, and with nothing else:\n{schema}",
+            )
+        return tuple(messages)
+
+    async def _fits(self, prompt: Rendered, form: Form[Any], room: int) -> bool:
+        """Whether a prompt has at most `room` tokens; the server counts if bytes prove nothing."""
+        messages = self._messages(prompt, form)
+        unasked = replace(self.server, tokenizes=False)
+        for server in (unasked, self.server):
+            count, _ = await self._exchange.count(messages, form, server)
+            if count <= room:
+                return True
+        return False
+
+    async def _probe(self, info: ServerInfo) -> bool:
+        """Whether the server forces replies into a schema."""
+        call = Call(node="prepare", form=_PROBE_FORM, max_tokens=64, min_tokens=64)
+        binding = replace(info, enforces_schema=True)
+        try:
+            reply = await self._exchange.reply(call, _PROBE_MESSAGES, binding, Tally())
+        except AttemptFailed as failed:
+            if failed.kind != "bad_request":
+                raise
+            # It may refuse schemas, or all that we send: without a schema it has to answer.
+            free = replace(info, enforces_schema=False)
+            await self._exchange.reply(call, _PROBE_MESSAGES, free, Tally())
+            return False
+        found = find_object(reply.text)
+        return reply.finish_reason != "length" and found == {"word": _PROBE_WORD}
+
+
+def _read(form: Form[T], reply: ChatReply) -> T | ParseProblem:
+    """The value of a reply; one that was cut off is never read."""
+    if reply.finish_reason == "length":
+        return ParseProblem(reason="the reply was cut off before its end: be much briefer")
+    return form.parse(reply.text)
+
+
+def _re_ask(reply: ChatReply, problem: ParseProblem) -> tuple[Message, Message]:
+    """The bad reply and what was wrong with it."""
+    return (
+        Message(role="assistant", content=reply.text[:_QUOTED] or "(nothing)"),
+        Message(
+            role="user",
+            content=f"That reply cannot be used: {problem.reason}. "
+            "Reply again, in the form that was asked for and with nothing else.",
+        ),
+    )

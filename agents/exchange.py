@@ -1,0 +1,245 @@
+"""One question to a server, attempted until there is a reply or trying on is useless.
+
+Each HTTP attempt is reserved in the ledger before it is made and settled after. Where a failed
+attempt may have kept the model busy its whole reservation counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from hoptrail.agents.forms import Form
+from hoptrail.agents.ledger import Ledger, OutOfBudget, Share, Usage
+from hoptrail.agents.models import (
+    AttemptFailed,
+    ChatReply,
+    ChatRequest,
+    Endpoint,
+    Message,
+    ReportedUsage,
+    ServerInfo,
+    bound_tokens,
+    utf8_len,
+)
+
+T = TypeVar("T")
+
+DeltaListener = Callable[[str | None], None]
+"""Gets a reply's text as it comes; None: all text handed on so far is void."""
+
+_NOTHING = ReportedUsage(prompt_tokens=0, completion_tokens=0)
+
+_COUNT_TIMEOUT = 5.0
+_COUNT_SAFETY = 8
+"""Tokens added to a server's own count: versions differ in the special tokens they count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a reply is drawn. The default is the likeliest one."""
+
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """What stays the same over the attempts of one `ask`."""
+
+    node: str
+    form: Form[T]
+    max_tokens: int
+    min_tokens: int
+    sampling: Sampling = Sampling()
+    share: Share | None = None
+    on_delta: DeltaListener | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one `ask` has come to so far."""
+
+    attempts: int = 0
+    re_asks: int = 0
+    usage: Usage = field(default_factory=Usage)
+    problems: list[str] = field(default_factory=list)
+    streamed: bool = False
+    """Whether text was handed on that may turn out to be void."""
+
+
+class Exchange:
+    """Attempts requests on one endpoint out of one budget.
+
+    Args:
+        endpoint: the server.
+        ledger: the run's budget.
+        sleep: waits between attempts.
+        rng: jitters the waits.
+        retries: attempts after the first.
+        timeout: seconds an attempt may take, cut to what is left of the run.
+        max_wait: the longest wait a server may ask of us, in seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+        retries: int = 3,
+        timeout: float = 60.0,
+        max_wait: float = 30.0,
+    ) -> None:
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._sleep = sleep
+        self._rng = rng or random.Random()
+        self._retries = retries
+        self._timeout = timeout
+        self._max_wait = max_wait
+
+    async def reply(
+        self, call: Call[T], messages: tuple[Message, ...], server: ServerInfo, tally: Tally
+    ) -> ChatReply:
+        """Attempts until there is a reply, which may still be cut off or nonsense.
+
+        Raises:
+            AttemptFailed: the last failure, when trying on is useless or takes too long.
+            OutOfBudget: nothing is left of a limit.
+        """
+        prompt_tokens, exact = await self.count(messages, call.form, server)
+        max_tokens = _window(call, prompt_tokens, exact, server)
+        for number in itertools.count():
+            void(call, tally)
+            try:
+                request = _request(call, messages, max_tokens, server)
+                return await self._attempt(call, request, prompt_tokens, tally)
+            except AttemptFailed as failed:
+                tally.problems.append(str(failed))
+                delay = self._delay(failed, number)
+                if delay is None:
+                    raise
+            if delay > 0:
+                await self._sleep(delay)
+        raise AssertionError("unreachable")
+
+    async def count(
+        self, messages: Sequence[Message], form: Form[T], server: ServerInfo
+    ) -> tuple[int, bool]:
+        """Upper bound on the tokens of a prompt, and whether the server itself counted them."""
+        if server.tokenizes:
+            limit = min(_COUNT_TIMEOUT, self._ledger.seconds_left())
+            count = await self._endpoint.count_tokens(messages, timeout=limit)
+            if count is not None:
+                return count + _COUNT_SAFETY, True
+        bound = bound_tokens(messages)
+        if form.schema is not None and server.enforces_schema:
+            # Servers that count for nobody may also put the schema into the prompt.
+            bound += utf8_len(json.dumps(form.schema))
+        return bound, False
+
+    async def _attempt(
+        self, call: Call[T], request: ChatRequest, prompt_tokens: int, tally: Tally
+    ) -> ChatReply:
+        """One attempt, reserved before and settled after."""
+        reservation = self._ledger.reserve_call(
+            node=call.node,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=request.max_tokens,
+            least=min(call.min_tokens, request.max_tokens),
+            share=call.share,
+        )
+        request = replace(request, max_tokens=reservation.completion_tokens)
+        tally.attempts += 1
+        limit = min(self._timeout, self._ledger.seconds_left())
+        try:
+            reply = await self._endpoint.attempt(
+                request, timeout=limit, on_delta=_noting(call, tally)
+            )
+        except AttemptFailed as failed:
+            tally.usage += (
+                self._ledger.forfeit(reservation)
+                if failed.spent
+                else self._ledger.settle(reservation, _NOTHING)
+            )
+            if failed.kind == "timeout" and limit < self._timeout:
+                raise OutOfBudget("out_of_time") from failed
+            raise
+        except BaseException:  # cancelled: what the model did until then is not known
+            self._ledger.forfeit(reservation)
+            raise
+        tally.usage += self._ledger.settle(reservation, reply.usage)
+        return reply
+
+    def _delay(self, failed: AttemptFailed, number: int) -> float | None:
+        """Seconds to wait before trying again; None: do not."""
+        if not failed.retryable or number >= self._retries:
+            return None
+        if failed.retry_after is not None:
+            delay = failed.retry_after
+        elif number == 0 and failed.kind in ("connection", "bad_request"):
+            delay = 0.0  # a kept-alive connection had gone, or a field was dropped
+        else:
+            delay = min(8.0, 0.5 * 2**number) * (0.5 + self._rng.random() / 2)
+        too_long = delay > self._max_wait or delay >= self._ledger.seconds_left()
+        return None if too_long else delay
+
+
+def void(call: Call[T], tally: Tally) -> None:
+    """Tells the listener that what it was told is void, if it was told something."""
+    if tally.streamed and call.on_delta is not None:
+        tally.streamed = False
+        call.on_delta(None)
+
+
+def _request(
+    call: Call[T], messages: tuple[Message, ...], max_tokens: int, server: ServerInfo
+) -> ChatRequest:
+    return ChatRequest(
+        messages=messages,
+        schema=call.form.schema if server.enforces_schema else None,
+        schema_name=call.form.name,
+        max_tokens=max_tokens,
+        temperature=call.sampling.temperature,
+        seed=call.sampling.seed,
+        stream=call.on_delta is not None,
+    )
+
+
+def _window(call: Call[T], prompt_tokens: int, exact: bool, server: ServerInfo) -> int:
+    """The reply's tokens that the server's window has room for.
+
+    Raises:
+        AttemptFailed: the prompt is known not to fit; nothing was sent.
+    """
+    if server.max_model_len is None:
+        return call.max_tokens
+    window = server.max_model_len
+    room = window - prompt_tokens
+    if exact and room < call.min_tokens:
+        raise AttemptFailed(
+            "overlong",
+            f"{prompt_tokens} tokens leave {room} of the server's {server.max_model_len}",
+        )
+    # A bound in bytes is a few times the truth: only the server can say that it is too long.
+    return min(call.max_tokens, max(call.min_tokens, room))
+
+
+def _noting(call: Call[T], tally: Tally) -> Callable[[str], None] | None:
+    """The listener of a call, with a note that it was told something."""
+    listener = call.on_delta
+    if listener is None:
+        return None
+
+    def on_delta(text: str) -> None:
+        tally.streamed = True
+        listener(text)
+
+    return on_delta

@@ -1,0 +1,200 @@
+"""What a reply must look like: a JSON Schema a server can enforce, and its tolerant reading.
+
+The schemas are flat and bounded. A server's grammar makes a model emit *some* legal value, so a
+string, list or number without an end lets a poor model write until its tokens are gone; a form
+with one is refused when it is made. `pattern` beside `maxLength` is refused by xgrammar, `$ref`
+and `oneOf` by some servers: no form has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+
+_STARTS = 32
+"""Most places of a reply at which a JSON object is looked for."""
+
+_DROPPED = frozenset({"$defs", "title", "default", "examples", "discriminator"})
+_RENAMED = {"oneOf": "anyOf"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseProblem:
+    """Why a reply could not be read: one short sentence that a model can be shown."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form(Generic[T]):
+    """A kind of reply."""
+
+    name: str
+    schema: Mapping[str, Any] | None
+    """None: free text."""
+    parse: Callable[[str], T | ParseProblem]
+
+
+@cache
+def json_form(model: type[Model]) -> Form[Model]:
+    """The form whose replies are JSON objects that `model` validates.
+
+    Raises:
+        TypeError: a field has no bound, or the schema needs what servers cannot enforce.
+    """
+    schema = flat_schema(model)
+
+    def parse(text: str) -> Model | ParseProblem:
+        found = find_object(text)
+        if isinstance(found, ParseProblem):
+            return found
+        try:
+            return model.model_validate(found)
+        except ValidationError as error:
+            return ParseProblem(reason=_explain(error))
+
+    return Form(name=model.__name__, schema=schema, parse=parse)
+
+
+def text_form(name: str) -> Form[str]:
+    """The form of free text; only an empty reply is a problem."""
+
+    def parse(text: str) -> str | ParseProblem:
+        plain = _without_thoughts(text).strip()
+        return plain or ParseProblem(reason="the reply was empty")
+
+    return Form(name=name, schema=None, parse=parse)
+
+
+def find_object(text: str) -> dict[str, Any] | ParseProblem:
+    """The outermost JSON object in a reply, which may stand in prose or in a code fence.
+
+    Raw control characters inside strings are allowed: some servers' grammars let them through.
+    """
+    text = _without_thoughts(text)
+    decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+    reason = "the reply holds no JSON object"
+    for number, match in enumerate(re.finditer(r"\{", text)):
+        if number == _STARTS:
+            break
+        try:
+            found, _ = decoder.raw_decode(text, match.start())
+        except (ValueError, RecursionError) as error:
+            if number == 0:
+                where = f" at character {error.pos}" if isinstance(error, _Broken) else ""
+                reason = f"the reply is not valid JSON{where}"
+            continue
+        assert isinstance(found, dict)
+        return found
+    return ParseProblem(reason=reason)
+
+
+def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of `model`: references inlined, every property required, no others.
+
+    Raises:
+        TypeError: a field has no bound, or the schema needs what servers cannot enforce.
+    """
+    schema = model.model_json_schema()
+    flat = _flatten(schema, schema.get("$defs", {}), ())
+    assert isinstance(flat, dict)
+    for path, node in _nodes(flat, model.__name__):
+        if complaint := _complaint(node):
+            raise TypeError(f"{path}: {complaint}")
+    return flat
+
+
+_Broken = json.JSONDecodeError
+
+
+def _without_thoughts(text: str) -> str:
+    """`text` without the thoughts some servers leave at its beginning."""
+    return re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.DOTALL)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first three mistakes, by field; never the values, which come from anywhere."""
+    mistakes = error.errors(include_url=False, include_input=False, include_context=False)
+    parts = [f"{'.'.join(map(str, one['loc'])) or 'object'}: {one['msg']}" for one in mistakes[:3]]
+    more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
+    return ("; ".join(parts)[:300] + more).encode("utf-8", "replace").decode()
+
+
+def _flatten(node: object, definitions: Mapping[str, Any], path: tuple[str, ...]) -> object:
+    if isinstance(node, list):
+        return [_flatten(item, definitions, path) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inline(str(node["$ref"]).rpartition("/")[2], definitions, path)
+    return _flatten_object(node, definitions, path)
+
+
+def _inline(name: str, definitions: Mapping[str, Any], path: tuple[str, ...]) -> object:
+    if name in path:
+        raise TypeError(f"{name}: contains itself, and a grammar needs an end")
+    return _flatten(definitions[name], definitions, (*path, name))
+
+
+def _flatten_object(
+    node: Mapping[str, Any], definitions: Mapping[str, Any], path: tuple[str, ...]
+) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in node.items():
+        if key == "properties":
+            flat[key] = {name: _flatten(one, definitions, path) for name, one in value.items()}
+        elif key == "const":
+            flat["enum"] = [value]
+        elif key not in _DROPPED:
+            flat[_RENAMED.get(key, key)] = _flatten(value, definitions, path)
+    if flat.get("type") == "object":
+        flat["required"] = list(node.get("properties", ()))
+        flat["additionalProperties"] = False
+    return flat
+
+
+def _nodes(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema within a schema, with the path to it."""
+    yield path, node
+    for name, inner in node.get("properties", {}).items():
+        yield from _nodes(inner, f"{path}.{name}")
+    for key in ("items", "anyOf"):
+        inner = node.get(key, [])
+        for one in inner if isinstance(inner, list) else [inner]:
+            yield from _nodes(one, f"{path}[]")
+
+
+_BOUNDS = {
+    "string": ("maxLength",),
+    "array": ("maxItems",),
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+}
+
+
+def _complaint(node: Mapping[str, Any]) -> str | None:
+    """What keeps a server from enforcing one schema, or a poor model from ending it."""
+    if "enum" in node:
+        return None
+    if "pattern" in node or "format" in node:
+        return "has a pattern or format, which servers refuse or ignore"
+    kind = node.get("type")
+    if kind is None and "anyOf" not in node:
+        return "may be anything"
+    if kind == "object" and not node.get("properties"):
+        return "has no named fields"
+    missing = [bound for bound in _BOUNDS.get(str(kind), ()) if bound not in node]
+    return f"has no {' or '.join(missing)}" if missing else None
