@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
-from hoptrail.rag.types import Vectors
+import numpy as np
+from hoptrail.rag.scope import Batch, Scope, State
+from hoptrail.rag.types import Candidates, Vectors
+from numpy.typing import NDArray
 
 TextKind = Literal["query", "passage"]
 
@@ -32,3 +36,87 @@ class Embedder(Protocol):
         Raises:
             EmbedderError: the model cannot be reached or answers nonsense.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What an index can do; what it lacks is refused with `BackendRefused` when asked for."""
+
+    multi_process: bool
+    """Several processes may have it open, one of them writing."""
+
+    persistent: bool
+    """It lies on disk; otherwise each process builds it from the catalogue."""
+
+    filters_before_ranking: bool
+    """A metadata filter never costs results: k come back whenever k exist."""
+
+
+class LexicalIndex(Protocol):
+    """One generation of an index by words."""
+
+    @property
+    def traits(self) -> Traits:
+        """What it can do."""
+
+    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+        """The k best rows for analysed terms (repetitions count).
+
+        Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
+        the statistics of the whole store.
+        """
+
+
+class DenseIndex(Protocol):
+    """One generation of an index by vector."""
+
+    @property
+    def traits(self) -> Traits:
+        """What it can do."""
+
+    def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
+        """The k best rows by inner product with `vector`, (dimension,) float32.
+
+        A row's score depends on its vector and the query alone, not on where the row lies.
+        """
+
+
+IndexT_co = TypeVar("IndexT_co", covariant=True)
+
+
+class Keeper(Protocol[IndexT_co]):
+    """Keeps a derived index beside the catalogue; an epoch is one build of it.
+
+    All writing happens under the store's writer lock, `reading` in any thread.
+    """
+
+    @property
+    def traits(self) -> Traits:
+        """What the index can do."""
+
+    def admit(self, passages: int) -> None:
+        """Raises BackendRefused if the store may not grow to that many passages."""
+
+    def lag(self, state: State) -> str | None:
+        """Why what lies on disk does not reflect the state, or None if it does."""
+
+    def write(self, epoch: int, batch: Batch) -> None:
+        """Makes a batch durable, before the catalogue commits."""
+
+    def settle(self) -> None:
+        """Does what must come after the catalogue's commit."""
+
+    def reading(self, state: State) -> IndexT_co:
+        """The index as of a state."""
+
+    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+        """Makes a new build from all live rows of the state, ascending."""
+
+    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+        """(row, CRC-32 of what it holds for it) of each live row, as often as it is held."""
+
+    def tidy(self, epoch: int) -> None:
+        """Removes every build but this one."""
+
+    def close(self) -> None:
+        """Frees files and locks."""

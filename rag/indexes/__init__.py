@@ -1,1 +1,1 @@
-"""Part of hoptrail."""
+"""The derived indexes, behind `LexicalIndex` and `DenseIndex` of `hoptrail.rag.protocols`."""

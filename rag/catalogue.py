@@ -1,0 +1,281 @@
+"""The catalogue: one SQLite file (WAL, synchronous=FULL) that is the truth about a tenant.
+
+    meta        format, embedder, dimension, backends; generation, next row, epochs of the indexes
+    documents   doc (the number of its first row), id, title, metadata, fingerprint, CRC of the text
+    texts       the text in parts of SPAN characters, so that a slice reads only its own parts
+    passages    row, id, document, offsets, text
+    embeddings  row, vector (little-endian float32), CRC
+    facets      facet, document: the equality filters
+    log         what each generation brought to life (alive 1) and what it killed (0), as rows
+    garbage     rows that are not alive but may still stand in a derived index
+    outbox      rows that an index outside the commit (Chroma) has yet to learn about
+
+Row numbers are burnt before anything is written under them and never used again, so what a crash
+leaves behind can never come alive. Each call borrows a connection for itself: no cursor is shared
+between threads, and a connection is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from hoptrail.rag.errors import StoreDamaged
+from hoptrail.rag.types import Document, Passage
+from numpy.typing import NDArray
+
+SPAN = 8192
+"""Characters of one part of a text."""
+
+PARTS = 1 << 20
+"""A document's parts lie at keys doc * PARTS + n."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE documents (
+    doc INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, metadata TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, crc INTEGER NOT NULL, rows INTEGER NOT NULL);
+CREATE TABLE texts (part INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE passages (
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, doc INTEGER NOT NULL,
+    start INTEGER NOT NULL, stop INTEGER NOT NULL, text TEXT NOT NULL);
+CREATE TABLE embeddings (row INTEGER PRIMARY KEY, vector BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE facets (facet TEXT NOT NULL, doc INTEGER NOT NULL, PRIMARY KEY (facet, doc))
+    WITHOUT ROWID;
+CREATE INDEX facets_of ON facets (doc);
+CREATE TABLE log (
+    generation INTEGER NOT NULL, first INTEGER NOT NULL, rows INTEGER NOT NULL,
+    alive INTEGER NOT NULL, PRIMARY KEY (generation, first)) WITHOUT ROWID;
+CREATE TABLE garbage (first INTEGER PRIMARY KEY, rows INTEGER NOT NULL);
+CREATE TABLE outbox (
+    first INTEGER NOT NULL, rows INTEGER NOT NULL, alive INTEGER NOT NULL,
+    PRIMARY KEY (first, alive)) WITHOUT ROWID;
+"""
+
+_PASSAGE = (
+    "SELECT p.row, p.id, d.id, p.start, p.stop, d.title, p.text "
+    "FROM passages p JOIN documents d ON d.doc = p.doc "
+)
+_MOST_PARAMETERS = 500
+_BUSY_SECONDS = 10.0
+
+
+class Connection(sqlite3.Connection):
+    """A connection that remembers which commits of others it has seen."""
+
+    seen: int = -1
+
+    def moved(self) -> bool:
+        """Whether another connection has committed since `mark` was last called on this one."""
+        return self._data_version() != self.seen
+
+    def mark(self) -> None:
+        """Remembers the present state; call it before reading what must not be older."""
+        self.seen = self._data_version()
+
+    def _data_version(self) -> int:
+        version: int = self.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+class Catalogue:
+    """Reads of the catalogue, and the connections for whoever writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._idle: deque[Connection] = deque()
+        self._all: list[Connection] = []
+        self._guard = threading.Lock()
+        self._closed = False
+
+    @staticmethod
+    def make(path: Path, meta: Mapping[str, str | int]) -> None:
+        """Writes a new, empty catalogue."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA page_size=8192")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        finally:
+            connection.close()
+
+    def connect(self) -> Connection:
+        """A connection of one's own (the writer's); closed with the catalogue."""
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+            factory=Connection,
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=2000")
+        with self._guard:
+            self._all.append(connection)
+        return connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Borrows a connection for one call."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self.connect()
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Closes every connection; whoever still reads gets sqlite3.ProgrammingError."""
+        with self._guard:
+            self._closed = True
+            self._idle.clear()
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[Connection]:
+    """One read transaction: all that is read inside belongs to one generation."""
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def meta(connection: sqlite3.Connection) -> dict[str, str | int]:
+    """All of the meta table."""
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def document(connection: Connection, identifier: str) -> Document | None:
+    """A document as a whole."""
+    with snapshot(connection):
+        found = connection.execute(
+            "SELECT doc, title, metadata FROM documents WHERE id = ?", (identifier,)
+        ).fetchone()
+        if found is None:
+            return None
+        doc, title, metadata = found
+        return Document(
+            id=identifier,
+            title=title,
+            text=whole_text(connection, doc),
+            metadata=json.loads(metadata),
+        )
+
+
+def whole_text(connection: sqlite3.Connection, doc: int) -> str:
+    """The text of a document number."""
+    parts = connection.execute(
+        "SELECT body FROM texts WHERE part >= ? AND part < ? ORDER BY part",
+        (doc * PARTS, (doc + 1) * PARTS),
+    )
+    return "".join(body for (body,) in parts)
+
+
+def text_slice(connection: Connection, identifier: str, start: int, end: int) -> str | None:
+    """`text[start:end]` of a document, reading only the parts it lies in; None: no document."""
+    with snapshot(connection):
+        found = connection.execute(
+            "SELECT doc FROM documents WHERE id = ?", (identifier,)
+        ).fetchone()
+        if found is None:
+            return None
+        base = found[0] * PARTS
+        parts = connection.execute(
+            "SELECT body FROM texts WHERE part >= ? AND part < ? ORDER BY part",
+            (base + start // SPAN, min(base + -(-end // SPAN), base + PARTS)),
+        ).fetchall()
+    offset = start // SPAN * SPAN
+    return "".join(body for (body,) in parts)[start - offset : end - offset]
+
+
+def passages_where(
+    connection: sqlite3.Connection, column: str, keys: Sequence[str | int]
+) -> dict[str | int, Passage]:
+    """The passages whose `column` (row or id) is among the keys, by that key."""
+    assert column in ("row", "id")
+    found: dict[str | int, Passage] = {}
+    for at in range(0, len(keys), _MOST_PARAMETERS):
+        some = keys[at : at + _MOST_PARAMETERS]
+        marks = ",".join("?" * len(some))
+        for line in connection.execute(f"{_PASSAGE} WHERE p.{column} IN ({marks})", some):
+            found[line[0] if column == "row" else line[1]] = _passage(line)
+    return found
+
+
+def passages_of(connection: sqlite3.Connection, identifier: str) -> tuple[Passage, ...]:
+    """A document's passages by start."""
+    lines = connection.execute(
+        f"{_PASSAGE} WHERE p.row >= (SELECT doc FROM documents WHERE id = ?1) AND p.row < "
+        "(SELECT doc + rows FROM documents WHERE id = ?1) ORDER BY p.start, p.stop",
+        (identifier,),
+    )
+    return tuple(_passage(line) for line in lines)
+
+
+def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[np.int64]:
+    """The rows of the documents that have every one of the facets, ascending."""
+    each = " INTERSECT ".join("SELECT doc FROM facets WHERE facet = ?" for _ in wanted)
+    ranges = connection.execute(
+        f"SELECT d.doc, d.rows FROM ({each}) f JOIN documents d ON d.doc = f.doc ORDER BY d.doc",
+        tuple(wanted),
+    ).fetchall()
+    return expanded(ranges)
+
+
+def expanded(ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """(first, count) pairs as the row numbers they stand for."""
+    if not ranges:
+        return np.empty(0, dtype=np.int64)
+    pairs = np.asarray(ranges, dtype=np.int64)
+    firsts, counts = pairs[:, 0], pairs[:, 1]
+    skipped = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(firsts, counts) + np.arange(int(counts.sum()), dtype=np.int64) - skipped
+
+
+def vectors_of(
+    connection: sqlite3.Connection, rows: NDArray[np.int64], dimension: int
+) -> NDArray[np.float32]:
+    """The stored vectors of the rows, (len(rows), dimension) float32, in their order.
+
+    Raises:
+        StoreDamaged: a row has no vector, or one of another length.
+    """
+    found = np.zeros((len(rows), dimension), dtype=np.float32)
+    place = {int(row): at for at, row in enumerate(rows)}
+    missing = set(place)
+    for at in range(0, len(rows), _MOST_PARAMETERS):
+        some = rows[at : at + _MOST_PARAMETERS].tolist()
+        marks = ",".join("?" * len(some))
+        query = f"SELECT row, vector FROM embeddings WHERE row IN ({marks})"
+        for row, blob in connection.execute(query, some):
+            if len(blob) != 4 * dimension:
+                raise StoreDamaged(
+                    f"Row {row} has a vector of {len(blob)} bytes: run hoptrail fsck."
+                )
+            found[place[row]] = np.frombuffer(blob, dtype="<f4")
+            missing.discard(row)
+    if missing:
+        raise StoreDamaged(f"Row {min(missing)} has no vector in the catalogue: run hoptrail fsck.")
+    return found
+
+
+def _passage(line: tuple[int, str, str, int, int, str, str]) -> Passage:
+    _, identifier, document_id, start, end, title, text = line
+    return Passage(
+        id=identifier, document_id=document_id, start=start, end=end, title=title, text=text
+    )

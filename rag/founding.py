@@ -1,0 +1,157 @@
+"""How a store begins and how its first facts are read again: settings, format, secret."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import sqlite3
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from hoptrail.rag.analyser import analyser
+from hoptrail.rag.catalogue import Catalogue, meta
+from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
+from hoptrail.rag.layout import Layout, disk_errors
+from hoptrail.rag.protocols import Embedder
+
+FORMAT = 1
+"""Version of the files; a store of another one is refused."""
+
+Lexical = Literal["tantivy", "rank-bm25"]
+Dense = Literal["exact", "chroma"]
+
+_SECRET_BYTES = 32
+_MOST_DIMENSIONS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSpec:
+    """What is decided when a store is made, and recorded in it."""
+
+    embedder: str
+    dimension: int
+    lexical: Lexical = "tantivy"
+    dense: Dense = "exact"
+    language: str = "english"
+    """Of stop words and stems: see `hoptrail.rag.analyser.LANGUAGES`."""
+    format: int = FORMAT
+
+    def check(self) -> None:
+        """Raises SettingsError for a setting that no store can have."""
+        analyser(self.language)
+        for name, value, known in (
+            ("lexical", self.lexical, get_args(Lexical)),
+            ("dense", self.dense, get_args(Dense)),
+        ):
+            if value not in known:
+                raise SettingsError(
+                    f"Unknown {name} index {value!r}: use one of {', '.join(known)}."
+                )
+        if not 1 <= self.dimension <= _MOST_DIMENSIONS:
+            raise SettingsError(
+                f"A vector has 1 to {_MOST_DIMENSIONS} numbers, not {self.dimension!r}."
+            )
+        if self.format != FORMAT:
+            raise SettingsError(
+                f"This version writes stores of format {FORMAT}, not {self.format!r}."
+            )
+
+
+def found(layout: Layout, spec: StoreSpec) -> None:
+    """Makes an empty store, whole or not at all.
+
+    Raises:
+        SettingsError: there is one already, or the spec is wrong.
+    """
+    layout.check()
+    spec.check()
+    if layout.folder.exists():
+        raise SettingsError(
+            f"There is a store at {str(layout.folder)!r} already: open it, or choose another place."
+        )
+    with disk_errors(layout.folder):
+        layout.root.mkdir(parents=True, exist_ok=True)
+        # The name cannot be a tenant's: it has a dot.
+        building = layout.root / f".new-{layout.tenant}-{secrets.token_hex(4)}"
+        building.mkdir(mode=0o700)
+        try:
+            _fill(building, layout.tenant, spec)
+            _rename(building, layout.folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def opened(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]:
+    """The spec and the secret of a store that is there.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreDamaged: as their names say.
+    """
+    layout.check()
+    where = str(layout.root)
+    if not layout.catalogue.is_file():
+        raise StoreMissing(
+            f"No store of tenant {layout.tenant!r} at {where!r}. Make one: "
+            f"hoptrail ingest PATH... --store {where}"
+        )
+    spec = _spec(layout)
+    if embedder is not None and (embedder.id, embedder.dimension) != (
+        spec.embedder,
+        spec.dimension,
+    ):
+        raise StoreMismatch(
+            f"The store at {where!r} was made with the embedder {spec.embedder!r} "
+            f"({spec.dimension} dimensions), not {embedder.id!r} ({embedder.dimension}). Use that "
+            "one, or ingest into a new store."
+        )
+    secret = layout.secret.read_bytes() if layout.secret.is_file() else b""
+    if len(secret) != _SECRET_BYTES:
+        raise StoreDamaged(
+            f"The file {str(layout.secret)!r} is missing or cut short. Put back a copy of the "
+            f"folder, or remove it and ingest again: hoptrail ingest PATH... --store {where}"
+        )
+    return spec, secret
+
+
+def _fill(folder: Path, tenant: str, spec: StoreSpec) -> None:
+    counters = ("generation", "next_row", "lexical_epoch", "dense_epoch")
+    values = {"tenant": tenant, **dict.fromkeys(counters, 0), **asdict(spec)}
+    Catalogue.make(folder / "catalogue.db", values)
+    descriptor = os.open(folder / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(_SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(building: Path, folder: Path) -> None:
+    try:
+        building.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise SettingsError(f"Another process just made a store at {str(folder)!r}.") from None
+        raise
+    for path in (folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def _spec(layout: Layout) -> StoreSpec:
+    connection = sqlite3.connect(layout.catalogue, timeout=10.0)
+    try:
+        values = meta(connection)
+    finally:
+        connection.close()
+    if values.get("format") != FORMAT:
+        raise StoreMismatch(
+            f"The store at {str(layout.root)!r} has format {values.get('format')!r}; this version "
+            f"reads {FORMAT}. Ingest into a new store, or use the version that made it."
+        )
+    names = ("embedder", "dimension", "lexical", "dense", "language", "format")
+    spec = StoreSpec(**{name: values[name] for name in names})  # type: ignore[arg-type]
+    spec.check()
+    return spec

@@ -1,0 +1,154 @@
+"""The exact dense index: every live vector against the query, in one pass over the slot file."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from hoptrail.rag.protocols import Traits
+from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
+from hoptrail.rag.types import Candidates
+from hoptrail.rag.vectors import SlotFile, SlotMap, exact_scores, near_best, one_thread
+from numpy.typing import NDArray
+
+TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
+
+_GATHER_BELOW = 8
+"""A filter that keeps less than one row in this many is gathered; else all rows are scanned."""
+
+
+class ExactIndex:
+    """One generation of the slot file."""
+
+    traits = TRAITS
+
+    def __init__(self, vectors: NDArray[np.float32], slots: SlotMap, state: State) -> None:
+        self._vectors = vectors[: slots.size(len(state.live))]
+        self._slots = slots
+        self._dead = slots.dead(state.live)
+
+    def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
+        """The k best rows by inner product."""
+        if not scope.facets:
+            near = near_best(self._scan(vector), k)
+        else:
+            near = self._near_among(self._slots.slots(scope.rows()), vector, k)
+        if not len(near):
+            return NOTHING
+        scores = exact_scores(self._vectors, near, vector)
+        return ranked(self._slots.rows(near), scores, k, scope.ties)
+
+    def _scan(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = self._vectors @ vector
+        if len(self._dead):
+            scores[self._dead] = -np.inf
+        return scores
+
+    def _near_among(self, slots: Rows, vector: NDArray[np.float32], k: int) -> Rows:
+        if len(slots) * _GATHER_BELOW < len(self._vectors):
+            scores = self._vectors[slots] @ vector
+        else:
+            scores = self._scan(vector)[slots]
+        near: Rows = slots[near_best(scores, k)]
+        return near
+
+
+class ExactKeeper:
+    """Keeps the slot files of a tenant; each build has a file and a map of its own."""
+
+    traits = TRAITS
+
+    def __init__(self, folder: Path, dimension: int) -> None:
+        self._folder = folder
+        self._dimension = dimension
+        self._open: _Mapped | None = None
+        one_thread()
+
+    def admit(self, passages: int) -> None:
+        """Any number of passages."""
+
+    def lag(self, state: State) -> str | None:
+        """Why the file does not reflect the state, or None."""
+        try:
+            needed = self._map(state.dense_epoch).size(len(state.live))
+        except (OSError, ValueError) as error:
+            return f"the map of the vector file cannot be read ({error})"
+        room = self._file(state.dense_epoch).capacity()
+        if room < needed:
+            return f"the vector file has room for {room} of {needed} rows"
+        return None
+
+    def write(self, epoch: int, batch: Batch) -> None:
+        """Writes the vectors and waits for the disk."""
+        if not batch.entries:
+            return
+        slots = self._map(epoch).slots(np.array([entry.row for entry in batch.entries]))
+        block = np.zeros((slots[-1] - slots[0] + 1, self._dimension), dtype=np.float32)
+        block[slots - slots[0]] = batch.vectors
+        self._file(epoch).write(int(slots[0]), block)
+
+    def settle(self) -> None:
+        """Nothing is left to do after the commit."""
+
+    def reading(self, state: State) -> ExactIndex:
+        """The index of a state."""
+        mapped = self._open
+        slots = self._map(state.dense_epoch)
+        if (
+            mapped is None
+            or mapped.epoch != state.dense_epoch
+            or len(mapped.vectors) < slots.size(len(state.live))
+        ):
+            vectors = self._file(state.dense_epoch).map()
+            mapped = _Mapped(epoch=state.dense_epoch, vectors=vectors, slots=slots)
+            self._open = mapped
+        return ExactIndex(mapped.vectors, slots, state)
+
+    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+        """Writes a new file of all live rows, close together."""
+        self._file(epoch).path.unlink(missing_ok=True)
+        SlotMap.save(self._map_path(epoch), state.live)
+        for batch in batches:
+            self.write(epoch, batch)
+
+    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+        """(row, CRC-32 of its vector) of every live row that the file has."""
+        vectors = self._file(state.dense_epoch).map()
+        rows = np.flatnonzero(state.live)
+        slots = self._map(state.dense_epoch).slots(rows)
+        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
+            if slot < len(vectors):
+                yield row, zlib.crc32(vectors[slot].tobytes())
+
+    def tidy(self, epoch: int) -> None:
+        """Removes the files of other builds."""
+        kept = (self._file(epoch).path, self._map_path(epoch))
+        for path in self._folder.glob("vectors-*"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._open = None
+
+    def _file(self, epoch: int) -> SlotFile:
+        return SlotFile(self._folder / f"vectors-{epoch}.f32", self._dimension)
+
+    def _map(self, epoch: int) -> SlotMap:
+        mapped = self._open
+        if mapped is not None and mapped.epoch == epoch:
+            return mapped.slots
+        return SlotMap.load(self._map_path(epoch))
+
+    def _map_path(self, epoch: int) -> Path:
+        return self._folder / f"vectors-{epoch}.rows.npy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mapped:
+    epoch: int
+    vectors: NDArray[np.float32]
+    slots: SlotMap

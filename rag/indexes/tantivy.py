@@ -1,0 +1,276 @@
+"""The Tantivy lexical index: incremental, on disk, one writer, many readers.
+
+BM25 with Tantivy's k1 = 1.2, b = 0.75 and idf = ln(1 + (N - n + 0.5) / (n + 0.5)), which is never
+negative (Robertson & Zaragoza 2009, section 3.2, with Lucene's one inside the logarithm). Until a
+merge or a compaction sweeps them out, dead rows still count in the statistics; they are never
+returned.
+
+Tantivy's fast union adds a row's term scores in an order that depends on its neighbours, so the
+last bits of a score do too. It only picks candidates: they are scored again by a chain of queries
+that adds the terms one by one, so that equal texts score equally wherever they lie.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from hoptrail.rag.analyser import analyser
+from hoptrail.rag.protocols import Traits
+from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, ranked, tie_key
+from hoptrail.rag.types import Candidates, tie_break
+from numpy.typing import NDArray
+from tantivy import Occur, Query
+
+TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
+
+MOST_TERMS = 256
+"""Distinct terms of a query that count, first come first; a pasted document has more."""
+
+_TOKENIZER = "hoptrail"
+_HEAP = 32_000_000
+_BUILD_HEAP = 128_000_000
+_MERGE_AT = 8
+_EXTRA = 14
+_RELATIVE_MARGIN = 1e-5
+_MANY = 512
+"""From here on a set of rows is a bit set of the segment, below it a union of terms."""
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("words", stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field("facet", stored=False, tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("row", stored=False, indexed=True, fast=True)
+    builder.add_unsigned_field("tie", stored=False, indexed=False, fast=True)
+    builder.add_unsigned_field("crc", stored=False, indexed=False, fast=True)
+    return builder.build()
+
+
+SCHEMA = _schema()
+
+
+class TantivyIndex:
+    """One searcher and the state it is read against."""
+
+    traits = TRAITS
+
+    def __init__(self, searcher: tantivy.Searcher, state: State) -> None:
+        self._searcher = searcher
+        self._garbage = state.garbage
+
+    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+        """The k best rows by BM25."""
+        counts = dict(list(Counter(terms).items())[:MOST_TERMS])
+        if not counts:
+            return NOTHING
+        clauses = [_clause(term, count) for term, count in counts.items()]
+        if scope.facets:
+            allowed = Query.boolean_query([(Occur.Must, _facet(one)) for one in scope.facets])
+            found = self._fetch(_chain(Query.const_score_query(allowed, 0.0), clauses), k, scope)
+        elif len(clauses) <= 2:
+            # A sum of two does not depend on their order.
+            found = self._fetch(_union(clauses), k, scope)
+        else:
+            found = self._again(self._fetch(_union(clauses), k, scope), clauses, scope)
+        rows, scores, addresses = found
+        if not len(rows):
+            return NOTHING
+        places = {row: at for at, row in enumerate(rows.tolist())}
+
+        def ties(tied: Rows) -> Keys:
+            some = [addresses[places[row]] for row in tied.tolist()]
+            return np.array(self._searcher.fast_field_values("tie", some), dtype=np.uint64)
+
+        return ranked(rows, scores, k, ties)
+
+    def _fetch(self, query: Query, k: int, scope: Scope) -> _Found:
+        """The best k live rows, and whatever scores nearly as well as the k-th."""
+        most = max(1, self._searcher.num_docs)
+        limit = min(most, k + _EXTRA + min(self._garbage, 3 * k))
+        while True:
+            rows, scores, addresses = self._hits(query, limit)
+            keep = scope.alive(rows) & (scores > 0)
+            exhausted = len(rows) < limit or limit >= most or scores[-1] <= 0
+            if exhausted or _enough(scores, keep, k):
+                kept = np.flatnonzero(keep)
+                if len(kept) > k:
+                    bound = scores[kept[k - 1]] * (1 - _RELATIVE_MARGIN)
+                    kept = kept[scores[kept] >= bound]
+                return rows[kept], scores[kept], [addresses[at] for at in kept.tolist()]
+            limit = min(most, limit * 4)
+
+    def _again(self, found: _Found, clauses: Sequence[Query], scope: Scope) -> _Found:
+        rows = found[0]
+        if not len(rows):
+            return found
+        numbers = rows.tolist()
+        if len(numbers) < _MANY:
+            terms = [Query.term_query(SCHEMA, "row", row, "basic") for row in numbers]
+            among = Query.boolean_query([(Occur.Should, term) for term in terms])
+        else:
+            among = Query.term_set_query(SCHEMA, "row", numbers)
+        return self._hits(_chain(Query.const_score_query(among, 0.0), clauses), len(numbers))
+
+    def _hits(self, query: Query, limit: int) -> _Found:
+        hits = self._searcher.search(query, limit, count=False).hits
+        addresses = [address for _, address in hits]
+        rows = np.array(self._searcher.fast_field_values("row", addresses), dtype=np.int64)
+        return rows, np.array([score for score, _ in hits], dtype=np.float32), addresses
+
+
+_Found = tuple[Rows, NDArray[np.float32], list[tantivy.DocAddress]]
+
+
+class TantivyKeeper:
+    """Keeps the Tantivy folders of a tenant; each build has one of its own."""
+
+    traits = TRAITS
+
+    def __init__(self, folder: Path, language: str) -> None:
+        self._folder = folder / "tantivy"
+        self._analyser = analyser(language)
+        self._open: tuple[int, tantivy.Index] | None = None
+
+    def admit(self, passages: int) -> None:
+        """Any number of passages."""
+
+    def lag(self, state: State) -> str | None:
+        """Why the folder does not reflect the state, or None."""
+        path = self._path(state.lexical_epoch)
+        if not path.is_dir():
+            return "the lexical index is missing" if state.passages else None
+        try:
+            if not tantivy.Index.is_compatible(str(path)):
+                return "the lexical index was written by another version of Tantivy"
+            index = self._index(state.lexical_epoch)
+            index.reload()
+            searcher = index.searcher()
+        except (ValueError, OSError) as error:
+            self._open = None
+            return f"the lexical index cannot be read ({error})"
+        if searcher.num_docs < state.passages:
+            return f"the lexical index holds {searcher.num_docs} of {state.passages} passages"
+        last = len(state.live) - 1
+        if last >= 0 and not searcher.doc_freq("row", last):
+            return "the lexical index lacks the last commit"
+        return None
+
+    def write(self, epoch: int, batch: Batch) -> None:
+        """Sweeps out dead rows, adds the new ones, and commits."""
+        self._write(epoch, [batch], _HEAP)
+
+    def settle(self) -> None:
+        """Nothing is left to do after the commit."""
+
+    def reading(self, state: State) -> TantivyIndex:
+        """The index of a state."""
+        index = self._index(state.lexical_epoch)
+        index.reload()
+        return TantivyIndex(index.searcher(), state)
+
+    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+        """Writes a new folder of all live rows."""
+        shutil.rmtree(self._path(epoch), ignore_errors=True)
+        self._write(epoch, batches, _BUILD_HEAP)
+
+    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+        """(row, CRC-32 of its words) for each live row, as often as it stands in the index."""
+        index = self._index(state.lexical_epoch)
+        index.reload()
+        searcher = index.searcher()
+        if not searcher.num_docs:
+            return
+        hits = searcher.search(Query.all_query(), searcher.num_docs, count=False).hits
+        addresses = [address for _, address in hits]
+        rows = np.array(searcher.fast_field_values("row", addresses), dtype=np.int64)
+        crcs = np.array(searcher.fast_field_values("crc", addresses), dtype=np.int64)
+        known = np.flatnonzero(rows < len(state.live))
+        alive = known[state.live[rows[known]]]
+        yield from zip(rows[alive].tolist(), crcs[alive].tolist(), strict=True)
+
+    def tidy(self, epoch: int) -> None:
+        """Removes the folders of other builds."""
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if path != self._path(epoch):
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        self._open = None
+
+    def _write(self, epoch: int, batches: Iterable[Batch], heap: int) -> None:
+        index = self._index(epoch)
+        writer = index.writer(heap_size=heap, num_threads=1)
+        try:
+            for batch in batches:
+                _feed(writer, batch)
+            writer.commit()
+            index.reload()
+            if index.searcher().num_segments >= _MERGE_AT:
+                # Dropping the writer gives up a merge that the commit began, and all its work.
+                writer.wait_merging_threads()
+        finally:
+            # An exception keeps this frame alive, and with it Tantivy's lock.
+            del writer
+
+    def _index(self, epoch: int) -> tantivy.Index:
+        if self._open is not None and self._open[0] == epoch:
+            return self._open[1]
+        path = self._path(epoch)
+        path.mkdir(parents=True, exist_ok=True)
+        index = tantivy.Index(SCHEMA, path=str(path))
+        index.register_tokenizer(_TOKENIZER, self._analyser)
+        index.config_reader("manual")
+        self._open = (epoch, index)
+        return index
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / str(epoch)
+
+
+def _feed(writer: tantivy.IndexWriter, batch: Batch) -> None:
+    for first, count in batch.swept:
+        for row in range(first, first + count):
+            writer.delete_documents_by_term("row", row)
+    for entry in batch.entries:
+        document = tantivy.Document()
+        document.add_text("words", entry.words)
+        document.add_unsigned("row", entry.row)
+        document.add_unsigned("tie", tie_key(tie_break(entry.passage_id)))
+        document.add_unsigned("crc", zlib.crc32(entry.words.encode()))
+        for one in entry.facets:
+            document.add_text("facet", one)
+        writer.add_document(document)
+
+
+def _clause(term: str, count: int) -> Query:
+    query = Query.term_query(SCHEMA, "words", term, "freq")
+    return query if count == 1 else Query.boost_query(query, float(count))
+
+
+def _facet(one: str) -> Query:
+    return Query.term_query(SCHEMA, "facet", one, "basic")
+
+
+def _union(clauses: Sequence[Query]) -> Query:
+    return Query.boolean_query([(Occur.Should, clause) for clause in clauses])
+
+
+def _chain(among: Query, clauses: Sequence[Query]) -> Query:
+    """Scores exactly the rows of `among`: ((0 + first) + second) + ..., always in this order."""
+    for clause in clauses:
+        among = Query.boolean_query([(Occur.Must, among), (Occur.Should, clause)])
+    return among
+
+
+def _enough(scores: NDArray[np.float32], keep: NDArray[np.bool_], k: int) -> bool:
+    """Whether nothing beyond the last score fetched can tie with the k-th kept one."""
+    kept = scores[keep]
+    return len(kept) >= k and bool(scores[-1] < kept[k - 1] * (1 - _RELATIVE_MARGIN))

@@ -1,0 +1,248 @@
+"""Writes of the catalogue: what one commit changes, inside transactions that the store opens."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from hoptrail.rag.catalogue import PARTS, SPAN, Connection, vectors_of
+from hoptrail.rag.facets import facets
+from hoptrail.rag.scope import Batch, Entry
+from hoptrail.rag.types import IndexedDocument
+from numpy.typing import NDArray
+
+KEPT_GENERATIONS = 512
+"""How far back a reader can catch up from the log; beyond that it reads the live rows anew."""
+
+_BATCH = 2000
+
+Span = tuple[int, int]
+"""First row and number of rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A document and the rows it was given; `doc` is the first of them."""
+
+    doc: int
+    item: IndexedDocument
+
+
+@contextmanager
+def writing(connection: Connection) -> Iterator[Connection]:
+    """One write transaction, committed at the end or rolled back."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def number(connection: Connection, key: str) -> int:
+    """One number of the meta table."""
+    value: int = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+    return value
+
+
+def set_meta(connection: Connection, key: str, value: str | int) -> None:
+    """Sets one value of the meta table."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+
+
+def burn(connection: Connection, count: int) -> int:
+    """Takes `count` row numbers that nobody will get again; a transaction of its own.
+
+    They are garbage until their commit: if it never comes, a later write sweeps them out.
+    """
+    with writing(connection):
+        first = number(connection, "next_row")
+        set_meta(connection, "next_row", first + count)
+        connection.execute("INSERT INTO garbage VALUES (?, ?)", (first, count))
+    return first
+
+
+def place(first: int, puts: Sequence[IndexedDocument]) -> list[Placed]:
+    """Gives every document its rows from `first` on; one without passages burns one row."""
+    placed = []
+    for item in puts:
+        placed.append(Placed(doc=first, item=item))
+        first += max(1, len(item.passages))
+    return placed
+
+
+def rows_needed(puts: Sequence[IndexedDocument]) -> int:
+    """Row numbers that `place` gives out."""
+    return sum(max(1, len(item.passages)) for item in puts)
+
+
+def remove(connection: Connection, ids: Collection[str]) -> list[Span]:
+    """Deletes documents as a whole; unknown ids are skipped. Returns the rows that died."""
+    gone: list[Span] = []
+    for identifier in ids:
+        found = connection.execute(
+            "SELECT doc, rows FROM documents WHERE id = ?", (identifier,)
+        ).fetchone()
+        if found is None:
+            continue
+        doc, rows = found
+        connection.execute("DELETE FROM documents WHERE doc = ?", (doc,))
+        connection.execute("DELETE FROM facets WHERE doc = ?", (doc,))
+        connection.execute(
+            "DELETE FROM texts WHERE part >= ? AND part < ?", (doc * PARTS, (doc + 1) * PARTS)
+        )
+        for table in ("passages", "embeddings"):
+            connection.execute(f"DELETE FROM {table} WHERE row >= ? AND row < ?", (doc, doc + rows))
+        gone.append((doc, rows))
+    return gone
+
+
+def insert(connection: Connection, placed: Sequence[Placed]) -> None:
+    """Writes documents, passages, vectors and facets."""
+    connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)", map(_line, placed))
+    connection.executemany("INSERT INTO texts VALUES (?, ?)", _parts(placed))
+    connection.executemany(
+        "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (one.doc + at, passage.id, one.doc, passage.start, passage.end, passage.text)
+            for one in placed
+            for at, passage in enumerate(one.item.passages)
+        ),
+    )
+    connection.executemany("INSERT INTO embeddings VALUES (?, ?, ?)", _vectors(placed))
+    connection.executemany(
+        "INSERT INTO facets VALUES (?, ?)",
+        ((one, p.doc) for p in placed for one in facets(p.item.document.metadata)),
+    )
+
+
+def log(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> int:
+    """Starts a new generation that records what changed; returns its number."""
+    generation = number(connection, "generation") + 1
+    set_meta(connection, "generation", generation)
+    lines = [(generation, first, rows, 1) for first, rows in joined(born)]
+    lines += [(generation, first, rows, 0) for first, rows in joined(died)]
+    connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", lines)
+    connection.execute("DELETE FROM log WHERE generation <= ?", (generation - KEPT_GENERATIONS,))
+    return generation
+
+
+def garbage(connection: Connection) -> list[Span]:
+    """Rows that a derived index may hold although they are not alive."""
+    return connection.execute("SELECT first, rows FROM garbage ORDER BY first").fetchall()
+
+
+def sweep(connection: Connection, died: Sequence[Span]) -> None:
+    """Marks what died for a later write to sweep out; all earlier garbage has been.
+
+    The rows just burnt are alive now, and the rest was in this write's batch.
+    """
+    connection.execute("DELETE FROM garbage")
+    connection.executemany("INSERT INTO garbage VALUES (?, ?)", joined(died))
+
+
+def post(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> None:
+    """Writes down what an index outside the commit has yet to learn."""
+    lines = [(first, rows, 1) for first, rows in joined(born)]
+    lines += [(first, rows, 0) for first, rows in joined(died)]
+    connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", lines)
+
+
+def passages_without(connection: Connection, gone: Collection[str]) -> int:
+    """Passages of all documents but those."""
+    left: int = connection.execute("SELECT coalesce(sum(rows), 0) FROM documents").fetchone()[0]
+    for identifier in gone:
+        found = connection.execute(
+            "SELECT rows FROM documents WHERE id = ?", (identifier,)
+        ).fetchone()
+        left -= found[0] if found is not None else 0
+    return left
+
+
+def joined(spans: Sequence[Span]) -> list[Span]:
+    """The same rows in as few spans as possible, ascending; empty ones left out."""
+    merged: list[Span] = []
+    for first, rows in sorted(spans):
+        if rows == 0:
+            continue
+        if merged and sum(merged[-1]) == first:
+            merged[-1] = (merged[-1][0], merged[-1][1] + rows)
+        else:
+            merged.append((first, rows))
+    return merged
+
+
+def vector_bytes(vector: NDArray[np.float32]) -> bytes:
+    """A vector as the catalogue keeps it."""
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
+
+def batches(connection: Connection, dimension: int, *, vectors: bool) -> Iterator[Batch]:
+    """Every live row, ascending, as an index learns it when it is built anew."""
+    lines = connection.execute(
+        "SELECT p.row, p.id, d.title, p.text, p.doc FROM passages p "
+        "JOIN documents d ON d.doc = p.doc ORDER BY p.row"
+    )
+    while some := lines.fetchmany(_BATCH):
+        tags = {doc: facets_of(connection, doc) for doc in {line[4] for line in some}}
+        entries = [
+            Entry(row=row, passage_id=one, words=f"{title}\n{text}", facets=tags[doc])
+            for row, one, title, text, doc in some
+        ]
+        rows = np.array([entry.row for entry in entries])
+        yield Batch(
+            entries=entries,
+            vectors=vectors_of(connection, rows, dimension)
+            if vectors
+            else np.empty((0, dimension), dtype=np.float32),
+        )
+
+
+def facets_of(connection: Connection, doc: int) -> tuple[str, ...]:
+    """The facets of a document number, sorted."""
+    lines = connection.execute("SELECT facet FROM facets WHERE doc = ? ORDER BY facet", (doc,))
+    return tuple(one for (one,) in lines)
+
+
+def text_crc(text: str) -> int:
+    """The CRC-32 of a text's UTF-8."""
+    return zlib.crc32(text.encode())
+
+
+def _line(placed: Placed) -> tuple[int, str, str, str, str, int, int]:
+    document = placed.item.document
+    return (
+        placed.doc,
+        document.id,
+        document.title,
+        json.dumps(dict(document.metadata), allow_nan=False),
+        placed.item.fingerprint,
+        text_crc(document.text),
+        len(placed.item.passages),
+    )
+
+
+def _parts(placed: Sequence[Placed]) -> Iterator[tuple[int, str]]:
+    for one in placed:
+        text = one.item.document.text
+        for part, at in enumerate(range(0, len(text), SPAN)):
+            yield one.doc * PARTS + part, text[at : at + SPAN]
+
+
+def _vectors(placed: Sequence[Placed]) -> Iterator[tuple[int, bytes, int]]:
+    for one in placed:
+        for at, vector in enumerate(one.item.vectors):
+            blob = vector_bytes(vector)
+            yield one.doc + at, blob, zlib.crc32(blob)

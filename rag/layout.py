@@ -1,0 +1,120 @@
+"""Where a tenant's files lie, and how the disk's failures become errors that say what to do.
+
+    ROOT/<tenant>/catalogue.db     SQLite, the truth
+                 /secret           32 random bytes, for its owner only
+                 /writer.lock      held by the one writer; writer.owner says who that is
+                 /vectors-N.f32    exact dense index, derived
+                 /tantivy-N/       lexical index, derived
+                 /chroma/          Chroma's folder, derived
+
+A tenant is a store of its own: its name is checked so that no path leaves ROOT, and symbolic
+links are refused so that no tenant's file is another's.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreError, StoreFull
+
+_TENANT = re.compile(r"[a-z0-9_-]{1,64}")
+_FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_WORDS = ("database or disk is full", "no space left", "disk quota", "file too large")
+_BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The paths of one tenant's store."""
+
+    root: Path
+    tenant: str
+
+    @property
+    def folder(self) -> Path:
+        """The tenant's own folder."""
+        return self.root / self.tenant
+
+    @property
+    def catalogue(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "catalogue.db"
+
+    @property
+    def secret(self) -> Path:
+        """The file with the tenant's secret."""
+        return self.folder / "secret"
+
+    def check(self) -> None:
+        """Refuses a tenant whose name or files could lead outside its own folder.
+
+        Raises:
+            SettingsError: a bad name, or a symbolic link where a file of the store should be.
+        """
+        if not _TENANT.fullmatch(self.tenant):
+            raise SettingsError(
+                f"{self.tenant!r} is no tenant name: use 1 to 64 of "
+                "the letters a-z, digits, - and _."
+            )
+        for path in (self.folder, self.catalogue, self.secret):
+            if path.is_symlink():
+                raise SettingsError(
+                    f"{str(path)!r} is a symbolic link, and a store follows none: one tenant could "
+                    "read another's files. Put the real folder there."
+                )
+
+    def size(self) -> int:
+        """Bytes of all files in the tenant's folder (sparse parts not counted)."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            try:
+                total += path.stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+        return total
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns the disk's and SQLite's failures into a `StoreError` that names `path`.
+
+    Raises:
+        StoreFull: no space is left.
+        StoreBusy: SQLite's own lock was not freed in time.
+        StoreDamaged: a file is no database, or a malformed one.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, sqlite3.Error, ValueError) as error:
+        translated = _translated(error, path)
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def _translated(error: Exception, path: Path) -> Exception:
+    text = str(error).lower()
+    number = getattr(error, "errno", None)
+    if number in _FULL_ERRNO or any(words in text for words in _FULL_WORDS):
+        return StoreFull(
+            f"The disk that holds {str(path)!r} is full. Everything acknowledged is still there; "
+            "free some space and run the same command again."
+        )
+    if any(words in text for words in _BUSY_WORDS):
+        return StoreBusy(f"The store {str(path)!r} is being written by another process; try again.")
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.IntegrityError | sqlite3.ProgrammingError
+    ):
+        return StoreDamaged(
+            f"The catalogue of {str(path)!r} cannot be read ({error}). Put back a copy of the "
+            f"folder, or remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"
+        )
+    return error
