@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from hoptrail.rag.embed.bert import BertShape, Weights, bert_graph
 from hoptrail.rag.errors import EmbedderError, SettingsError
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
 from huggingface_hub import try_to_load_from_cache
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession, OrtValue, SessionOptions
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tokenizers import Encoding, Tokenizer
@@ -67,7 +67,8 @@ class MiniLMEmbedder:
         self._dimension = shape.hidden
         self._window = min(_WINDOW, positions)
         self._tokenizer = _read_tokenizer(folder / "tokenizer.json", self._window)
-        self._session = _session(folder / _WEIGHTS, shape, threads or _cores())
+        weights = _read_weights(folder / _WEIGHTS, shape, positions)
+        self._session = _session(folder / _WEIGHTS, weights, shape, threads or _cores())
 
     @property
     def id(self) -> str:
@@ -172,25 +173,47 @@ def _read_tokenizer(path: Path, window: int) -> Tokenizer:
     return tokenizer
 
 
-def _session(path: Path, shape: BertShape, threads: int) -> onnxruntime.InferenceSession:
+def _read_weights(path: Path, shape: BertShape, positions: int) -> Weights:
+    """The weights as float32, checked against the configuration."""
     try:
-        weights: Weights = load_file(path)
-        model, constants = bert_graph(weights, shape)
-    except SafetensorError as error:
+        weights = {name: value.astype(np.float32) for name, value in load_file(path).items()}
+        words = weights["embeddings.word_embeddings.weight"].shape
+        places = weights["embeddings.position_embeddings.weight"].shape
+    except (SafetensorError, TypeError) as error:
         raise EmbedderError(f"{str(path)!r} is not a safetensors file: {error}.") from error
     except KeyError as error:
-        raise EmbedderError(f"{str(path)!r} lacks the BERT weight {error.args[0]!r}.") from error
-    options = onnxruntime.SessionOptions()
+        raise _lacks(path, error) from error
+    fits = (
+        words[1] == shape.hidden
+        and places[0] >= positions
+        and shape.hidden % shape.heads == 0
+        and f"encoder.layer.{shape.layers}.output.dense.bias" not in weights
+    )
+    if not fits:
+        raise EmbedderError(
+            f"The weights {str(path)!r} do not fit the configuration beside them: take both from "
+            f"the same model."
+        )
+    return weights
+
+
+def _session(path: Path, weights: Weights, shape: BertShape, threads: int) -> InferenceSession:
+    try:
+        model, constants = bert_graph(weights, shape)
+    except KeyError as error:
+        raise _lacks(path, error) from error
+    options = SessionOptions()
     options.intra_op_num_threads = threads
     # Idle threads that spin would take the cores from whoever else works on the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(
-        list(constants),
-        [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in constants.values()],
+        list(constants), [OrtValue.ortvalue_from_numpy(value) for value in constants.values()]
     )
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _lacks(path: Path, error: KeyError) -> EmbedderError:
+    return EmbedderError(f"{str(path)!r} lacks the BERT weight {error.args[0]!r}.")
 
 
 def _cores() -> int:
