@@ -15,6 +15,7 @@ from hoptrail.rag.embed import load_embedder, minilm
 from hoptrail.rag.embed.minilm import MiniLMEmbedder, find_minilm
 from hoptrail.rag.errors import EmbedderError, SettingsError
 from safetensors.numpy import load_file, save_file
+from threadpoolctl import threadpool_limits
 from tiny_bert import NumpyBert, write_tiny_bert
 
 _WORDS = ("the", "ship", "sailed", "in", "1911,", "Élan's", "harbour", "frozen;", "nobody", "knew")
@@ -28,7 +29,9 @@ def _texts(count: int, longest: int = 60) -> list[str]:
 
 
 def _cosines(embedder: MiniLMEmbedder, reference: NumpyBert, texts: list[str]) -> np.ndarray:
-    expected = np.array([reference.embed(text) for text in texts])
+    # Small products: BLAS threads would wait for each other far longer than they compute.
+    with threadpool_limits(1):
+        expected = np.array([reference.embed(text) for text in texts])
     return (embedder.embed(texts) * expected).sum(axis=1)
 
 
