@@ -1,0 +1,189 @@
+"""Sentences and token counts: exact spans, parity with tiktoken and with nltk as it stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import hoptrail.rag.text as module
+import pytest
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.text import count_tokens, seam, sentence_languages, sentences
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+PROSE = (
+    "Dr. Marlow sailed from Hull on 3 March 1911. The voyage, e.g. its cost, was noted by "
+    'Capt. J. S. Veil! "Was it worth it?" he asked. (It was.) The U.S. fleet arrived later. '
+    "Prices rose by 3.5 per cent. Mr. Onn left..."
+)
+# ruff: noqa: RUF005
+FRAGMENTS = st.sampled_from(
+    [" ", "  ", "\n", "\r\n", "\r", "\n\n", "\t", "\f", "\u00a0", "\u3000", "\u2028", "\u2029"]
+    + ["A word.", "Is it?", "No!", "e.g. this", "Dr. X.", "3.14", "word", "中文句子。", "…", '."']
+    + ["é", "e\u0301", "👩‍👩‍👧", "\x1c", "\u200b", "a" * 50, "<|endoftext|>", "(So.)", "it's"]
+)
+TEXTS = st.one_of(st.text(max_size=200), st.lists(FRAGMENTS, max_size=60).map("".join))
+
+
+def tiktoken_count(text: str) -> int:
+    import tiktoken
+
+    count_tokens("")  # so that the encoding is loaded from the bundled folder
+    encoding = tiktoken.get_encoding("cl100k_base")
+    return len(encoding.encode(text, disallowed_special=()))
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_counts_equal_tiktoken(text: str) -> None:
+    assert count_tokens(text) == tiktoken_count(text)
+
+
+@settings(deadline=None)
+@given(TEXTS, TEXTS)
+def test_counts_add_up_at_a_seam(left: str, right: str) -> None:
+    left, right = "x" + left.rstrip(), right.lstrip() + "x"
+    left = left.rstrip()
+    for gap in (" ", "\n", "\r\n", " \n\n", "\n \t\n", "\t", "", "\n  ", "\u00a0\n"):
+        text = left + gap + right
+        at = seam(text, len(left), len(left) + len(gap))
+        if at is None:
+            assert gap in {"\t", "", "\n  "}
+        else:
+            assert count_tokens(text[:at]) + count_tokens(text[at:]) == count_tokens(text)
+
+
+def test_long_texts_are_counted_exactly_in_blocks() -> None:
+    text = "\n\n".join(f"{PROSE} Number {n}.   Then  two spaces." for n in range(300))
+    assert len(text) > 4 * module._BLOCK
+    assert count_tokens(text) == tiktoken_count(text)
+
+
+@pytest.mark.parametrize("unit", ["a", " ", "\n", "^", "中", "\r\n", "?! "])
+def test_a_million_equal_characters_are_counted(unit: str) -> None:
+    text = unit * (10**6 // len(unit))
+    assert 0 < count_tokens(text) <= len(text.encode())
+
+
+def test_known_sentences() -> None:
+    assert [PROSE[a:b] for a, b in sentences(PROSE)] == [
+        "Dr. Marlow sailed from Hull on 3 March 1911.",
+        "The voyage, e.g. its cost, was noted by Capt. J. S. Veil!",
+        '"Was it worth it?"',
+        "he asked.",
+        "(It was.)",
+        "The U.S. fleet arrived later.",
+        "Prices rose by 3.5 per cent.",
+        "Mr. Onn left...",
+    ]
+
+
+def assert_spans_cover(text: str) -> None:
+    spans = sentences(text)
+    end = 0
+    for start, stop in spans:
+        assert not text[end:start].strip()
+        assert text[start:stop] == text[start:stop].strip() != ""
+        end = stop
+    assert not text[end:].strip()
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_spans_and_gaps_cover_the_text(text: str) -> None:
+    assert_spans_cover(text)
+
+
+@pytest.mark.parametrize("text", ["", " \r\n\f ", "a" * 25_000, "a b " * 9_000, ". " * 12_000])
+def test_odd_texts_are_covered(text: str) -> None:
+    assert_spans_cover(text)
+
+
+@pytest.mark.parametrize("gap", ["\n\n", "\r\n\r\n", "\n \t\n", "\f", "\u2029", "\r\r"])
+def test_a_blank_line_ends_a_sentence(gap: str) -> None:
+    text = f"A heading{gap}and more text"
+    assert [text[a:b] for a, b in sentences(text)] == ["A heading", "and more text"]
+
+
+@pytest.mark.parametrize("gap", ["\n", "\r\n", "\r", "\t", "\u3000"])
+def test_a_single_line_end_does_not(gap: str) -> None:
+    assert len(sentences(f"one line{gap}goes on")) == 1
+
+
+def nltk_as_it_stands(text: str) -> list[tuple[int, int]]:
+    """The same trained parameters, nltk's own patterns and classes."""
+    from nltk.tokenize import punkt
+
+    ours = module._splitter("english")
+    reference = punkt.PunktSentenceTokenizer(ours._params)
+    return list(reference.span_tokenize(text))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(FRAGMENTS, max_size=40).map(lambda parts: "x" + " ".join(parts) + "x"))
+def test_plain_patterns_give_nltks_sentences(text: str) -> None:
+    text = text.replace("\x1c", "")  # white space for `re`, not for `regex`
+    assert list(module._splitter("english").span_tokenize(text)) == nltk_as_it_stands(text)
+
+
+def test_windows_do_not_change_the_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(f"{PROSE} Number {n} came home." for n in range(20))
+    whole = sentences(text)
+    monkeypatch.setattr(module, "_WINDOW", 300)
+    assert sentences(text) == whole
+
+
+def test_languages_differ_and_an_unknown_one_is_refused() -> None:
+    text = "Er kam z.B. am 3. Mai an. Dann ging er."
+    assert [text[a:b] for a, b in sentences(text, "german")] == [text[:25], text[26:]]
+    assert len(sentences(text)) == 4
+    assert {"english", "german", "french"} <= set(sentence_languages())
+    with pytest.raises(SettingsError, match=r"'klingon'.*english"):
+        sentences("a", "klingon")
+
+
+def test_unknown_words_are_not_remembered() -> None:
+    contexts = module._splitter("english")._params.ortho_context
+    before = len(contexts)
+    sentences("We met Zorblax. Quuxians left. Frobnitz. Wibbleton stayed. 1. Xyzzy.")
+    assert len(contexts) == before
+
+
+def test_loading_needs_no_network_no_llama_index_and_leaves_the_environment() -> None:
+    code = (
+        "import os, socket, sys\n"
+        "def closed(*a, **k): raise OSError('closed')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = closed\n"
+        "from hoptrail.rag.text import count_tokens, sentences\n"
+        "assert count_tokens('Hello world') == 2\n"
+        "assert len(sentences('It is. Is it?')) == 2\n"
+        "assert os.environ.get('TIKTOKEN_CACHE_DIR') == 'mine'\n"
+        "assert 'llama_index.core' not in sys.modules\n"
+    )
+    environment = {**os.environ, "TIKTOKEN_CACHE_DIR": "mine"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_share_the_data() -> None:
+    results: list[tuple[int, int]] = []
+
+    def work() -> None:
+        results.append((count_tokens(PROSE), len(sentences(PROSE))))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 8
+    assert len(set(results)) == 1
