@@ -34,6 +34,9 @@ LANGUAGES = (
 LONGEST_WORD = 255
 """Bytes; longer runs (encoded blobs) are dropped."""
 
+MOST_TERMS = 256
+"""Distinct terms of a query that count, first come first; a pasted document has more."""
+
 
 @lru_cache(maxsize=len(LANGUAGES))
 def analyser(language: str) -> TextAnalyzer:

@@ -250,28 +250,38 @@ def expanded(ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
 def vectors_of(
     connection: sqlite3.Connection, rows: NDArray[np.int64], dimension: int
 ) -> NDArray[np.float32]:
-    """The stored vectors of the rows, (len(rows), dimension) float32, in their order.
+    """The stored vectors of the rows (ascending), (len(rows), dimension) float32.
 
     Raises:
         StoreDamaged: a row has no vector, or one of another length.
     """
-    found = np.zeros((len(rows), dimension), dtype=np.float32)
-    place = {int(row): at for at, row in enumerate(rows)}
-    missing = set(place)
+    known, vectors = known_vectors(connection, rows, dimension)
+    if len(known) < len(rows):
+        row = int(np.setdiff1d(rows, known)[0])
+        raise StoreDamaged(f"Row {row} has no vector in the catalogue: run hoptrail fsck.")
+    return vectors
+
+
+def known_vectors(
+    connection: sqlite3.Connection, rows: NDArray[np.int64], dimension: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Those of the rows (ascending) that are still there, and their vectors.
+
+    Raises:
+        StoreDamaged: a vector of another length.
+    """
+    lines: list[tuple[int, bytes]] = []
     for at in range(0, len(rows), _MOST_PARAMETERS):
         some = rows[at : at + _MOST_PARAMETERS].tolist()
         marks = ",".join("?" * len(some))
-        query = f"SELECT row, vector FROM embeddings WHERE row IN ({marks})"
-        for row, blob in connection.execute(query, some):
-            if len(blob) != 4 * dimension:
-                raise StoreDamaged(
-                    f"Row {row} has a vector of {len(blob)} bytes: run hoptrail fsck."
-                )
-            found[place[row]] = np.frombuffer(blob, dtype="<f4")
-            missing.discard(row)
-    if missing:
-        raise StoreDamaged(f"Row {min(missing)} has no vector in the catalogue: run hoptrail fsck.")
-    return found
+        query = f"SELECT row, vector FROM embeddings WHERE row IN ({marks}) ORDER BY row"
+        lines += connection.execute(query, some).fetchall()
+    for row, blob in lines:
+        if len(blob) != 4 * dimension:
+            raise StoreDamaged(f"Row {row} has a vector of {len(blob)} bytes: run hoptrail fsck.")
+    vectors = np.frombuffer(b"".join(blob for _, blob in lines), dtype="<f4")
+    known = np.array([row for row, _ in lines], dtype=np.int64)
+    return known, vectors.reshape(len(lines), dimension)
 
 
 def _passage(line: tuple[int, str, str, int, int, str, str]) -> Passage:

@@ -216,6 +216,15 @@ def facets_of(connection: Connection, doc: int) -> tuple[str, ...]:
     return tuple(one for (one,) in lines)
 
 
+def facets_by_row(connection: Connection, first: int, rows: int) -> dict[int, tuple[str, ...]]:
+    """The facets of every row of the span that is alive."""
+    lines = connection.execute(
+        "SELECT row, doc FROM passages WHERE row >= ? AND row < ?", (first, first + rows)
+    ).fetchall()
+    known = {doc: facets_of(connection, doc) for doc in {doc for _, doc in lines}}
+    return {row: known[doc] for row, doc in lines}
+
+
 def text_crc(text: str) -> int:
     """The CRC-32 of a text's UTF-8."""
     return zlib.crc32(text.encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.scope import Batch, Scope, State
 from hoptrail.rag.types import Candidates, Vectors
 from numpy.typing import NDArray
@@ -94,6 +95,10 @@ class Keeper(Protocol[IndexT_co]):
     def traits(self) -> Traits:
         """What the index can do."""
 
+    @property
+    def deferred(self) -> bool:
+        """Whether it learns of a commit afterwards, from the catalogue's outbox."""
+
     def admit(self, passages: int) -> None:
         """Raises BackendRefused if the store may not grow to that many passages."""
 
@@ -103,8 +108,8 @@ class Keeper(Protocol[IndexT_co]):
     def write(self, epoch: int, batch: Batch) -> None:
         """Makes a batch durable, before the catalogue commits."""
 
-    def settle(self) -> None:
-        """Does what must come after the catalogue's commit."""
+    def settle(self, writer: Connection) -> None:
+        """Applies what the outbox holds, after the catalogue's commit."""
 
     def reading(self, state: State) -> IndexT_co:
         """The index as of a state."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 MARGIN = np.float32(1e-5)
 """Above the error of a float32 product of unit vectors (about 1e-6 at 384 dimensions)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
 from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
 from hoptrail.rag.types import Candidates
@@ -60,6 +61,7 @@ class ExactKeeper:
     """Keeps the slot files of a tenant; each build has a file and a map of its own."""
 
     traits = TRAITS
+    deferred = False
 
     def __init__(self, folder: Path, dimension: int) -> None:
         self._folder = folder
@@ -90,7 +92,7 @@ class ExactKeeper:
         block[slots - slots[0]] = batch.vectors
         self._file(epoch).write(int(slots[0]), block)
 
-    def settle(self) -> None:
+    def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
 
     def reading(self, state: State) -> ExactIndex:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import tantivy
-from hoptrail.rag.analyser import analyser
+from hoptrail.rag.analyser import MOST_TERMS, analyser
+from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
 from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, ranked, tie_key
 from hoptrail.rag.types import Candidates, tie_break
@@ -28,9 +29,6 @@ from numpy.typing import NDArray
 from tantivy import Occur, Query
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
-
-MOST_TERMS = 256
-"""Distinct terms of a query that count, first come first; a pasted document has more."""
 
 _TOKENIZER = "hoptrail"
 _HEAP = 32_000_000
@@ -131,6 +129,7 @@ class TantivyKeeper:
     """Keeps the Tantivy folders of a tenant; each build has one of its own."""
 
     traits = TRAITS
+    deferred = False
 
     def __init__(self, folder: Path, language: str) -> None:
         self._folder = folder / "tantivy"
@@ -165,7 +164,7 @@ class TantivyKeeper:
         """Sweeps out dead rows, adds the new ones, and commits."""
         self._write(epoch, [batch], _HEAP)
 
-    def settle(self) -> None:
+    def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
 
     def reading(self, state: State) -> TantivyIndex:

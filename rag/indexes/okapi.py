@@ -1,0 +1,155 @@
+"""The rank-bm25 lexical index: for small corpora, and the oracle of the others in tests.
+
+`rank_bm25.BM25Okapi` with k1 = 1.5, b = 0.75, built in memory from the catalogue when a query finds
+that the store has moved on. Its idf is replaced: the library's turns negative for a word in more
+than half of the passages and is then floored at a share of the average, which is itself negative in
+a small corpus, so that a matching passage could rank below one that does not match.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from hoptrail.rag.analyser import MOST_TERMS, analyser
+from hoptrail.rag.catalogue import Catalogue, Connection, snapshot
+from hoptrail.rag.errors import BackendRefused
+from hoptrail.rag.protocols import Traits
+from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
+from hoptrail.rag.types import Candidates
+from rank_bm25 import BM25Okapi
+
+TRAITS = Traits(multi_process=True, persistent=False, filters_before_ranking=True)
+
+WARNED_ABOVE = 10_000
+REFUSED_ABOVE = 50_000
+"""Passages; a query over 100k takes 0.35 s and holds the interpreter all that time."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Okapi(BM25Okapi):  # type: ignore[misc]
+    def _calc_idf(self, nd: Mapping[str, int]) -> None:
+        """ln(1 + (N - n + 0.5) / (n + 0.5)): Lucene's, never negative."""
+        for word, found_in in nd.items():
+            self.idf[word] = math.log(1 + (self.corpus_size - found_in + 0.5) / (found_in + 0.5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    generation: int
+    rows: Rows
+    okapi: _Okapi | None
+    """None: there is no word to find."""
+
+
+class OkapiIndex:
+    """Scores with the model of its generation, which it has built when first asked."""
+
+    traits = TRAITS
+
+    def __init__(self, keeper: OkapiKeeper, state: State) -> None:
+        self._keeper = keeper
+        self._generation = state.generation
+
+    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+        """The k best rows by BM25; selects the filtered rows first, then scores only them."""
+        model = self._keeper.model(self._generation)
+        kept = set(list(Counter(terms))[:MOST_TERMS])
+        query = [term for term in terms if term in kept]
+        if model.okapi is None or not query:
+            return NOTHING
+        if scope.facets:
+            places = np.flatnonzero(np.isin(model.rows, scope.rows(), assume_unique=True))
+            scores = np.array(model.okapi.get_batch_scores(query, places.tolist()))
+        else:
+            places = np.arange(len(model.rows))
+            scores = model.okapi.get_scores(query)
+        rows = model.rows[places]
+        kept_rows = (scores > 0) & scope.alive(rows)
+        return ranked(rows[kept_rows], scores[kept_rows].astype(np.float32), k, scope.ties)
+
+
+class OkapiKeeper:
+    """Builds the model; nothing of it lies on disk."""
+
+    traits = TRAITS
+    deferred = False
+
+    def __init__(self, catalogue: Catalogue, language: str) -> None:
+        self._catalogue = catalogue
+        self._analyser = analyser(language)
+        self._guard = threading.Lock()
+        self._model: _Model | None = None
+        self._warned = False
+
+    def admit(self, passages: int) -> None:
+        """Warns above 10,000 passages; raises BackendRefused above 50,000."""
+        if passages > REFUSED_ABOVE:
+            raise BackendRefused(
+                f"A store with the rank-bm25 index holds at most {REFUSED_ABOVE:,} passages, and "
+                f"this write would make it {passages:,}. Ingest into a new store with tantivy."
+            )
+        if passages > WARNED_ABOVE and not self._warned:
+            self._warned = True
+            _LOG.warning(
+                "rank-bm25 with %s passages is slow (a query takes tens of milliseconds, the first "
+                "after each write seconds); tantivy is made for this size",
+                f"{passages:,}",
+            )
+
+    def lag(self, state: State) -> str | None:
+        """Nothing on disk can lag."""
+        return None
+
+    def write(self, epoch: int, batch: Batch) -> None:
+        """Nothing is written."""
+
+    def settle(self, writer: Connection) -> None:
+        """Nothing is left to do after the commit."""
+
+    def reading(self, state: State) -> OkapiIndex:
+        """The index of a state."""
+        return OkapiIndex(self, state)
+
+    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+        """Nothing is written."""
+
+    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+        """Nothing is kept that could differ."""
+        return iter(())
+
+    def tidy(self, epoch: int) -> None:
+        """Nothing lies on disk."""
+
+    def close(self) -> None:
+        """Frees the model."""
+        self._model = None
+
+    def model(self, generation: int) -> _Model:
+        """The model of that generation, or of a newer one."""
+        with self._guard:
+            if self._model is None or self._model.generation < generation:
+                self._model = self._read()
+            return self._model
+
+    def _read(self) -> _Model:
+        with self._catalogue.reading() as connection, snapshot(connection):
+            generation = connection.execute(
+                "SELECT value FROM meta WHERE key = 'generation'"
+            ).fetchone()[0]
+            lines = connection.execute(
+                "SELECT p.row, d.title, p.text FROM passages p JOIN documents d ON d.doc = p.doc "
+                "ORDER BY p.row"
+            ).fetchall()
+        corpus = [self._analyser.analyze(f"{title}\n{text}") for _, title, text in lines]
+        return _Model(
+            generation=generation,
+            rows=np.array([row for row, _, _ in lines], dtype=np.int64),
+            okapi=_Okapi(corpus) if any(corpus) else None,
+        )

@@ -1,0 +1,76 @@
+"""Derived indexes built anew from the catalogue: when they lag, or to get rid of dead rows."""
+
+from __future__ import annotations
+
+import logging
+
+from hoptrail.rag import journal
+from hoptrail.rag.catalogue import Connection, snapshot
+from hoptrail.rag.parts import Parts
+from hoptrail.rag.scope import State
+from hoptrail.rag.states import loaded
+
+_LOG = logging.getLogger(__name__)
+
+
+def mend(parts: Parts, wait: float) -> None:
+    """Rebuilds what does not reflect the catalogue; takes the writer's lock only then.
+
+    Raises:
+        StoreBusy: a rebuild is needed and a writer held the lock for `wait` seconds.
+    """
+    if _sound(parts, _state(parts)):
+        return
+    with parts.lock.held(wait):
+        writer = parts.catalogue.connect()
+        parts.dense.settle(writer)
+        # Another process may have mended it while this one waited.
+        state = _state(parts)
+        lexical, dense = parts.lexical.lag(state), parts.dense.lag(state)
+        for reason in filter(None, (lexical, dense)):
+            _LOG.warning("%s: %s; building it anew", parts.layout.folder, reason)
+        rebuild(parts, writer, lexical=lexical is not None, dense=dense is not None)
+
+
+def rebuild(parts: Parts, writer: Connection, *, lexical: bool, dense: bool) -> None:
+    """Builds indexes beside the present ones, then switches over; the lock must be held.
+
+    Readers that have the old files open go on reading them until their next call.
+    """
+    if not lexical and not dense:
+        return
+    dimension = parts.spec.dimension
+    with journal.writing(writer):
+        state = loaded(writer)
+        epochs = (state.lexical_epoch + lexical, state.dense_epoch + dense)
+        if lexical:
+            rows = journal.batches(writer, dimension, vectors=False)
+            parts.lexical.build(epochs[0], rows, state)
+            journal.set_meta(writer, "lexical_epoch", epochs[0])
+            writer.execute("DELETE FROM garbage")
+        if dense:
+            rows = journal.batches(writer, dimension, vectors=True)
+            parts.dense.build(epochs[1], rows, state)
+            journal.set_meta(writer, "dense_epoch", epochs[1])
+            writer.execute("DELETE FROM outbox")
+    parts.lexical.tidy(epochs[0])
+    parts.dense.tidy(epochs[1])
+
+
+def compact(parts: Parts, writer: Connection) -> None:
+    """Builds both indexes without dead rows and gives the space back; the lock must be held."""
+    rebuild(parts, writer, lexical=True, dense=True)
+    writer.execute("VACUUM")
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _sound(parts: Parts, state: State) -> bool:
+    with parts.catalogue.reading() as connection:
+        pending = connection.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
+    lags = parts.lexical.lag(state), parts.dense.lag(state)
+    return pending is None and lags == (None, None)
+
+
+def _state(parts: Parts) -> State:
+    with parts.catalogue.reading() as connection, snapshot(connection):
+        return loaded(connection)

@@ -1,0 +1,104 @@
+"""What the threads of one process see of a store: one generation, and its filters.
+
+A view is replaced, never changed. Whether another connection has committed is asked on every call
+(`PRAGMA data_version`, a few microseconds); only then is the log read, in one transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
+from hoptrail.rag.facets import facets
+from hoptrail.rag.parts import Parts
+from hoptrail.rag.protocols import DenseIndex, LexicalIndex
+from hoptrail.rag.scope import Keys, Rows, Scope, State, tie_key
+from hoptrail.rag.states import advanced, loaded
+from hoptrail.rag.types import Where, tie_break
+
+_CACHED_FILTERS = 64
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One generation, ready to be searched."""
+
+    state: State
+    lexical: LexicalIndex
+    dense: DenseIndex
+
+
+class Views:
+    """Hands out the newest view; safe to share by threads."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._guard = threading.Lock()
+        self._view: View | None = None
+        self._filters: OrderedDict[tuple[int, tuple[str, ...]], Rows] = OrderedDict()
+
+    def newest(self) -> View:
+        """The view of the newest commit."""
+        with self._parts.catalogue.reading() as connection:
+            view = self._view
+            if view is not None and not connection.moved():
+                return view
+            # Marked before it is read: a commit in between is noticed by the next call.
+            connection.mark()
+            with self._guard:
+                return self._caught_up(connection)
+
+    def scope(self, state: State, where: Where) -> Scope:
+        """The rows that a filter leaves."""
+        wanted = facets(where)
+        return Scope(
+            state=state, facets=wanted, rows=lambda: self._rows(state, wanted), ties=self._ties
+        )
+
+    def _caught_up(self, connection: Connection) -> View:
+        for attempt in range(_ATTEMPTS):
+            view = self._view
+            with snapshot(connection):
+                state = loaded(connection) if view is None else advanced(connection, view.state)
+            if view is not None and state is view.state:
+                return view
+            try:
+                view = View(
+                    state=state,
+                    lexical=self._parts.lexical.reading(state),
+                    dense=self._parts.dense.reading(state),
+                )
+            except (OSError, ValueError):
+                # A compaction may just have removed the build that this state names.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            self._view = view
+        assert view is not None
+        return view
+
+    def _rows(self, state: State, wanted: tuple[str, ...]) -> Rows:
+        key = (state.generation, wanted)
+        cached = self._filters.get(key)
+        if cached is not None:
+            return cached
+        with self._parts.catalogue.reading() as connection:
+            rows = rows_with(connection, wanted)
+        rows = rows[rows < len(state.live)]
+        rows = rows[state.live[rows]]
+        with self._guard:
+            self._filters[key] = rows
+            while len(self._filters) > _CACHED_FILTERS:
+                self._filters.popitem(last=False)
+        return rows
+
+    def _ties(self, rows: Rows) -> Keys:
+        with self._parts.catalogue.reading() as connection:
+            known = passages_where(connection, "row", rows.tolist())
+        # A row that died meanwhile gets any place: it does not resolve, and is ranked again.
+        keys = [tie_key(tie_break(known[row].id)) if row in known else 0 for row in rows.tolist()]
+        return np.array(keys, dtype=np.uint64)
