@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Protocol, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
 from hoptrail.rag.protocols import Embedder
@@ -20,7 +22,6 @@ from hoptrail.rag.types import (
     Where,
     tie_break,
 )
-from numpy.typing import NDArray
 
 DEFAULT_FUSION: Fusion = MinMax()
 
@@ -34,7 +35,7 @@ class SearchableStore(Protocol):
 
     @property
     def generation(self) -> int:
-        """The commit that the next answer reflects, at least."""
+        """The newest commit; an answer given while it stays the same is of that commit."""
 
     def lexical(self, query: str, k: int, where: Where) -> Candidates:
         """The k best rows by words."""
@@ -85,13 +86,14 @@ class Searcher:
             SettingsError: a blank query, k < 1 or an unknown mode.
         """
         _check(query, k, mode)
+        # A writer in another process may replace rows at any time: then it is ranked again.
         for attempt in range(_ATTEMPTS):
             generation = self._store.generation
             candidates = self._candidates(query, k, mode, where)
             # On the last attempt the gaps are filled from the runners-up.
             wanted = k if attempt < _ATTEMPTS - 1 else len(candidates.rows)
             hits, whole = self._resolve(candidates, wanted, mode)
-            if whole:
+            if whole and self._store.generation == generation:
                 break
         return Ranking(query=query, hits=hits[:k], generation=generation)
 

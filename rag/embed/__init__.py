@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urldefrag
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.protocols import Embedder
@@ -44,7 +43,7 @@ def load_embedder(
     if spec.startswith(("http://", "https://")):
         from hoptrail.rag.embed.server import ServerEmbedder, ServerSettings  # noqa: PLC0415
 
-        url, model = urldefrag(spec)
+        url, _, model = spec.partition("#")
         return ServerEmbedder(ServerSettings(url=url, model=model or None, api_key=api_key))
     name, _, folder = spec.partition(":")
     if name in ("minilm", "all-MiniLM-L6-v2"):

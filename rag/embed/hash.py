@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
-from numpy.typing import NDArray
 
 _WORD = re.compile(r"\w+")
 _SHORT = 3

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hoptrail.rag.embed.bert import BertShape, Weights, bert_graph
-from hoptrail.rag.errors import EmbedderError, SettingsError
-from hoptrail.rag.protocols import TextKind
-from hoptrail.rag.types import Vectors
 from huggingface_hub import try_to_load_from_cache
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tokenizers import Encoding, Tokenizer
+
+from hoptrail.rag.embed.bert import BertShape, Weights, bert_graph
+from hoptrail.rag.errors import EmbedderError, SettingsError
+from hoptrail.rag.protocols import TextKind
+from hoptrail.rag.types import Vectors
 
 NAME = "all-MiniLM-L6-v2"
 HUB_REPOSITORY = f"sentence-transformers/{NAME}"

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 import httpx
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
 from hoptrail.rag.errors import EmbedderError, SettingsError
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
-from pydantic import TypeAdapter, ValidationError
 
 _UNKNOWN_WINDOW = 512
 _CHARACTERS_A_TOKEN = 4
@@ -138,9 +139,10 @@ class ServerEmbedder:
         rows = self._request(texts)
         if any(len(row) != self._dimension for row in rows):
             raise self._nonsense(f"vectors that are not all of dimension {self._dimension}")
-        vectors = np.array(rows, dtype=np.float32)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        # float32 may overflow where the JSON numbers did not.
+        # Numbers too large for float32 become infinite and are refused as such.
+        with np.errstate(over="ignore"):
+            vectors = np.array(rows, dtype=np.float32)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(norms).all() or not norms.all():
             raise self._nonsense("vectors that are zero or not finite")
         vectors /= norms

@@ -1,0 +1,181 @@
+"""Fusion: hand-computed numbers, a slow dictionary twin, and what must hold for any two lists."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.types import Candidates
+
+FUSIONS: list[Fusion] = [
+    ReciprocalRank(),
+    ReciprocalRank(k=0),
+    MinMax(),
+    MinMax(lexical_weight=0.3),
+    MinMax(lexical_weight=0.0),
+]
+EQUAL_WEIGHTS: list[Fusion] = [ReciprocalRank(), MinMax()]
+
+
+def _list(scores: dict[int, float]) -> Candidates:
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return Candidates(
+        rows=np.array([row for row, _ in ordered], dtype=np.int64),
+        scores=np.array([score for _, score in ordered], dtype=np.float32),
+    )
+
+
+def _scores(candidates: Candidates) -> dict[int, float]:
+    return dict(zip(candidates.rows.tolist(), candidates.scores.tolist(), strict=True))
+
+
+lists = st.dictionaries(
+    st.integers(0, 30) | st.integers(0, 2**60),
+    st.floats(-100, 100, width=32) | st.sampled_from([0.0, 1.0, 2.0]),
+    max_size=20,
+).map(_list)
+
+
+def _slow_shares(fusion: Fusion, scores: dict[int, float], lexical: bool) -> dict[int, float]:
+    """The definitions, spelt out over dictionaries."""
+    if isinstance(fusion, ReciprocalRank):
+        ranks = {
+            row: 1 + sum(other > mine for other in scores.values()) for row, mine in scores.items()
+        }
+        return {row: 1 / (fusion.k + rank) for row, rank in ranks.items()}
+    assert isinstance(fusion, MinMax)
+    weight = fusion.lexical_weight if lexical else 1 - fusion.lexical_weight
+    shares = {}
+    for row, mine in scores.items():
+        low, high = min(scores.values()), max(scores.values())
+        shares[row] = weight * (1.0 if high == low else (mine - low) / (high - low))
+    return shares
+
+
+def _slow(fusion: Fusion, lexical: Candidates, dense: Candidates) -> dict[int, float]:
+    one = _slow_shares(fusion, _scores(lexical), lexical=True)
+    two = _slow_shares(fusion, _scores(dense), lexical=False)
+    return {row: one.get(row, 0.0) + two.get(row, 0.0) for row in {*one, *two}}
+
+
+def test_reciprocal_rank_by_hand() -> None:
+    fused = ReciprocalRank().fuse(_list({1: 9.0, 2: 5.0, 3: 1.0}), _list({3: 0.9, 4: 0.8}))
+    assert fused.rows.tolist() == [3, 1, 2, 4]
+    assert fused.scores.tolist() == pytest.approx(
+        [1 / 63 + 1 / 61, 1 / 61, 1 / 62, 1 / 62], rel=1e-6
+    )
+
+
+def test_reciprocal_rank_gives_equal_scores_the_same_rank() -> None:
+    fused = ReciprocalRank().fuse(_list({1: 9.0, 2: 5.0, 3: 5.0, 4: 1.0}), _list({}))
+    assert _scores(fused) == pytest.approx({1: 1 / 61, 2: 1 / 62, 3: 1 / 62, 4: 1 / 64}, rel=1e-6)
+
+
+def test_min_max_by_hand() -> None:
+    fused = MinMax(lexical_weight=0.25).fuse(
+        _list({1: 10.0, 2: 6.0, 3: 2.0}), _list({3: 0.9, 4: 0.7, 1: 0.5})
+    )
+    assert fused.rows.tolist() == [3, 4, 1, 2]
+    assert fused.scores.tolist() == pytest.approx([0.75, 0.375, 0.25, 0.125], rel=1e-6)
+
+
+@pytest.mark.parametrize("scores", [{7: 0.2}, {7: -3.0, 8: -3.0}, {7: 0.0, 8: 0.0}])
+def test_a_constant_list_scales_to_one(scores: dict[int, float]) -> None:
+    fused = MinMax().fuse(_list(scores), _list({1: 0.5, 2: 0.1}))
+    assert _scores(fused) == {1: 0.5, 2: 0.0, **dict.fromkeys(scores, 0.5)}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS, ids=repr)
+def test_two_empty_lists_are_an_empty_list(fusion: Fusion) -> None:
+    fused = fusion.fuse(_list({}), _list({}))
+    assert (len(fused.rows), len(fused.scores)) == (0, 0)
+    assert (fused.rows.dtype, fused.scores.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS, ids=repr)
+@given(lexical=lists, dense=lists)
+def test_equals_the_slow_twin(fusion: Fusion, lexical: Candidates, dense: Candidates) -> None:
+    assert _scores(fusion.fuse(lexical, dense)) == pytest.approx(
+        _slow(fusion, lexical, dense), rel=1e-5, abs=1e-7
+    )
+
+
+@pytest.mark.parametrize("fusion", FUSIONS, ids=repr)
+@given(lexical=lists, dense=lists)
+def test_every_row_once_finite_and_best_first(
+    fusion: Fusion, lexical: Candidates, dense: Candidates
+) -> None:
+    fused = fusion.fuse(lexical, dense)
+    rows = fused.rows.tolist()
+    assert sorted(rows) == sorted({*lexical.rows.tolist(), *dense.rows.tolist()})
+    assert np.isfinite(fused.scores).all()
+    assert (fused.scores >= 0).all()
+    keys = list(zip((-fused.scores).tolist(), rows, strict=True))
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("fusion", EQUAL_WEIGHTS, ids=repr)
+@given(lexical=lists, dense=lists)
+def test_swapping_the_lists_changes_nothing(
+    fusion: Fusion, lexical: Candidates, dense: Candidates
+) -> None:
+    one, two = fusion.fuse(lexical, dense), fusion.fuse(dense, lexical)
+    assert one.rows.tolist() == two.rows.tolist()
+    assert one.scores.tolist() == two.scores.tolist()
+
+
+@given(
+    lexical=st.dictionaries(st.integers(0, 30), st.integers(-50, 50), max_size=20),
+    dense=lists,
+    power=st.integers(-3, 6),
+    shift=st.integers(-64, 64),
+)
+def test_min_max_ignores_scale_and_shift(
+    lexical: dict[int, int], dense: Candidates, power: int, shift: int
+) -> None:
+    # Integers and powers of two: the scaled scores are exact in float32.
+    plain = _list({row: float(score) for row, score in lexical.items()})
+    moved = _list({row: score * 2.0**power + shift for row, score in lexical.items()})
+    one, two = MinMax().fuse(plain, dense), MinMax().fuse(moved, dense)
+    assert _scores(one) == pytest.approx(_scores(two), rel=1e-6)
+
+
+@given(lexical=lists, dense=lists, growth=st.floats(0.1, 3))
+def test_reciprocal_rank_knows_only_the_order(
+    lexical: Candidates, dense: Candidates, growth: float
+) -> None:
+    places = np.unique(lexical.scores, return_inverse=True)[1]
+    other = Candidates(rows=lexical.rows, scores=(places * growth).astype(np.float32))
+    one, two = (ReciprocalRank().fuse(each, dense) for each in (lexical, other))
+    assert one.rows.tolist() == two.rows.tolist()
+    assert one.scores.tolist() == two.scores.tolist()
+
+
+@pytest.mark.parametrize("fusion", [MinMax(lexical_weight=1.0), ReciprocalRank()], ids=repr)
+@given(lexical=lists)
+def test_one_list_alone_keeps_its_order(fusion: Fusion, lexical: Candidates) -> None:
+    fused = fusion.fuse(lexical, _list({}))
+    scores = _scores(lexical)
+    ordered = [scores[row] for row in fused.rows.tolist()]
+    spread = max(ordered, default=0.0) - min(ordered, default=0.0)
+    # Scores that differ by less than float32 can show after scaling count as equal.
+    assert all(a >= b - spread * 1e-6 for a, b in pairwise(ordered))
+
+
+@pytest.mark.parametrize("k", [-1, math.inf, math.nan])
+def test_reciprocal_rank_refuses(k: float) -> None:
+    with pytest.raises(SettingsError, match="needs k >= 0"):
+        ReciprocalRank(k=k)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan])
+def test_min_max_refuses(weight: float) -> None:
+    with pytest.raises(SettingsError, match=r"must lie in 0\.\.1"):
+        MinMax(lexical_weight=weight)
