@@ -115,7 +115,7 @@ _GOOD = _lines(_QUESTIONS[:1])
             r"line 2: question 'x' names 'zz', which is no record of corpus\.jsonl",
         ),
         (
-            b'{"id": "x", "question": "?", "answers": [], "supporting_ids": [], "grades": {"y": 1}}',
+            b'{"id":"x", "question":"?", "answers":[], "supporting_ids":[], "grades":{"y":1}}',
             r"names 'y'",
         ),
     ],

@@ -46,7 +46,10 @@ def embedder(request: pytest.FixtureRequest, folder: Path) -> Iterator[Embedder]
     match request.param:
         case "server":
             with embedding_server() as server:
-                yield load_embedder(server.url)
+                opened = load_embedder(server.url)
+                assert isinstance(opened, ServerEmbedder)
+                yield opened
+                opened.close()
         case "minilm":
             yield load_embedder(f"minilm:{folder}")
         case spec:
@@ -106,6 +109,7 @@ def test_door_knows_specs_and_ids(folder: Path) -> None:
         server.cards = [{"id": "one"}, {"id": "org/two"}]
         opened = load_embedder(f"{server.url}#org/two", api_key="k")
         assert isinstance(opened, ServerEmbedder)
+        opened.close()
         assert opened.id == "org/two"
         assert server.keys == ["Bearer k"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -35,27 +36,37 @@ def naps() -> list[float]:
     return []
 
 
-def _connect(
-    served: Served, naps: list[float] | None = None, **settings: str | int | None
-) -> ServerEmbedder:
-    waits = naps if naps is not None else []
-    return ServerEmbedder(ServerSettings(url=served.url, **settings), sleep=waits.append)
+Connect = Callable[..., ServerEmbedder]
+
+
+@pytest.fixture
+def connect(naps: list[float]) -> Iterator[Connect]:
+    """Opens embedders that note their naps instead of taking them; closes them at the end."""
+    with ExitStack() as opened:
+
+        def opener(served: Served, **settings: str | int | None) -> ServerEmbedder:
+            chosen = ServerSettings(**{"url": served.url, **settings})  # type: ignore[arg-type]
+            embedder = ServerEmbedder(chosen, sleep=naps.append)
+            opened.callback(embedder.close)
+            return embedder
+
+        yield opener
 
 
 TEXTS = [f"ship number {n}" for n in range(50)]
 EXPECTED = HashEmbedder(DIMENSION).embed(TEXTS)
 
 
-def test_vectors_come_back_in_order_and_normalised(served: Served) -> None:
-    embedder = _connect(served, batch=7, concurrency=3)
+def test_vectors_come_back_in_order_and_normalised(connect: Connect, served: Served) -> None:
+    embedder = connect(served, batch=7, concurrency=3)
     assert np.allclose(embedder.embed(TEXTS), EXPECTED, atol=1e-6)
     assert (embedder.id, embedder.dimension) == ("tiny", DIMENSION)
     sizes = sorted(len(request["input"]) for request in served.requests[1:])
     assert sizes == [1, 7, 7, 7, 7, 7, 7, 7]
 
 
-def test_batches_go_out_several_at_a_time_and_no_more(served: Served) -> None:
-    embedder = _connect(served, batch=5, concurrency=2)
+def test_batches_go_out_several_at_a_time_and_no_more(connect: Connect, served: Served) -> None:
+    embedder = connect(served, batch=5, concurrency=2)
     together = threading.Barrier(2, timeout=30)
 
     def meet(_number: int, _request: Request) -> None:
@@ -66,28 +77,32 @@ def test_batches_go_out_several_at_a_time_and_no_more(served: Served) -> None:
     assert served.most_at_once == 2
 
 
-def test_no_text_needs_no_request(served: Served) -> None:
-    embedder = _connect(served)
+def test_no_text_needs_no_request(connect: Connect, served: Served) -> None:
+    embedder = connect(served)
     assert embedder.embed([]).shape == (0, DIMENSION)
     assert len(served.requests) == 1
 
 
-def test_shuffled_answers_are_put_in_order(served: Served) -> None:
-    embedder = _connect(served)
+def test_shuffled_answers_are_put_in_order(connect: Connect, served: Served) -> None:
+    embedder = connect(served)
     served.manners = lambda _, request: as_reply(right_answer(request)[::-1])
     assert np.allclose(embedder.embed(TEXTS), EXPECTED, atol=1e-6)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_passing_troubles_are_tried_again(served: Served, naps: list[float], status: int) -> None:
-    embedder = _connect(served, naps)
+def test_passing_troubles_are_tried_again(
+    connect: Connect, served: Served, naps: list[float], status: int
+) -> None:
+    embedder = connect(served)
     served.manners = lambda number, _: Reply(status=status) if number in (1, 2) else None
     assert np.allclose(embedder.embed(TEXTS), EXPECTED, atol=1e-6)
     assert naps == [0.5, 1.0]
 
 
-def test_a_dropped_connection_is_tried_again(served: Served, naps: list[float]) -> None:
-    embedder = _connect(served, naps)
+def test_a_dropped_connection_is_tried_again(
+    connect: Connect, served: Served, naps: list[float]
+) -> None:
+    embedder = connect(served)
     served.manners = lambda number, _: Reply(hang_up=True) if number == 1 else None
     assert np.allclose(embedder.embed(TEXTS), EXPECTED, atol=1e-6)
     assert naps == [0.5]
@@ -98,17 +113,17 @@ def test_a_dropped_connection_is_tried_again(served: Served, naps: list[float]) 
     [("3", 3.0), ("0", 0.0), ("3600", 20.0), ("soon", 20.0), ("-1", 20.0), ("nan", 20.0)],
 )
 def test_retry_after_is_honoured_up_to_a_limit(
-    served: Served, naps: list[float], asked: str, waited: float
+    connect: Connect, served: Served, naps: list[float], asked: str, waited: float
 ) -> None:
-    embedder = _connect(served, naps)
+    embedder = connect(served)
     busy = Reply(status=429, headers={"Retry-After": asked})
     served.manners = lambda number, _: busy if number == 1 else None
     embedder.embed(["x"])
     assert naps == [waited]
 
 
-def test_attempts_end(served: Served, naps: list[float]) -> None:
-    embedder = _connect(served, naps, attempts=3)
+def test_attempts_end(connect: Connect, served: Served, naps: list[float]) -> None:
+    embedder = connect(served, attempts=3)
     served.manners = lambda _, __: Reply(status=503, body=b"loading the model")
     with pytest.raises(EmbedderError, match=r"failed 3 times.*HTTP 503: 'loading the model'"):
         embedder.embed(["x"])
@@ -116,8 +131,10 @@ def test_attempts_end(served: Served, naps: list[float]) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
-def test_other_refusals_are_final(served: Served, naps: list[float], status: int) -> None:
-    embedder = _connect(served, naps)
+def test_other_refusals_are_final(
+    connect: Connect, served: Served, naps: list[float], status: int
+) -> None:
+    embedder = connect(served)
     served.manners = lambda _, __: Reply(status=status, body=b"too long")
     with pytest.raises(EmbedderError, match=f"refused with HTTP {status}: 'too long'"):
         embedder.embed(["x"])
@@ -159,64 +176,65 @@ _GOOD = [1.0] * DIMENSION
         ([_item(0, _GOOD), _item(1, [*_GOOD[:-1], None])], "no embeddings answer"),
     ],
 )
-@pytest.mark.filterwarnings("error")
-def test_nonsense_is_refused(served: Served, body: bytes | list[Any], message: str) -> None:
-    embedder = _connect(served)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_nonsense_is_refused(
+    connect: Connect, served: Served, body: bytes | list[Any], message: str
+) -> None:
+    embedder = connect(served)
     reply = Reply(body=body) if isinstance(body, bytes) else as_reply(body)
     served.manners = lambda _, __: reply
     with pytest.raises(EmbedderError, match=message):
         embedder.embed(["one", "two"])
 
 
-def test_html_at_the_start(served: Served) -> None:
+def test_html_at_the_start(connect: Connect, served: Served) -> None:
     with embedding_server() as page:
         page.cards = "<html>"  # type: ignore[assignment]
         with pytest.raises(EmbedderError, match="no embeddings answer"):
-            _connect(page)
+            connect(page)
 
 
-def test_an_unknown_model_lists_the_known_ones(served: Served) -> None:
+def test_an_unknown_model_lists_the_known_ones(connect: Connect, served: Served) -> None:
     served.cards = [{"id": "tiny"}, {"id": "large"}]
     with pytest.raises(EmbedderError, match=r"does not serve 'huge'.*lists 'tiny', 'large'"):
-        _connect(served, model="huge")
+        connect(served, model="huge")
     with pytest.raises(EmbedderError, match=r"Name one of its models.*'tiny', 'large'"):
-        _connect(served)
-    assert _connect(served, model="large").id == "large"
+        connect(served)
+    assert connect(served, model="large").id == "large"
 
 
-def test_the_key_is_sent_and_never_shown(served: Served) -> None:
-    settings = ServerSettings(url=served.url, api_key="s3cret")
-    ServerEmbedder(settings)
+def test_the_key_is_sent_and_never_shown(connect: Connect, served: Served) -> None:
+    connect(served, api_key="s3cret")
     assert served.keys == ["Bearer s3cret"]
-    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in repr(ServerSettings(url=served.url, api_key="s3cret"))
 
 
-def test_vllm_truncates_by_itself(served: Served) -> None:
+def test_vllm_truncates_by_itself(connect: Connect, served: Served) -> None:
     served.cards = [{"id": "tiny", "owned_by": "vllm", "max_model_len": 300}]
-    embedder = _connect(served)
+    embedder = connect(served)
     embedder.embed(["x" * 9000])
     assert embedder.window == 300
     assert served.requests[-1]["truncate_prompt_tokens"] == -1
     assert len(served.requests[-1]["input"][0]) == 9000
 
 
-def test_other_servers_get_text_that_should_fit(served: Served) -> None:
-    embedder = _connect(served, window=100)
+def test_other_servers_get_text_that_should_fit(connect: Connect, served: Served) -> None:
+    embedder = connect(served, window=100)
     embedder.embed(["x" * 9000])
     assert embedder.window == 100
     assert "truncate_prompt_tokens" not in served.requests[-1]
     assert len(served.requests[-1]["input"][0]) == 400
 
 
-def test_what_is_no_json_text_is_sent_all_the_same(served: Served) -> None:
-    vectors = _connect(served).embed(["\ud800", ""])
+def test_what_is_no_json_text_is_sent_all_the_same(connect: Connect, served: Served) -> None:
+    vectors = connect(served).embed(["\ud800", ""])
     assert np.isfinite(vectors).all()
     assert served.requests[-1]["input"] == ["?", " "]
 
 
-def test_version_is_added_to_a_bare_address(served: Served) -> None:
+def test_version_is_added_to_a_bare_address(connect: Connect, served: Served) -> None:
     bare = served.url.removesuffix("/v1")
-    assert ServerEmbedder(ServerSettings(url=bare + "/")).id == "tiny"
+    assert connect(served, url=bare + "/").id == "tiny"
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", ""])
@@ -232,14 +250,14 @@ def test_counts_below_one_are_refused(name: str) -> None:
 
 
 def test_proxies_of_the_environment_are_not_used(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    assert _connect(served).id == "tiny"
+    assert connect(served).id == "tiny"
 
 
-def test_the_request_is_what_the_api_asks_for(served: Served) -> None:
-    _connect(served).embed(["one", "two"])
+def test_the_request_is_what_the_api_asks_for(connect: Connect, served: Served) -> None:
+    connect(served).embed(["one", "two"])
     assert json.loads(json.dumps(served.requests[-1])) == {
         "model": "tiny",
         "input": ["one", "two"],
