@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.types import Document, Scalar
-from pydantic import TypeAdapter, ValidationError
 
 
 class DatasetError(HoptrailError):

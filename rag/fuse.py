@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.types import Candidates
-from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
 
