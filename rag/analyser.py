@@ -11,8 +11,9 @@ from __future__ import annotations
 import string
 from functools import lru_cache
 
-from hoptrail.rag.errors import SettingsError
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+
+from hoptrail.rag.errors import SettingsError
 
 LANGUAGES = (
     "danish",

@@ -1,7 +1,7 @@
 """The catalogue: one SQLite file (WAL, synchronous=FULL) that is the truth about a tenant.
 
     meta        format, embedder, dimension, backends; generation, next row, epochs of the indexes
-    documents   doc (the number of its first row), id, title, metadata, fingerprint, CRC of the text
+    documents   doc (the number of its first row), id, title, metadata, fingerprint, CRC of all that
     texts       the text in parts of SPAN characters, so that a slice reads only its own parts
     passages    row, id, document, offsets, text
     embeddings  row, vector (little-endian float32), CRC
@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.errors import StoreDamaged
 from hoptrail.rag.types import Document, Passage
-from numpy.typing import NDArray
 
 SPAN = 8192
 """Characters of one part of a text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
+
 from hoptrail.rag import journal
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.facets import facets

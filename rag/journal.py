@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.catalogue import PARTS, SPAN, Connection, vectors_of
 from hoptrail.rag.facets import facets
 from hoptrail.rag.scope import Batch, Entry
 from hoptrail.rag.types import IndexedDocument
-from numpy.typing import NDArray
 
 KEPT_GENERATIONS = 512
 """How far back a reader can catch up from the log; beyond that it reads the live rows anew."""
@@ -225,20 +226,21 @@ def facets_by_row(connection: Connection, first: int, rows: int) -> dict[int, tu
     return {row: known[doc] for row, doc in lines}
 
 
-def text_crc(text: str) -> int:
-    """The CRC-32 of a text's UTF-8."""
-    return zlib.crc32(text.encode())
+def document_crc(title: str, metadata: str, text: str) -> int:
+    """The CRC-32 of a document as the catalogue keeps it."""
+    return zlib.crc32(f"{title}\0{metadata}\0{text}".encode())
 
 
 def _line(placed: Placed) -> tuple[int, str, str, str, str, int, int]:
     document = placed.item.document
+    metadata = json.dumps(dict(document.metadata), allow_nan=False)
     return (
         placed.doc,
         document.id,
         document.title,
-        json.dumps(dict(document.metadata), allow_nan=False),
+        metadata,
         placed.item.fingerprint,
-        text_crc(document.text),
+        document_crc(document.title, metadata, document.text),
         len(placed.item.passages),
     )
 

@@ -16,12 +16,11 @@ from __future__ import annotations
 import errno
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreError, StoreFull
+from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreFull
 
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -80,24 +79,37 @@ class Layout:
         return total
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+class disk_errors:
     """Turns the disk's and SQLite's failures into a `StoreError` that names `path`.
+
+    Holds no state, so one may be entered by many threads; a class because a search enters it
+    several times in a fraction of a millisecond.
 
     Raises:
         StoreFull: no space is left.
         StoreBusy: SQLite's own lock was not freed in time.
         StoreDamaged: a file is no database, or a malformed one.
     """
-    try:
-        yield
-    except StoreError:
-        raise
-    except (OSError, sqlite3.Error, ValueError) as error:
-        translated = _translated(error, path)
-        if translated is error:
-            raise
-        raise translated from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, OSError | sqlite3.Error | ValueError):
+            return
+        translated = _translated(error, self._path)
+        if translated is not error:
+            raise translated from error
 
 
 def _translated(error: Exception, path: Path) -> Exception:

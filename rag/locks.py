@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
 from hoptrail.rag.errors import StoreBusy
 
 _LONGEST_COMMAND = 200

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.scope import Batch, Scope, State
 from hoptrail.rag.types import Candidates, Vectors
-from numpy.typing import NDArray
 
 TextKind = Literal["query", "passage"]
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from hoptrail.rag.types import Candidates, Vectors
 from numpy.typing import NDArray
+
+from hoptrail.rag.types import Candidates, Vectors
 
 Rows = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -95,7 +96,13 @@ def ranked(
     if cut < len(rows):
         upto = int(np.searchsorted(-scores, -scores[cut - 1], side="right"))
         rows, scores = rows[:upto], scores[:upto]
-    if (scores[1:] == scores[:-1]).any():
-        order = np.lexsort((ties(rows), -scores))
+    same = scores[1:] == scores[:-1]
+    if same.any():
+        tied = np.zeros(len(rows), dtype=np.bool_)
+        tied[1:] = same
+        tied[:-1] |= same
+        keys = np.zeros(len(rows), dtype=np.uint64)
+        keys[tied] = ties(rows[tied])
+        order = np.lexsort((keys, -scores))
         rows, scores = rows[order], scores[order]
     return Candidates(rows=rows[:cut], scores=scores[:cut])

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sqlite3
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.catalogue import meta
 from hoptrail.rag.journal import KEPT_GENERATIONS
 from hoptrail.rag.scope import State
-from numpy.typing import NDArray
 
 
 def loaded(connection: sqlite3.Connection) -> State:

@@ -20,6 +20,8 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag import catalogue
 from hoptrail.rag.analyser import words
 from hoptrail.rag.catalogue import Connection
@@ -33,7 +35,6 @@ from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, W
 from hoptrail.rag.upkeep import compact, mend
 from hoptrail.rag.validate import check_deletes, check_puts
 from hoptrail.rag.views import Views
-from numpy.typing import NDArray
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
 
@@ -69,6 +70,7 @@ class Store:
         self.secret = secret
         self._parts = parts
         self._views = Views(parts)
+        self._errors = disk_errors(parts.layout.folder)
         self._wait = wait
         self._writer: Connection | None = None
 
@@ -157,7 +159,7 @@ class Store:
         check_deletes(puts, deletes)
         if not puts and not deletes:
             return self.generation
-        with self._parts.lock.held(self._wait), disk_errors(self._parts.layout.folder):
+        with self._parts.lock.held(self._wait), self._errors:
             return commit(self._parts, self._write_connection(), puts, deletes)
 
     def fingerprints(self) -> dict[str, str]:
@@ -176,7 +178,7 @@ class Store:
         query = "SELECT id FROM documents WHERE id > ? ORDER BY id LIMIT 1000"
         while True:
             with (
-                disk_errors(self._parts.layout.folder),
+                self._errors,
                 self._parts.catalogue.reading() as connection,
             ):
                 page = [one for (one,) in connection.execute(query, (last,)).fetchall()]
@@ -224,7 +226,7 @@ class Store:
         """
         _check_k(k)
         terms = words(self.spec.language, query)
-        with disk_errors(self._parts.layout.folder):
+        with self._errors:
             view = self._views.newest()
             return view.lexical.search(terms, k, self._views.scope(view.state, where))
 
@@ -241,7 +243,7 @@ class Store:
                 f"A query vector must be {self.spec.dimension} finite numbers, "
                 f"not of shape {query.shape!r}."
             )
-        with disk_errors(self._parts.layout.folder):
+        with self._errors:
             view = self._views.newest()
             return view.dense.search(query, k, self._views.scope(view.state, where))
 
@@ -276,13 +278,13 @@ class Store:
             StoreBusy: another writer held the lock for `wait` seconds.
             StoreFull: no space for the new files; the old ones stay in use.
         """
-        with self._parts.lock.held(self._wait), disk_errors(self._parts.layout.folder):
+        with self._parts.lock.held(self._wait), self._errors:
             compact(self._parts, self._write_connection())
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with (
-            disk_errors(self._parts.layout.folder),
+            self._errors,
             self._parts.catalogue.reading() as connection,
         ):
             yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
+
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.facets import facets
 from hoptrail.rag.types import Document, IndexedDocument, Passage, passage_id

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+
 from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
 from hoptrail.rag.facets import facets
 from hoptrail.rag.parts import Parts

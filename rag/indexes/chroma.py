@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.catalogue import Catalogue, Connection, known_vectors, vectors_of
 from hoptrail.rag.errors import BackendRefused, StoreBusy, StoreDamaged
 from hoptrail.rag.journal import facets_by_row, writing
@@ -24,7 +26,6 @@ from hoptrail.rag.protocols import Traits
 from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
 from hoptrail.rag.types import Candidates
 from hoptrail.rag.vectors import MARGIN, exact_scores
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection

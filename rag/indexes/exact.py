@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
 from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
 from hoptrail.rag.types import Candidates
 from hoptrail.rag.vectors import SlotFile, SlotMap, exact_scores, near_best, one_thread
-from numpy.typing import NDArray
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
 

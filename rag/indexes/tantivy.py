@@ -6,8 +6,9 @@ merge or a compaction sweeps them out, dead rows still count in the statistics; 
 returned.
 
 Tantivy's fast union adds a row's term scores in an order that depends on its neighbours, so the
-last bits of a score do too. It only picks candidates: they are scored again by a chain of queries
-that adds the terms one by one, so that equal texts score equally wherever they lie.
+last bits of a score do too. Scores are therefore rounded up to 11 significant bits, and the few
+that lie so near a step that those bits could decide are scored again by a chain of queries, which
+adds the terms one by one in a fixed order. Equal texts so score equally wherever they lie.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tantivy
+from numpy.typing import NDArray
+from tantivy import Occur, Query
+
 from hoptrail.rag.analyser import MOST_TERMS, analyser
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
 from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, ranked, tie_key
 from hoptrail.rag.types import Candidates, tie_break
-from numpy.typing import NDArray
-from tantivy import Occur, Query
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
 
@@ -35,7 +38,9 @@ _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
 _MERGE_AT = 8
 _EXTRA = 14
-_RELATIVE_MARGIN = 1e-5
+_BITS = 11
+_NEAR = 1 - 2.0**-9
+"""Wider than a step: what scores below this share of the k-th cannot be rounded up to it."""
 _MANY = 512
 """From here on a set of rows is a bit set of the segment, below it a union of terms."""
 
@@ -51,6 +56,7 @@ def _schema() -> tantivy.Schema:
 
 
 SCHEMA = _schema()
+_EVERY_ROW = Query.const_score_query(Query.all_query(), 0.0)
 
 
 class TantivyIndex:
@@ -70,59 +76,85 @@ class TantivyIndex:
         clauses = [_clause(term, count) for term, count in counts.items()]
         if scope.facets:
             allowed = Query.boolean_query([(Occur.Must, _facet(one)) for one in scope.facets])
-            found = self._fetch(_chain(Query.const_score_query(allowed, 0.0), clauses), k, scope)
-        elif len(clauses) <= 2:
-            # A sum of two does not depend on their order.
-            found = self._fetch(_union(clauses), k, scope)
+            found = self._fetch(_chain(allowed, clauses), k, scope)
+            scores = _stepped(found.scores)
         else:
-            found = self._again(self._fetch(_union(clauses), k, scope), clauses, scope)
-        rows, scores, addresses = found
-        if not len(rows):
+            found = self._fetch(_union(clauses), k, scope)
+            scores = self._certain(found, clauses)
+        if not len(found.rows):
             return NOTHING
-        places = {row: at for at, row in enumerate(rows.tolist())}
 
         def ties(tied: Rows) -> Keys:
-            some = [addresses[places[row]] for row in tied.tolist()]
+            places = {row: at for at, row in enumerate(found.rows.tolist())}
+            some = [found.addresses[places[row]] for row in tied.tolist()]
             return np.array(self._searcher.fast_field_values("tie", some), dtype=np.uint64)
 
-        return ranked(rows, scores, k, ties)
+        return ranked(found.rows, scores, k, ties)
 
     def _fetch(self, query: Query, k: int, scope: Scope) -> _Found:
-        """The best k live rows, and whatever scores nearly as well as the k-th."""
+        """The best k live rows, and whatever may score as high as the k-th."""
         most = max(1, self._searcher.num_docs)
         limit = min(most, k + _EXTRA + min(self._garbage, 3 * k))
         while True:
-            rows, scores, addresses = self._hits(query, limit)
-            keep = scope.alive(rows) & (scores > 0)
-            exhausted = len(rows) < limit or limit >= most or scores[-1] <= 0
-            if exhausted or _enough(scores, keep, k):
-                kept = np.flatnonzero(keep)
-                if len(kept) > k:
-                    bound = scores[kept[k - 1]] * (1 - _RELATIVE_MARGIN)
-                    kept = kept[scores[kept] >= bound]
-                return rows[kept], scores[kept], [addresses[at] for at in kept.tolist()]
+            found = self._hits(query, limit)
+            scores = found.scores
+            keep = scope.alive(found.rows)
+            if len(scores) and scores[-1] <= 0:
+                keep &= scores > 0
+            exhausted = len(scores) < limit or limit >= most or scores[-1] <= 0
+            kept = scores if keep.all() else scores[keep]
+            bound = kept[k - 1] * _NEAR if len(kept) >= k else 0.0
+            if exhausted or scores[-1] < bound:
+                return found.only(np.flatnonzero(keep & (scores >= bound)))
             limit = min(most, limit * 4)
 
-    def _again(self, found: _Found, clauses: Sequence[Query], scope: Scope) -> _Found:
-        rows = found[0]
-        if not len(rows):
-            return found
-        numbers = rows.tolist()
-        if len(numbers) < _MANY:
-            terms = [Query.term_query(SCHEMA, "row", row, "basic") for row in numbers]
+    def _certain(self, found: _Found, clauses: Sequence[Query]) -> NDArray[np.float32]:
+        """The rounded scores, whatever the order in which the union has added."""
+        # Two sums of n terms differ by at most 2 (n - 1) 2**-24 of their value; of two, by nothing.
+        doubt = (len(clauses) - 1) * 2.0**-23 if len(clauses) > 2 else 0.0
+        scores = _stepped(found.scores * (1 - doubt))
+        unsure = np.flatnonzero(scores != _stepped(found.scores * (1 + doubt)))
+        if len(unsure):
+            again = self._again(found.rows[unsure].tolist(), clauses)
+            places = dict(zip(found.rows[unsure].tolist(), unsure.tolist(), strict=True))
+            order = [places[row] for row in again.rows.tolist()]
+            scores[order] = _stepped(again.scores)
+        return scores
+
+    def _again(self, rows: list[int], clauses: Sequence[Query]) -> _Found:
+        if len(rows) < _MANY:
+            terms = [Query.term_query(SCHEMA, "row", row, "basic") for row in rows]
             among = Query.boolean_query([(Occur.Should, term) for term in terms])
         else:
-            among = Query.term_set_query(SCHEMA, "row", numbers)
-        return self._hits(_chain(Query.const_score_query(among, 0.0), clauses), len(numbers))
+            among = Query.term_set_query(SCHEMA, "row", rows)
+        return self._hits(_chain(among, clauses), len(rows))
 
     def _hits(self, query: Query, limit: int) -> _Found:
         hits = self._searcher.search(query, limit, count=False).hits
         addresses = [address for _, address in hits]
-        rows = np.array(self._searcher.fast_field_values("row", addresses), dtype=np.int64)
-        return rows, np.array([score for score, _ in hits], dtype=np.float32), addresses
+        rows = self._searcher.fast_field_values("row", addresses)
+        return _Found(
+            rows=np.array(rows, dtype=np.int64),
+            scores=np.array([score for score, _ in hits], dtype=np.float64),
+            addresses=addresses,
+        )
 
 
-_Found = tuple[Rows, NDArray[np.float32], list[tantivy.DocAddress]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    rows: Rows
+    scores: NDArray[np.float64]
+    addresses: list[tantivy.DocAddress]
+
+    def only(self, places: NDArray[np.intp]) -> _Found:
+        """Those at the places."""
+        if len(places) == len(self.rows):
+            return self
+        return _Found(
+            rows=self.rows[places],
+            scores=self.scores[places],
+            addresses=[self.addresses[at] for at in places.tolist()],
+        )
 
 
 class TantivyKeeper:
@@ -263,13 +295,20 @@ def _union(clauses: Sequence[Query]) -> Query:
 
 
 def _chain(among: Query, clauses: Sequence[Query]) -> Query:
-    """Scores exactly the rows of `among`: ((0 + first) + second) + ..., always in this order."""
+    """Scores exactly the rows of `among`: ((0 + first) + second) + ..., always in this order.
+
+    `among` stands outside the chain because each query copies what it is made of.
+    """
+    chain = _EVERY_ROW
     for clause in clauses:
-        among = Query.boolean_query([(Occur.Must, among), (Occur.Should, clause)])
-    return among
+        chain = Query.boolean_query([(Occur.Must, chain), (Occur.Should, clause)])
+    chosen = Query.const_score_query(among, 0.0)
+    return Query.boolean_query([(Occur.Must, chosen), (Occur.Must, chain)])
 
 
-def _enough(scores: NDArray[np.float32], keep: NDArray[np.bool_], k: int) -> bool:
-    """Whether nothing beyond the last score fetched can tie with the k-th kept one."""
-    kept = scores[keep]
-    return len(kept) >= k and bool(scores[-1] < kept[k - 1] * (1 - _RELATIVE_MARGIN))
+def _stepped(scores: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scores rounded up to `_BITS` significant bits."""
+    fractions, exponents = np.frexp(scores)
+    steps = np.ceil(fractions * (1 << _BITS))
+    rounded: NDArray[np.float32] = np.ldexp(steps, exponents - _BITS).astype(np.float32)
+    return rounded

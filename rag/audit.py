@@ -1,0 +1,132 @@
+"""The catalogue checked against itself, document by document."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hoptrail.rag.catalogue import PARTS, Connection, whole_text
+from hoptrail.rag.facets import facets
+from hoptrail.rag.journal import document_crc, facets_of
+from hoptrail.rag.problems import Kind, Problem
+from hoptrail.rag.types import passage_id
+
+Remedy = tuple[str, tuple[object, ...]]
+
+_AGAIN = "it cannot be repaired: delete the document and ingest it again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A problem and the statements that mend it."""
+
+    problem: Problem
+    remedy: tuple[Remedy, ...] = field(default=())
+
+
+def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]:
+    """Everything wrong inside the catalogue; call it inside a transaction."""
+    for (verdict,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
+        if verdict != "ok":
+            what = f"SQLite finds {verdict!r}: put back a copy, or ingest into a new store"
+            yield _finding("catalogue", None, what)
+    documents = connection.execute(
+        "SELECT doc, id, title, metadata, crc, rows FROM documents ORDER BY doc"
+    )
+    for doc, identifier, title, metadata, crc, rows in documents.fetchall():
+        text = whole_text(connection, doc)
+        if document_crc(title, metadata, text) != crc:
+            yield _finding("document", identifier, f"its content has changed; {_AGAIN}")
+        else:
+            yield from _passages(connection, (doc, rows), identifier, text)
+        yield from _vectors(connection, (doc, rows), identifier, dimension)
+        yield from _facets(connection, doc, identifier, metadata)
+    yield from _orphans(connection)
+
+
+def expected_lexical(connection: Connection) -> dict[int, int]:
+    """The CRC-32 of what the lexical index must hold, by row."""
+    lines = connection.execute(
+        "SELECT p.row, d.title, p.text FROM passages p JOIN documents d ON d.doc = p.doc"
+    )
+    return {row: zlib.crc32(f"{title}\n{text}".encode()) for row, title, text in lines}
+
+
+def expected_vectors(connection: Connection) -> dict[int, int]:
+    """The CRC-32 of what the dense index must hold, by row."""
+    return dict(connection.execute("SELECT row, crc FROM embeddings").fetchall())
+
+
+def _passages(
+    connection: Connection, span: tuple[int, int], identifier: str, text: str
+) -> Iterator[Finding]:
+    doc, rows = span
+    held = connection.execute(
+        "SELECT row, id, doc, start, stop, text FROM passages WHERE row >= ? AND row < ?",
+        (doc, doc + rows),
+    ).fetchall()
+    if len(held) != rows:
+        yield _finding("passage", identifier, f"it has {len(held)} of {rows} passages; {_AGAIN}")
+    for row, one, owner, start, stop, body in held:
+        if owner != doc or one != passage_id(identifier, start, stop) or stop > len(text):
+            yield _finding("passage", identifier, f"row {row} has wrong offsets; {_AGAIN}")
+        elif body != text[start:stop]:
+            what = f"passage {one} differs from characters {start} to {stop} of its document"
+            mend = ("UPDATE passages SET text = ? WHERE row = ?", (text[start:stop], row))
+            yield _finding("passage", identifier, what, mend)
+
+
+def _vectors(
+    connection: Connection, span: tuple[int, int], identifier: str, dimension: int
+) -> Iterator[Finding]:
+    doc, rows = span
+    held = connection.execute(
+        "SELECT row, vector, crc FROM embeddings WHERE row >= ? AND row < ?", (doc, doc + rows)
+    ).fetchall()
+    if len(held) != rows:
+        yield _finding("vector", identifier, f"it has {len(held)} of {rows} vectors; {_AGAIN}")
+    for row, blob, crc in held:
+        if len(blob) != 4 * dimension or zlib.crc32(blob) != crc:
+            yield _finding("vector", identifier, f"the vector of row {row} has changed; {_AGAIN}")
+
+
+def _facets(connection: Connection, doc: int, identifier: str, metadata: str) -> Iterator[Finding]:
+    right = facets(json.loads(metadata))
+    if facets_of(connection, doc) != right:
+        yield _finding(
+            "facet",
+            identifier,
+            "its filters differ from its metadata",
+            ("DELETE FROM facets WHERE doc = ?", (doc,)),
+            *(("INSERT INTO facets VALUES (?, ?)", (one, doc)) for one in right),
+        )
+
+
+def _orphans(connection: Connection) -> Iterator[Finding]:
+    """Rows that belong to no document; they hide from searches but cost space."""
+    owned = {
+        "passages": "doc IN (SELECT doc FROM documents)",
+        "embeddings": "row IN (SELECT row FROM passages)",
+        "facets": "doc IN (SELECT doc FROM documents)",
+        "texts": f"part / {PARTS} IN (SELECT doc FROM documents)",
+    }
+    for table, condition in owned.items():
+        where = f"FROM {table} WHERE NOT ({condition})"
+        count = connection.execute(f"SELECT count(*) {where}").fetchone()[0]
+        if count:
+            what = f"{count} rows of {table} belong to no document"
+            yield _finding("orphan", None, what, (f"DELETE {where}", ()))
+
+
+def _finding(kind: Kind, document_id: str | None, what: str, *remedy: Remedy) -> Finding:
+    return Finding(
+        problem=Problem(
+            kind=kind,
+            what=what if document_id is None else f"document {document_id!r}: {what}",
+            repairable=bool(remedy),
+            document_id=document_id,
+        ),
+        remedy=remedy,
+    )

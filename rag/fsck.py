@@ -1,0 +1,155 @@
+"""Proves that a store's catalogue is sound and that both indexes hold exactly what it holds.
+
+The catalogue is the truth. What follows from something else in it (a passage's text from its
+document, a facet from the metadata) or can be built from it (both indexes) is repaired; a damaged
+document is named, so that it can be ingested again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hoptrail.rag.audit import audit_catalogue, expected_lexical, expected_vectors
+from hoptrail.rag.catalogue import Connection, snapshot
+from hoptrail.rag.founding import opened
+from hoptrail.rag.journal import writing
+from hoptrail.rag.layout import Layout, disk_errors
+from hoptrail.rag.parts import Parts, assemble
+from hoptrail.rag.problems import Problem
+from hoptrail.rag.scope import State
+from hoptrail.rag.states import loaded
+from hoptrail.rag.upkeep import rebuild
+
+__all__ = ["FsckReport", "Problem", "fsck"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FsckReport:
+    """What a check found."""
+
+    tenant: str
+    documents: int
+    passages: int
+    generation: int
+    problems: tuple[Problem, ...]
+    """What is wrong now."""
+    repaired: tuple[Problem, ...]
+    """What was wrong before the repair and no longer is."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is wrong now."""
+        return not self.problems
+
+
+def fsck(
+    root: Path, *, tenant: str = "default", repair: bool = False, wait: float = 30.0
+) -> FsckReport:
+    """Checks a store, and repairs what can be repaired if asked to.
+
+    Holds the writer's lock: what it compares must not move. Readers go on.
+
+    Args:
+        root: the folder of all tenants.
+        tenant: which one.
+        repair: mend what follows from the catalogue; documents beyond repair are only named.
+        wait: seconds to wait for a writer to finish.
+
+    Raises:
+        StoreMissing, StoreMismatch, StoreBusy: as for `Store.open`.
+        StoreDamaged: the catalogue cannot be read at all.
+    """
+    layout = Layout(root=Path(root), tenant=tenant)
+    with disk_errors(layout.folder):
+        spec, _ = opened(layout, None)
+        parts = assemble(layout, spec)
+        try:
+            with parts.lock.held(wait):
+                return _checked(parts, repair)
+        finally:
+            parts.close()
+
+
+def _checked(parts: Parts, repair: bool) -> FsckReport:
+    connection = parts.catalogue.connect()
+    before = _problems(parts, connection)
+    after = before
+    if repair and before:
+        _repair(parts, connection, before)
+        after = _problems(parts, connection)
+    with snapshot(connection):
+        state = loaded(connection)
+        documents = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
+    return FsckReport(
+        tenant=parts.layout.tenant,
+        documents=documents,
+        passages=state.passages,
+        generation=state.generation,
+        problems=tuple(after),
+        repaired=tuple(one for one in before if one not in after),
+    )
+
+
+def _problems(parts: Parts, connection: Connection) -> list[Problem]:
+    with snapshot(connection):
+        found = [one.problem for one in audit_catalogue(connection, parts.spec.dimension)]
+        state = loaded(connection)
+        pending = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
+        words = expected_lexical(connection) if parts.lexical.traits.persistent else {}
+        vectors = expected_vectors(connection)
+    if pending:
+        what = f"{pending} changes have not reached the dense index"
+        found.append(Problem(kind="outbox", what=what, repairable=True))
+    found += _index_problems("lexical", parts.lexical.lag(state), words, parts, state)
+    found += _index_problems("dense", parts.dense.lag(state), vectors, parts, state)
+    return found
+
+
+def _index_problems(
+    kind: Literal["lexical", "dense"],
+    lag: str | None,
+    expected: dict[int, int],
+    parts: Parts,
+    state: State,
+) -> list[Problem]:
+    """Compares an index with the catalogue: each live row once, with the right content."""
+    if lag is not None:
+        return [Problem(kind=kind, what=lag, repairable=True)]
+    keeper = parts.lexical if kind == "lexical" else parts.dense
+    if not keeper.traits.persistent:
+        return []
+    missing, twice, wrong = dict(expected), 0, 0
+    for row, crc in keeper.audit(state):
+        if missing.pop(row, None) is None:
+            twice += 1
+        elif crc != expected[row]:
+            wrong += 1
+    return [
+        Problem(kind=kind, what=f"{count} passages {what} the {kind} index", repairable=True)
+        for count, what in (
+            (len(missing), "are missing from"),
+            (twice, "stand twice in"),
+            (wrong, "stand with other content in"),
+        )
+        if count
+    ]
+
+
+def _repair(parts: Parts, connection: Connection, problems: Iterable[Problem]) -> None:
+    kinds = {one.kind for one in problems}
+    with writing(connection):
+        for finding in list(audit_catalogue(connection, parts.spec.dimension)):
+            for statement, values in finding.remedy:
+                connection.execute(statement, values)
+    parts.dense.settle(connection)
+    # A passage whose text was mended is wrong in the lexical index as well.
+    rebuild(
+        parts,
+        connection,
+        lexical=bool(kinds & {"lexical", "passage", "facet", "orphan"}),
+        # Without its vectors there is nothing to build it from.
+        dense=bool(kinds & {"dense", "facet", "orphan"}) and "vector" not in kinds,
+    )
