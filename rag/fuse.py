@@ -80,18 +80,25 @@ class MinMax:
 def _scaled(scores: NDArray[np.float32]) -> Scores:
     if not len(scores):
         return np.empty(0)
-    low, high = float(scores.min()), float(scores.max())
+    exact = scores.astype(np.float64)
+    low, high = exact.min(), exact.max()
     if high == low:
         return np.ones(len(scores))
-    return (scores.astype(np.float64) - low) / (high - low)
+    return (exact - low) / (high - low)
 
 
 def _merge(
     lexical: Candidates, dense: Candidates, lexical_shares: Scores, dense_shares: Scores
 ) -> Candidates:
     """Adds the shares of equal rows. Rounded to float32, so that rounding noise makes no order."""
-    rows, places = np.unique(np.concatenate((lexical.rows, dense.rows)), return_inverse=True)
-    shares = np.concatenate((lexical_shares, dense_shares))
-    totals = np.bincount(places, weights=shares, minlength=len(rows)).astype(np.float32)
-    order = np.argsort(-totals, kind="stable")
-    return Candidates(rows=rows[order], scores=totals[order])
+    rows = np.concatenate((lexical.rows, dense.rows))
+    if not len(rows):
+        return Candidates(rows=rows, scores=np.empty(0, dtype=np.float32))
+    # np.unique does the same in twice the time.
+    by_row = rows.argsort(kind="stable")
+    rows = rows[by_row]
+    starts = np.concatenate(([0], (rows[1:] != rows[:-1]).nonzero()[0] + 1))
+    shares = np.concatenate((lexical_shares, dense_shares))[by_row]
+    totals = np.add.reduceat(shares, starts).astype(np.float32)
+    order = (-totals).argsort(kind="stable")
+    return Candidates(rows=rows[starts[order]], scores=totals[order])
