@@ -1,0 +1,220 @@
+"""The commands that look into a store and keep it in order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hoptrail.app import options
+from hoptrail.app.opening import embedder_of, open_store, place, spec_of, where_of
+from hoptrail.app.output import counted, emit, indented, note, say, shortened
+from hoptrail.app.settings import load_settings
+
+if TYPE_CHECKING:
+    from hoptrail.rag.fsck import FsckReport
+    from hoptrail.rag.protocols import Embedder
+    from hoptrail.rag.types import Ranking
+
+_SNIPPET = 280
+_DEFAULT_K = 10
+
+Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of the store.")]
+
+
+def search(  # noqa: PLR0913 (a command's options are its parameters)
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    k: Annotated[
+        int | None, typer.Option("-k", metavar="N", help="Passages wanted.  [default: 10]")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="hybrid, lexical or dense.  [default: hybrid]"),
+    ] = None,
+    where: options.Where = None,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find the passages that bear on a query, best first."""
+    from hoptrail.rag.search import Searcher  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.store import Store  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    root, name = place(store, tenant, tables.store)
+    mode = mode or tables.search.mode or "hybrid"
+    player = (
+        _silent(root, name)
+        if mode == "lexical"
+        else embedder_of(root, name, embedder, embedder_folder, tables.store)
+    )
+    with Store.open(root, tenant=name, embedder=player) as opened:
+        ranking = Searcher(opened, player).search(
+            query,
+            k=k if k is not None else tables.search.k or _DEFAULT_K,
+            mode=mode,  # type: ignore[arg-type]  # the searcher refuses what is no mode
+            where=where_of(where),
+        )
+    if as_json:
+        emit(_ranking_record(ranking))
+    else:
+        _show_ranking(ranking)
+
+
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Document ids.")],
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Delete documents by id."""
+    tables = load_settings(settings)
+    root, name = place(store, tenant, tables.store)
+    with open_store(root, name) as opened:
+        known = opened.fingerprints().keys()
+        found = [one for one in dict.fromkeys(ids) if one in known]
+        missing = [one for one in dict.fromkeys(ids) if one not in known]
+        generation = opened.commit((), found)
+    for one in found:
+        if as_json:
+            emit({"event": "deleted", "id": one, "generation": generation})
+        else:
+            say(f"deleted {one}")
+    for one in missing:
+        if as_json:
+            emit({"event": "unknown", "id": one})
+        note(f"error: there is no document {one!r}")
+    if missing:
+        raise typer.Exit(1)
+
+
+def fsck(
+    folder: Folder = None,
+    *,
+    tenant: options.Tenant = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Prove that catalogue and indexes agree.
+
+    Exits with 1 if they do not.
+    """
+    from hoptrail.rag.fsck import fsck as check  # noqa: PLC0415
+
+    root, name = place(folder, tenant, load_settings(settings).store)
+    report = check(root, tenant=name, repair=repair)
+    if as_json:
+        emit({**asdict(report), "clean": report.clean})
+    else:
+        _show_report(report)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def compact(
+    folder: Folder = None,
+    *,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Rebuild the indexes and give space back."""
+    root, name = place(folder, tenant, load_settings(settings).store)
+    with open_store(root, name) as opened:
+        before = opened.stats().bytes
+        opened.compact()
+        after = opened.stats().bytes
+    if as_json:
+        emit({"event": "compacted", "bytes_before": before, "bytes": after})
+    else:
+        say(f"compacted {root}: {_megabytes(before)} before, {_megabytes(after)} now")
+
+
+def stats(
+    folder: Folder = None,
+    *,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what a store holds and what it was made with."""
+    root, name = place(folder, tenant, load_settings(settings).store)
+    with open_store(root, name) as opened:
+        found = opened.stats()
+    if as_json:
+        emit(asdict(found))
+        return
+    for key, value in asdict(found).items():
+        say(f"{key:<11} {_megabytes(value) if key == 'bytes' else value}")
+
+
+def _silent(root: Path, tenant: str) -> Embedder:
+    """An embedder that is never asked: a search by words alone needs no weights."""
+    from hoptrail.app.unasked import Unasked  # noqa: PLC0415
+
+    spec = spec_of(root, tenant)
+    return Unasked(spec.embedder, spec.dimension)
+
+
+def _ranking_record(ranking: Ranking) -> dict[str, object]:
+    return {
+        "query": ranking.query,
+        "generation": ranking.generation,
+        "hits": [
+            {
+                "rank": rank,
+                "score": round(hit.score, 6),
+                "source": hit.source,
+                "document_id": hit.passage.document_id,
+                "passage_id": hit.passage.id,
+                "title": hit.passage.title,
+                "start": hit.passage.start,
+                "end": hit.passage.end,
+                "text": hit.passage.text,
+            }
+            for rank, hit in enumerate(ranking.hits, 1)
+        ],
+    }
+
+
+def _show_ranking(ranking: Ranking) -> None:
+    for rank, hit in enumerate(ranking.hits, 1):
+        passage = hit.passage
+        title = passage.title or passage.document_id
+        say(
+            f"{rank:>2}. {title}  ({passage.document_id} {passage.start}:{passage.end})"
+            f"  {hit.score:.3f}"
+        )
+        say(indented(shortened(passage.text, _SNIPPET)))
+    if not ranking.hits:
+        note("nothing found")
+
+
+def _show_report(report: FsckReport) -> None:
+    for one in report.repaired:
+        say(f"repaired: {_subject(one.document_id)}{one.what}")
+    for one in report.problems:
+        remedy = " (--repair mends it)" if one.repairable else ""
+        say(f"{one.kind}: {_subject(one.document_id)}{one.what}{remedy}")
+    verdict = "clean" if report.clean else counted(len(report.problems), "problem")
+    say(
+        f"{verdict}: {counted(report.documents, 'document')}, "
+        f"{counted(report.passages, 'passage')}, generation {report.generation}"
+    )
+
+
+def _subject(document_id: str | None) -> str:
+    return "" if document_id is None else f"document {document_id!r}: "
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,87 @@
+"""`hoptrail`: the command line.
+
+Heavy libraries are imported inside the commands that use them, so that `hoptrail --help` is quick.
+Exit codes: 0 done · 1 it failed (one line on stderr says why and what to do) · 2 wrong usage or
+settings · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hoptrail.app import corpus
+from hoptrail.app.output import note
+from hoptrail.rag.errors import HoptrailError, SettingsError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+class _Commands(TyperGroup):
+    """Turns the errors that a user can act on into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own signature)
+        try:
+            return super().invoke(ctx)
+        except HoptrailError as error:
+            note(f"error: {error}")
+            raise typer.Exit(MISUSED if isinstance(error, SettingsError) else FAILED) from error
+        except KeyboardInterrupt:
+            note("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hoptrail {version('hoptrail')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Answers questions from your own documents, with a receipt for every answer."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+
+for _command in (corpus.search, corpus.delete, corpus.fsck, corpus.compact, corpus.stats):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Runs the command that `sys.argv` asks for."""
+    try:
+        app(prog_name="hoptrail")
+    except Exception:
+        traceback.print_exc()
+        note(
+            "This is a bug in hoptrail. Please report it with the lines above and the command "
+            f"that led to it (hoptrail {version('hoptrail')})."
+        )
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

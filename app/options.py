@@ -1,0 +1,47 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StoreDir = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="Folder of the store.")
+]
+Tenant = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whose store under that folder.  [default: default]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        envvar="HOPTRAIL_SETTINGS",
+        help="TOML file whose values stand behind these options.",
+    ),
+]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        metavar="NAME",
+        help="minilm, http://HOST:PORT/v1#MODEL, or hash (for tests); a store remembers its own.",
+    ),
+]
+EmbedderFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the MiniLM weights are, if not installed."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Only documents whose metadata say so; may be repeated. A number, true and false are "
+        'meant as such; write KEY="7" for the text.',
+    ),
+]

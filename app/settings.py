@@ -1,0 +1,196 @@
+"""The settings file: TOML tables that stand behind the command line's flags.
+
+Every key is optional; a flag on the command line wins over it, and what neither names keeps the
+default of the part that uses it. Paths are relative to the file they stand in.
+
+    [store]   dir, tenant, lexical, dense, language, embedder, embedder_folder
+    [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
+    [search]  k, mode
+    [ask]     strategy, k, read, max_rounds, max_queries
+    [model]   url, name, api_key_file
+    [budget]  calls, tokens, searches, seconds
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hoptrail.rag.errors import SettingsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreTable:
+    """Where the documents are, and what a new store is made with."""
+
+    dir: Path | None = None
+    tenant: str | None = None
+    lexical: str | None = None
+    dense: str | None = None
+    language: str | None = None
+    embedder: str | None = None
+    embedder_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestTable:
+    """How files become passages."""
+
+    chunk_tokens: int | None = None
+    overlap: int | None = None
+    prune: bool | None = None
+    max_file_mb: float | None = None
+    parse_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchTable:
+    """How `hoptrail search` searches."""
+
+    k: int | None = None
+    mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskTable:
+    """How a question is gone about."""
+
+    strategy: str | None = None
+    k: int | None = None
+    read: int | None = None
+    max_rounds: int | None = None
+    max_queries: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTable:
+    """The served model."""
+
+    url: str | None = None
+    name: str | None = None
+    api_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetTable:
+    """The most one run may spend."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    searches: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings:
+    """A settings file, whole."""
+
+    store: StoreTable = field(default_factory=StoreTable)
+    ingest: IngestTable = field(default_factory=IngestTable)
+    search: SearchTable = field(default_factory=SearchTable)
+    ask: AskTable = field(default_factory=AskTable)
+    model: ModelTable = field(default_factory=ModelTable)
+    budget: BudgetTable = field(default_factory=BudgetTable)
+
+
+def load_settings(path: Path | None) -> FileSettings:
+    """Reads a settings file; None: no file, everything unset.
+
+    Raises:
+        SettingsError: the file cannot be read, is no TOML, or has an unknown key or a wrong value.
+    """
+    if path is None:
+        return FileSettings()
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"The settings file {str(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {str(path)!r} is no TOML: {error}.") from error
+    _check_keys(path, tables)
+    return _anchored(_validated(path, tables), path.parent)
+
+
+def given(**values: T | None) -> dict[str, T]:
+    """The values that are set, by name: what nobody set keeps its default where it is used."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def set_in(table: object, *names: str) -> dict[str, Any]:
+    """The named keys of a table that are set."""
+    return given(**{name: getattr(table, name) for name in names})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+
+
+def _check_keys(path: Path, tables: Mapping[str, Any]) -> None:
+    known = {one.name: one.default_factory for one in fields(FileSettings)}
+    for name, table in tables.items():
+        if name not in known:
+            raise SettingsError(
+                f"Unknown table [{name}] in the settings file {str(path)!r}: {nearest(name, known)}"
+            )
+        if not isinstance(table, Mapping):
+            raise SettingsError(
+                f"{name!r} in the settings file {str(path)!r} must be a table: write [{name}]"
+            )
+        keys = [one.name for one in fields(known[name])]  # type: ignore[arg-type]
+        for key in table:
+            if key not in keys:
+                raise SettingsError(
+                    f"Unknown key {key!r} in [{name}] of the settings file {str(path)!r}: "
+                    f"{nearest(key, keys)}"
+                )
+
+
+def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
+    # Only here: pydantic takes longer to import than most commands without a file take to run.
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    try:
+        return TypeAdapter(FileSettings).validate_json(_as_json(tables), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        table, key = first["loc"][:2]
+        raise SettingsError(
+            f"{key} = {first['input']!r} in [{table}] of the settings file {str(path)!r}: "
+            f"{first['msg'].lower()}"
+        ) from None
+
+
+def _as_json(tables: Mapping[str, Any]) -> str:
+    # JSON mode is strict about numbers yet takes a string for a path; TOML dates become strings.
+    import json  # noqa: PLC0415
+
+    return json.dumps(tables, default=str)
+
+
+def _anchored(settings: FileSettings, folder: Path) -> FileSettings:
+    """The settings with paths taken from the file's own folder."""
+    store, model = settings.store, settings.model
+    return replace(
+        settings,
+        store=replace(
+            store,
+            dir=_under(folder, store.dir),
+            embedder_folder=_under(folder, store.embedder_folder),
+        ),
+        model=replace(model, api_key_file=_under(folder, model.api_key_file)),
+    )
+
+
+def _under(folder: Path, path: Path | None) -> Path | None:
+    return None if path is None else folder / path.expanduser()
