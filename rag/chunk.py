@@ -84,11 +84,6 @@ def chunk_record(
     return chunk(document, budget=budget, language=language)
 
 
-def passage_input(passage: Passage) -> str:
-    """Returns what an embedder reads of a passage: its document's title, then its text."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
-
-
 def check_chunking(budget: int, overlap: int) -> None:
     """Raises SettingsError unless `budget >= 8` and `0 <= overlap < budget`."""
     if budget < MINIMUM_BUDGET:

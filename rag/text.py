@@ -46,9 +46,8 @@ _PARAGRAPH_BREAK = re.compile(r"(?>\r\n|\n|\r)[^\S\r\n]*+(?>\r\n|\n|\r)\s*+|[\f\
 """A blank line, a form feed or a paragraph separator, with the white space that follows."""
 
 _MORE_ABBREVIATIONS = frozenset(
-    ("al", "approx", "blvd", "ca", "capt", "cf", "cmdr", "dept", "e.g", "ed", "eds", "eq", "esq")
-    + ("fig", "figs", "gov", "hon", "i.e", "ibid", "mt", "pp", "pres", "rev", "sgt", "supt")
-    + ("univ", "viz", "vol", "vols")
+    "al approx blvd ca capt cf cmdr dept e.g ed eds eq esq fig figs gov hon i.e ibid mt pp pres "  # noqa: SIM905
+    "rev sgt supt univ viz vol vols".split()
 )
 """English ones that the newspaper text on which nltk's model was trained lacks."""
 

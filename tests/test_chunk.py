@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hoptrail.rag.chunk import chunk, chunk_record, passage_input
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoptrail.rag.chunk import chunk, chunk_record
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.text import count_tokens, sentences
 from hoptrail.rag.types import Document, Passage, passage_id
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # ruff: noqa: RUF005
 PIECES = st.sampled_from(
@@ -160,10 +161,3 @@ def test_a_record_with_a_title_above_the_window_still_gets_passages() -> None:
     assert_faithful(source, passages)
     with pytest.raises(SettingsError, match="reads only 8 tokens"):
         chunk_record(source, 8)
-
-
-def test_an_embedder_reads_the_title_and_the_text() -> None:
-    (passage,) = chunk(document("Body."))
-    assert passage_input(passage) == "A title\nBody."
-    (passage,) = chunk(document("Body.", title=""))
-    assert passage_input(passage) == "Body."

@@ -1,0 +1,227 @@
+"""Files into documents, each within limits, none of them fetching anything.
+
+Plain text, Markdown and JSON lines are decoded here, at a cost their size bounds. HTML and PDF are
+parsed by one long-lived child process (`parse_worker`), which is killed and replaced when it takes
+too long or dies; what is wrong with a file is always a value, so that the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.parse_worker import check_text, read_bytes
+from hoptrail.rag.records import Parsed, RecordLimits, read_records
+from hoptrail.rag.sniff import HEAD, check_head, decode
+from hoptrail.rag.sources import FileProblem, Refused, Source, as_problem
+from hoptrail.rag.types import Document
+
+__all__ = ["FileProblem", "ParseLimits", "Parsed", "Parser"]
+
+_START_SECONDS = 120
+_EXIT_SECONDS = 10
+_WORKER = (sys.executable, "-P", "-m", "hoptrail.rag.parse_worker")
+
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseLimits:
+    """What one file may cost. All must be above 0."""
+
+    file_bytes: int = 100_000_000
+    """Of a file that is read whole; .jsonl is streamed and has no such limit."""
+    seconds: float = 60.0
+    """For parsing one HTML or PDF file."""
+    memory_bytes: int = 2_000_000_000
+    """Address space of the child that parses them."""
+    text_chars: int = 50_000_000
+    """Of the text a file gives."""
+    line_bytes: int = 50_000_000
+    """Of one line of a .jsonl file."""
+    gz_bytes: int = 1_000_000_000
+    """To which a .jsonl.gz file may unpack."""
+    gz_ratio: float = 200.0
+    """Of unpacked to packed bytes, once 10 MB are unpacked."""
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for a limit that lets nothing through."""
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"The limit {name} is {getattr(self, name)!r}. Set it above 0.")
+
+
+class Parser:
+    """Reads files. A context manager: leaving it ends the child process."""
+
+    def __init__(
+        self, limits: ParseLimits | None = None, *, worker: Sequence[str] = _WORKER
+    ) -> None:
+        """`worker`: the child's command, for tests."""
+        self._limits = limits or ParseLimits()
+        self._child = _Child(worker, self._limits)
+
+    def __enter__(self) -> Self:
+        """Starts nothing: the child starts with the first file that needs it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the child, also in the middle of its work."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child process; the next file starts another."""
+        self._child.close()
+
+    def read(self, source: Source) -> Iterator[Parsed | FileProblem]:
+        """Yields what `source` gives: one document or problem, or many of both for .jsonl."""
+        limits = self._limits
+        if source.format == "jsonl":
+            yield from read_records(
+                source,
+                RecordLimits(
+                    line_bytes=limits.line_bytes,
+                    gz_bytes=limits.gz_bytes,
+                    gz_ratio=limits.gz_ratio,
+                ),
+            )
+            return
+        try:
+            yield self._whole(source)
+        except Refused as refused:
+            yield as_problem(source, refused)
+
+    def _whole(self, source: Source) -> Parsed:
+        limits = self._limits
+        data = read_bytes(source.path, limits.file_bytes)
+        check_head(data[:HEAD], source.path.suffix.lower())
+        if source.format in ("html", "pdf"):
+            title, text = self._child.parse(source)
+        else:
+            text = check_text(decode(data), limits.text_chars)
+            title = _markdown_title(text) if source.format == "markdown" else ""
+        document = Document(
+            id=source.id,
+            title=title or source.path.stem,
+            text=text,
+            metadata={"source": source.id, "format": source.format},
+        )
+        return Parsed(document=document, is_record=False, read_bytes=source.size)
+
+
+def _markdown_title(text: str) -> str:
+    """Returns the first heading outside fenced code; "" if there is none."""
+    fenced = False
+    for line in text.splitlines():
+        if _FENCE.match(line):
+            fenced = not fenced
+        elif not fenced and (found := _HEADING.match(line)) and found[1]:
+            return found[1]
+    return ""
+
+
+class _Child:
+    """The parsing process, started when needed and after each death."""
+
+    def __init__(self, command: Sequence[str], limits: ParseLimits) -> None:
+        self._command, self._limits = tuple(command), limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: Connection | None = None
+        self._replies: Connection | None = None
+
+    def parse(self, source: Source) -> tuple[str, str]:
+        """Returns title and text. Raises Refused."""
+        if self._process is None:
+            self._start()
+        reply = self._exchange(
+            {
+                "path": str(source.path.absolute()),
+                "format": source.format,
+                "file_bytes": self._limits.file_bytes,
+                "text_chars": self._limits.text_chars,
+            }
+        )
+        if reply.get("kind") == "memory":
+            self.close()
+            reply["reason"] = f"needs more than {self._limits.memory_bytes:,} bytes to be parsed"
+        if "kind" in reply:
+            raise Refused(reply["reason"], reply["kind"])
+        return reply["title"], reply["text"]
+
+    def close(self) -> None:
+        """Kills the process and lets go of its pipes."""
+        process, self._process = self._process, None
+        for connection in (self._requests, self._replies):
+            if connection and not connection.closed:
+                connection.close()
+        if process:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> None:
+        incoming, self._requests = multiprocessing.Pipe(duplex=False)
+        self._replies, outgoing = multiprocessing.Pipe(duplex=False)
+        pipes = incoming.fileno(), outgoing.fileno()
+        limits = str(self._limits.memory_bytes), str(self._limits.seconds)
+        try:
+            # A session of its own: Ctrl-C at a terminal reaches this process only.
+            self._process = subprocess.Popen(
+                [*self._command, *map(str, pipes), *limits],
+                pass_fds=pipes,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            incoming.close()
+            outgoing.close()
+        self._receive(_START_SECONDS)
+
+    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._requests is not None
+        try:
+            self._requests.send_bytes(json.dumps(request).encode())
+            return self._receive(self._limits.seconds)
+        except BrokenPipeError:
+            raise self._died() from None
+        except KeyboardInterrupt:  # its reply must not answer the next request
+            self.close()
+            raise
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        assert self._replies is not None
+        if not self._replies.poll(seconds):
+            self.close()
+            raise Refused(f"takes longer than {seconds:g} s to parse", "timeout")
+        try:
+            reply: dict[str, Any] = json.loads(self._replies.recv_bytes())
+        except (EOFError, OSError):
+            raise self._died() from None
+        return reply
+
+    def _died(self) -> Refused:
+        assert self._process is not None
+        try:
+            code = self._process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        self.close()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Refused(f"makes the parser crash ({how})", "crash")

@@ -1,0 +1,213 @@
+"""JSON lines, plain or gzipped: one record a line, a bad line does not end the file.
+
+A file is streamed, so its size needs no limit; a line has one, and so has what a gzip archive may
+grow to: one that grows too far is refused where it does, the records before that stand.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, BinaryIO, Never, cast
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.facets import facets
+from hoptrail.rag.sniff import HEAD, check_head, decode
+from hoptrail.rag.sources import FileProblem, Refused, Source, as_problem, os_refusal
+from hoptrail.rag.types import Document, Scalar
+
+_RATIO_FROM = 10_000_000
+"""Bytes: a smaller output is harmless, however well it was compressed."""
+
+
+_CHECK_EVERY = 1_000_000
+"""Bytes: asking both streams for their positions takes longer than reading a line."""
+
+_LONGEST_ID = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A document that was read."""
+
+    document: Document
+    is_record: bool
+    """A record of a .jsonl file: a passage already, split only above the embedder's window."""
+    read_bytes: int
+    """How far into its file the reading is; of a gzip archive, compressed bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordLimits:
+    """Bytes of a line, and bytes and ratio that a gzip archive may grow to."""
+
+    line_bytes: int
+    gz_bytes: int
+    gz_ratio: float
+
+
+def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
+    """Yields a .jsonl file's records and the problems of its lines, in order.
+
+    A record is an object: `text` (string, not blank), `id` (string or integer), and optionally
+    `title` (string) and `meta` (flat object of strings, numbers and booleans). Other keys are
+    ignored. Blank lines are skipped.
+    """
+    try:
+        yield from _records(source, limits)
+    except Refused as refused:
+        yield as_problem(source, refused)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        reason = f"is a damaged gzip archive ({error}); the records before the damage stand"
+        yield as_problem(source, Refused(reason, "malformed"))
+    except OSError as error:
+        yield as_problem(source, os_refusal(error))
+
+
+def _records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
+    number = 0
+    with source.path.open("rb") as raw:
+        head = raw.read(HEAD)
+        check_head(head, _suffix(source))
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise Refused("is UTF-16: JSON lines are read as UTF-8", "encoding")
+        raw.seek(0)
+        for number, line in _lines(raw, source, limits):
+            try:
+                document = record(line, number)
+            except Refused as refused:
+                yield as_problem(source, refused, number)
+            else:
+                if document:
+                    yield Parsed(document=document, is_record=True, read_bytes=raw.tell())
+    if not number:
+        raise Refused("holds no line", "empty")
+
+
+def record(line: bytes | Refused, number: int) -> Document | None:
+    """Returns the document of one line; None if it is blank.
+
+    Raises:
+        Refused: it is no record; says why.
+    """
+    if isinstance(line, Refused):
+        raise line
+    if not line.strip():
+        return None
+    fields = _object(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
+    identifier = _identifier(fields.get("id"))
+    try:
+        return Document(
+            id=identifier,
+            title=_string(fields, "title", optional=True),
+            text=_string(fields, "text"),
+            metadata=_metadata(fields.get("meta")),
+        )
+    except Refused as refused:
+        raise Refused(refused.reason, refused.kind, identifier) from None
+
+
+def _suffix(source: Source) -> str:
+    return ".jsonl.gz" if source.path.name.lower().endswith(".gz") else ".jsonl"
+
+
+def _lines(
+    raw: BinaryIO, source: Source, limits: RecordLimits
+) -> Iterator[tuple[int, bytes | Refused]]:
+    """Yields line numbers with lines; an overlong line is passed over and becomes a refusal."""
+    packed = _suffix(source) == ".jsonl.gz"
+    stream: IO[bytes] = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
+    number, whole, checked = 0, True, 0
+    while line := stream.readline(limits.line_bytes + 1):
+        checked += len(line)
+        if packed and checked > _CHECK_EVERY:
+            checked = 0
+            _check_growth(stream.tell(), raw.tell(), limits)
+        begins, whole = whole, line.endswith(b"\n")
+        if not begins:
+            continue
+        number += 1
+        if len(line) > limits.line_bytes:
+            reason = f"is longer than {limits.line_bytes:,} bytes"
+            yield number, Refused(reason, "too_large")
+        else:
+            yield number, line
+
+
+def _check_growth(grown: int, packed: int, limits: RecordLimits) -> None:
+    if grown > limits.gz_bytes:
+        raise Refused(f"unpacks to more than {limits.gz_bytes:,} bytes: unpack it first", "bomb")
+    if grown > _RATIO_FROM and grown > limits.gz_ratio * packed:
+        raise Refused(
+            f"unpacks to more than {limits.gz_ratio:g} times its size, as decompression bombs do",
+            "bomb",
+        )
+
+
+def _object(line: bytes) -> dict[str, object]:
+    try:
+        fields = json.loads(decode(line), parse_constant=_no_number)
+    except RecursionError:
+        raise Refused("is nested too deeply", "malformed") from None
+    except ValueError as error:
+        raise Refused(f"is not JSON: {error}", "malformed") from None
+    if not isinstance(fields, dict):
+        looks = "a list" if isinstance(fields, list) else "a bare value"
+        raise Refused(f"is {looks}, not a JSON object: write one record a line", "malformed")
+    return fields
+
+
+def _no_number(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _identifier(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Refused(f'needs an "id" that is a string or an integer, not {value!r}', "malformed")
+    if not value.isprintable() or len(value) > _LONGEST_ID:
+        raise Refused(
+            f"has an id with control characters or above {_LONGEST_ID} characters, {value!r:.60}",
+            "malformed",
+        )
+    return value
+
+
+def _string(fields: dict[str, object], name: str, *, optional: bool = False) -> str:
+    value = fields.get(name)
+    if value is None and optional:
+        return ""
+    if not isinstance(value, str):
+        raise Refused(f'needs a "{name}" that is a string, not {type(value).__name__}', "malformed")
+    if not optional and not value.strip():
+        raise Refused(f'has a blank "{name}"', "empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise Refused(
+            f'has half a character (a lone surrogate) at character {error.start} of "{name}"',
+            "encoding",
+        ) from None
+    return value
+
+
+def _metadata(value: object) -> dict[str, Scalar]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Refused(f'has a "meta" that is not an object but {value!r:.60}', "malformed")
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            raise Refused(
+                f'has a "meta" whose {key!r} is not a string, number or boolean', "malformed"
+            )
+    try:
+        facets(value)
+    except (SettingsError, UnicodeEncodeError) as error:
+        raise Refused(f'has a "meta" that cannot be kept: {error}', "malformed") from None
+    return value
