@@ -1,1 +1,37 @@
-"""Part of hoptrail."""
+"""Agents: a LangGraph graph that decides, searches, judges and answers within a budget."""
+
+from hoptrail.agents.budget import Budget, Usage
+from hoptrail.agents.context import Settings
+from hoptrail.agents.library import Library, open_library
+from hoptrail.agents.receipt import Receipt
+from hoptrail.agents.runs import unfinished
+from hoptrail.agents.session import (
+    Replayed,
+    ServedModel,
+    aask,
+    areplay,
+    aresume,
+    ask,
+    replay,
+    resume,
+)
+from hoptrail.agents.strategies import STRATEGIES
+
+__all__ = [
+    "STRATEGIES",
+    "Budget",
+    "Library",
+    "Receipt",
+    "Replayed",
+    "ServedModel",
+    "Settings",
+    "Usage",
+    "aask",
+    "areplay",
+    "aresume",
+    "ask",
+    "open_library",
+    "replay",
+    "resume",
+    "unfinished",
+]

@@ -29,14 +29,14 @@ from hoptrail.rag.errors import ModelError
 
 T = TypeVar("T")
 
-Failure = Literal["parse", "length", "overlong", "refused_by_server", "unavailable"]
+Failure = Literal["parse", "length", "overlong", "refused_by_server", "unavailable", "cancelled"]
 
 _FAILURES: dict[FailureKind, Failure] = {
     "connection": "unavailable",
     "timeout": "unavailable",
     "rate_limited": "unavailable",
     "server_error": "unavailable",
-    "cancelled": "unavailable",
+    "cancelled": "cancelled",
     "bad_request": "refused_by_server",
     "unauthorised": "refused_by_server",
     "unknown_model": "refused_by_server",

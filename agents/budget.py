@@ -25,7 +25,7 @@ class Budget:
 
     calls: int = 24
     tokens: int = 60_000
-    searches: int = 24
+    searches: int = 48
     seconds: float = 120.0
 
     def __post_init__(self) -> None:

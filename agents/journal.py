@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
 from hoptrail.rag.errors import HoptrailError, StoreFull
 
 

@@ -98,15 +98,8 @@ def opened(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]
             f"hoptrail ingest PATH... --store {where}"
         )
     spec = _spec(layout)
-    if embedder is not None and (embedder.id, embedder.dimension) != (
-        spec.embedder,
-        spec.dimension,
-    ):
-        raise StoreMismatch(
-            f"The store at {where!r} was made with the embedder {spec.embedder!r} "
-            f"({spec.dimension} dimensions), not {embedder.id!r} ({embedder.dimension}). Use that "
-            "one, or ingest into a new store."
-        )
+    if embedder is not None:
+        check_embedder(spec, embedder, where)
     secret = layout.secret.read_bytes() if layout.secret.is_file() else b""
     if len(secret) != _SECRET_BYTES:
         raise StoreDamaged(
@@ -114,6 +107,20 @@ def opened(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]
             f"folder, or remove it and ingest again: hoptrail ingest PATH... --store {where}"
         )
     return spec, secret
+
+
+def check_embedder(spec: StoreSpec, embedder: Embedder, where: str) -> None:
+    """Holds an embedder to the one the store was made with.
+
+    Raises:
+        StoreMismatch: it has another id or dimension.
+    """
+    if (embedder.id, embedder.dimension) != (spec.embedder, spec.dimension):
+        raise StoreMismatch(
+            f"The store at {where!r} was made with the embedder {spec.embedder!r} "
+            f"({spec.dimension} dimensions), not {embedder.id!r} ({embedder.dimension}). Use that "
+            "one, or ingest into a new store."
+        )
 
 
 def _fill(folder: Path, tenant: str, spec: StoreSpec) -> None:

@@ -1,0 +1,45 @@
+"""What a run holds beside its state: the doors to the outside, the players, the purse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hoptrail.agents.events import Listener, ignore
+from hoptrail.agents.ledger import Ledger
+from hoptrail.agents.outside import Corpus
+from hoptrail.agents.roles import Roles
+from hoptrail.rag.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How far and how wide a run searches."""
+
+    k: int = 20
+    """Passages a query brings."""
+    read: int = 5
+    """New passages a round hands to the refiner."""
+    max_rounds: int = 4
+    max_queries: int = 12
+    """Queries a round may make; the search budget divides among them."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that could not search at all."""
+        for name in ("k", "read", "max_rounds", "max_queries"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise SettingsError(f"{name}={value!r}: it must be a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The context that every node of the graph is given."""
+
+    strategy: str
+    model: str
+    """The served model's name; empty where none plays."""
+    corpus: Corpus
+    roles: Roles
+    ledger: Ledger
+    settings: Settings = field(default_factory=Settings)
+    emit: Listener = ignore

@@ -1,0 +1,317 @@
+"""A served model over HTTP: OpenAI's chat completions, with vLLM's extensions where it has them.
+
+One `attempt` is one HTTP request; whoever retries is above. A request is closed as soon as its
+attempt ends for any reason, a cancelled task included, which makes the server stop generating.
+No environment variable is read: neither keys nor proxies come in by the back door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from hoptrail.agents import wire
+from hoptrail.agents.models import (
+    AttemptFailed,
+    ChatReply,
+    ChatRequest,
+    Message,
+    ServerInfo,
+)
+from hoptrail.rag.errors import ModelError, SettingsError
+
+_MAX_BODY = 16 * 2**20
+"""Bytes of an answer after which it is given up: no reply we ask for is near that."""
+_KEEP_ALIVE = 4.0
+"""Seconds an idle connection is kept; vLLM's server closes it after 5."""
+_CONNECT_TIMEOUT = 5.0
+_INFO_TIMEOUT = 10.0
+
+_WINDOW_KEYS = ("max_model_len", "context_length", "context_window")
+_OPTIONAL = ("cache_salt", "stream_options", "seed", "chat_template_kwargs")
+"""Fields that some servers refuse: dropped for good when a 400 names one."""
+
+
+class HttpEndpoint:
+    """A server of chat completions; an `Endpoint`.
+
+    Args:
+        url: its base address, with or without `/v1`.
+        model: which of its models; None: the first that it lists.
+        api_key: sent as bearer token.
+        cache_salt: keeps the server's prefix cache apart from other tenants'. A secret.
+        thinking: switches a thinking model's thoughts on or off; None: as the server is set.
+        connections: most requests at one time; more wait for their turn.
+        transport: replaces the network, for tests.
+
+    It belongs to the event loop that first uses it.
+
+    Raises:
+        SettingsError: `url` is no http address, or `api_key` cannot be sent in a header.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        cache_salt: str | None = None,
+        thinking: bool | None = None,
+        connections: int = 32,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._root = _root_of(url)
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise SettingsError("the API key has characters that no key has: copy it again")
+        self._wanted = model
+        self._secrets = [secret for secret in (api_key, cache_salt) if secret]
+        self._extra: dict[str, Any] = {}
+        if cache_salt:
+            self._extra["cache_salt"] = cache_salt
+        if thinking is not None:
+            self._extra["chat_template_kwargs"] = {"enable_thinking": thinking}
+        self._refused: set[str] = set()
+        self._info: ServerInfo | None = None
+        self._client = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
+            limits=httpx.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=_KEEP_ALIVE,
+            ),
+            trust_env=False,
+            transport=transport,
+        )
+
+    async def attempt(
+        self,
+        request: ChatRequest,
+        *,
+        timeout: float,
+        on_delta: Callable[[str], None] | None = None,
+    ) -> ChatReply:
+        """Sends `request` once; see `Endpoint.attempt`."""
+        assert self._info is not None, "info() comes first"
+        on_delta = on_delta or (lambda text: None)
+        model = self._info.model
+        body = wire.chat_body(request, model) | self._extra
+        for name in self._refused:
+            body.pop(name, None)
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._send("POST", "/v1/chat/completions", body) as answer,
+            ):
+                if not answer.is_success:
+                    raise self._failure(answer, await _read(answer), body)
+                if request.stream and _is_stream(answer):
+                    return await _read_events(answer, model, on_delta)
+                reply = wire.parse_reply(await _read(answer), model)
+                if request.stream:
+                    on_delta(reply.text)
+                return reply
+        except TimeoutError:
+            raise AttemptFailed(
+                "timeout", f"no answer within {timeout:.3g} s", retryable=True, spent=True
+            ) from None
+        except AttemptFailed as failed:
+            raise self._without_secrets(failed) from None
+
+    async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
+        """Tokens of `messages` by vLLM's `/tokenize`; None if it does not say within `timeout`."""
+        model = self._info.model if self._info is not None else self._wanted
+        body = {
+            "model": model,
+            "messages": wire.message_list(messages),
+            "add_generation_prompt": True,
+        }
+        if "chat_template_kwargs" in self._extra:
+            body["chat_template_kwargs"] = self._extra["chat_template_kwargs"]
+        try:
+            status, data = await self._fetch("POST", "/tokenize", body, timeout)
+        except AttemptFailed:
+            return None
+        count = (wire.parse_object(data) or {}).get("count") if status == 200 else None
+        return count if wire.is_whole(count) and count > 0 else None
+
+    async def info(self) -> ServerInfo:
+        """Model, window and abilities; asked of the server once. Runs no model.
+
+        Raises:
+            ModelError: it cannot be reached, is no such server, or has no such model.
+        """
+        if self._info is None:
+            model, window = await self._choose_model()
+            info = ServerInfo(
+                model=model, max_model_len=window, enforces_schema=None, tokenizes=False
+            )
+            self._info = info
+            probe = [Message(role="user", content="a")]
+            if await self.count_tokens(probe, timeout=_INFO_TIMEOUT) is not None:
+                self._info = ServerInfo(
+                    model=model, max_model_len=window, enforces_schema=None, tokenizes=True
+                )
+        return self._info
+
+    def learn(self, info: ServerInfo) -> None:
+        """Remembers what a probe has shown."""
+        self._info = info
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self._client.aclose()
+
+    async def _choose_model(self) -> tuple[str, int | None]:
+        """The model to ask and its window, from the server's list."""
+        try:
+            status, data = await self._fetch("GET", "/v1/models", None, _INFO_TIMEOUT)
+        except AttemptFailed as failed:
+            raise ModelError(
+                f"no model server answers at {self._root!r} ({failed.detail}): start it, wait "
+                "until it is up, or correct the address; without a model hoptrail answers "
+                "in the documents' own words"
+            ) from failed
+        if status == 404 and self._wanted is not None:
+            return self._wanted, None  # a server without a list: the first request will tell
+        listed = (wire.parse_object(data) or {}).get("data")
+        if status != 200 or not isinstance(listed, list):
+            raise ModelError(self._complaint(status, data))
+        served = {str(one["id"]): one for one in listed if isinstance(one, dict) and "id" in one}
+        name = self._wanted or next(iter(served), None)
+        if name is None or name not in served:
+            raise ModelError(
+                f"{self._root!r} serves no model {self._wanted!r}: it has {sorted(served)!r}"
+                if self._wanted
+                else f"{self._root!r} lists no model: load one, or name the one to ask"
+            )
+        return name, _window_of(served[name])
+
+    def _complaint(self, status: int, data: bytes) -> str:
+        """What to tell a user whose server does not list its models."""
+        message = self._hide(wire.message_of(data))
+        if status in (401, 403):
+            return f"{self._root!r} refuses the API key: give the key it was started with"
+        if status >= 500:
+            return f"{self._root!r} fails with HTTP {status} ({message}): look at its log"
+        return (
+            f"{self._root!r} is no OpenAI-compatible server: it answers HTTP {status} with "
+            f"{message!r}. Check the address; it is the part before '/v1'"
+        )
+
+    def _failure(
+        self, answer: httpx.Response, data: bytes, body: Mapping[str, Any]
+    ) -> AttemptFailed:
+        """What an error answer means; an optional field it refuses is left out from now on."""
+        failed = wire.failure_of(answer.status_code, answer.headers, data)
+        if failed.kind == "bad_request":
+            named = [name for name in _OPTIONAL if name in body and name in failed.detail]
+            if named:
+                self._refused.update(named)
+                failed.retryable = True
+        if failed.kind == "unknown_model":
+            failed.detail += f" (asked for {body['model']!r})"
+        return failed
+
+    def _without_secrets(self, failed: AttemptFailed) -> AttemptFailed:
+        """`failed` with what servers echo of our key or salt taken out."""
+        return AttemptFailed(
+            failed.kind,
+            self._hide(failed.detail),
+            retryable=failed.retryable,
+            retry_after=failed.retry_after,
+            spent=failed.spent,
+        )
+
+    def _hide(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def _fetch(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float
+    ) -> tuple[int, bytes]:
+        """Status and body of a request that runs no model."""
+        try:
+            async with asyncio.timeout(timeout), self._send(method, path, body) as answer:
+                return answer.status_code, await _read(answer)
+        except TimeoutError:
+            raise AttemptFailed("timeout", f"no answer within {timeout:.3g} s") from None
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> AsyncIterator[httpx.Response]:
+        """An answer whose body is still to be read; whatever breaks is an `AttemptFailed`."""
+        try:
+            async with self._client.stream(method, self._root + path, json=body) as answer:
+                yield answer
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise AttemptFailed(
+                "connection", f"cannot connect: {error or 'timed out'}", retryable=True
+            ) from error
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise AttemptFailed(
+                "connection", f"the connection broke: {reason}", retryable=True, spent=True
+            ) from error
+        except httpx.HTTPError as error:
+            raise AttemptFailed("not_openai", f"unreadable answer: {error}", spent=True) from error
+
+
+def _root_of(url: str) -> str:
+    """The address without `/v1`."""
+    try:
+        parsed = httpx.URL(url.strip())
+    except (httpx.InvalidURL, TypeError) as error:
+        raise SettingsError(f"{url!r} is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise SettingsError(f"{url!r} is no address of a server: write http://HOST:PORT/v1")
+    return str(parsed).rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _window_of(model: Mapping[str, Any]) -> int | None:
+    """Tokens a model reads and writes together, under whichever name a server lists it."""
+    found = (model.get(key) for key in _WINDOW_KEYS)
+    return next(
+        (n for n in found if isinstance(n, int) and not isinstance(n, bool) and n > 0), None
+    )
+
+
+def _is_stream(answer: httpx.Response) -> bool:
+    """Whether an answer comes in events; some servers answer whole although asked to stream."""
+    kind: str = answer.headers.get("content-type", "")
+    return kind.startswith("text/event-stream")
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    """The whole body.
+
+    Raises:
+        AttemptFailed: it is larger than any reply could be.
+    """
+    data = bytearray()
+    async for chunk in answer.aiter_bytes():
+        data += chunk
+        if len(data) > _MAX_BODY:
+            raise AttemptFailed("not_openai", f"answers more than {_MAX_BODY} bytes", spent=True)
+    return bytes(data)
+
+
+async def _read_events(
+    answer: httpx.Response, model: str, on_delta: Callable[[str], None]
+) -> ChatReply:
+    """The reply that a stream of events makes up."""
+    reader = wire.EventReader(model, on_delta)
+    size = 0
+    async for chunk in answer.aiter_bytes():
+        size += len(chunk)
+        if size > _MAX_BODY:
+            raise AttemptFailed("not_openai", f"answers more than {_MAX_BODY} bytes", spent=True)
+        reader.feed(chunk)
+    return reader.reply()

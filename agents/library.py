@@ -1,0 +1,68 @@
+"""An open store as runs use it: documents, secret, and the place of unfinished runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hoptrail.agents.outside import Corpus, LiveCorpus
+from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.founding import check_embedder
+from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.search import Searcher
+from hoptrail.rag.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """What many questions may share; close it when the last one is answered."""
+
+    corpus: Corpus
+    secret: bytes
+    runs: Path | None
+    """None: runs are not kept on disk and cannot be resumed."""
+    store: Store | None = None
+
+    def close(self) -> None:
+        """Closes the threads and the store it was opened with."""
+        if isinstance(self.corpus, LiveCorpus):
+            self.corpus.close()
+        if self.store is not None:
+            self.store.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_library(
+    folder: Path, *, tenant: str = "default", embedder: Embedder | None = None, keep: bool = True
+) -> Library:
+    """Opens a tenant's store for questions.
+
+    Args:
+        folder: the store's folder.
+        tenant: whose documents.
+        embedder: None: the one that the store names.
+        keep: whether runs are kept on disk until their receipt is written.
+
+    Raises:
+        StoreError: it is missing, damaged, or was made with another embedder.
+        EmbedderError: the embedder that it names cannot be found.
+    """
+    store = Store.open(folder, tenant=tenant)
+    try:
+        if embedder is None:
+            embedder = load_embedder(store.spec.embedder)
+        check_embedder(store.spec, embedder, str(folder))
+    except BaseException:
+        store.close()
+        raise
+    return Library(
+        corpus=LiveCorpus(store, Searcher(store, embedder)),
+        secret=store.secret,
+        runs=folder / tenant / "runs" if keep else None,
+        store=store,
+    )

@@ -1,0 +1,224 @@
+"""Names, numbers and dates in a text, found by their shape alone.
+
+Verification asks whether those of a claim stand in its quotes; the local player follows the names
+that evidence mentions and the question does not.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+import regex
+
+_WORD = r"(?:(?:St|Mt|Dr|Mr|Mrs|Ms|Sr|Fr|Col|Capt|Gen|Lt|Sgt|\p{Lu})\.|\p{Lu}(?:[\p{L}\p{M}]|['’\-.](?=\p{L}))*)"
+_LINK = r"(?:of|the|de|del|della|di|da|du|des|van|von|der|den|la|le|el|al|ibn|bin|&)"
+_NAME = regex.compile(rf"{_WORD}(?:\s+(?:{_LINK}\s+){{0,2}}(?:{_WORD}|\d+\b)|,\s+Jr\b\.?)*")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+# Words that are capitalised at the head of sentences and questions without being names.
+_COMMON = frozenset(
+    [
+        "a",
+        "about",
+        "after",
+        "all",
+        "also",
+        "although",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "because",
+        "before",
+        "being",
+        "both",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "during",
+        "each",
+        "either",
+        "even",
+        "every",
+        "for",
+        "from",
+        "further",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "here",
+        "him",
+        "his",
+        "how",
+        "however",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "later",
+        "like",
+        "many",
+        "may",
+        "more",
+        "most",
+        "much",
+        "my",
+        "near",
+        "neither",
+        "no",
+        "nor",
+        "not",
+        "now",
+        "of",
+        "on",
+        "once",
+        "one",
+        "only",
+        "or",
+        "other",
+        "our",
+        "out",
+        "over",
+        "she",
+        "since",
+        "so",
+        "some",
+        "such",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "though",
+        "through",
+        "thus",
+        "to",
+        "under",
+        "until",
+        "up",
+        "upon",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "whether",
+        "which",
+        "while",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "within",
+        "without",
+        "would",
+        "yet",
+        "you",
+        "your",
+        "list",
+        "name",
+        "give",
+        "tell",
+        "find",
+        "born",
+        "despite",
+        "according",
+        "among",
+        "between",
+        "several",
+        "two",
+        "three",
+        "four",
+        "five",
+        "following",
+        "today",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+    ]
+)
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents, white space collapsed: how names are compared."""
+    bare = unicodedata.normalize("NFKD", text)
+    return " ".join("".join(c for c in bare if not unicodedata.combining(c)).casefold().split())
+
+
+def words(text: str) -> list[str]:
+    """The folded words of a text, punctuation aside."""
+    return re.findall(r"\w+", fold(text))
+
+
+@lru_cache(maxsize=8192)
+def names(text: str) -> tuple[str, ...]:
+    """The names a text mentions, in order, each once: runs of capitalised words.
+
+    A common word that is capitalised because it begins a sentence is no name and is cut from the
+    head of one; joining words ("of", "van") stay inside.
+    """
+    found: dict[str, str] = {}
+    for match in _NAME.finditer(text):
+        name = _trim(match.group())
+        if len(name) > 1 and any(c.isalpha() for c in name):
+            found.setdefault(fold(name), name)
+    return tuple(found.values())
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """The numbers of a text, thousands separators removed, in order, each once."""
+    return tuple(dict.fromkeys(_plain(match) for match in _NUMBER.findall(text)))
+
+
+def _plain(number: str) -> str:
+    """ "1,204" as "1204"; "3.50" as "3.50"."""
+    return re.sub(r"[,.](?=\d{3}(?:\D|$))", "", number)
+
+
+def _trim(name: str) -> str:
+    """A run of capitalised words without the common words that head or end it."""
+    parts = name.split()
+    while parts and fold(parts[0]).strip(".,'’") in _COMMON:
+        parts.pop(0)
+    while parts and (fold(parts[-1]).strip(".,") in _COMMON or not parts[-1][0].isalnum()):
+        parts.pop()
+    return re.sub(r"['’]s$", "", " ".join(parts)).rstrip(".,")

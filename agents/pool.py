@@ -1,0 +1,138 @@
+"""The evidence pool and the standing of every passage found, over all rounds.
+
+After RFM-RAG (arXiv 2508.17862; only its abstract is public, so the rules are ours: see
+`methods.md` 4.2): what one round learnt stays, nothing is read twice, nothing is asked twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from hoptrail.agents.names import fold, words
+from hoptrail.agents.types import Candidate, Evidence, Query
+from hoptrail.rag.types import Hit, Ranking, tie_break
+
+KEPT = 100
+"""Candidates a run remembers: recall is read off at 20, and a checkpoint must stay small."""
+
+# Tuned on the shared train sets (recall@5); none of them is sharp.
+SUBJECT = 0.5
+"""What bearing a name of the question as its title adds to a passage's own standing."""
+BRIDGE = 0.97
+"""What a hop keeps of the standing of the passage it starts from."""
+OWN_SHARE = 0.3
+"""How much of that depends on how near the passage hopped to is to the question itself."""
+MENTION = 0.8
+"""What mentioning a name is worth beside being titled by it, where no title is."""
+MENTIONING = 3
+"""Hits that may count by mentioning a name."""
+
+_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
+
+
+def merge(
+    candidates: Sequence[Candidate], found: Iterable[tuple[Query, Ranking]], round_number: int
+) -> tuple[Candidate, ...]:
+    """The candidates with those of new rankings, best first.
+
+    A question's ranking gives each passage its own standing, 0..1. A name's ranking speaks for the
+    passage that bears the name as its title, or else for those that mention it: a name from the
+    question adds to their own standing, a name from the evidence lifts them to just below the
+    passage it was read in (`Query.weight`), the more so the nearer they are to the question.
+    """
+    best = {c.passage_id: c for c in candidates}
+    for query, ranking in found:
+        for hit, worth in _standings(query, ranking):
+            passage = hit.passage
+            old = best.get(passage.id)
+            own = old.own if old is not None else 0.0
+            match query.purpose:
+                case "question":
+                    own = score = worth
+                case "subject":
+                    score = own + query.weight * worth * min(
+                        1.0, 0.5 + 0.25 * len(words(query.text))
+                    )
+                case "bridge":
+                    score = query.weight * worth * (1 - OWN_SHARE + OWN_SHARE * own)
+                case "gap":
+                    score = query.weight * worth
+                case _:
+                    assert_never(query.purpose)
+            if old is None or score > old.score:
+                best[passage.id] = Candidate(
+                    passage_id=passage.id,
+                    document_id=passage.document_id,
+                    score=round(score, 6),
+                    own=own,
+                    round=old.round if old is not None else round_number,
+                    query=query.text,
+                )
+    order = sorted(best.values(), key=lambda c: (-c.score, tie_break(c.passage_id)))
+    return tuple(order[:KEPT])
+
+
+def _standings(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:
+    """The hits of a query that count, each with what it is worth, 0..1."""
+    if query.purpose in ("question", "gap"):
+        top = max((hit.score for hit in ranking.hits), default=0.0)
+        yield from ((hit, hit.score / top if top > 0 else 0.0) for hit in ranking.hits)
+        return
+    titled = [(hit, title_match(query.text, hit.passage.title)) for hit in ranking.hits]
+    if any(match for _, match in titled):
+        yield from ((hit, match) for hit, match in titled if match)
+        return
+    name = fold(query.text)
+    for place, hit in enumerate(ranking.hits[:MENTIONING]):
+        if name in fold(f"{hit.passage.title} {hit.passage.text}"):
+            yield hit, MENTION / (1 + place)
+
+
+def title_match(name: str, title: str) -> float:
+    """1 where the title is the name, .95 where it is but for a bracketed addition, else 0."""
+    if fold(name) == fold(title):
+        return 1.0
+    return 0.95 if fold(name) == fold(_BRACKETS.sub("", title)) else 0.0
+
+
+def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """The pool with new evidence, best first; an overlapping or repeated quote enters once.
+
+    Ids are given in the order of arrival and never change.
+    """
+    kept = list(pool)
+    for item in new:
+        if not any(_same(item, old) for old in kept):
+            kept.append(replace(item, id=f"e{len(kept) + 1}"))
+    return _ordered(kept)
+
+
+def restand(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
+    """The pool by the present standing of its passages, which later rounds may have raised."""
+    standing = {c.passage_id: c.score for c in candidates}
+    return _ordered(
+        replace(e, score=round(e.confidence * standing.get(e.passage_id, e.score), 6))
+        for e in evidence
+    )
+
+
+def _ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    return tuple(sorted(evidence, key=lambda e: (-e.score, int(e.id[1:]))))
+
+
+def _same(one: Evidence, other: Evidence) -> bool:
+    """Do two pieces of evidence overlap in one document, or say the same in two?"""
+    if one.document_id == other.document_id:
+        return one.start < other.end and other.start < one.end
+    return fold(one.quote) == fold(other.quote)
+
+
+def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
+    """Has (nearly) the same been asked? Jaccard overlap of the words above `limit`."""
+    mine = set(words(query))
+    return not mine or any(
+        len(mine & theirs) / len(mine | theirs) > limit for theirs in map(set, map(words, asked))
+    )

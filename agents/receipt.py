@@ -1,0 +1,149 @@
+"""The receipt: what was answered, on which characters it stands, by what road, at what cost.
+
+`canonical()` is what two runs are compared by: everything but `environment` (versions, machine,
+wall times), as sorted JSON. `receipt.schema.json` beside this file is generated from the records
+here, and a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from hoptrail.agents.ledger import Budget, Usage
+from hoptrail.agents.types import (
+    AbstainReason,
+    Answer,
+    Candidate,
+    Claim,
+    Evidence,
+    Outcome,
+    Plan,
+    StepRecord,
+    StopReason,
+)
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What may differ between two equal runs: left out of comparisons."""
+
+    run: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
+    started: str = ""
+    """UTC, ISO 8601."""
+    wall_seconds: float = 0.0
+    model_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One question's answer and everything needed to check it."""
+
+    schema_version: Literal["1"] = "1"
+    question: str
+    strategy: str
+    model: str
+    """The served model's name; empty where none played."""
+    answer: str
+    extractive: bool
+    """True: the answer is the documents' own words, no model reasoned over them."""
+    outcome: Outcome
+    stop: StopReason
+    claims: tuple[Claim, ...]
+    """Those that hold, in order."""
+    dropped: tuple[Claim, ...]
+    """Those that did not, each with the reason."""
+    evidence: tuple[Evidence, ...]
+    """The pool, best first, every quote checked against the stored document."""
+    source_changed: tuple[str, ...]
+    """Ids of evidence whose document moved during the run; they are not in `evidence`."""
+    candidates: tuple[Candidate, ...]
+    """Every passage found, best first, by id."""
+    plan: Plan | None
+    steps: tuple[StepRecord, ...]
+    rounds: int
+    fallbacks: int
+    """Role calls that the local player had to answer because the model's reply could not be used."""
+    flags: tuple[str, ...]
+    """What was odd about the spending, such as usage reported outside its reservation."""
+    budget: Budget
+    usage: Usage
+    generation: int
+    """The store's generation that the run began at."""
+    environment: Environment = field(default_factory=Environment)
+
+    def json(self) -> str:
+        """The whole receipt as indented JSON."""
+        return _adapter().dump_json(self, indent=2).decode()
+
+    def record(self) -> dict[str, Any]:
+        """The receipt as a JSON object."""
+        record: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return record
+
+    def canonical(self) -> str:
+        """The receipt without `environment`, keys sorted: equal for equal runs."""
+        record = self.record()
+        del record["environment"]
+        return json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Receipt:
+        """A receipt from its JSON.
+
+        Raises:
+            pydantic.ValidationError: the text is no receipt of this schema version.
+        """
+        return _adapter().validate_json(text)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a receipt."""
+    return _adapter().json_schema(mode="serialization")
+
+
+@cache
+def _adapter() -> TypeAdapter[Receipt]:
+    return TypeAdapter(Receipt)
+
+
+def outcome_of(
+    answer: Answer | None, stop: StopReason, evidence: int, source_changed: int
+) -> Outcome:
+    """How a run ended.
+
+    Answered: every claim held and the text says no more than they do. Partial: something held, but
+    claims were dropped or the search was cut short. Abstained: nothing held, with the nearest cause.
+
+    Args:
+        answer: as verified; None where no answer was tried.
+        stop: why the run stopped.
+        evidence: pieces in the pool that are still true.
+        source_changed: pieces whose document moved during the run.
+    """
+    finished = stop in ("sufficient", "no_progress", "max_rounds")
+    held = [claim for claim in answer.claims if claim.verdict == "holds"] if answer else []
+    if answer is None or not held:
+        return Outcome(kind="abstained", reason=_why(answer, finished, evidence, source_changed))
+    whole = len(held) == len(answer.claims) and not answer.replaced
+    return Outcome(kind="answered" if whole and finished else "partial")
+
+
+def _why(
+    answer: Answer | None, finished: bool, evidence: int, source_changed: int
+) -> AbstainReason:
+    """Why nothing is answered."""
+    if source_changed and not evidence:
+        return "source_changed"
+    if answer is None or not evidence:
+        return "nothing_found" if finished else "out_of_budget"
+    return "not_in_evidence" if answer.abstains else "nothing_verified"

@@ -1,0 +1,306 @@
+"""Record and replay: everything a run took from outside its code, in one JSONL file.
+
+Lines are a header (what was asked, under which settings), texts (each stored once, by the hash of
+its content), calls (where in the graph, what was asked for, what came back or failed, and when)
+and at the end the receipt. A replay runs the same nodes and replaces only the calls; one that was
+not recorded is a miss that names the node and the difference.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hoptrail.agents.journal import Journal
+from hoptrail.agents.models import AttemptFailed
+from hoptrail.agents.tape import Call, Cancelled, LiveTape, current_node
+from hoptrail.rag.errors import HoptrailError, ModelError
+
+T = TypeVar("T")
+
+FORMAT = 1
+LONG = 80
+"""Characters from which a text is stored once and referred to by its hash."""
+_REFERENCE = "$text"
+
+
+class RecordingError(HoptrailError):
+    """A recording cannot be read, or a replay asked for what it does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One recorded call."""
+
+    kind: str
+    node: str
+    arguments: Any
+    at: float
+    result: Any = None
+    error: Mapping[str, Any] | None = None
+
+
+class RecordingTape:
+    """A live tape that writes down every call.
+
+    The file appears under its own name when `finish` is called: a half recording never looks like
+    a whole one.
+    """
+
+    def __init__(self, live: LiveTape, path: Path, header: Mapping[str, Any]) -> None:
+        self._live = live
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        self._part.unlink(missing_ok=True)
+        self._journal = Journal(self._part)
+        self._stored: set[str] = set()
+        self._journal.append({"format": FORMAT, "header": self._shorten(dict(header))})
+
+    def seconds(self) -> float:
+        """The run's clock."""
+        return self._live.seconds()
+
+    async def through(self, call: Call[T]) -> T:
+        """The live result, written down."""
+        node = current_node.get()
+        try:
+            result = await self._live.through(call)
+        except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
+            self._write(call, node, error=describe(error))
+            raise
+        self._write(call, node, result=call.encode(result))
+        return result
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits for real."""
+        await self._live.sleep(seconds)
+
+    def finish(self, receipt: str) -> None:
+        """Ends the recording with the run's receipt (JSON) and gives the file its name."""
+        self._journal.append({"receipt": json.loads(receipt)})
+        self.abandon()
+        self._part.replace(self._path)
+
+    def abandon(self) -> None:
+        """Closes the file of a run that did not end; it keeps its `.part` name."""
+        self._journal.close()
+        self._part.with_name(self._part.name + ".lock").unlink(missing_ok=True)
+
+    def _write(self, call: Call[Any], node: str, **outcome: Any) -> None:
+        line = {
+            "call": call.kind,
+            "node": node,
+            "at": self.seconds(),
+            "arguments": self._shorten(call.arguments()),
+            **{key: self._shorten(value) for key, value in outcome.items()},
+        }
+        self._journal.append(line)
+
+    def _shorten(self, value: Any) -> Any:
+        """The value with long texts stored apart, each once."""
+        match value:
+            case str() if len(value) >= LONG:
+                digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+                if digest not in self._stored:
+                    self._stored.add(digest)
+                    self._journal.append({"text": digest, "value": value})
+                return {_REFERENCE: digest}
+            case Mapping():
+                return {key: self._shorten(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._shorten(item) for item in value]
+            case _:
+                return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A recording as read."""
+
+    header: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    receipt: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """The recording in a file.
+
+        Raises:
+            RecordingError: it is missing, broken, unfinished or of another format.
+        """
+        texts: dict[str, str] = {}
+        header: dict[str, Any] | None = None
+        receipt: dict[str, Any] | None = None
+        entries: list[Entry] = []
+        for number, line in _lines(path):
+            try:
+                if "text" in line:
+                    texts[line["text"]] = line["value"]
+                elif "header" in line:
+                    _check_format(path, line)
+                    header = _expand(line["header"], texts)
+                elif "receipt" in line:
+                    receipt = line["receipt"]
+                else:
+                    entries.append(_entry(line, texts))
+            except (KeyError, TypeError) as error:
+                raise RecordingError(
+                    f"line {number} of {str(path)!r} is no line of a recording: record again"
+                ) from error
+        if header is None or receipt is None:
+            raise RecordingError(f"{str(path)!r} is unfinished or no recording: record again")
+        return cls(header=header, entries=tuple(entries), receipt=receipt)
+
+
+class ReplayTape:
+    """Answers every call from a recording."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._seconds = 0.0
+        self._all = recording.entries
+        self._left: dict[str, deque[Entry]] = defaultdict(deque)
+        for entry in recording.entries:
+            self._left[_key(entry.kind, entry.node, entry.arguments)].append(entry)
+
+    def seconds(self) -> float:
+        """The run's clock, as recorded."""
+        return self._seconds
+
+    async def through(self, call: Call[T]) -> T:
+        """The recorded result or failure of the same call at the same node.
+
+        Raises:
+            RecordingError: the recording holds no such call (any more).
+        """
+        node = current_node.get()
+        arguments = json.loads(json.dumps(call.arguments()))
+        waiting = self._left.get(_key(call.kind, node, arguments))
+        if not waiting:
+            raise RecordingError(self._miss(call.kind, node, arguments))
+        entry = waiting.popleft()
+        self._seconds = max(self._seconds, entry.at)
+        if entry.error is not None:
+            raise revive(entry.error)
+        return call.decode(entry.result)
+
+    async def sleep(self, seconds: float) -> None:
+        """Does not wait."""
+
+    def _miss(self, kind: str, node: str, arguments: Any) -> str:
+        """What was asked for at which node, and how the nearest recorded call differs."""
+        asked = _canonical(arguments)
+        there = [e for e in self._all if e.kind == kind and e.node == node]
+        if not there:
+            return f"the recording has no {kind} at node {node!r}; it was asked for {asked[:300]}"
+        recorded = [_canonical(e.arguments) for e in there]
+        nearest = max(
+            recorded, key=lambda text: difflib.SequenceMatcher(None, text, asked).quick_ratio()
+        )
+        if nearest == asked:
+            return f"node {node!r} made the same {kind} more often than was recorded: {asked[:300]}"
+        return (
+            f"node {node!r} asked {kind} for what was not recorded: {_difference(nearest, asked)}"
+        )
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """A failure as JSON."""
+    match error:
+        case AttemptFailed():
+            return {
+                "type": "AttemptFailed",
+                "kind": error.kind,
+                "detail": error.detail,
+                "retryable": error.retryable,
+                "retry_after": error.retry_after,
+                "spent": error.spent,
+            }
+        case _:
+            return {"type": type(error).__name__, "detail": str(error)}
+
+
+def revive(described: Mapping[str, Any]) -> Exception:
+    """The failure that `describe` wrote down."""
+    fields = dict(described)
+    match fields.pop("type"):
+        case "AttemptFailed":
+            return AttemptFailed(fields.pop("kind"), fields.pop("detail"), **fields)
+        case "Cancelled":
+            return Cancelled()
+        case "ModelError":
+            return ModelError(fields["detail"])
+        case _:
+            return TimeoutError(fields["detail"])
+
+
+def difference(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first place at which two receipts differ, `environment` aside; empty where equal."""
+    for key in sorted((recorded.keys() | now.keys()) - {"environment"}):
+        if recorded.get(key) != now.get(key):
+            return f"{key}: " + _difference(_canonical(recorded.get(key)), _canonical(now.get(key)))
+    return ""
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, raw in enumerate(file, start=1):
+                line = json.loads(raw)
+                if not isinstance(line, dict):
+                    raise ValueError("no object")
+                yield number, line
+    except OSError as error:
+        raise RecordingError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecordingError(f"{str(path)!r} is no recording, or a broken one: {error}") from error
+
+
+def _check_format(path: Path, line: Mapping[str, Any]) -> None:
+    if line["format"] != FORMAT:
+        raise RecordingError(
+            f"{str(path)!r} has recording format {line['format']!r}, this version reads {FORMAT}"
+        )
+
+
+def _entry(line: Mapping[str, Any], texts: Mapping[str, str]) -> Entry:
+    return Entry(
+        kind=line["call"],
+        node=line["node"],
+        at=float(line["at"]),
+        arguments=_expand(line["arguments"], texts),
+        result=_expand(line.get("result"), texts),
+        error=_expand(line["error"], texts) if "error" in line else None,
+    )
+
+
+def _expand(value: Any, texts: Mapping[str, str]) -> Any:
+    match value:
+        case {"$text": digest}:
+            return texts[digest]
+        case dict():
+            return {key: _expand(item, texts) for key, item in value.items()}
+        case list():
+            return [_expand(item, texts) for item in value]
+        case _:
+            return value
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _key(kind: str, node: str, arguments: Any) -> str:
+    return f"{kind}\0{node}\0{_canonical(arguments)}"
+
+
+def _difference(old: str, new: str) -> str:
+    """The first stretch in which two texts differ, with a little of what surrounds it."""
+    start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), -1)
+    start = max(0, (min(len(old), len(new)) if start < 0 else start) - 30)
+    return f"recorded …{old[start : start + 120]!r}, now …{new[start : start + 120]!r}"

@@ -1,0 +1,285 @@
+"""The roles played without a model: by names, words, shapes and the embedder.
+
+It reads no meaning, so it says nothing in its own words: its answer is the best quotes as they
+stand. What it does well is to follow names: a bridge between documents is, in most corpora, a name
+that one document mentions and another is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hoptrail.agents import pool
+from hoptrail.agents.events import AnswerDelta
+from hoptrail.agents.names import fold, names, words
+from hoptrail.agents.outside import Corpus
+from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
+from hoptrail.agents.types import Answer, Assessment, Claim, Need, Plan, Query
+from hoptrail.rag.text import sentences
+
+SHOWN = 5
+"""Quotes an answer shows."""
+WINDOW = 3
+"""Sentences a quote has at most; one alone too often lost the fact to a pronoun's neighbour."""
+QUOTE_CHARS = 900
+BEARS = 0.25
+"""Cosine to the question below which a quote that shares no name with it bears on nothing."""
+
+_ASKS = (
+    ("date", r"\b(when|what (year|date|day|month)|which (year|date)|how old|date of)\b"),
+    ("number", r"\bhow (many|much|far|long|tall|deep|heavy|often)\b|\bnumber of\b|\bpopulation\b"),
+    ("choice", r"^which\b.*\bor\b|\b(older|younger|earlier|later|larger|first|elder)\b.*\bor\b"),
+    ("yes_no", r"^(is|are|was|were|do|does|did|has|have|had|can|could)\b"),
+    ("person", r"\b(who|whom|whose)\b"),
+    ("place", r"\bwhere\b|\b(which|what) (country|city|town|village|state|county|place|cape)\b"),
+)
+_EMPTY = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "between",
+        "both",
+        "by",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "her",
+        "his",
+        "how",
+        "in",
+        "is",
+        "it",
+        "its",
+        "many",
+        "much",
+        "of",
+        "on",
+        "one",
+        "or",
+        "other",
+        "out",
+        "she",
+        "that",
+        "the",
+        "their",
+        "them",
+        "they",
+        "this",
+        "to",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "with",
+    ]
+)
+
+
+def local_roles(corpus: Corpus) -> Roles:
+    """All five roles, played without a model over a corpus."""
+    return Roles(
+        planner=LocalPlanner(),
+        refiner=LocalRefiner(corpus),
+        assessor=LocalAssessor(),
+        query_writer=LocalQueryWriter(),
+        answerer=LocalAnswerer(),
+    )
+
+
+def asks_for(question: str) -> str:
+    """The kind of answer a question asks for, by its words."""
+    folded = fold(question)
+    return next((kind for kind, pattern in _ASKS if re.search(pattern, folded)), "thing")
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text that carry content, cut to their first six letters."""
+    return {word[:6] for word in words(text) if word not in _EMPTY}
+
+
+class LocalPlanner:
+    """What must be known: each thing the question names, and the kind of answer it asks for."""
+
+    async def plan(self, question: str) -> Played[Plan]:
+        """One need for every name, and one for what is asked."""
+        asks = asks_for(question)
+        subjects = names(question)
+        needs = [
+            Need(id=f"n{i}", text=f"what the documents say of {name}", subject=name)
+            for i, name in enumerate(subjects, start=1)
+        ]
+        needs.append(Need(id=f"n{len(needs) + 1}", text=f"the {asks} asked for", subject=""))
+        return Played(value=Plan(needs=tuple(needs), asks=asks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """A window of sentences in a passage; offsets count within the passage."""
+
+    reading: Reading
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """What it says, headed by the passage's title, since prose calls its subject "he"."""
+        return f"{self.reading.passage.title}\n{self.reading.passage.text[self.start : self.end]}"
+
+
+class LocalRefiner:
+    """Picks from each passage the window of sentences nearest to the question.
+
+    Nearness: cosine to the question, the share of its content words, its names, and digits where
+    it asks for a date or a number. The extractive idea is RECOMP's (arXiv 2310.04408, 3.2), with
+    the store's own embedder in the trained encoder's place.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+
+    async def refine(
+        self, situation: Situation, readings: Sequence[Reading]
+    ) -> Played[tuple[Quote, ...]]:
+        """At most one quote a passage; none from one that bears on nothing."""
+        spans = [span for reading in readings for span in _windows(reading)]
+        if not spans:
+            return Played(value=())
+        cosines = await self._corpus.similarity(situation.question, [span.text for span in spans])
+        best: dict[str, tuple[float, _Span, float]] = {}
+        for span, cosine in zip(spans, cosines, strict=True):
+            score = cosine + self._bonus(situation, span)
+            key = span.reading.passage.id
+            if key not in best or score > best[key][0]:
+                best[key] = (score, span, cosine)
+        return Played(
+            value=tuple(
+                _quote(span)
+                for _, span, cosine in best.values()
+                if cosine >= BEARS or self._linked(situation, span)
+            )
+        )
+
+    def _bonus(self, situation: Situation, span: _Span) -> float:
+        asked = content_words(situation.question)
+        said = set(words(span.text))
+        overlap = len(asked & content_words(span.text)) / max(1, len(asked))
+        named = sum(set(words(n)) <= said for n in _subjects(situation.plan))
+        digits = situation.plan.asks in ("date", "number") and re.search(r"\d", span.text)
+        return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
+
+    def _linked(self, situation: Situation, span: _Span) -> bool:
+        """Does it share a name with the question, or is it about a name the evidence mentions?"""
+        said = set(words(span.text))
+        linked = (*_subjects(situation.plan), *situation.asked[1:])
+        return any(set(words(name)) <= said for name in linked)
+
+
+class LocalAssessor:
+    """Enough: every name and nearly every content word of the question stands in the evidence."""
+
+    async def assess(self, situation: Situation) -> Played[Assessment]:
+        """What the question names or asks and the pool does not show."""
+        said = {word for item in situation.pool for word in words(f"{item.title} {item.quote}")}
+        missing = [
+            f"what the documents say of {name}"
+            for name in _subjects(situation.plan)
+            if not set(words(name)) <= said
+        ]
+        stems = {word[:6] for word in said}
+        lacking = sorted(content_words(situation.question) - stems)
+        if lacking:
+            missing.append("passages that speak of " + ", ".join(lacking))
+        wants_digits = situation.plan.asks in ("date", "number")
+        if wants_digits and not any(re.search(r"\d", item.quote) for item in situation.pool):
+            missing.append(f"a {situation.plan.asks}")
+        sufficient = bool(situation.pool) and not missing
+        return Played(value=Assessment(sufficient=sufficient, missing=tuple(missing)))
+
+
+class LocalQueryWriter:
+    """Follows the names that the evidence mentions and the question does not."""
+
+    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+        """One query a name, those of the best evidence first."""
+        known = fold(situation.question)
+        queries: dict[str, Query] = {}
+        for item in situation.pool:
+            for name in names(item.quote):
+                key = fold(name)
+                if key in known or key == fold(item.title) or key in queries:
+                    continue
+                if not pool.too_alike(name, situation.asked):
+                    queries[key] = Query(
+                        text=name,
+                        purpose="bridge",
+                        mode="lexical",
+                        weight=round(pool.BRIDGE * item.score, 6),
+                    )
+        return Played(value=tuple(queries.values()))
+
+
+class LocalAnswerer:
+    """The best quotes as they stand; nothing where none of the question's names is in them."""
+
+    async def answer(self, situation: Situation, on_delta: DeltaListener) -> Played[Answer]:
+        """One claim a quote, word for word."""
+        if not _bears(situation):
+            return Played(value=Answer(text="", claims=(), extractive=True, abstains=True))
+        shown = situation.pool[:SHOWN]
+        claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in shown)
+        text = "\n".join(item.quote for item in shown)
+        on_delta(AnswerDelta(text=text))
+        return Played(value=Answer(text=text, claims=claims, extractive=True))
+
+
+def _bears(situation: Situation) -> bool:
+    """Is there evidence, and does it speak of anything that the question names?"""
+    subjects = _subjects(situation.plan)
+    said = [set(words(f"{item.title} {item.quote}")) for item in situation.pool]
+    if not subjects:
+        return bool(said)
+    return any(set(words(name)) <= spoken for name in subjects for spoken in said)
+
+
+def _subjects(plan: Plan) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(need.subject for need in plan.needs if need.subject))
+
+
+def _windows(reading: Reading) -> Iterator[_Span]:
+    """Every run of WINDOW sentences of a passage (the whole, if it has fewer)."""
+    text = reading.passage.text
+    spans = sentences(text)
+    for first in range(max(1, len(spans) - WINDOW + 1)):
+        run = spans[first : first + WINDOW]
+        if run:
+            end = min(run[-1][1], run[0][0] + QUOTE_CHARS)
+            yield _Span(reading=reading, start=run[0][0], end=end)
+
+
+def _quote(span: _Span) -> Quote:
+    passage = span.reading.passage
+    return Quote(
+        passage_id=passage.id,
+        start=passage.start + span.start,
+        end=passage.start + span.end,
+        confidence=1.0,
+    )

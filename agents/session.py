@@ -1,0 +1,344 @@
+"""One question from beginning to end: the doors that scripts, servers and the command line use.
+
+`aask` is the thing itself. `ask` runs it for those who have no event loop (through a thread of its
+own where one is running already), `resume` takes up a run that crashed, `replay` runs one again
+from its recording with no model, no store and no embedder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hoptrail.agents import runs
+from hoptrail.agents.asking import Asker
+from hoptrail.agents.budget import Budget
+from hoptrail.agents.checkpoints import saver
+from hoptrail.agents.context import Run, Settings
+from hoptrail.agents.endpoint import HttpEndpoint
+from hoptrail.agents.events import Done, Listener, ignore
+from hoptrail.agents.fence import Fence, cache_salt
+from hoptrail.agents.graph import build, recursion_limit
+from hoptrail.agents.ledger import Ledger
+from hoptrail.agents.library import Library, open_library
+from hoptrail.agents.models import Endpoint
+from hoptrail.agents.outside import Absent, Corpus, TapedCorpus, TapedEndpoint
+from hoptrail.agents.receipt import Environment, Receipt
+from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, difference
+from hoptrail.agents.roles.local import local_roles
+from hoptrail.agents.roles.served import served_roles
+from hoptrail.agents.runs import Job, RunFolder
+from hoptrail.agents.state import State
+from hoptrail.agents.strategies import strategy as strategy_named
+from hoptrail.agents.tape import LiveTape, Tape
+from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.types import Where
+
+T = TypeVar("T")
+
+_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model behind an OpenAI-compatible server."""
+
+    url: str
+    name: str | None = None
+    """None: the first that the server lists."""
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What a replay gave."""
+
+    receipt: Receipt
+    same: bool
+    """Is it the recorded receipt, `environment` aside?"""
+    difference: str
+    """Where the two first differ; empty where they do not."""
+
+
+async def aask(
+    question: str,
+    store: Library | Path | str,
+    *,
+    tenant: str = "default",
+    embedder: Embedder | None = None,
+    strategy: str = "pool",
+    model: ServedModel | Endpoint | None = None,
+    budget: Budget | None = None,
+    settings: Settings | None = None,
+    where: Where | None = None,
+    on_event: Listener = ignore,
+    record: Path | None = None,
+    cancel: asyncio.Event | None = None,
+) -> Receipt:
+    """Answers a question from a store, within a budget, and returns the receipt.
+
+    Args:
+        question: at most 20,000 characters.
+        store: a store's folder, or a `Library` that many questions share.
+        tenant: whose documents; ignored for a `Library`, which has one.
+        embedder: None: the one that the store names.
+        strategy: a name in `STRATEGIES`.
+        model: None: the local players, which answer in the documents' own words.
+        budget: limits on calls, tokens, searches and seconds.
+        settings: how far and how wide the search goes.
+        where: equality filter on the documents' metadata.
+        on_event: called with each event, in this loop, in order.
+        record: a file to write the recording to.
+        cancel: set it to stop with the best answer so far.
+
+    Raises:
+        SettingsError: a wrong question, strategy, budget or filter.
+        StoreError: the store cannot be opened.
+        ModelError: the model server cannot be used at all.
+    """
+    strategy_named(strategy)
+    job = Job(
+        question=question,
+        strategy=strategy,
+        where=dict(where or {}),
+        budget=budget or Budget(),
+        settings=settings or Settings(),
+        model=model.url if isinstance(model, ServedModel) else "",
+    )
+    async with AsyncExitStack() as stack:
+        library = await _library(stack, store, tenant, embedder)
+        folder = runs.begin(library.runs, job) if library.runs is not None else None
+        live = LiveTape(cancel)
+        tape: Tape = live
+        if record is not None:
+            header = {"job": runs.job_json(job), "model": model is not None}
+            tape = RecordingTape(live, record, header)
+            stack.callback(tape.abandon)
+        endpoint = await _endpoint(stack, model, library)
+        receipt = await _run(
+            job, library.corpus, endpoint, tape, folder, on_event, Fence.of(library.secret)
+        )
+        if isinstance(tape, RecordingTape):
+            tape.finish(receipt.json())
+        return receipt
+
+
+async def aresume(
+    run: str,
+    store: Library | Path | str,
+    *,
+    tenant: str = "default",
+    embedder: Embedder | None = None,
+    model: ServedModel | Endpoint | None = None,
+    on_event: Listener = ignore,
+    cancel: asyncio.Event | None = None,
+) -> Receipt:
+    """Takes up a run that crashed or was interrupted, from its last checkpoint.
+
+    What it had reserved and not settled counts as spent. A run that had a served model goes on
+    with the same address; give `model` where that needs a key or has moved.
+
+    Raises:
+        SettingsError: there is no such run.
+    """
+    async with AsyncExitStack() as stack:
+        library = await _library(stack, store, tenant, embedder)
+        folder = runs.find(library.runs or Path(), run)
+        job = folder.job()
+        if model is None and job.model:
+            model = ServedModel(url=job.model)
+        endpoint = await _endpoint(stack, model, library)
+        fence = Fence.of(library.secret)
+        return await _run(job, library.corpus, endpoint, LiveTape(cancel), folder, on_event, fence)
+
+
+async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
+    """Runs a recording again: the same nodes, only the recorded things replaced.
+
+    Raises:
+        RecordingError: it cannot be read, or the code now asks for what was not recorded.
+    """
+    recording = await asyncio.to_thread(Recording.read, path)
+    job = runs.job_of(recording.header["job"])
+    endpoint = cast(Endpoint, Absent()) if recording.header["model"] else None
+    receipt = await _run(
+        job,
+        cast(Corpus, Absent()),
+        endpoint,
+        ReplayTape(recording),
+        None,
+        on_event,
+        # Another word than the recorded run's: a recording must not depend on it.
+        Fence.of(secrets.token_bytes(16)),
+    )
+    differs = difference(recording.receipt, receipt.record())
+    return Replayed(receipt=receipt, same=not differs, difference=differs)
+
+
+def ask(question: str, store: Library | Path | str, **options: Any) -> Receipt:
+    """`aask` for callers without an event loop, and for those inside one that cannot await."""
+    return _portal(aask(question, store, **options))
+
+
+def resume(run: str, store: Library | Path | str, **options: Any) -> Receipt:
+    """`aresume` for callers without an event loop."""
+    return _portal(aresume(run, store, **options))
+
+
+def replay(path: Path, **options: Any) -> Replayed:
+    """`areplay` for callers without an event loop."""
+    return _portal(areplay(path, **options))
+
+
+async def _run(
+    job: Job,
+    corpus: Corpus,
+    endpoint: Endpoint | None,
+    tape: Tape,
+    folder: RunFolder | None,
+    on_event: Listener,
+    fence: Fence,
+) -> Receipt:
+    """Runs the graph to its receipt; the run's folder goes when the receipt is there."""
+    from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
+
+    began, started = time.monotonic(), datetime.now(UTC)
+    ledger = Ledger.open(folder.ledger if folder else None, job.budget, tape.seconds)
+    taped = TapedCorpus(corpus, tape)
+    try:
+        with tracing_context(enabled=False):
+            run = await _prepared(job, taped, endpoint, tape, ledger, on_event, fence)
+            final = await _through_graph(job, run, folder)
+    finally:
+        ledger.close()
+    receipt = replace(
+        Receipt.parse(final.receipt),
+        environment=Environment(
+            run=folder.id if folder else "",
+            versions={name: version(name) for name in _PACKAGES},
+            machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            started=started.isoformat(timespec="seconds"),
+            wall_seconds=round(time.monotonic() - began, 3),
+            model_url=job.model,
+        ),
+    )
+    if folder is not None:
+        folder.delete()
+    on_event(Done(receipt=receipt))
+    return receipt
+
+
+async def _prepared(
+    job: Job,
+    corpus: TapedCorpus,
+    endpoint: Endpoint | None,
+    tape: Tape,
+    ledger: Ledger,
+    on_event: Listener,
+    fence: Fence,
+) -> Run:
+    """The context of a run: with a model the served players, which fall back on the local ones."""
+    roles, model = local_roles(corpus), ""
+    if endpoint is not None:
+        asker = Asker(TapedEndpoint(endpoint, tape, fence), ledger, sleep=tape.sleep)
+        model = (await asker.prepare()).model
+        roles = served_roles(asker, fence, roles)
+    return Run(
+        strategy=job.strategy,
+        model=model,
+        corpus=corpus,
+        roles=roles,
+        ledger=ledger,
+        settings=job.settings,
+        emit=on_event,
+    )
+
+
+async def _through_graph(job: Job, run: Run, folder: RunFolder | None) -> State:
+    """The last state of the graph, begun anew or from the run's last checkpoint."""
+    async with AsyncExitStack() as stack:
+        checkpointer = (
+            await stack.enter_async_context(saver(folder.checkpoints)) if folder else None
+        )
+        graph = build(
+            strategy_named(job.strategy), seconds=job.budget.seconds, checkpointer=checkpointer
+        )
+        config: Any = {
+            "configurable": {"thread_id": folder.id if folder else "run"},
+            "recursion_limit": recursion_limit(job.settings),
+        }
+        state: State | None = None
+        if checkpointer is None or await checkpointer.aget_tuple(config) is None:
+            state = State(
+                question=job.question,
+                where=tuple(sorted(job.where.items())),
+                generation=await run.corpus.generation(),
+            )
+        durability: Any = {"durability": "sync"} if folder else {}
+        values = await graph.ainvoke(state, config, context=run, **durability)
+        return State(**values)
+
+
+@asynccontextmanager
+async def _closing(endpoint: HttpEndpoint) -> AsyncIterator[HttpEndpoint]:
+    try:
+        yield endpoint
+    finally:
+        await endpoint.aclose()
+
+
+async def _library(
+    stack: AsyncExitStack, store: Library | Path | str, tenant: str, embedder: Embedder | None
+) -> Library:
+    if isinstance(store, Library):
+        return store
+    library = await asyncio.to_thread(open_library, Path(store), tenant=tenant, embedder=embedder)
+    stack.callback(library.close)
+    return library
+
+
+async def _endpoint(
+    stack: AsyncExitStack, model: ServedModel | Endpoint | None, library: Library
+) -> Endpoint | None:
+    if not isinstance(model, ServedModel):
+        return model
+    endpoint = HttpEndpoint(
+        model.url,
+        model=model.name,
+        api_key=model.api_key,
+        cache_salt=cache_salt(library.secret),
+    )
+    return await stack.enter_async_context(_closing(endpoint))
+
+
+def _portal(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end from synchronous code, in a loop or out of one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(asyncio.run(coroutine))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="hoptrail-portal")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]

@@ -1,0 +1,19 @@
+"""`single`: search once, quote, answer, verify. What every loop must beat."""
+
+from __future__ import annotations
+
+from langgraph.graph import END, START
+
+from hoptrail.agents import nodes
+from hoptrail.agents.graph import Graph, add
+
+
+def wire(graph: Graph) -> None:
+    """Retrieve → refine → answer → verify → receipt."""
+    add(graph, nodes.retrieve, nodes.refine, nodes.answer, nodes.verify, nodes.receipt)
+    graph.add_edge(START, "retrieve")
+    graph.add_edge("retrieve", "refine")
+    graph.add_edge("refine", "answer")
+    graph.add_edge("answer", "verify")
+    graph.add_edge("verify", "receipt")
+    graph.add_edge("receipt", END)
