@@ -15,6 +15,8 @@ from typing import Any
 
 import typer
 
+_WIDTH = 96
+
 _CONTROLS = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -47,10 +49,11 @@ def shown(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def indented(text: str, by: str = "    ", width: int = 96) -> str:
-    """The text on lines of at most `width` characters, each begun by `by`."""
+def indented(text: str, by: str = "    ", *, hanging: str | None = None) -> str:
+    """The text on lines of at most 96 characters, each begun by `by`, all but one by `hanging`."""
     joined = " ".join(text.split())
-    return textwrap.fill(joined, width, initial_indent=by, subsequent_indent=by)
+    hanging = by if hanging is None else hanging
+    return textwrap.fill(joined, _WIDTH, initial_indent=by, subsequent_indent=hanging)
 
 
 def shortened(text: str, most: int) -> str:

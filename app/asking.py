@@ -1,0 +1,321 @@
+"""The commands that answer: ask, resume, replay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from hoptrail.app import options
+from hoptrail.app.opening import embedder_of, place, where_of
+from hoptrail.app.output import emit, note, say, shortened
+from hoptrail.app.rendering import receipt_text
+from hoptrail.app.settings import (
+    AskTable,
+    BudgetTable,
+    ModelTable,
+    load_settings,
+    set_in,
+)
+from hoptrail.rag.errors import HoptrailError, SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.agents import Receipt, ServedModel
+
+T = TypeVar("T")
+Run = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
+
+INTERRUPTED = 130
+
+ModelUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="URL",
+        help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1. Without one the answer "
+        "is made of the documents' own words.",
+    ),
+]
+ModelName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which of the server's models.  [default: first]")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File that holds the server's API key.")
+]
+ReceiptFile = Annotated[
+    Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt there (JSON).")
+]
+
+
+def ask(  # noqa: PLR0913 (a command's options are its parameters)
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="pool or single.  [default: pool]")
+    ] = None,
+    model: ModelUrl = None,
+    model_name: ModelName = None,
+    api_key_file: KeyFile = None,
+    budget_calls: Annotated[
+        int | None, typer.Option(metavar="N", help="Most requests to the model.")
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens.")] = None,
+    budget_searches: Annotated[int | None, typer.Option(metavar="N", help="Most searches.")] = None,
+    budget_seconds: Annotated[float | None, typer.Option(metavar="N", help="Most time.")] = None,
+    where: options.Where = None,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    receipt: ReceiptFile = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record the run there, for replay.")
+    ] = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Answer a question from the documents."""
+    from hoptrail.agents import Budget, Settings, aask  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.app.view import LiveView  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    root, name = place(store, tenant, tables.store)
+    filters = where_of(where)
+    served = served_model(model, model_name, api_key_file, tables.model)
+    limits = BudgetTable(
+        calls=budget_calls, tokens=budget_tokens, searches=budget_searches, seconds=budget_seconds
+    )
+    budget = Budget(**_over(tables.budget, limits, *BudgetTable.__slots__))
+    reach = Settings(**_over(tables.ask, AskTable(), "k", "read", "max_rounds", "max_queries"))
+    for file in (receipt, record):
+        _check_writable(file)
+    player = embedder_of(root, name, embedder, embedder_folder, tables.store)
+    with LiveView() as view:
+        made = _interruptible(
+            root,
+            name,
+            lambda cancel: aask(
+                question,
+                root,
+                tenant=name,
+                embedder=player,
+                strategy=strategy or tables.ask.strategy or "pool",
+                model=served,
+                budget=budget,
+                settings=reach,
+                where=filters,
+                on_event=view,
+                record=record,
+                cancel=cancel,
+            ),
+        )
+    _hand_over(made, receipt, as_json)
+
+
+def resume(  # noqa: PLR0913 (a command's options are its parameters)
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Which run; none: list them.")
+    ] = None,
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    model: ModelUrl = None,
+    model_name: ModelName = None,
+    api_key_file: KeyFile = None,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    receipt: ReceiptFile = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Go on with a run that was interrupted."""
+    from hoptrail.agents import aresume  # noqa: PLC0415
+    from hoptrail.app.view import LiveView  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    root, name = place(store, tenant, tables.store)
+    if run is None:
+        _list_runs(root, name, as_json)
+        return
+    _check_writable(receipt)
+    served = served_model(model, model_name, api_key_file, tables.model)
+    player = embedder_of(root, name, embedder, embedder_folder, tables.store)
+    with LiveView() as view:
+        made = _interruptible(
+            root,
+            name,
+            lambda cancel: aresume(
+                run,
+                root,
+                tenant=name,
+                embedder=player,
+                model=served,
+                on_event=view,
+                cancel=cancel,
+            ),
+        )
+    _hand_over(made, receipt, as_json)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `ask --record` wrote.")],
+    *,
+    receipt: ReceiptFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a recorded question again.
+
+    Needs neither store nor model. Exits with 1 if the receipt comes out different.
+    """
+    from hoptrail.agents import replay as replay_recording  # noqa: PLC0415
+
+    _check_writable(receipt)
+    replayed = replay_recording(file)
+    _write(receipt, replayed.receipt)
+    if as_json:
+        emit(
+            {
+                "same": replayed.same,
+                "difference": replayed.difference,
+                "receipt": json.loads(replayed.receipt.json()),
+            }
+        )
+    else:
+        say(receipt_text(replayed.receipt))
+        say()
+        say(
+            "Replayed: the same receipt as recorded."
+            if replayed.same
+            else f"Replayed: the receipt differs from the recorded one. {replayed.difference}"
+        )
+    if not replayed.same:
+        raise typer.Exit(1)
+
+
+def served_model(
+    url: str | None, name: str | None, key_file: Path | None, table: ModelTable
+) -> ServedModel | None:
+    """The model that flags and settings name; None: none.
+
+    Raises:
+        SettingsError: a name or key without a server, or a key file that cannot be read.
+    """
+    from hoptrail.agents import ServedModel  # noqa: PLC0415
+
+    url, name = url or table.url, name or table.name
+    key_file = key_file or table.api_key_file
+    if url is None:
+        if name is not None or key_file is not None:
+            raise SettingsError(
+                "A model's name or key is of no use without its server: add --model URL."
+            )
+        return None
+    return ServedModel(url=url, name=name, api_key=None if key_file is None else _key(key_file))
+
+
+def _over(table: object, flags: object, *names: str) -> dict[str, Any]:
+    """What the flags say, and the settings where they say nothing."""
+    return {**set_in(table, *names), **set_in(flags, *names)}
+
+
+def _key(path: Path) -> str:
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The key file {str(path)!r} cannot be read: {error}.") from error
+    if not key:
+        raise SettingsError(f"The key file {str(path)!r} is empty.")
+    return key
+
+
+def _interruptible(root: Path, tenant: str, run: Run[T]) -> T:
+    """Runs to the end; the first Ctrl-C asks for the best answer so far, the second stops.
+
+    Raises:
+        typer.Exit: stopped; a line on stderr says how to go on.
+    """
+    before = _unfinished(root, tenant)
+    try:
+        return asyncio.run(_with_signals(run))
+    except asyncio.CancelledError:
+        note(f"interrupted; {_how_to_go_on(root, tenant, before)}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+async def _with_signals(run: Run[T]) -> T:
+    cancel = asyncio.Event()
+    task = asyncio.ensure_future(run(cancel))
+
+    def interrupted() -> None:
+        if cancel.is_set():
+            task.cancel()
+        else:
+            cancel.set()
+            note("stopping with the best answer so far; press Ctrl-C again to leave it")
+
+    loop = asyncio.get_running_loop()
+    # Elsewhere (another thread, Windows) Ctrl-C stops at once, and the run can be resumed.
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+    return await task
+
+
+def _unfinished(root: Path, tenant: str) -> set[str]:
+    from hoptrail.agents import runs  # noqa: PLC0415
+
+    return {one.id for one in runs(root, tenant)}
+
+
+def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
+    left = sorted(_unfinished(root, tenant) - before)
+    if not left:
+        return "nothing was begun"
+    place = f"--store {root}" + ("" if tenant == "default" else f" --tenant {tenant}")
+    return "go on with: " + " or ".join(f"hoptrail resume {one} {place}" for one in left)
+
+
+def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
+    from hoptrail.agents import runs  # noqa: PLC0415
+
+    left = runs(root, tenant)
+    for one in left:
+        if as_json:
+            emit({"run": one.id, "question": one.question})
+        else:
+            say(f"{one.id}  {shortened(one.question, 100)}")
+    if not left:
+        note("no unfinished runs")
+
+
+def _check_writable(path: Path | None) -> None:
+    """Better refused before the question is paid for than after."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise SettingsError(
+            f"{str(path)!r} cannot be written: name a file in a folder that exists."
+        )
+
+
+def _hand_over(receipt: Receipt, path: Path | None, as_json: bool) -> None:
+    # Shown first: a disk that is full must not cost the answer.
+    if as_json:
+        emit(json.loads(receipt.json()))
+    else:
+        say(receipt_text(receipt))
+    _write(path, receipt)
+
+
+def _write(path: Path | None, receipt: Receipt) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(receipt.json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HoptrailError(
+            f"The receipt cannot be written to {str(path)!r}: {error.strerror}."
+        ) from error

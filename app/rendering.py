@@ -1,0 +1,125 @@
+"""A receipt as people read it: answer, numbered quotes, hops, cost, and why it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hoptrail.app.output import counted, indented, shortened
+
+if TYPE_CHECKING:
+    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.types import Evidence, StepRecord
+
+_QUERY = 100
+
+_OUTCOMES = {
+    "answered": "answered",
+    "partial": "partly answered",
+    "abstained": "no answer",
+}
+
+_ABSTAINED = {
+    "nothing_found": "nothing in the documents bears on the question",
+    "not_in_evidence": "what was found does not answer the question",
+    "nothing_verified": "no claim held against its quotes",
+    "source_changed": "the documents it would have cited changed meanwhile",
+    "out_of_budget": "the budget ended before anything was found",
+}
+
+_STOPPED = {
+    "sufficient": "the evidence was enough",
+    "no_progress": "further searches found nothing new",
+    "max_rounds": "it had made as many rounds as it may",
+    "out_of_calls": "no model calls were left in the budget",
+    "out_of_tokens": "no tokens were left in the budget",
+    "out_of_searches": "no searches were left in the budget",
+    "out_of_time": "the time was up",
+    "cancelled": "it was told to stop",
+    "model_unavailable": "the model server did not answer",
+}
+
+
+def receipt_text(receipt: Receipt) -> str:
+    """The whole receipt for a terminal, without a line break at its end."""
+    cited = cited_evidence(receipt)
+    numbers = {item.id: number for number, item in enumerate(cited, 1)}
+    parts = [
+        "\n".join(_answer(receipt, numbers)),
+        "\n".join(_quotes(cited)),
+        "\n".join(_dropped(receipt)),
+        "\n".join(_hops(receipt.steps)),
+        "\n".join(_ending(receipt)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def cited_evidence(receipt: Receipt) -> list[Evidence]:
+    """The evidence that the claims cite, in the order in which they do."""
+    by_id = {item.id: item for item in receipt.evidence}
+    ids = dict.fromkeys(one for claim in receipt.claims for one in claim.evidence)
+    return [by_id[one] for one in ids if one in by_id]
+
+
+def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
+    if receipt.outcome.kind == "abstained":
+        reason = receipt.outcome.reason
+        yield f"No answer: {_ABSTAINED[reason] if reason else _STOPPED[receipt.stop]}."
+        return
+    if receipt.extractive:
+        yield "These are the documents' own words; no model reasoned over them."
+        return
+    if receipt.answer:
+        yield receipt.answer
+    for claim in receipt.claims:
+        marks = "".join(f"[{numbers[one]}]" for one in claim.evidence if one in numbers)
+        if claim.text != receipt.answer:
+            yield indented(f"{claim.text} {marks}", "  ")
+        else:
+            yield f"  {marks}"
+
+
+def _quotes(cited: list[Evidence]) -> Iterator[str]:
+    for number, item in enumerate(cited, 1):
+        title = item.title or item.document_id
+        yield f"[{number}] {title} ({item.document_id}, characters {item.start} to {item.end})"
+        yield indented(item.quote)
+
+
+def _dropped(receipt: Receipt) -> Iterator[str]:
+    for claim in receipt.dropped:
+        yield indented(f"Left out: {shortened(claim.text, 200)} ({claim.reason})", "")
+    if receipt.source_changed:
+        changed = counted(len(receipt.source_changed), "quote")
+        yield f"Left out: {changed} whose document changed during the run"
+
+
+def _hops(steps: tuple[StepRecord, ...]) -> Iterator[str]:
+    """The queries round by round; a round is an unbroken row of searches."""
+    rounds: list[list[str]] = []
+    before = ""
+    for step in steps:
+        if step.node == "retrieve":
+            if before != "retrieve":
+                rounds.append([])
+            asked = shortened(step.detail, _QUERY)
+            rounds[-1].append("the question itself" if step.action == "question" else asked)
+        before = step.node
+    for number, queries in enumerate(rounds, 1):
+        head = f"Hop {number}: "
+        yield indented(head + " · ".join(queries), by="", hanging=" " * len(head))
+
+
+def _ending(receipt: Receipt) -> Iterator[str]:
+    spent = receipt.usage
+    cost = (
+        counted(spent.calls, "model call"),
+        counted(spent.tokens, "token"),
+        counted(spent.searches, "search", "searches"),
+        f"{spent.seconds:.1f} s",
+    )
+    yield f"Cost: {', '.join(cost)}"
+    if receipt.fallbacks:
+        times = counted(receipt.fallbacks, "time")
+        yield f"The model's reply could not be used {times}; the local player stood in."
+    yield f"Outcome: {_OUTCOMES[receipt.outcome.kind]}; it stopped because {_STOPPED[receipt.stop]}"

@@ -1,0 +1,116 @@
+"""The live view of a run, drawn on stderr from the stream of events while it lasts.
+
+It goes away when the run is over: what it showed stands in the receipt. Where stderr is no
+terminal nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, assert_never
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from hoptrail.agents.events import (
+    AnswerDelta,
+    ClaimVerified,
+    Done,
+    EvidenceAdded,
+    HitsFound,
+    PlanMade,
+    QueryMade,
+    StepStarted,
+)
+from hoptrail.app.output import shortened, shown
+
+if TYPE_CHECKING:
+    from hoptrail.agents.events import Event
+
+_DOING = {
+    "plan": "listing what must be known",
+    "retrieve": "searching",
+    "refine": "reading",
+    "assess": "judging the evidence",
+    "next_query": "looking for what is missing",
+    "answer": "answering",
+    "verify": "checking the claims against their quotes",
+    "receipt": "writing the receipt",
+}
+
+
+class LiveView:
+    """A listener of events that draws them; a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """`console`: where to draw; None: stderr."""
+        self._console = console or Console(stderr=True)
+        self._lines: list[Text] = []
+        self._answer = ""
+        self._spinner = Spinner("dots", Text("starting"))
+        self._live = Live(console=self._console, transient=True, refresh_per_second=8)
+        self._drawing = self._console.is_terminal
+
+    def __enter__(self) -> Self:
+        if self._drawing:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._drawing:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event in and draws it."""
+        self._take(event)
+        if self._drawing:
+            self._live.update(self.render())
+
+    def render(self) -> Group:
+        """What is on the screen now: the latest lines that fit, and what is being done."""
+        room = max(4, self._console.size.height - 4)
+        answer = [Text(shortened(shown(self._answer), 400))] if self._answer else []
+        return Group(*self._lines[-room:], *answer, self._spinner)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case StepStarted(node=node, round=number):
+                doing = _DOING.get(node, node)
+                self._spinner.update(text=Text(f"round {number}: {doing}" if number else doing))
+            case AnswerDelta(text=text):
+                self._answer += text
+            case Done():
+                self._spinner.update(text=Text("done"))
+            case _:
+                room = max(8, self._console.width - 7)
+                self._lines += [
+                    Text(f"{head:<7}{shortened(shown(text), room)}", style=style)
+                    for head, text, style in _lines(event)
+                ]
+
+
+def _lines(
+    event: PlanMade | QueryMade | HitsFound | EvidenceAdded | ClaimVerified,
+) -> list[tuple[str, str, str]]:
+    """What an event adds to the view: a word, a text, a style."""
+    match event:
+        case PlanMade(plan=plan):
+            return [("needs", need.text, "bold") for need in plan.needs]
+        case QueryMade(query=query):
+            return [("query", query.text, "cyan")]
+        case HitsFound(titles=titles, count=count):
+            return [("", f"{count} passages: {', '.join(titles)}", "dim")]
+        case EvidenceAdded(evidence=evidence):
+            return [("quote", f"{evidence.title}: {evidence.quote}", "green")]
+        case ClaimVerified(claim=claim):
+            holds = claim.verdict == "holds"
+            return [("claim", f"{'✓' if holds else '✗'} {claim.text}", "green" if holds else "red")]
+        case _:
+            assert_never(event)

@@ -1,0 +1,136 @@
+"""The settings file: what it may say, and what is said of what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hoptrail.app.opening import embedder_name, place, where_of
+from hoptrail.app.settings import FileSettings, StoreTable, given, load_settings, set_in
+from hoptrail.rag.errors import SettingsError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "hoptrail.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_no_file_sets_nothing() -> None:
+    assert load_settings(None) == FileSettings()
+    assert set_in(FileSettings().budget, "calls", "tokens") == {}
+
+
+def test_every_table_is_read_and_paths_are_those_of_the_file(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        [store]
+        dir = "notes"
+        tenant = "anna"
+        lexical = "rank-bm25"
+        [ingest]
+        chunk_tokens = 120
+        prune = true
+        parse_seconds = 5
+        [search]
+        k = 3
+        [ask]
+        strategy = "single"
+        max_rounds = 2
+        [model]
+        url = "http://127.0.0.1:8000/v1"
+        api_key_file = "key"
+        [budget]
+        calls = 0
+        seconds = 2.5
+        """,
+    )
+    read = load_settings(path)
+    assert read.store.dir == tmp_path / "notes"
+    assert (read.store.tenant, read.store.lexical, read.store.dense) == ("anna", "rank-bm25", None)
+    assert (read.ingest.chunk_tokens, read.ingest.prune, read.ingest.parse_seconds) == (
+        120,
+        True,
+        5,
+    )
+    assert read.search.k == 3
+    assert (read.ask.strategy, read.ask.max_rounds) == ("single", 2)
+    assert read.model.api_key_file == tmp_path / "key"
+    assert set_in(read.budget, "calls", "tokens", "seconds") == {"calls": 0, "seconds": 2.5}
+
+
+def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path, f"[store]\ndir = '{tmp_path / 'elsewhere'}'")
+    assert load_settings(path).store.dir == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[budget]\ncals = 3", r"Unknown key 'cals' in \[budget\] .* did you mean 'calls'?"),
+        ("[budget]\nxyz = 3", "known are calls, searches, seconds, tokens"),
+        ("[bugdet]\ncalls = 3", r"Unknown table \[bugdet\] .* did you mean 'budget'"),
+        ("store = 'x'", r"'store' .* must be a table: write \[store\]"),
+        ("[budget]\ncalls = 'many'", r"calls = 'many' in \[budget\] .* valid integer"),
+        ("[budget]\ncalls = 2.5", r"calls = 2.5 in \[budget\]"),
+        ("[ingest]\nprune = 1", r"prune = 1 in \[ingest\] .* valid boolean"),
+        ("[store]\ndir = 2020-01-01\ntenant = 3", r"tenant = 3 in \[store\] .* valid string"),
+        ("[store", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message.replace("?", r"\?")):
+        load_settings(written(tmp_path, text))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'.*none\.toml' cannot be read: No such file"):
+        load_settings(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"[store]\ntenant = '\xe9'")
+    with pytest.raises(SettingsError, match="is no TOML"):
+        load_settings(tmp_path / "latin.toml")
+
+
+def test_given_keeps_zero_and_false() -> None:
+    assert given(a=0, b=None, c=False) == {"a": 0, "c": False}
+
+
+def test_a_flag_wins_over_the_file_and_a_store_must_be_named() -> None:
+    table = StoreTable(dir=Path("from-file"), tenant="anna")
+    assert place(Path("flag"), None, table) == (Path("flag"), "anna")
+    assert place(None, "bert", table) == (Path("from-file"), "bert")
+    assert place(None, None, StoreTable(dir=Path("x"))) == (Path("x"), "default")
+    with pytest.raises(SettingsError, match="No store is named: give --store DIR"):
+        place(None, None, StoreTable())
+
+
+def test_the_folder_of_weights_goes_with_minilm_only() -> None:
+    table = StoreTable()
+    assert embedder_name(None, None, table) is None
+    assert embedder_name(None, Path("w"), table) == "minilm:w"
+    assert embedder_name("minilm", Path("w"), table) == "minilm:w"
+    with pytest.raises(SettingsError, match="not with 'hash'"):
+        embedder_name("hash", Path("w"), table)
+
+
+def test_conditions_have_the_types_of_json() -> None:
+    found = where_of(["a=7", 'b="7"', "c=true", "d=x=y", "e=", "f=1.5", "g=NaN", "h=null"])
+    assert found == {
+        "a": 7, "b": "7", "c": True, "d": "x=y", "e": "", "f": 1.5, "g": "NaN", "h": "null",
+    }  # fmt: skip
+    assert where_of(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (["year"], "--where 'year': write KEY=VALUE"),
+        (["=3"], "--where '=3': write KEY=VALUE"),
+        (["a=1", "a=2"], "names 'a' twice"),
+    ],
+)
+def test_conditions_that_make_no_filter(conditions: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        where_of(conditions)
