@@ -69,7 +69,7 @@ def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | File
 
 
 def _records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
-    number = 0
+    found = False
     with source.path.open("rb") as raw:
         head = raw.read(HEAD)
         check_head(head, _suffix(source))
@@ -80,12 +80,14 @@ def _records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProb
             try:
                 document = record(line, number)
             except Refused as refused:
+                found = True
                 yield as_problem(source, refused, number)
             else:
                 if document:
+                    found = True
                     yield Parsed(document=document, is_record=True, read_bytes=raw.tell())
-    if not number:
-        raise Refused("holds no line", "empty")
+    if not found:
+        raise Refused("holds no record", "empty")
 
 
 def record(line: bytes | Refused, number: int) -> Document | None:
