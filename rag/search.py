@@ -118,7 +118,9 @@ class Searcher:
             return self._store.dense(vector, k, where)
         depth = max(self._depth, k)
         return self._fusion.fuse(
-            self._store.lexical(query, depth, where), self._store.dense(vector, depth, where)
+            self._store.lexical(query, depth, where),
+            self._store.dense(vector, depth, where),
+            depth,
         )
 
     def _resolve(

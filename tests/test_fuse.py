@@ -18,10 +18,16 @@ FUSIONS: list[Fusion] = [
     ReciprocalRank(),
     ReciprocalRank(k=0),
     MinMax(),
-    MinMax(lexical_weight=0.3),
     MinMax(lexical_weight=0.0),
+    MinMax(lexical_weight=0.3, floor=None),
+    MinMax(lexical_weight=0.5, floor=-2.0),
 ]
-EQUAL_WEIGHTS: list[Fusion] = [ReciprocalRank(), MinMax()]
+EQUAL_WEIGHTS: list[Fusion] = [
+    ReciprocalRank(),
+    MinMax(lexical_weight=0.5),
+    MinMax(lexical_weight=0.5, floor=None),
+]
+OWN_SCALE = MinMax(lexical_weight=0.5, floor=None)
 
 
 def _list(scores: dict[int, float]) -> Candidates:
@@ -43,25 +49,29 @@ lists = st.dictionaries(
 ).map(_list)
 
 
-def _slow_shares(fusion: Fusion, scores: dict[int, float], lexical: bool) -> dict[int, float]:
+def _slow_shares(
+    fusion: Fusion, scores: dict[int, float], depth: int | None, *, lexical: bool
+) -> dict[int, float]:
     """The definitions, spelt out over dictionaries."""
     if isinstance(fusion, ReciprocalRank):
-        ranks = {
-            row: 1 + sum(other > mine for other in scores.values()) for row, mine in scores.items()
-        }
-        return {row: 1 / (fusion.k + rank) for row, rank in ranks.items()}
+        above = {row: sum(one > mine for one in scores.values()) for row, mine in scores.items()}
+        return {row: 1 / (fusion.k + 1 + count) for row, count in above.items()}
     assert isinstance(fusion, MinMax)
     weight = fusion.lexical_weight if lexical else 1 - fusion.lexical_weight
     shares = {}
     for row, mine in scores.items():
-        low, high = min(scores.values()), max(scores.values())
-        shares[row] = weight * (1.0 if high == low else (mine - low) / (high - low))
+        last, best = min(scores.values()), max(scores.values())
+        bottom = last if fusion.floor is None else min(last, fusion.floor)
+        zero = last if len(scores) == depth else bottom
+        shares[row] = weight * (1.0 if best == bottom else (mine - zero) / (best - bottom))
     return shares
 
 
-def _slow(fusion: Fusion, lexical: Candidates, dense: Candidates) -> dict[int, float]:
-    one = _slow_shares(fusion, _scores(lexical), lexical=True)
-    two = _slow_shares(fusion, _scores(dense), lexical=False)
+def _slow(
+    fusion: Fusion, lexical: Candidates, dense: Candidates, depth: int | None
+) -> dict[int, float]:
+    one = _slow_shares(fusion, _scores(lexical), depth, lexical=True)
+    two = _slow_shares(fusion, _scores(dense), depth, lexical=False)
     return {row: one.get(row, 0.0) + two.get(row, 0.0) for row in {*one, *two}}
 
 
@@ -79,16 +89,41 @@ def test_reciprocal_rank_gives_equal_scores_the_same_rank() -> None:
 
 
 def test_min_max_by_hand() -> None:
-    fused = MinMax(lexical_weight=0.25).fuse(
+    fused = MinMax(lexical_weight=0.25, floor=None).fuse(
         _list({1: 10.0, 2: 6.0, 3: 2.0}), _list({3: 0.9, 4: 0.7, 1: 0.5})
     )
     assert fused.rows.tolist() == [3, 4, 1, 2]
     assert fused.scores.tolist() == pytest.approx([0.75, 0.375, 0.25, 0.125], rel=1e-6)
 
 
+def test_min_max_from_a_floor_by_hand() -> None:
+    lexical, dense = _list({1: 10.0, 2: 6.0, 3: 2.0}), _list({3: 0.8, 4: 0.6})
+    full = MinMax(lexical_weight=0.5).fuse(lexical, dense, depth=3)
+    # Three were asked for: the lexical list is full and starts at 2, the dense one at 0.
+    assert _scores(full) == pytest.approx({1: 0.4, 2: 0.2, 3: 0.0 + 0.5, 4: 0.375}, rel=1e-6)
+    whole = MinMax(lexical_weight=0.5).fuse(lexical, dense)
+    assert _scores(whole) == pytest.approx({1: 0.5, 2: 0.3, 3: 0.1 + 0.5, 4: 0.375}, rel=1e-6)
+
+
+def test_a_full_list_of_nearly_equal_scores_hardly_decides() -> None:
+    flat, steep = _list({1: 10.1, 2: 10.0}), _list({2: 0.8, 1: 0.4})
+    assert MinMax(lexical_weight=0.5).fuse(flat, steep, depth=2).rows.tolist() == [2, 1]
+    assert MinMax(lexical_weight=0.6, floor=None).fuse(flat, steep, depth=2).rows.tolist() == [1, 2]
+
+
+@given(lexical=lists, dense=lists, power=st.integers(-3, 6))
+def test_min_max_from_zero_ignores_scale(
+    lexical: Candidates, dense: Candidates, power: int
+) -> None:
+    scores = (lexical.scores * 2.0**power).astype(np.float32)
+    larger = Candidates(rows=lexical.rows, scores=scores)
+    one, two = MinMax().fuse(lexical, dense), MinMax().fuse(larger, dense)
+    assert _scores(one) == pytest.approx(_scores(two), rel=1e-5, abs=1e-7)
+
+
 @pytest.mark.parametrize("scores", [{7: 0.2}, {7: -3.0, 8: -3.0}, {7: 0.0, 8: 0.0}])
 def test_a_constant_list_scales_to_one(scores: dict[int, float]) -> None:
-    fused = MinMax().fuse(_list(scores), _list({1: 0.5, 2: 0.1}))
+    fused = OWN_SCALE.fuse(_list(scores), _list({1: 0.5, 2: 0.1}))
     assert _scores(fused) == {1: 0.5, 2: 0.0, **dict.fromkeys(scores, 0.5)}
 
 
@@ -100,10 +135,13 @@ def test_two_empty_lists_are_an_empty_list(fusion: Fusion) -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=repr)
-@given(lexical=lists, dense=lists)
-def test_equals_the_slow_twin(fusion: Fusion, lexical: Candidates, dense: Candidates) -> None:
-    assert _scores(fusion.fuse(lexical, dense)) == pytest.approx(
-        _slow(fusion, lexical, dense), rel=1e-5, abs=1e-7
+@given(lexical=lists, dense=lists, full=st.booleans())
+def test_equals_the_slow_twin(
+    fusion: Fusion, lexical: Candidates, dense: Candidates, full: bool
+) -> None:
+    depth = max(len(lexical.rows), len(dense.rows)) if full else None
+    assert _scores(fusion.fuse(lexical, dense, depth)) == pytest.approx(
+        _slow(fusion, lexical, dense, depth), rel=1e-5, abs=1e-7
     )
 
 
@@ -143,7 +181,7 @@ def test_min_max_ignores_scale_and_shift(
     # Integers and powers of two: the scaled scores are exact in float32.
     plain = _list({row: float(score) for row, score in lexical.items()})
     moved = _list({row: score * 2.0**power + shift for row, score in lexical.items()})
-    one, two = MinMax().fuse(plain, dense), MinMax().fuse(moved, dense)
+    one, two = OWN_SCALE.fuse(plain, dense), OWN_SCALE.fuse(moved, dense)
     assert _scores(one) == pytest.approx(_scores(two), rel=1e-6)
 
 
@@ -173,6 +211,12 @@ def test_one_list_alone_keeps_its_order(fusion: Fusion, lexical: Candidates) -> 
 def test_reciprocal_rank_refuses(k: float) -> None:
     with pytest.raises(SettingsError, match="needs k >= 0"):
         ReciprocalRank(k=k)
+
+
+@pytest.mark.parametrize("floor", [math.inf, math.nan])
+def test_min_max_refuses_a_floor(floor: float) -> None:
+    with pytest.raises(SettingsError, match="must be a finite number or None"):
+        MinMax(floor=floor)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan])

@@ -115,7 +115,7 @@ def test_dense_equals_brute_force(searcher: Searcher, store: Store, query: str, 
 def test_hybrid_is_the_fusion_of_the_two_lists(store: Store, fusion: Fusion, query: str) -> None:
     hits = Searcher(store, EMBEDDER, fusion=fusion, depth=30).search(query, k=20).hits
     fused = fusion.fuse(
-        store.lexical(query, 30), store.dense(EMBEDDER.embed([query], "query")[0], 30)
+        store.lexical(query, 30), store.dense(EMBEDDER.embed([query], "query")[0], 30), 30
     )
     passages = store.resolve(fused.rows)
     scores = {p.id: s for p, s in zip(passages, fused.scores.tolist(), strict=True) if p}
