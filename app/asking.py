@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hoptrail.app import options
-from hoptrail.app.opening import embedder_of, place, where_of
+from hoptrail.app.opening import embedder_of, place, spec_of, where_of
 from hoptrail.app.output import emit, note, say, shortened
 from hoptrail.app.rendering import receipt_text
-from hoptrail.app.settings import (
-    AskTable,
-    BudgetTable,
-    ModelTable,
-    load_settings,
-    set_in,
-)
+from hoptrail.app.settings import AskTable, BudgetTable, ModelTable, load_settings, over
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 if TYPE_CHECKING:
@@ -91,8 +85,8 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     limits = BudgetTable(
         calls=budget_calls, tokens=budget_tokens, searches=budget_searches, seconds=budget_seconds
     )
-    budget = Budget(**_over(tables.budget, limits, *BudgetTable.__slots__))
-    reach = Settings(**_over(tables.ask, AskTable(), "k", "read", "max_rounds", "max_queries"))
+    budget = Budget(**over(tables.budget, limits, *BudgetTable.__slots__))
+    reach = Settings(**over(tables.ask, AskTable(), "k", "read", "max_rounds", "max_queries"))
     for file in (receipt, record):
         _check_writable(file)
     player = embedder_of(root, name, embedder, embedder_folder, tables.store)
@@ -115,7 +109,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
                 cancel=cancel,
             ),
         )
-    _hand_over(made, receipt, as_json)
+    _handover(made, receipt, as_json)
 
 
 def resume(  # noqa: PLR0913 (a command's options are its parameters)
@@ -160,7 +154,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
                 cancel=cancel,
             ),
         )
-    _hand_over(made, receipt, as_json)
+    _handover(made, receipt, as_json)
 
 
 def replay(
@@ -219,11 +213,6 @@ def served_model(
     return ServedModel(url=url, name=name, api_key=None if key_file is None else _key(key_file))
 
 
-def _over(table: object, flags: object, *names: str) -> dict[str, Any]:
-    """What the flags say, and the settings where they say nothing."""
-    return {**set_in(table, *names), **set_in(flags, *names)}
-
-
 def _key(path: Path) -> str:
     try:
         key = path.read_text(encoding="utf-8").strip()
@@ -267,9 +256,9 @@ async def _with_signals(run: Run[T]) -> T:
 
 
 def _unfinished(root: Path, tenant: str) -> set[str]:
-    from hoptrail.agents import runs  # noqa: PLC0415
+    from hoptrail.agents import unfinished  # noqa: PLC0415
 
-    return {one.id for one in runs(root, tenant)}
+    return {one.id for one in unfinished(root / tenant / "runs")}
 
 
 def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
@@ -281,14 +270,16 @@ def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
 
 
 def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
-    from hoptrail.agents import runs  # noqa: PLC0415
+    from hoptrail.agents import unfinished  # noqa: PLC0415
 
-    left = runs(root, tenant)
+    spec_of(root, tenant)
+    left = unfinished(root / tenant / "runs")
     for one in left:
+        question = one.job().question
         if as_json:
-            emit({"run": one.id, "question": one.question})
+            emit({"run": one.id, "question": question})
         else:
-            say(f"{one.id}  {shortened(one.question, 100)}")
+            say(f"{one.id}  {shortened(question, 100)}")
     if not left:
         note("no unfinished runs")
 
@@ -301,7 +292,7 @@ def _check_writable(path: Path | None) -> None:
         )
 
 
-def _hand_over(receipt: Receipt, path: Path | None, as_json: bool) -> None:
+def _handover(receipt: Receipt, path: Path | None, as_json: bool) -> None:
     # Shown first: a disk that is full must not cost the answer.
     if as_json:
         emit(json.loads(receipt.json()))

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hoptrail.app import corpus
-from hoptrail.app.output import note
+from hoptrail.app import asking, corpus, ingesting
+from hoptrail.app.output import Notes, note
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -63,10 +63,22 @@ def _root(
     ] = False,
 ) -> None:
     """Answers questions from your own documents, with a receipt for every answer."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logger = logging.getLogger("hoptrail")
+    if not any(isinstance(handler, Notes) for handler in logger.handlers):
+        logger.addHandler(Notes())
 
 
-for _command in (corpus.search, corpus.delete, corpus.fsck, corpus.compact, corpus.stats):
+for _command in (
+    ingesting.ingest,
+    asking.ask,
+    asking.resume,
+    asking.replay,
+    corpus.search,
+    corpus.delete,
+    corpus.stats,
+    corpus.fsck,
+    corpus.compact,
+):
     app.command()(_command)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -42,6 +43,15 @@ def emit(record: Mapping[str, Any]) -> None:
         typer.echo(json.dumps(record, ensure_ascii=not utf8, default=str))
     except UnicodeEncodeError:  # a file name whose bytes are no UTF-8
         typer.echo(json.dumps(record, default=str))
+
+
+class Notes(logging.Handler):
+    """Prints the library's warnings among the notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        if record.levelno >= logging.WARNING:
+            note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def shown(text: str) -> str:

@@ -129,6 +129,11 @@ def set_in(table: object, *names: str) -> dict[str, Any]:
     return given(**{name: getattr(table, name) for name in names})
 
 
+def over(table: object, flags: object, *names: str) -> dict[str, Any]:
+    """The named keys that the flags set, or the table where they set nothing."""
+    return {**set_in(table, *names), **set_in(flags, *names)}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to say of an unknown name: the nearest known one, or all of them."""
     known = sorted(known)
