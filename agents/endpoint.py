@@ -86,6 +86,8 @@ class HttpEndpoint:
                 keepalive_expiry=_KEEP_ALIVE,
             ),
             trust_env=False,
+            # Loading the certificates takes longer than a first answer; http needs none.
+            verify=self._root.startswith("https:"),
             transport=transport,
         )
 
@@ -272,6 +274,8 @@ def _root_of(url: str) -> str:
         raise SettingsError(f"{url!r} is no address: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise SettingsError(f"{url!r} is no address of a server: write http://HOST:PORT/v1")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise SettingsError("a server's address has no password, query or fragment: leave it out")
     return str(parsed).rstrip("/").removesuffix("/v1").rstrip("/")
 
 
