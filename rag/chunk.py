@@ -19,8 +19,9 @@ MINIMUM_BUDGET = 8
 """Tokens. One character can take four, so that even a cut through a word makes progress."""
 
 RECORD_SHARE = 0.75
-"""Part of an embedder's window that a piece of a split record may fill, in cl100k_base tokens:
-WordPiece makes up to a third more of the same English text."""
+"""Part of an embedder's window that a piece of a split record may fill, in cl100k_base tokens.
+MiniLM's WordPiece makes 0.97 times as many of English encyclopaedia text on average, 1.2 times at
+most (passages above 60 tokens, 9,000 seen), and more of other languages."""
 
 _LINES = re.compile(r"[^\r\n]+")
 _WORDS = re.compile(r"\S+")

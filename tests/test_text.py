@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 
-import hoptrail.rag.text as module
 import pytest
-from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.text import count_tokens, seam, sentence_languages, sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hoptrail.rag.text as module
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.text import count_tokens, seam, sentence_languages, sentences
 
 PROSE = (
     "Dr. Marlow sailed from Hull on 3 March 1911. The voyage, e.g. its cost, was noted by "
