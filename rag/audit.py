@@ -108,7 +108,7 @@ def _orphans(connection: Connection) -> Iterator[Finding]:
     """Rows that belong to no document; they hide from searches but cost space."""
     owned = {
         "passages": "doc IN (SELECT doc FROM documents)",
-        "embeddings": "row IN (SELECT row FROM passages)",
+        "embeddings": "row IN (SELECT row FROM passages WHERE doc IN (SELECT doc FROM documents))",
         "facets": "doc IN (SELECT doc FROM documents)",
         "texts": f"part / {PARTS} IN (SELECT doc FROM documents)",
     }

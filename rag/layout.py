@@ -61,7 +61,8 @@ class Layout:
                 f"{self.tenant!r} is no tenant name: use 1 to 64 of "
                 "the letters a-z, digits, - and _."
             )
-        for path in (self.folder, self.catalogue, self.secret):
+        inside = self.folder.iterdir() if self.folder.is_dir() else ()
+        for path in (self.folder, *inside):
             if path.is_symlink():
                 raise SettingsError(
                     f"{str(path)!r} is a symbolic link, and a store follows none: one tenant could "

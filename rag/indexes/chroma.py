@@ -125,7 +125,7 @@ class ChromaKeeper:
             return "Chroma's folder is missing" if state.passages else None
         try:
             collection = self._collection(state.dense_epoch)
-            space = (collection.configuration.get("hnsw") or {}).get("space")
+            space = (collection.configuration_json.get("hnsw") or {}).get("space")
             held = collection.count()
         except (ChromaError, ValueError, OSError) as error:
             return f"Chroma's folder cannot be read ({error})"

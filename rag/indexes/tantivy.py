@@ -122,11 +122,8 @@ class TantivyIndex:
         return scores
 
     def _again(self, rows: list[int], clauses: Sequence[Query]) -> _Found:
-        if len(rows) < _MANY:
-            terms = [Query.term_query(SCHEMA, "row", row, "basic") for row in rows]
-            among = Query.boolean_query([(Occur.Should, term) for term in terms])
-        else:
-            among = Query.term_set_query(SCHEMA, "row", rows)
+        few = len(rows) < _MANY
+        among = _any_of(rows) if few else Query.term_set_query(SCHEMA, "row", rows)
         return self._hits(_chain(among, clauses), len(rows))
 
     def _hits(self, query: Query, limit: int) -> _Found:
@@ -268,8 +265,8 @@ class TantivyKeeper:
 
 def _feed(writer: tantivy.IndexWriter, batch: Batch) -> None:
     for first, count in batch.swept:
-        for row in range(first, first + count):
-            writer.delete_documents_by_term("row", row)
+        # By query: a delete by term takes the number for a signed one and finds nothing.
+        writer.delete_documents_by_query(_span(first, count))
     for entry in batch.entries:
         document = tantivy.Document()
         document.add_text("words", entry.words)
@@ -284,6 +281,16 @@ def _feed(writer: tantivy.IndexWriter, batch: Batch) -> None:
 def _clause(term: str, count: int) -> Query:
     query = Query.term_query(SCHEMA, "words", term, "freq")
     return query if count == 1 else Query.boost_query(query, float(count))
+
+
+def _any_of(rows: Iterable[int]) -> Query:
+    return _union([Query.term_query(SCHEMA, "row", row, "basic") for row in rows])
+
+
+def _span(first: int, count: int) -> Query:
+    if count < _MANY:
+        return _any_of(range(first, first + count))
+    return Query.range_query(SCHEMA, "row", tantivy.FieldType.Unsigned, first, first + count - 1)
 
 
 def _facet(one: str) -> Query:
