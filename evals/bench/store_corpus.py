@@ -93,7 +93,8 @@ class Corpus:
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """(n, d) rows L2-normalised, float32."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+    found: NDArray[np.float32] = (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+    return found
 
 
 def _word(number: int) -> str:
