@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoptrail.app import options
-from hoptrail.app.opening import embedder_of, open_store, place, spec_of, where_of
+from hoptrail.app.opening import WAIT, embedder_of, open_store, place, spec_of, where_of
 from hoptrail.app.output import counted, emit, indented, note, say, shortened
 from hoptrail.app.settings import load_settings
 
@@ -72,13 +72,14 @@ def delete(
     *,
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
+    wait: options.Wait = WAIT,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Delete documents by id."""
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
-    with open_store(root, name) as opened:
+    with open_store(root, name, wait) as opened:
         known = opened.fingerprints().keys()
         found = [one for one in dict.fromkeys(ids) if one in known]
         missing = [one for one in dict.fromkeys(ids) if one not in known]
@@ -101,6 +102,7 @@ def fsck(
     *,
     tenant: options.Tenant = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    wait: options.Wait = WAIT,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -111,7 +113,7 @@ def fsck(
     from hoptrail.rag.fsck import fsck as check  # noqa: PLC0415
 
     root, name = place(folder, tenant, load_settings(settings).store)
-    report = check(root, tenant=name, repair=repair)
+    report = check(root, tenant=name, repair=repair, wait=wait)
     if as_json:
         emit({**asdict(report), "clean": report.clean})
     else:
@@ -124,12 +126,13 @@ def compact(
     folder: Folder = None,
     *,
     tenant: options.Tenant = None,
+    wait: options.Wait = WAIT,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Rebuild the indexes and give space back."""
     root, name = place(folder, tenant, load_settings(settings).store)
-    with open_store(root, name) as opened:
+    with open_store(root, name, wait) as opened:
         before = opened.stats().bytes
         opened.compact()
         after = opened.stats().bytes
@@ -148,7 +151,7 @@ def stats(
 ) -> None:
     """Say what a store holds and what it was made with."""
     root, name = place(folder, tenant, load_settings(settings).store)
-    with open_store(root, name) as opened:
+    with open_store(root, name, WAIT) as opened:
         found = opened.stats()
     if as_json:
         emit(asdict(found))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app import options
-from hoptrail.app.opening import embedder_name, embedder_of, load, place, spec_of
+from hoptrail.app.opening import WAIT, embedder_name, embedder_of, load, place, spec_of
 from hoptrail.app.output import counted, emit, note, say
 from hoptrail.app.settings import IngestTable, StoreTable, given, load_settings, over
 from hoptrail.rag.errors import StoreMismatch
@@ -69,6 +69,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     parse_seconds: Annotated[
         float | None, typer.Option(metavar="N", help="Longest time for one HTML or PDF file.")
     ] = None,
+    wait: options.Wait = WAIT,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -100,7 +101,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
             paths, root, name, embedder_name(embedder, embedder_folder, tables.store), made_with
         )
     with ExitStack() as stack:
-        opened = stack.enter_context(Store.open(root, tenant=name, embedder=player))
+        opened = stack.enter_context(Store.open(root, tenant=name, embedder=player, wait=wait))
         listener = _Listener(as_json, stack)
         try:
             report = run(paths, opened, player, how, listener)

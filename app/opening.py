@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TENANT = "default"
 
+WAIT = 30.0
+"""Seconds that a command waits for another writer."""
+
 
 def place(store: Path | None, tenant: str | None, table: StoreTable) -> tuple[Path, str]:
     """The folder and the tenant that are meant.
@@ -31,11 +34,11 @@ def place(store: Path | None, tenant: str | None, table: StoreTable) -> tuple[Pa
     return folder, tenant or table.tenant or DEFAULT_TENANT
 
 
-def open_store(root: Path, tenant: str) -> Store:
-    """An existing store, without its embedder."""
+def open_store(root: Path, tenant: str, wait: float) -> Store:
+    """An existing store, without its embedder; a write waits `wait` seconds for another."""
     from hoptrail.rag.store import Store  # noqa: PLC0415 (heavy: loaded when used)
 
-    return Store.open(root, tenant=tenant)
+    return Store.open(root, tenant=tenant, wait=wait)
 
 
 def spec_of(root: Path, tenant: str) -> StoreSpec:

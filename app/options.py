@@ -45,3 +45,6 @@ Where = Annotated[
         'meant as such; write KEY="7" for the text.',
     ),
 ]
+Wait = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How long to wait for another writer.")
+]
