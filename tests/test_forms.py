@@ -1,0 +1,179 @@
+"""Schemas that a server can enforce, and replies read as far as they can be."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from hoptrail.agents.forms import ParseProblem, find_object, flat_schema, json_form, text_form
+
+Short = Annotated[str, Field(max_length=12)]
+
+
+class Inner(BaseModel):
+    """What a step needs."""
+
+    kind: Literal["bridge"]
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class Outer(BaseModel):
+    """A model with everything that pydantic writes as a reference, a union or a constant."""
+
+    query: Short
+    action: Literal["search", "stop"]
+    inner: list[Inner] = Field(max_length=3)
+    note: Short | None = None
+    sure: bool = False
+
+
+def test_the_schema_is_flat_closed_and_bounded() -> None:
+    schema = flat_schema(Outer)
+    text = json.dumps(schema)
+    assert "$ref" not in text
+    assert "$defs" not in text
+    assert '"title"' not in text
+    assert schema["required"] == ["query", "action", "inner", "note", "sure"]
+    assert schema["additionalProperties"] is False
+    inner = schema["properties"]["inner"]
+    assert inner["maxItems"] == 3
+    assert inner["items"]["properties"]["kind"]["enum"] == ["bridge"]
+    assert inner["items"]["required"] == ["kind", "weight"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+class _Word(BaseModel):
+    word: str
+
+
+class _Numbers(BaseModel):
+    numbers: list[Annotated[int, Field(ge=0, le=9)]]
+
+
+class _Count(BaseModel):
+    count: Annotated[int, Field(ge=0)]
+
+
+class _Pattern(BaseModel):
+    word: Annotated[str, Field(pattern="a+", max_length=3)]
+
+
+class _Anything(BaseModel):
+    thing: Any
+
+
+class _Map(BaseModel):
+    table: dict[str, int]
+
+
+class _Tree(BaseModel):
+    children: list[_Tree] = Field(max_length=2)
+
+
+class _Deep(BaseModel):
+    inner: list[_Word] | None = Field(max_length=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (_Word, "_Word.word: has no maxLength"),
+        (_Numbers, "_Numbers.numbers: has no maxItems"),
+        (_Count, "_Count.count: has no maximum"),
+        (_Pattern, "_Pattern.word: has a pattern"),
+        (_Anything, "_Anything.thing: may be anything"),
+        (_Map, "_Map.table: has no named fields"),
+        (_Tree, "_Tree: contains itself"),
+        (_Deep, "word: has no maxLength"),
+    ],
+)
+def test_a_field_that_need_not_end_is_refused(model: type[BaseModel], complaint: str) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        json_form(model)
+
+
+class Person(BaseModel):
+    """A small reply."""
+
+    name: Short
+    age: Annotated[int, Field(ge=0, le=150)]
+
+
+ADA = Person(name="Ada", age=36)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name":"Ada","age":36}',
+        '\ufeff {"name": "Ada", "age": 36}  ',
+        'Sure! ```json\n{"name":"Ada","age":36}\n``` Anything else?',
+        '<think>{"name":"Bob","age":1}</think>{"name":"Ada","age":36}',
+        'In {braces} I say {"name":"Ada","age":36} and {more}',
+        '{"name":"Ada","age":36}{"name":"Bob","age":1}',
+        '{"name":"Ada","age":36,"mood":"fine"}',
+    ],
+)
+def test_a_reply_is_found_where_it_stands(text: str) -> None:
+    assert json_form(Person).parse(text) == ADA
+
+
+def test_raw_control_characters_in_strings_are_let_through() -> None:
+    assert json_form(Person).parse('{"name":"A\n\x01a","age":3}') == Person(name="A\n\x01a", age=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "holds no JSON object"),
+        ("I would rather not.", "holds no JSON object"),
+        ("[1, 2]", "holds no JSON object"),
+        ('{"name":"Ada","age":', "not valid JSON"),
+        ('{"name":"Ada","age":NaN}', "not valid JSON"),
+        ('{"a":' * 100_000, "not valid JSON"),
+        ('{"name":"Ada","age":' + "9" * 5_000 + "}", "not valid JSON"),
+        ('{"name":"Ada"}', "age: Field required"),
+        ('{"name":"Ada","age":200}', "age: Input should be less than or equal to 150"),
+        ('{"name":"Ada\\ud800","age":3}', "name: "),
+        ('{"name":7,"age":"many"}', "name: Input should be a valid string; age: "),
+    ],
+)
+def test_what_cannot_be_read_is_a_short_reason(text: str, reason: str) -> None:
+    problem = json_form(Person).parse(text)
+    assert isinstance(problem, ParseProblem)
+    assert reason in problem.reason
+    assert len(problem.reason) < 400
+
+
+def test_a_reason_does_not_repeat_what_was_replied() -> None:
+    problem = json_form(Person).parse('{"name":"SECRET-SECRET-SECRET","age":-1}')
+    assert isinstance(problem, ParseProblem)
+    assert "SECRET" not in problem.reason
+
+
+@given(st.text(alphabet='{}[]":,\\ab1 \n\x00\ud800é') | st.text())
+def test_any_text_gives_an_object_or_a_reason(text: str) -> None:
+    found = find_object(text)
+    assert isinstance(found, dict | ParseProblem)
+    if isinstance(found, ParseProblem):
+        found.reason.encode()
+
+
+@settings(max_examples=40)
+@given(st.recursive(st.none() | st.booleans() | st.text(), st.lists), st.text(alphabet="ab }]\n"))
+def test_an_object_in_prose_is_found(value: object, prose: str) -> None:
+    body = {"value": value}
+    assert find_object(f"{prose}{json.dumps(body)}{prose}") == body
+
+
+def test_free_text_only_has_to_be_there() -> None:
+    form = text_form("answer")
+    assert form.schema is None
+    assert form.parse("<think>hm</think> Yes. ") == "Yes."
+    assert isinstance(form.parse(" \n"), ParseProblem)

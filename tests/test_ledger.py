@@ -1,0 +1,505 @@
+"""The budget: bounds that hold whatever is reported, and survive a crash at any byte."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hoptrail.agents.journal import Journal, JournalError
+from hoptrail.agents.ledger import Budget, BudgetStop, Ledger, Left, OutOfBudget, Reservation, Usage
+from hoptrail.agents.models import ReportedUsage
+from hoptrail.rag.errors import SettingsError, StoreFull
+
+BUDGET = Budget(calls=10, tokens=1_000, searches=3, seconds=60.0)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def reported(prompt: int, completion: int) -> ReportedUsage:
+    return ReportedUsage(prompt_tokens=prompt, completion_tokens=completion)
+
+
+def reserve(ledger: Ledger, prompt: int = 100, completion: int = 50) -> Reservation:
+    return ledger.reserve_call(node="n", prompt_tokens=prompt, completion_tokens=completion)
+
+
+def stop_of(out: pytest.ExceptionInfo[OutOfBudget]) -> str:
+    return out.value.stop
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("calls", -1),
+        ("calls", True),
+        ("calls", 2.0),
+        ("tokens", -1),
+        ("searches", 0),
+        ("searches", -1),
+        ("seconds", 0),
+        ("seconds", -1.0),
+        ("seconds", float("nan")),
+        ("seconds", float("inf")),
+        ("seconds", "60"),
+    ],
+)
+def test_a_senseless_budget_is_refused_with_what_makes_sense(name: str, value: object) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Budget(**{name: value})  # type: ignore[arg-type]
+    assert f"budget {name} is {value!r}" in str(caught.value)
+    assert "give a" in str(caught.value)
+
+
+def test_no_calls_is_a_budget_without_a_model() -> None:
+    ledger = Ledger.open(None, Budget(calls=0, tokens=0), Clock())
+    with pytest.raises(OutOfBudget) as out:
+        reserve(ledger, 0, 0)
+    assert stop_of(out) == "out_of_calls"
+    ledger.reserve_search(node="retrieve")
+
+
+def test_usage_adds_up() -> None:
+    one = Usage(calls=1, prompt_tokens=2, completion_tokens=3, searches=4, seconds=5.5)
+    two = one + one
+    assert [getattr(two, f.name) for f in fields(Usage)] == [2, 4, 6, 8, 11.0]
+    assert one.tokens == 5
+
+
+# Reserving and settling
+
+
+def test_a_reservation_counts_whole_until_it_is_settled() -> None:
+    ledger = Ledger.open(None, BUDGET, Clock())
+    reservation = reserve(ledger)
+    assert ledger.spent() == Usage(calls=1, prompt_tokens=100, completion_tokens=50)
+    assert ledger.settle(reservation, reported(80, 20)) == Usage(
+        calls=1, prompt_tokens=80, completion_tokens=20
+    )
+    assert ledger.spent() == Usage(calls=1, prompt_tokens=80, completion_tokens=20)
+    assert ledger.left() == Left(calls=9, tokens=900, searches=3, seconds=60.0)
+    assert ledger.flags == ()
+
+
+def test_a_reply_is_cut_to_the_tokens_left_but_not_below_its_least() -> None:
+    ledger = Ledger.open(None, Budget(tokens=150), Clock())
+    reservation = ledger.reserve_call(node="n", prompt_tokens=100, completion_tokens=400, least=50)
+    assert reservation.completion_tokens == 50
+    ledger.settle(reservation, reported(90, 11))
+    with pytest.raises(OutOfBudget) as out:
+        ledger.reserve_call(node="n", prompt_tokens=40, completion_tokens=400, least=10)
+    assert stop_of(out) == "out_of_tokens"
+    assert ledger.spent().calls == 1
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        None,
+        reported(-1, 10),
+        reported(10, -1),
+        reported(101, 10),
+        reported(10, 51),
+        reported(10**5000, 1),
+        ReportedUsage(prompt_tokens=True, completion_tokens=1),
+        ReportedUsage(prompt_tokens=1.5, completion_tokens=1),  # type: ignore[arg-type]
+    ],
+)
+def test_usage_outside_the_reservation_is_flagged_and_the_reservation_kept(
+    lie: ReportedUsage | None, tmp_path: Path
+) -> None:
+    ledger = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    charged = ledger.settle(reserve(ledger), lie)
+    assert charged == Usage(calls=1, prompt_tokens=100, completion_tokens=50)
+    assert ledger.spent() == charged
+    (flag,) = ledger.flags
+    assert (flag.node, flag.reservation) == ("n", 0)
+    ledger.close()
+    resumed = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    assert resumed.flags == (flag,)
+    assert resumed.spent() == charged
+    resumed.close()
+
+
+@pytest.mark.parametrize("usage", [reported(0, 0), reported(100, 50)])
+def test_the_ends_of_a_reservation_are_believed(usage: ReportedUsage) -> None:
+    ledger = Ledger.open(None, BUDGET, Clock())
+    ledger.settle(reserve(ledger), usage)
+    assert ledger.flags == ()
+
+
+def test_a_forfeited_call_counts_whole_and_is_no_lie() -> None:
+    ledger = Ledger.open(None, BUDGET, Clock())
+    ledger.forfeit(reserve(ledger))
+    assert ledger.spent().tokens == 150
+    assert ledger.flags == ()
+
+
+def test_settling_twice_is_a_bug() -> None:
+    ledger = Ledger.open(None, BUDGET, Clock())
+    reservation = reserve(ledger)
+    ledger.forfeit(reservation)
+    with pytest.raises(AssertionError, match="twice"):
+        ledger.settle(reservation, None)
+
+
+def test_each_limit_stops_with_its_own_name() -> None:
+    clock = Clock()
+    ledger = Ledger.open(None, Budget(calls=1, tokens=100, searches=1, seconds=5), clock)
+    with pytest.raises(OutOfBudget) as out:
+        reserve(ledger, 100, 1)
+    assert stop_of(out) == "out_of_tokens"
+    reserve(ledger, 50, 50)
+    with pytest.raises(OutOfBudget) as out:
+        reserve(ledger, 0, 0)
+    assert stop_of(out) == "out_of_calls"
+    ledger.settle_search(ledger.reserve_search(node="r"))
+    with pytest.raises(OutOfBudget) as out:
+        ledger.reserve_search(node="r")
+    assert stop_of(out) == "out_of_searches"
+    clock.now += 5
+    for reserving in (lambda: reserve(ledger), lambda: ledger.reserve_search(node="r")):
+        with pytest.raises(OutOfBudget) as out:
+            reserving()
+        assert stop_of(out) == "out_of_time"
+    assert ledger.seconds_left() == 0
+    assert ledger.spent() == Usage(
+        calls=1, prompt_tokens=50, completion_tokens=50, searches=1, seconds=5.0
+    )
+
+
+# Fan-outs
+
+
+def test_what_is_left_is_divided_in_order_with_the_remainder_first() -> None:
+    ledger = Ledger.open(None, Budget(calls=11, tokens=1_000, searches=2), Clock())
+    ledger.settle(reserve(ledger), reported(0, 0))
+    shares = ledger.divide(3)
+    assert [(s.calls, s.tokens, s.searches) for s in shares] == [
+        (4, 334, 1),
+        (3, 333, 1),
+        (3, 333, 0),
+    ]
+    assert len({s.id for s in (*shares, *ledger.divide(3))}) == 6
+
+
+def test_a_share_is_a_cap_and_the_others_keep_theirs() -> None:
+    ledger = Ledger.open(None, Budget(calls=4, tokens=400, searches=2), Clock())
+    first, second = ledger.divide(2)
+
+    def reserve_from(share: object, tokens: int) -> Reservation:
+        return ledger.reserve_call(
+            node="n",
+            prompt_tokens=tokens,
+            completion_tokens=0,
+            share=share,  # type: ignore[arg-type]
+        )
+
+    with pytest.raises(OutOfBudget) as out:
+        reserve_from(first, 201)
+    assert stop_of(out) == "out_of_tokens"
+    reserve_from(first, 100)
+    reserve_from(first, 100)
+    with pytest.raises(OutOfBudget) as out:
+        reserve_from(first, 0)
+    assert stop_of(out) == "out_of_calls"
+    ledger.reserve_search(node="n", share=first)
+    with pytest.raises(OutOfBudget) as out:
+        ledger.reserve_search(node="n", share=first)
+    assert stop_of(out) == "out_of_searches"
+    assert ledger.left(second) == Left(calls=2, tokens=200, searches=1, seconds=120.0)
+
+
+def test_what_a_share_did_not_use_is_still_there() -> None:
+    ledger = Ledger.open(None, Budget(calls=4, tokens=400), Clock())
+    first, _ = ledger.divide(2)
+    reservation = ledger.reserve_call(node="n", prompt_tokens=200, completion_tokens=0, share=first)
+    ledger.settle(reservation, reported(10, 0))
+    assert ledger.left(first).tokens == 190
+    assert ledger.left().tokens == 390
+
+
+def test_a_share_goes_on_after_a_crash_with_what_it_had_left(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    share = ledger.divide(2)[1]
+    ledger.reserve_search(node="n", share=share)
+    ledger.close()
+    resumed = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    assert resumed.left(share).searches == 0
+    assert resumed.left().searches == 2
+    assert share.id not in {s.id for s in resumed.divide(2)}
+    resumed.close()
+
+
+def test_parallel_reservations_never_exceed_the_budget() -> None:
+    ledger = Ledger.open(None, Budget(calls=200, tokens=5_000), Clock())
+    stops: list[str] = []
+
+    def spend() -> None:
+        try:
+            while True:
+                reserve(ledger, 10, 10)
+        except OutOfBudget as out:
+            stops.append(out.stop)
+
+    threads = [threading.Thread(target=spend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stops == ["out_of_calls"] * 8
+    assert ledger.spent() == Usage(calls=200, prompt_tokens=2_000, completion_tokens=2_000)
+
+
+# The file
+
+
+def test_a_crash_leaves_unsettled_reservations_spent(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from hoptrail.agents.ledger import Budget, BudgetStop, Ledger
+from hoptrail.agents.models import ReportedUsage
+ledger = Ledger.open(Path(sys.argv[1]), Budget(calls=10, tokens=1000, searches=3, seconds=60.0))
+one = ledger.reserve_call(node="plan", prompt_tokens=100, completion_tokens=50)
+ledger.settle(one, ReportedUsage(prompt_tokens=7, completion_tokens=3))
+ledger.reserve_call(node="answer", prompt_tokens=200, completion_tokens=60)
+ledger.reserve_search(node="retrieve")
+os.kill(os.getpid(), 9)
+"""
+    path = tmp_path / "ledger"
+    done = subprocess.run([sys.executable, "-P", "-c", program, str(path)], check=False)
+    assert done.returncode == -9
+    ledger = Ledger.open(path, BUDGET, Clock())
+    spent = ledger.spent()
+    assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == (2, 207, 63)
+    assert spent.searches == 1
+    assert spent.seconds > 0
+    ledger.close()
+
+
+def test_time_goes_on_where_the_last_line_stood(tmp_path: Path) -> None:
+    clock = Clock()
+    ledger = Ledger.open(tmp_path / "ledger", BUDGET, clock)
+    clock.now += 20
+    ledger.tick()
+    clock.now += 5
+    ledger.close()
+    other = Clock(3.0)
+    resumed = Ledger.open(tmp_path / "ledger", BUDGET, other)
+    assert resumed.elapsed() == pytest.approx(25)
+    other.now += 10
+    assert resumed.seconds_left() == pytest.approx(25)
+    resumed.close()
+
+
+def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger.open(path, BUDGET, Clock())
+    reserve(ledger)
+    ledger.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op":"reserve","id":1,"no')
+    resumed = Ledger.open(path, BUDGET, Clock())
+    assert resumed.spent().calls == 1
+    reserve(resumed)
+    resumed.close()
+    again = Ledger.open(path, BUDGET, Clock())
+    assert again.spent().calls == 2
+    again.close()
+
+
+def test_a_file_cut_anywhere_opens(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger.open(path, BUDGET, Clock())
+    ledger.settle(reserve(ledger), reported(1, 1))
+    ledger.reserve_search(node="r")
+    ledger.close()
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 5):
+        path.write_bytes(whole[:size])
+        cut = Ledger.open(path, BUDGET, Clock())
+        assert cut.spent().calls <= 1
+        cut.close()
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense\n", b"[]\n", b'{"op":"settle","id":9}\n', b'{"op":"reserve"}\n']
+)
+def test_a_damaged_file_is_told(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    Ledger.open(path, BUDGET, Clock()).close()
+    path.write_bytes(path.read_bytes() + line + b'{"op":"tick","t":0}\n')
+    for _ in range(2):  # and the lock is not kept
+        with pytest.raises(JournalError, match="delete the run"):
+            Ledger.open(path, BUDGET, Clock())
+
+
+def test_another_budget_is_refused(tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "ledger", BUDGET, Clock()).close()
+    with pytest.raises(SettingsError, match="resume it with the same"):
+        Ledger.open(tmp_path / "ledger", Budget(), Clock())
+
+
+def test_a_run_that_is_still_going_is_not_resumed(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    with pytest.raises(JournalError, match="still going"):
+        Ledger.open(tmp_path / "ledger", BUDGET, Clock())
+    ledger.close()
+    Ledger.open(tmp_path / "ledger", BUDGET, Clock()).close()
+
+
+def test_a_reservation_that_cannot_be_written_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger.open(path, BUDGET, Clock())
+    size = path.stat().st_size
+    write = os.write
+
+    def half(fd: int, data: bytes) -> int:
+        if len(data) > 20:
+            return write(fd, data[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        patch.setattr("json.dumps", lambda *_, **__: "x" * 30)
+        with pytest.raises(StoreFull, match="free some disk space"):
+            reserve(ledger)
+    assert path.stat().st_size == size
+    assert ledger.spent().calls == 0
+    reserve(ledger)
+    ledger.close()
+    assert [json.loads(line)["op"] for line in path.read_text().splitlines()] == [
+        "open",
+        "reserve",
+        "tick",
+    ]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="cannot open"):
+        Journal(tmp_path / "file" / "ledger")
+
+
+# Whatever happens
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("call"),
+            st.integers(0, 300),
+            st.integers(0, 300),
+            st.one_of(
+                st.none(),
+                st.just("forfeit"),
+                st.just("crash"),
+                st.tuples(
+                    st.integers(-10, 700) | st.integers(), st.integers(-10, 700) | st.booleans()
+                ),
+            ),
+            st.integers(0, 3),
+        ),
+        st.tuples(st.just("search"), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.floats(0, 30)),
+        st.tuples(st.just("divide"), st.integers(1, 4)),
+    ),
+    max_size=30,
+)
+
+
+@given(
+    budget=st.builds(
+        Budget,
+        calls=st.integers(0, 8),
+        tokens=st.integers(0, 1_500),
+        searches=st.integers(1, 4),
+        seconds=st.floats(1, 100),
+    ),
+    steps=operations,
+)
+def test_whatever_is_reported_the_budget_holds_and_the_file_forgets_nothing(
+    budget: Budget, steps: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("ledger") / "ledger"
+    clock = Clock()
+    ledger = Ledger.open(path, budget, clock)
+    shares: list[object] = [None]
+    stops: list[tuple[str, bool]] = []
+
+    def within() -> Usage:
+        spent = ledger.spent()
+        assert spent.calls <= budget.calls
+        assert spent.tokens <= budget.tokens
+        assert spent.searches <= budget.searches
+        assert min(spent.prompt_tokens, spent.completion_tokens) >= 0
+        return spent
+
+    for step in steps:
+        try:
+            if step[0] == "wait":
+                clock.now += step[1]  # type: ignore[operator]
+            elif step[0] == "divide":
+                shares = [None, *ledger.divide(step[1])]  # type: ignore[arg-type]
+            elif step[0] == "search":
+                share = shares[step[1] % len(shares)]  # type: ignore[operator]
+                ledger.settle_search(ledger.reserve_search(node="n", share=share))  # type: ignore[arg-type]
+            else:
+                _, prompt, completion, outcome, pick = step
+                reservation = ledger.reserve_call(
+                    node="n",
+                    prompt_tokens=prompt,  # type: ignore[arg-type]
+                    completion_tokens=completion,  # type: ignore[arg-type]
+                    least=0,
+                    share=shares[pick % len(shares)],  # type: ignore[arg-type, operator]
+                )
+                within()
+                if outcome == "forfeit":
+                    ledger.forfeit(reservation)
+                elif isinstance(outcome, tuple):
+                    ledger.settle(reservation, reported(*outcome))
+                elif outcome is None:
+                    ledger.settle(reservation, None)
+        except OutOfBudget as out:
+            stops.append((out.stop, ledger.elapsed() >= budget.seconds))
+        within()
+    for stop, late in stops:
+        assert stop in get_args(BudgetStop)
+        assert (stop == "out_of_time") == late
+    spent = within()
+    left = ledger.left()
+    assert left.calls == budget.calls - spent.calls
+    assert left.tokens == budget.tokens - spent.tokens
+    ledger.close()
+    resumed = Ledger.open(path, budget, Clock(0.0))
+    assert resumed.spent() == Usage(
+        calls=spent.calls,
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        searches=spent.searches,
+        seconds=pytest.approx(spent.seconds, abs=1e-5),
+    )
+    resumed.close()
