@@ -83,10 +83,10 @@ def build(folder: Path) -> Layout:
     made = layout(folder.resolve())
     with _only_one(folder / ".vllm-build.lock"):
         if not made.environment.exists():
-            with _whole_or_absent(made.environment) as unfinished:
+            with whole_or_absent(made.environment) as unfinished:
                 _install(unfinished)
         if not made.tiny_model.exists():
-            with _whole_or_absent(made.tiny_model) as unfinished:
+            with whole_or_absent(made.tiny_model) as unfinished:
                 _make_model(made.python, unfinished)
     return made
 
@@ -131,7 +131,7 @@ def _run(command: list[str]) -> None:
 
 
 @contextmanager
-def _whole_or_absent(target: Path) -> Iterator[Path]:
+def whole_or_absent(target: Path) -> Iterator[Path]:
     """Yield a temporary name for `target`, which appears under its own only if the body ends."""
     unfinished = target.with_name(target.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)

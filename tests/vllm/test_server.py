@@ -2,27 +2,21 @@
 """What the real server does with plain HTTP: the facts that hoptrail's client is built on.
 
 Written down where they surprised us (vLLM 0.32.0): the shapes of errors, what is clamped in
-silence, what a stream looks like when it ends, is cut, or its engine dies under it.
+silence, what a stream looks like when it ends or is cut.
 """
 
 import itertools
 import json
-import math
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from operator import mul
-from typing import Any
 
 import httpx
 import jsonschema
 import pytest
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
+from .talk import CHAT, Json, ask, data_lines, refused, request, wait_until_idle  # noqa: TID252
 
-Json = dict[str, Any]
-
-CHAT = "/v1/chat/completions"
 SCHEMA: Json = {
     "type": "object",
     "properties": {
@@ -45,39 +39,6 @@ def chat(vllm_chat: VllmServer) -> Iterator[httpx.Client]:
     """A client of the chat server, with the right key."""
     with vllm_chat.client() as client:
         yield client
-
-
-def request(text: str = "Which way?", **fields: object) -> Json:
-    return {"model": "tiny", "messages": [{"role": "user", "content": text}], **fields}
-
-
-def ask(client: httpx.Client, body: Json) -> Json:
-    response = client.post(CHAT, json=body)
-    assert response.status_code == 200, response.text
-    answer: Json = response.json()
-    return answer
-
-
-def refused(client: httpx.Client, body: Json, status: int) -> Json:
-    response = client.post(CHAT, json=body)
-    assert response.status_code == status, response.text
-    error: Json = response.json()["error"]
-    return error
-
-
-def data_lines(response: httpx.Response) -> Iterator[str]:
-    """Yield what follows `data: ` in each event of a stream."""
-    for line in response.iter_lines():
-        if line:
-            assert line.startswith("data: ")
-            yield line.removeprefix("data: ")
-
-
-def wait_until_idle(server: VllmServer) -> None:
-    end = time.monotonic() + 60
-    while server.metrics()["num_requests_running"] or server.metrics()["num_requests_waiting"]:
-        assert time.monotonic() < end, "a request still runs"
-        time.sleep(0.1)
 
 
 # Answers
@@ -285,58 +246,3 @@ def test_tokenize_counts_what_the_prompt_will_cost_and_needs_no_key(
 def test_the_model_list_says_how_long_a_context_may_be(chat: httpx.Client) -> None:
     (model,) = chat.get("/v1/models").json()["data"]
     assert (model["id"], model["max_model_len"]) == ("tiny", 2048)
-
-
-def test_embeddings_are_minilms_and_in_the_order_asked(vllm_embeddings: VllmServer) -> None:
-    texts = ["The cat sat on the mat.", "A cat lay on a rug.", "Interest rates rose again."]
-    with vllm_embeddings.client() as client:
-        response = client.post("/v1/embeddings", json={"model": "minilm", "input": texts})
-    assert response.status_code == 200, response.text
-    body = response.json()
-    assert [item["index"] for item in body["data"]] == [0, 1, 2]
-    vectors = [item["embedding"] for item in body["data"]]
-    assert [len(vector) for vector in vectors] == [384] * 3
-    assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1.0] * 3, abs=1e-5)
-    cat, other_cat, rates = vectors
-    assert sum(map(mul, cat, other_cat)) > sum(map(mul, cat, rates)) + 0.3
-    assert body["usage"]["prompt_tokens"] > 20
-
-
-# Crashes; a test may leave the chat server down, the next one that uses it gets it started again
-
-
-def test_a_server_killed_in_mid_answer_breaks_the_stream_and_comes_back(
-    vllm_chat: VllmServer,
-) -> None:
-    url = vllm_chat.url
-    body = request(max_tokens=2000, ignore_eos=True, stream=True)
-    with vllm_chat.client() as client, client.stream("POST", CHAT, json=body) as response:
-        lines = data_lines(response)
-        next(lines)
-        vllm_chat.kill()
-        with pytest.raises(httpx.TransportError):
-            list(lines)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/health")
-    vllm_chat.restart()
-    assert vllm_chat.url == url
-    with vllm_chat.client() as client:
-        assert ask(client, request(max_tokens=2))["usage"]["completion_tokens"] == 2
-
-
-def test_an_engine_that_dies_ends_the_stream_with_an_error_event(vllm_chat: VllmServer) -> None:
-    """HTTP 200 long since sent, an event {"error": ...}, and still a [DONE] after it.
-
-    For a moment /health says 503 and a request gets a 500 with the same error; then the server
-    ends by itself and connections are refused.
-    """
-    body = request(max_tokens=2000, ignore_eos=True, stream=True)
-    with vllm_chat.client() as client, client.stream("POST", CHAT, json=body) as response:
-        lines = data_lines(response)
-        next(lines)
-        vllm_chat.kill_engine()
-        *_, error, done = lines
-    vllm_chat.kill()
-    assert (response.status_code, done) == (200, "[DONE]")
-    assert json.loads(error)["error"]["type"] == "InternalServerError"
-    assert json.loads(error)["error"]["code"] == 500
