@@ -1,6 +1,6 @@
 """The catalogue: one SQLite file (WAL, synchronous=FULL) that is the truth about a tenant.
 
-    meta        format, embedder, dimension, backends; generation, next row, epochs of the indexes
+    meta        format, embedder, dimension, backends; generation, next row, passages, index epochs
     documents   doc (the number of its first row), id, title, metadata, fingerprint, CRC of all that
     texts       the text in parts of SPAN characters, so that a slice reads only its own parts
     passages    row, id, document, offsets, text
@@ -110,6 +110,7 @@ class Catalogue:
 
     def connect(self) -> Connection:
         """A connection of one's own (the writer's); closed with the catalogue."""
+        assert not self._closed, "the store is closed"
         connection = sqlite3.connect(
             self.path,
             timeout=_BUSY_SECONDS,

@@ -124,7 +124,7 @@ def check_embedder(spec: StoreSpec, embedder: Embedder, where: str) -> None:
 
 
 def _fill(folder: Path, tenant: str, spec: StoreSpec) -> None:
-    counters = ("generation", "next_row", "lexical_epoch", "dense_epoch")
+    counters = ("generation", "next_row", "passages", "lexical_epoch", "dense_epoch")
     values = {"tenant": tenant, **dict.fromkeys(counters, 0), **asdict(spec)}
     Catalogue.make(folder / "catalogue.db", values)
     descriptor = os.open(folder / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

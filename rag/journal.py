@@ -133,6 +133,8 @@ def log(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> i
     """Starts a new generation that records what changed; returns its number."""
     generation = number(connection, "generation") + 1
     set_meta(connection, "generation", generation)
+    grown = sum(rows for _, rows in born) - sum(rows for _, rows in died)
+    set_meta(connection, "passages", number(connection, "passages") + grown)
     lines = [(generation, first, rows, 1) for first, rows in joined(born)]
     lines += [(generation, first, rows, 0) for first, rows in joined(died)]
     connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", lines)
@@ -163,7 +165,7 @@ def post(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> 
 
 def passages_without(connection: Connection, gone: Collection[str]) -> int:
     """Passages of all documents but those."""
-    left: int = connection.execute("SELECT coalesce(sum(rows), 0) FROM documents").fetchone()[0]
+    left = number(connection, "passages")
     for identifier in gone:
         found = connection.execute(
             "SELECT rows FROM documents WHERE id = ?", (identifier,)

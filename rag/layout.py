@@ -116,7 +116,12 @@ class disk_errors:
 def _translated(error: Exception, path: Path) -> Exception:
     text = str(error).lower()
     number = getattr(error, "errno", None)
-    if number in _FULL_ERRNO or any(words in text for words in _FULL_WORDS):
+    code = getattr(error, "sqlite_errorname", "")
+    if (
+        number in _FULL_ERRNO
+        or code == "SQLITE_IOERR_WRITE"  # what SQLite makes of EFBIG: a quota or a file size limit
+        or any(words in text for words in _FULL_WORDS)
+    ):
         return StoreFull(
             f"The disk that holds {str(path)!r} is full. Everything acknowledged is still there; "
             "free some space and run the same command again."

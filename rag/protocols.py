@@ -121,6 +121,9 @@ class Keeper(Protocol[IndexT_co]):
     def audit(self, state: State) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of what it holds for it) of each live row, as often as it is held."""
 
+    def bloated(self, epoch: int, rows: int, passages: int) -> bool:
+        """Whether dead rows take more room than live ones; `rows` were given out so far."""
+
     def tidy(self, epoch: int) -> None:
         """Removes every build but this one."""
 

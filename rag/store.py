@@ -32,7 +32,7 @@ from hoptrail.rag.layout import Layout, disk_errors
 from hoptrail.rag.parts import Parts, assemble
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
-from hoptrail.rag.upkeep import compact, mend
+from hoptrail.rag.upkeep import compact, mend, slim
 from hoptrail.rag.validate import check_deletes, check_puts
 from hoptrail.rag.views import Views
 
@@ -160,7 +160,10 @@ class Store:
         if not puts and not deletes:
             return self.generation
         with self._parts.lock.held(self._wait), self._errors:
-            return commit(self._parts, self._write_connection(), puts, deletes)
+            writer = self._write_connection()
+            generation = commit(self._parts, writer, puts, deletes)
+            slim(self._parts, writer)
+            return generation
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every document by id."""

@@ -57,6 +57,18 @@ def rebuild(parts: Parts, writer: Connection, *, lexical: bool, dense: bool) -> 
     parts.dense.tidy(epochs[1])
 
 
+def slim(parts: Parts, writer: Connection) -> None:
+    """Builds the dense index anew once most of it is dead; the lock must be held.
+
+    Its cost is that of rewriting the live rows, after at least as many have died.
+    """
+    epoch, rows, passages = (
+        journal.number(writer, key) for key in ("dense_epoch", "next_row", "passages")
+    )
+    if parts.dense.bloated(epoch, rows, passages):
+        rebuild(parts, writer, lexical=False, dense=True)
+
+
 def compact(parts: Parts, writer: Connection) -> None:
     """Builds both indexes without dead rows and gives the space back; the lock must be held."""
     rebuild(parts, writer, lexical=True, dense=True)

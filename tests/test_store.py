@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from hoptrail.rag.errors import (
     StoreMismatch,
     StoreMissing,
 )
+from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store import FORMAT, Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument
 
@@ -243,50 +243,6 @@ def test_settings_are_recorded(tmp_path: Path) -> None:
         assert texts(store, store.lexical("das Haus", 1)) == ["Die Häuser"]
 
 
-@pytest.mark.parametrize("name", ["", "A", "a.b", "../x", "a/b", "a" * 65, ".", "a\n", "ä", ".new"])
-def test_a_tenant_name_cannot_be_a_path(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="tenant name"):
-        Store.open(tmp_path, tenant=name)
-    with pytest.raises(SettingsError, match="tenant name"):
-        new_store(tmp_path, tenant=name)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "what", ["", "catalogue.db", "secret", "writer.lock", "tantivy", "vectors-0.f32"]
-)
-def test_a_symbolic_link_into_another_tenant_is_refused(tmp_path: Path, what: str) -> None:
-    for tenant in ("own", "foreign"):
-        with new_store(tmp_path, tenant=tenant) as store:
-            store.commit([indexed("a", [f"{tenant} ship"])])
-    target = tmp_path / "own" / what
-    target.rename(tmp_path / "away")
-    target.symlink_to(tmp_path / "foreign" / what)
-    with pytest.raises(SettingsError, match="symbolic link"):
-        Store.open(tmp_path, tenant="own")
-
-
-def test_tenants_share_nothing(tmp_path: Path) -> None:
-    with new_store(tmp_path, tenant="one") as one, new_store(tmp_path, tenant="two") as two:
-        one.commit([indexed("a", ["a red ship"])])
-        two.commit([indexed("a", ["a blue boat"]), indexed("b", ["x y ship"])])
-        assert (one.generation, two.generation) == (1, 1)
-        assert texts(one, one.lexical("ship", 9)) == ["a red ship"]
-        assert texts(one, one.dense(vector(0), 9)) == ["a red ship"]
-        assert one.secret != two.secret
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-
-
-def test_the_secret_is_private_random_and_stays(tmp_path: Path) -> None:
-    with new_store(tmp_path) as store:
-        secret = store.secret
-    assert len(secret) == 32
-    assert stat.S_IMODE((tmp_path / "default" / "secret").stat().st_mode) == 0o600
-    with Store.open(tmp_path) as store:
-        assert store.secret == secret
-        assert repr(secret) not in repr(store)
-
-
 def test_a_reader_sees_each_commit_on_its_next_call(tmp_path: Path) -> None:
     with new_store(tmp_path) as writer, Store.open(tmp_path) as reader:
         for number in range(1, 16):
@@ -391,3 +347,18 @@ def test_dead_rows_leave_the_lexical_index_with_a_later_write(tmp_path: Path) ->
         store.commit([indexed("last", ["boat"])])
         searcher = store._views.newest().lexical._searcher  # type: ignore[attr-defined]
         assert searcher.num_docs == store.stats().passages == 600 * 2 + 100 + 1
+
+
+def test_a_vector_file_that_is_mostly_dead_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoptrail.rag.indexes.exact._SMALL", 20)
+    with new_store(tmp_path) as store, Store.open(tmp_path) as reader:
+        for number in range(30):
+            store.commit([indexed("a", [f"ship {number}", "sea"]), indexed("b", [])])
+            assert len(reader.dense(vector(0), 9).rows) == 2
+        (path,) = (tmp_path / "default").glob("vectors-*.f32")
+        assert path.name != "vectors-0.f32"
+        own = vector(("", "ship 29"))
+        assert texts(reader, reader.dense(own, 1)) == ["ship 29"]
+    assert fsck(tmp_path).clean

@@ -177,6 +177,10 @@ class ChromaKeeper:
                 if row < len(state.live) and state.live[row]:
                     yield row, zlib.crc32(np.asarray(vector, dtype="<f4").tobytes())
 
+    def bloated(self, epoch: int, rows: int, passages: int) -> bool:
+        """Never: dead rows leave it by themselves."""
+        return False
+
     def tidy(self, epoch: int) -> None:
         """Removes the folders of other builds."""
         if self._folder.is_dir():

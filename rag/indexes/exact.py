@@ -18,6 +18,7 @@ from hoptrail.rag.vectors import SlotFile, SlotMap, exact_scores, near_best, one
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
 
+_SMALL = 8192
 _GATHER_BELOW = 8
 """A filter that keeps less than one row in this many is gathered; else all rows are scanned."""
 
@@ -125,6 +126,10 @@ class ExactKeeper:
         for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
             if slot < len(vectors):
                 yield row, zlib.crc32(vectors[slot].tobytes())
+
+    def bloated(self, epoch: int, rows: int, passages: int) -> bool:
+        """Whether more than half of the slots are dead, in a file that is worth the trouble."""
+        return self._map(epoch).size(rows) > 2 * passages + _SMALL
 
     def tidy(self, epoch: int) -> None:
         """Removes the files of other builds."""

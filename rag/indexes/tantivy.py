@@ -222,6 +222,10 @@ class TantivyKeeper:
         alive = known[state.live[rows[known]]]
         yield from zip(rows[alive].tolist(), crcs[alive].tolist(), strict=True)
 
+    def bloated(self, epoch: int, rows: int, passages: int) -> bool:
+        """Never: dead rows leave it by themselves."""
+        return False
+
     def tidy(self, epoch: int) -> None:
         """Removes the folders of other builds."""
         if self._folder.is_dir():
