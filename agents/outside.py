@@ -1,7 +1,7 @@
 """The documents as a run sees them, and how each call to the outside passes its tape.
 
 `Corpus` and `Endpoint` (`models.py`) are all that a run takes from outside its own code, besides
-the time, which the tape keeps. Nothing else may reach for a store, an embedder, a clock or a socket.
+the time, which the tape keeps. Nothing else may reach for a store, an embedder or a socket.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LiveCorpus:
         return await asyncio.wait_for(work, timeout)
 
     async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
-        """The cosine of the query to each text, rounded to 6 digits so that recordings are short."""
+        """The cosine of the query to each text, rounded to 6 digits: recordings stay short."""
         scores = await self._enter(lambda: self._searcher.similarity(query, texts))
         return tuple(round(float(score), 6) for score in scores)
 
@@ -127,7 +127,7 @@ class TapedCorpus:
             Call(
                 kind="corpus.generation",
                 arguments=dict,
-                live=lambda: self._corpus.generation(),
+                live=self._corpus.generation,
                 encode=int,
                 decode=int,
                 short=True,
@@ -267,7 +267,7 @@ class TapedEndpoint:
                 Call(
                     kind="endpoint.info",
                     arguments=dict,
-                    live=lambda: self._endpoint.info(),
+                    live=self._endpoint.info,
                     encode=lambda info: _INFO.dump_python(info, mode="json"),
                     decode=_INFO.validate_python,
                 )

@@ -72,7 +72,7 @@ class Receipt:
     steps: tuple[StepRecord, ...]
     rounds: int
     fallbacks: int
-    """Role calls that the local player had to answer because the model's reply could not be used."""
+    """Role calls that the local player answered because the model's reply could not be used."""
     flags: tuple[str, ...]
     """What was odd about the spending, such as usage reported outside its reservation."""
     budget: Budget
@@ -122,7 +122,8 @@ def outcome_of(
     """How a run ended.
 
     Answered: every claim held and the text says no more than they do. Partial: something held, but
-    claims were dropped or the search was cut short. Abstained: nothing held, with the nearest cause.
+    claims were dropped or the search was cut short. Abstained: nothing held; why is the nearest
+    cause.
 
     Args:
         answer: as verified; None where no answer was tried.

@@ -72,9 +72,9 @@ class RecordingTape:
         try:
             result = await self._live.through(call)
         except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
-            self._write(call, node, error=describe(error))
+            self._write(call, node, {"error": describe(error)})
             raise
-        self._write(call, node, result=call.encode(result))
+        self._write(call, node, {"result": call.encode(result)})
         return result
 
     async def sleep(self, seconds: float) -> None:
@@ -92,7 +92,7 @@ class RecordingTape:
         self._journal.close()
         self._part.with_name(self._part.name + ".lock").unlink(missing_ok=True)
 
-    def _write(self, call: Call[Any], node: str, **outcome: Any) -> None:
+    def _write(self, call: Call[Any], node: str, outcome: Mapping[str, object]) -> None:
         line = {
             "call": call.kind,
             "node": node,
@@ -102,7 +102,7 @@ class RecordingTape:
         }
         self._journal.append(line)
 
-    def _shorten(self, value: Any) -> Any:
+    def _shorten(self, value: object) -> object:
         """The value with long texts stored apart, each once."""
         match value:
             case str() if len(value) >= LONG:
@@ -192,7 +192,7 @@ class ReplayTape:
     async def sleep(self, seconds: float) -> None:
         """Does not wait."""
 
-    def _miss(self, kind: str, node: str, arguments: Any) -> str:
+    def _miss(self, kind: str, node: str, arguments: object) -> str:
         """What was asked for at which node, and how the nearest recorded call differs."""
         asked = _canonical(arguments)
         there = [e for e in self._all if e.kind == kind and e.node == node]
@@ -279,7 +279,7 @@ def _entry(line: Mapping[str, Any], texts: Mapping[str, str]) -> Entry:
     )
 
 
-def _expand(value: Any, texts: Mapping[str, str]) -> Any:
+def _expand(value: Any, texts: Mapping[str, str]) -> Any:  # noqa: ANN401 - any JSON
     match value:
         case {"$text": digest}:
             return texts[digest]
@@ -291,11 +291,11 @@ def _expand(value: Any, texts: Mapping[str, str]) -> Any:
             return value
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _key(kind: str, node: str, arguments: Any) -> str:
+def _key(kind: str, node: str, arguments: object) -> str:
     return f"{kind}\0{node}\0{_canonical(arguments)}"
 
 

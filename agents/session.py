@@ -70,7 +70,7 @@ class Replayed:
     """Where the two first differ; empty where they do not."""
 
 
-async def aask(
+async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
     question: str,
     store: Library | Path | str,
     *,
@@ -185,17 +185,17 @@ async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
     return Replayed(receipt=receipt, same=not differs, difference=differs)
 
 
-def ask(question: str, store: Library | Path | str, **options: Any) -> Receipt:
+def ask(question: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aask` for callers without an event loop, and for those inside one that cannot await."""
     return _portal(aask(question, store, **options))
 
 
-def resume(run: str, store: Library | Path | str, **options: Any) -> Receipt:
+def resume(run: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aresume` for callers without an event loop."""
     return _portal(aresume(run, store, **options))
 
 
-def replay(path: Path, **options: Any) -> Replayed:
+def replay(path: Path, **options: Any) -> Replayed:  # noqa: ANN401
     """`areplay` for callers without an event loop."""
     return _portal(areplay(path, **options))
 

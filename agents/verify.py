@@ -14,20 +14,8 @@ from itertools import combinations
 from hoptrail.agents.names import names, numbers, words
 from hoptrail.agents.types import Answer, Claim, Evidence
 
-MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_YEAR = "january february march april may june july august september october november december"
+MONTHS = tuple(_YEAR.split())
 
 
 def verify(answer: Answer, pool: Sequence[Evidence]) -> Answer:

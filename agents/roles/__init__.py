@@ -45,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """A stretch of a passage that bears on the question; offsets count from the document's start."""
+    """What bears on the question in a passage; offsets count from the document's start."""
 
     passage_id: str
     start: int
@@ -105,7 +105,7 @@ class Answerer(Protocol):
 class DeltaListener(Protocol):
     """Takes pieces of the answer while it is written."""
 
-    def __call__(self, delta: AnswerDelta) -> None:
+    def __call__(self, event: AnswerDelta, /) -> None:
         """One more piece."""
 
 
