@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from hoptrail.evals.bench.store_kills import WRITER, trials
@@ -20,6 +21,13 @@ def test_a_killed_writer_loses_nothing_it_had_acknowledged(tmp_path: Path) -> No
     assert len(done) == 5
     assert done[-1].acknowledged > 0
     assert [(one.lost, one.torn, one.report.problems) for one in done] == [(0, 0, ())] * 5
+
+
+def test_a_killed_writer_leaves_chroma_consistent_through_its_outbox(tmp_path: Path) -> None:
+    spec = replace(SPEC, lexical="rank-bm25", dense="chroma")
+    done = trials(tmp_path / "store", 2, seed=5, spec=spec)
+    assert done[-1].acknowledged > 0
+    assert [(one.lost, one.torn, one.report.problems) for one in done] == [(0, 0, ())] * 2
 
 
 def test_two_writers_and_a_reader_as_processes(tmp_path: Path) -> None:

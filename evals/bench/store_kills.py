@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hoptrail.evals.bench.store_writer import SPEC, version
 from hoptrail.rag.fsck import FsckReport, fsck
-from hoptrail.rag.store import Store
+from hoptrail.rag.store import Store, StoreSpec
 
 WRITER = "hoptrail.evals.bench.store_writer"
 
@@ -28,10 +28,10 @@ class Trial:
     report: FsckReport
 
 
-def trials(root: Path, count: int, seed: int = 0) -> list[Trial]:
+def trials(root: Path, count: int, *, seed: int = 0, spec: StoreSpec = SPEC) -> list[Trial]:
     """Kills a writer `count` times on one store that lives on from trial to trial."""
     source = random.Random(seed)
-    Store.create(root, SPEC).close()
+    Store.create(root, spec).close()
     acknowledged: dict[str, int] = {}
     return [_trial(root, acknowledged, number, source) for number in range(count)]
 
@@ -61,6 +61,8 @@ def _killed(root: Path, acknowledged: dict[str, int], seed: int, delay: float) -
         time.sleep(delay)
         child.send_signal(signal.SIGKILL)
         lines = [line.split() for line in child.stdout if line.endswith("\n")]
+    # A writer that failed by itself would have proved nothing.
+    assert child.returncode == -signal.SIGKILL, f"the writer ended with {child.returncode}"
     tried: dict[str, int] = {}
     for word, name, number in lines:
         (tried if word == "try" else acknowledged)[name] = int(number)
