@@ -19,14 +19,14 @@ PATIENCE = 120.0
 def test_a_killed_writer_loses_nothing_it_had_acknowledged(tmp_path: Path) -> None:
     done = trials(tmp_path / "store", 5)
     assert len(done) == 5
-    assert done[-1].acknowledged > 0
+    assert sum(one.acknowledged for one in done) > 0
     assert [(one.lost, one.torn, one.report.problems) for one in done] == [(0, 0, ())] * 5
 
 
 def test_a_killed_writer_leaves_chroma_consistent_through_its_outbox(tmp_path: Path) -> None:
     spec = replace(SPEC, lexical="rank-bm25", dense="chroma")
     done = trials(tmp_path / "store", 2, seed=5, spec=spec)
-    assert done[-1].acknowledged > 0
+    assert sum(one.acknowledged for one in done) > 0
     assert [(one.lost, one.torn, one.report.problems) for one in done] == [(0, 0, ())] * 2
 
 

@@ -154,7 +154,7 @@ def kills(root: Path, count: int) -> Kills:
     done = trials(root, count)
     return Kills(
         trials=count,
-        acknowledged=done[-1].acknowledged,
+        acknowledged=sum(one.acknowledged for one in done),
         lost=sum(one.lost for one in done),
         torn=sum(one.torn for one in done),
         unclean=sum(not one.report.clean for one in done),

@@ -22,7 +22,7 @@ class Trial:
     """One kill and what was found afterwards."""
 
     acknowledged: int
-    """Documents whose commit had returned, over all trials on this store so far."""
+    """Versions of documents whose commit had returned before the kill."""
     lost: int
     torn: int
     report: FsckReport
@@ -37,7 +37,7 @@ def trials(root: Path, count: int, *, seed: int = 0, spec: StoreSpec = SPEC) -> 
 
 
 def _trial(root: Path, acknowledged: dict[str, int], number: int, source: random.Random) -> Trial:
-    tried = _killed(root, acknowledged, seed=7 * number, delay=source.uniform(0.02, 0.8))
+    tried, count = _killed(root, acknowledged, seed=number, delay=source.uniform(0.02, 0.8))
     lost = torn = 0
     with Store.open(root) as store:
         present = store.fingerprints()
@@ -48,11 +48,17 @@ def _trial(root: Path, acknowledged: dict[str, int], number: int, source: random
             assert found <= max(tried.get(name, 0), least), "a version nobody wrote"
             # What was in flight may have been committed without its line being printed.
             acknowledged[name] = max(found, least)
-    return Trial(acknowledged=len(acknowledged), lost=lost, torn=torn, report=fsck(root))
+    return Trial(acknowledged=count, lost=lost, torn=torn, report=fsck(root))
 
 
-def _killed(root: Path, acknowledged: dict[str, int], seed: int, delay: float) -> dict[str, int]:
-    """Runs a writer, kills it `delay` seconds after its first word; the versions it had tried."""
+def _killed(
+    root: Path, acknowledged: dict[str, int], seed: int, delay: float
+) -> tuple[dict[str, int], int]:
+    """Runs a writer and kills it `delay` seconds after its first word.
+
+    Returns:
+        The last version of each document it had tried, and how many were acknowledged.
+    """
     command = [sys.executable, "-P", "-m", WRITER, str(root), str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -66,7 +72,7 @@ def _killed(root: Path, acknowledged: dict[str, int], seed: int, delay: float) -
     tried: dict[str, int] = {}
     for word, name, number in lines:
         (tried if word == "try" else acknowledged)[name] = int(number)
-    return tried
+    return tried, sum(word == "done" for word, _, _ in lines)
 
 
 def _whole(store: Store, name: str, number: int) -> bool:
