@@ -13,35 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hoptrail.app import options
+from hoptrail.app.modelling import budget_of, reach_of, served_model
 from hoptrail.app.opening import embedder_of, place, spec_of, where_of
 from hoptrail.app.output import emit, note, say, shortened
 from hoptrail.app.rendering import receipt_text
-from hoptrail.app.settings import AskTable, BudgetTable, ModelTable, load_settings, over
+from hoptrail.app.settings import load_settings
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.agents import Receipt, ServedModel
+    from hoptrail.agents import Receipt
 
 T = TypeVar("T")
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
 
 INTERRUPTED = 130
 
-ModelUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="URL",
-        help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1. Without one the answer "
-        "is made of the documents' own words.",
-    ),
-]
-ModelName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Which of the server's models.  [default: first]")
-]
-KeyFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="File that holds the server's API key.")
-]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt there (JSON).")
 ]
@@ -52,18 +38,14 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     *,
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
-    strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="pool or single.  [default: pool]")
-    ] = None,
-    model: ModelUrl = None,
-    model_name: ModelName = None,
-    api_key_file: KeyFile = None,
-    budget_calls: Annotated[
-        int | None, typer.Option(metavar="N", help="Most requests to the model.")
-    ] = None,
-    budget_tokens: Annotated[int | None, typer.Option(metavar="N", help="Most tokens.")] = None,
-    budget_searches: Annotated[int | None, typer.Option(metavar="N", help="Most searches.")] = None,
-    budget_seconds: Annotated[float | None, typer.Option(metavar="N", help="Most time.")] = None,
+    strategy: options.Strategy = None,
+    model: options.ModelUrl = None,
+    model_name: options.ModelName = None,
+    api_key_file: options.KeyFile = None,
+    budget_calls: options.Calls = None,
+    budget_tokens: options.Tokens = None,
+    budget_searches: options.Searches = None,
+    budget_seconds: options.Seconds = None,
     where: options.Where = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
@@ -75,18 +57,15 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Answer a question from the documents."""
-    from hoptrail.agents import Budget, Settings, aask  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents import aask  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.app.view import LiveView  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
     filters = where_of(where)
     served = served_model(model, model_name, api_key_file, tables.model)
-    limits = BudgetTable(
-        calls=budget_calls, tokens=budget_tokens, searches=budget_searches, seconds=budget_seconds
-    )
-    budget = Budget(**over(tables.budget, limits, *BudgetTable.__slots__))
-    reach = Settings(**over(tables.ask, AskTable(), "k", "read", "max_rounds", "max_queries"))
+    budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
+    reach = reach_of(tables.ask)
     for file in (receipt, record):
         _check_writable(file)
     player = embedder_of(root, name, embedder, embedder_folder, tables.store)
@@ -119,9 +98,9 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     *,
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
-    model: ModelUrl = None,
-    model_name: ModelName = None,
-    api_key_file: KeyFile = None,
+    model: options.ModelUrl = None,
+    model_name: options.ModelName = None,
+    api_key_file: options.KeyFile = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
     receipt: ReceiptFile = None,
@@ -190,37 +169,6 @@ def replay(
         )
     if not replayed.same:
         raise typer.Exit(1)
-
-
-def served_model(
-    url: str | None, name: str | None, key_file: Path | None, table: ModelTable
-) -> ServedModel | None:
-    """The model that flags and settings name; None: none.
-
-    Raises:
-        SettingsError: a name or key without a server, or a key file that cannot be read.
-    """
-    from hoptrail.agents import ServedModel  # noqa: PLC0415
-
-    url, name = url or table.url, name or table.name
-    key_file = key_file or table.api_key_file
-    if url is None:
-        if name is not None or key_file is not None:
-            raise SettingsError(
-                "A model's name or key is of no use without its server: add --model URL."
-            )
-        return None
-    return ServedModel(url=url, name=name, api_key=None if key_file is None else _key(key_file))
-
-
-def _key(path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The key file {str(path)!r} cannot be read: {error}.") from error
-    if not key:
-        raise SettingsError(f"The key file {str(path)!r} is empty.")
-    return key
 
 
 def _interruptible(root: Path, tenant: str, run: Run[T]) -> T:

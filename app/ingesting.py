@@ -36,14 +36,8 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     *,
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
-    lexical: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="New store: tantivy or rank-bm25.  [default: tantivy]"),
-    ] = None,
-    dense: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="New store: exact or chroma.  [default: exact]"),
-    ] = None,
+    lexical: options.Lexical = None,
+    dense: options.Dense = None,
     language: Annotated[
         str | None,
         typer.Option(

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hoptrail.app import asking, corpus, ingesting
+from hoptrail.app import asking, corpus, evaluating, ingesting
 from hoptrail.app.output import Notes, note
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
@@ -80,6 +80,7 @@ for _command in (
     corpus.compact,
 ):
     app.command()(_command)
+app.command("eval")(evaluating.evaluate)
 
 
 def main() -> None:

@@ -48,3 +48,33 @@ Where = Annotated[
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long to wait for another writer.")
 ]
+ModelUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="URL",
+        help="OpenAI-compatible server, such as http://127.0.0.1:8000/v1. Without one the answer "
+        "is made of the documents' own words.",
+    ),
+]
+ModelName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which of the server's models.  [default: first]")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File that holds the server's API key.")
+]
+Strategy = Annotated[
+    str | None, typer.Option(metavar="NAME", help="pool or single.  [default: pool]")
+]
+Calls = Annotated[int | None, typer.Option(metavar="N", help="Most requests to the model.")]
+Tokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens.")]
+Searches = Annotated[int | None, typer.Option(metavar="N", help="Most searches.")]
+Seconds = Annotated[float | None, typer.Option(metavar="N", help="Most time.")]
+Lexical = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="New store: tantivy or rank-bm25.  [default: tantivy]"),
+]
+Dense = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="New store: exact or chroma.  [default: exact]"),
+]

@@ -1,16 +1,26 @@
-"""The progress bar of an ingest, on stderr: how far, how fast, how long it still takes."""
+"""Progress bars on stderr: how far, how fast, how long it still takes."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from hoptrail.app.output import counted
 from hoptrail.rag.ingest import DocumentCommitted, IngestEvent, Progress
+
+if TYPE_CHECKING:
+    from hoptrail.evals.harness import Progress as Asked
 
 
 class IngestBar:
@@ -57,3 +67,47 @@ class IngestBar:
         seconds = self._bars.tasks[0].elapsed
         speed = f", {self._passages / seconds:,.0f} passages/s" if seconds else ""
         return counted(self._documents, "document") + speed
+
+
+class EvalBar:
+    """Draws an evaluation: first the ingest of the set, then the questions."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """`console`: where to draw; None: stderr."""
+        self._console = console or Console(stderr=True)
+        self._ingest = IngestBar(self._console)
+        self._bars = Bars(
+            TextColumn("asking"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bars.add_task("asking", total=None)
+
+    def __enter__(self) -> Self:
+        self._ingest.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ingest.__exit__(kind, error, trace)
+        self._bars.stop()
+
+    def ingest(self, event: IngestEvent) -> None:
+        """Takes an event of the ingest in."""
+        self._ingest(event)
+
+    def ask(self, progress: Asked) -> None:
+        """Takes in how far the asking is."""
+        if progress.row is None:
+            self._ingest.__exit__(None, None, None)
+            self._bars.start()
+        self._bars.update(self._task, completed=progress.done, total=progress.total)

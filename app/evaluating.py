@@ -1,0 +1,136 @@
+"""`hoptrail eval`: a question set through a strategy, with the measures at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hoptrail.app import options
+from hoptrail.app.modelling import budget_of, reach_of, served_model
+from hoptrail.app.opening import embedder_name, load
+from hoptrail.app.output import counted, emit, note, say
+from hoptrail.app.settings import StoreTable, given, load_settings, over
+
+if TYPE_CHECKING:
+    from hoptrail.evals.report import Report
+
+INTERRUPTED = 130
+
+
+def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET_DIR", help="Has corpus.jsonl and questions.jsonl.")
+    ],
+    *,
+    strategy: options.Strategy = None,
+    model: options.ModelUrl = None,
+    model_name: options.ModelName = None,
+    api_key_file: options.KeyFile = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first N questions.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", help="Questions at a time.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep rows and report there; a stopped run goes on."),
+    ] = None,
+    budget_calls: options.Calls = None,
+    budget_tokens: options.Tokens = None,
+    budget_searches: options.Searches = None,
+    budget_seconds: options.Seconds = None,
+    lexical: options.Lexical = None,
+    dense: options.Dense = None,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    store_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the set's store is kept.  [default: user's cache]"),
+    ] = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Ask a question set and measure the answers.
+
+    The set is ingested once and kept. Budgets are those of each question. Exits with 1 if a
+    question ended in an error.
+    """
+    from hoptrail.app.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.evals.harness import Trial  # noqa: PLC0415
+    from hoptrail.evals.harness import evaluate as run  # noqa: PLC0415
+    from hoptrail.evals.stores import StoreCache  # noqa: PLC0415
+    from hoptrail.rag.embed import DEFAULT_EMBEDDER  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    chosen: dict[str, Any] = given(
+        strategy=strategy or tables.ask.strategy, concurrency=concurrency
+    )
+    trial = Trial(
+        model=served_model(model, model_name, api_key_file, tables.model),
+        budget=budget_of(
+            budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget
+        ),
+        settings=reach_of(tables.ask),
+        limit=limit,
+        **chosen,
+    )
+    backends = StoreTable(lexical=lexical, dense=dense)
+    cache = StoreCache(
+        folder=store_cache or _cache(),
+        embedder=load(embedder_name(embedder, embedder_folder, tables.store) or DEFAULT_EMBEDDER),
+        **over(tables.store, backends, "lexical", "dense", "language"),
+    )
+    try:
+        with EvalBar() as bar:
+            report = asyncio.run(
+                run(dataset, cache, trial, out=out, on_ingest=bar.ingest, on_progress=bar.ask)
+            )
+    except KeyboardInterrupt:
+        kept = "nothing is kept without --out" if out is None else "run the same again to go on"
+        note(f"interrupted; {kept}")
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        emit(report.record())
+    else:
+        for line in report_lines(report):
+            say(line)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """A report as people read it."""
+    model = report.model or "no model"
+    yield (
+        f"{report.dataset}: {counted(report.questions, 'question')}, strategy {report.strategy}, "
+        f"{model}; {report.failed} failed, {counted(report.fallbacks, 'fallback')}"
+    )
+    yield ""
+    for name, mean in report.measures.items():
+        value = "    -" if mean.value is None else f"{mean.value:.3f}"
+        yield f"{name:<21} {value}  over {mean.count:,}"
+    yield ""
+    for name, spread in report.costs.items():
+        yield (
+            f"{name:<21} mean {spread.mean:,.1f}, median {spread.p50:,.1f}, "
+            f"95 % below {spread.p95:,.1f}"
+        )
+    for name in ("outcomes", "abstain_reasons", "stop_reasons"):
+        found = ", ".join(f"{key} {count:,}" for key, count in getattr(report, name).items())
+        yield f"{name.replace('_', ' '):<21} {found or '-'}"
+    for failure in report.failures:
+        yield f"failed: {failure.id}: {failure.error}"
+    if report.missing_records:
+        yield f"not ingested: {', '.join(report.missing_records)}"
+
+
+def _cache() -> Path:
+    """The user's folder for what can be made again."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hoptrail" / "eval"
