@@ -13,9 +13,10 @@ from functools import lru_cache
 import regex
 
 _ABBREVIATION = r"(?:St|Mt|Dr|Mr|Mrs|Ms|Sr|Fr|Col|Capt|Gen|Lt|Sgt|\p{Lu})\."
-_WORD = rf"(?:{_ABBREVIATION}|\p{{Lu}}(?:[\p{{L}}\p{{M}}]|['’\-.](?=\p{{L}}))*)"
+_WORD = rf"(?:{_ABBREVIATION}|\p{{Lu}}(?:\w|['’\-.](?=\p{{L}}))*)"
 _LINK = r"(?:of|the|de|del|della|di|da|du|des|van|von|der|den|la|le|el|al|ibn|bin|&)"
-_NAME = regex.compile(rf"{_WORD}(?:\s+(?:{_LINK}\s+){{0,2}}(?:{_WORD}|\d+\b)|,\s+Jr\b\.?)*")
+# Whole words only: "iPhone" mentions no Phone, and COVID19 no COVID.
+_NAME = regex.compile(rf"(?<!\w){_WORD}(?:\s+(?:{_LINK}\s+){{0,2}}(?:{_WORD}|\d+\b)|,\s+Jr\b\.?)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 # Words that are capitalised at the head of sentences and questions without being names.
@@ -52,7 +53,7 @@ def names(text: str) -> tuple[str, ...]:
     head of one; joining words ("of", "van") stay inside.
     """
     found: dict[str, str] = {}
-    for match in _NAME.finditer(text):
+    for match in _NAME.finditer(unicodedata.normalize("NFKC", text)):
         name = _trim(match.group())
         if len(name) > 1 and any(c.isalpha() for c in name):
             found.setdefault(fold(name), name)
