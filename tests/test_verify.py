@@ -1,0 +1,204 @@
+"""What verification drops, what it keeps, and what an answer may then still say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoptrail.agents.types import Answer, Claim, Evidence
+from hoptrail.agents.verify import MONTHS, check, derivable, unsupported, verify
+
+
+def quote(number: int, text: str, title: str = "") -> Evidence:
+    return Evidence(
+        id=f"e{number}", document_id=f"d{number}", passage_id=f"p{number}", title=title,
+        start=0, end=len(text), quote=text, confidence=1.0, score=1.0, round=1, query="q",
+    )  # fmt: skip
+
+
+BORN = quote(1, "She was born at Tarn Hollow on 12 March 1851.", "Ilsa Corrin")
+SIZE = quote(2, "It had 1,204 inhabitants in 1900.", "Tarn Hollow")
+POOL = (BORN, SIZE)
+
+
+def claim(text: str, *evidence: str) -> Claim:
+    return Claim(text=text, evidence=evidence or ("e1",))
+
+
+def verdict(text: str, *evidence: str) -> tuple[str, str]:
+    checked = check(claim(text, *evidence), {item.id: item for item in POOL})
+    return checked.verdict, checked.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence"),
+    [
+        ("She was born at Tarn Hollow.", ("e1",)),
+        ("Ilsa Corrin was born in March 1851.", ("e1",)),
+        ("ILSA CÓRRIN was born at Tarn-Hollow.", ("e1",)),
+        ("It had 1204 inhabitants.", ("e2",)),
+        ("Tarn Hollow had 1.204 inhabitants in 1900.", ("e2",)),
+        ("Corrin, born 1851, came from where 1,204 people lived.", ("e1", "e2")),
+        ("nothing named at all", ("e1",)),
+    ],
+)
+def test_a_claim_whose_names_and_numbers_stand_in_its_quotes_holds(
+    text: str, evidence: tuple[str, ...]
+) -> None:
+    assert verdict(text, *evidence) == ("holds", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence", "missing"),
+    [
+        ("Otto Renn was born at Tarn Hollow.", ("e1",), "Otto Renn"),
+        ("She was born in 1852.", ("e1",), "1852"),
+        ("She was born in May 1851.", ("e1",), "may"),
+        ("she was born in april", ("e1",), "april"),
+        ("It had 1,205 inhabitants.", ("e2",), "1205"),
+        ("It had 204 inhabitants.", ("e2",), "204"),
+        ("It had 1,204 inhabitants.", ("e1",), "1204"),
+        ("Tarn Valley is where she was born.", ("e1", "e2"), "Tarn Valley"),
+        # Each name must stand whole in one quote: words of two do not make a name.
+        ("Corrin Inhabitants are many", ("e1", "e2"), "Corrin Inhabitants"),
+    ],
+)
+def test_a_claim_with_a_foreign_name_number_or_date_is_dropped(
+    text: str, evidence: tuple[str, ...], missing: str
+) -> None:
+    assert verdict(text, *evidence) == ("dropped", f"not in its quotes: {missing}")
+
+
+def test_every_missing_thing_is_named() -> None:
+    said = unsupported("Otto Renn saw 7 ships in June.", [BORN])
+    assert said == ("Otto Renn", "7", "june")
+
+
+def test_citations_that_point_nowhere_are_struck() -> None:
+    checked = check(claim("She was born.", "e9", "e1", "e1"), {"e1": BORN})
+    assert (checked.evidence, checked.verdict) == (("e1",), "holds")
+    assert verdict("She was born.", "e9", "x") == ("dropped", "cites no known evidence")
+    assert check(Claim(text="x", evidence=()), {"e1": BORN}).verdict == "dropped"
+
+
+def test_a_claim_that_says_nothing_is_dropped() -> None:
+    assert verdict("  \n") == ("dropped", "says nothing")
+
+
+def answered(text: str, *claims: Claim, extractive: bool = False) -> Answer:
+    return verify(Answer(text=text, claims=claims, extractive=extractive), POOL)
+
+
+def test_an_answer_may_join_the_quotes_of_its_claims() -> None:
+    found = answered("Corrin, 1900", claim("Corrin was born."), claim("In 1900.", "e2"))
+    assert (found.text, found.replaced) == ("Corrin, 1900", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("49", "the difference of 1900 and 1851"),
+        ("3751 in all", "the sum of 1851 and 1900"),
+        ("2", "a count of quotes"),
+        ("1204", "as the quote has it"),
+        ("yes", "nothing to check"),
+    ],
+)
+def test_an_answer_may_state_what_follows_from_its_quotes(text: str, why: str) -> None:
+    found = answered(text, claim("born in 1851"), claim("in 1900", "e2"))
+    assert (found.text, found.replaced) == (text, False), why
+
+
+@pytest.mark.parametrize("text", ["Otto Renn", "48 years", "3 villages", "", "   "])
+def test_an_answer_that_says_more_is_replaced_by_its_claims(text: str) -> None:
+    found = answered(text, claim("born in 1851"), claim("in 1900", "e2"))
+    assert (found.text, found.replaced) == ("born in 1851\nin 1900", True)
+
+
+def test_what_a_dropped_claim_cited_supports_nothing() -> None:
+    found = answered("1851", claim("Otto Renn, 1851"), claim("in 1900", "e2"))
+    assert [c.verdict for c in found.claims] == ["dropped", "holds"]
+    assert (found.text, found.replaced) == ("in 1900", True)
+
+
+def test_nothing_is_said_where_no_claim_holds() -> None:
+    found = answered("Tarn Hollow", claim("Otto Renn"))
+    assert (found.text, found.replaced) == ("", True)
+    assert answered("Tarn Hollow").text == ""
+
+
+def test_an_extractive_answer_is_its_claims() -> None:
+    found = answered("whatever", claim(BORN.quote), claim("Otto Renn"), extractive=True)
+    assert (found.text, found.replaced) == (BORN.quote, False)
+
+
+def test_numbers_that_follow_are_those_of_two_whole_numbers_and_small_counts() -> None:
+    assert derivable({"10", "3", "2.5"}, 2) == {"13", "7", "0", "1", "2"}
+
+
+QUOTES = st.lists(
+    st.tuples(
+        st.text(min_size=1, max_size=60).filter(str.strip),
+        st.sampled_from(["", "Ilsa Corrin", "Heron (ship)"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+SAYINGS = st.one_of(
+    st.text(max_size=40),
+    st.lists(
+        st.sampled_from(["Ilsa", "Corrin", "Renn", "1851", "1,204", "March", "born", "at", "."]),
+        max_size=8,
+    ).map(" ".join),
+)
+CLAIMS = st.lists(
+    st.builds(
+        Claim,
+        text=SAYINGS,
+        evidence=st.lists(st.sampled_from(["e1", "e2", "e3", "e9", ""]), max_size=3).map(tuple),
+    ),
+    max_size=4,
+)
+
+
+def pool_of(texts: Sequence[tuple[str, str]]) -> tuple[Evidence, ...]:
+    return tuple(quote(i, text, title) for i, (text, title) in enumerate(texts, start=1))
+
+
+@given(QUOTES)
+@settings(max_examples=60)
+def test_the_claims_of_an_extractive_answer_always_hold(texts: list[tuple[str, str]]) -> None:
+    pool = pool_of(texts)
+    claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in pool)
+    found = verify(Answer(text="", claims=claims, extractive=True), pool)
+    assert [c.verdict for c in found.claims] == ["holds"] * len(pool)
+    assert found.text == "\n".join(item.quote for item in pool)
+
+
+@given(QUOTES, CLAIMS, SAYINGS, st.booleans())
+@settings(max_examples=150)
+def test_what_holds_cites_known_evidence_and_says_nothing_beyond_it(
+    texts: list[tuple[str, str]], claims: list[Claim], text: str, extractive: bool
+) -> None:
+    pool = pool_of(texts)
+    known = {item.id: item for item in pool}
+    found = verify(Answer(text=text, claims=tuple(claims), extractive=extractive), pool)
+    assert [c.text for c in found.claims] == [c.text for c in claims]
+    for one in found.claims:
+        assert one.verdict in ("holds", "dropped")
+        assert (one.verdict == "dropped") == bool(one.reason)
+        assert set(one.evidence) <= set(known)
+        if one.verdict == "holds":
+            assert one.evidence
+            assert unsupported(one.text, [known[e] for e in one.evidence]) == ()
+    assert bool(found.text) <= any(c.verdict == "holds" for c in found.claims)
+    assert verify(found, pool).claims == found.claims
+
+
+def test_the_months_are_twelve() -> None:
+    assert len(MONTHS) == 12
+    for month in MONTHS:
+        assert verdict(f"in {month}")[0] == ("holds" if month == "march" else "dropped")
