@@ -109,9 +109,13 @@ class LiveCorpus:
 class Absent:
     """The corpus and endpoint of a replay: whoever reaches them has found a hole in the tape."""
 
-    def __getattr__(self, name: str) -> object:
-        """Fails: a replay touches nothing live."""
-        raise AssertionError(f"a replay reached for {name!r} of the live world")
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        """A method that fails when it is called: a replay touches nothing live."""
+
+        def reached(*_arguments: object, **_options: object) -> object:
+            raise AssertionError(f"a replay reached for {name!r} of the live world")
+
+        return reached
 
 
 class TapedCorpus:
@@ -242,9 +246,19 @@ class TapedEndpoint:
     async def _hidden(
         self, request: ChatRequest, timeout: float, on_delta: Callable[[str], None] | None
     ) -> ChatReply:
-        """The live reply; a fence's word that the model repeats goes no further."""
-        reply = await self._endpoint.attempt(request, timeout=timeout, on_delta=on_delta)
-        return replace(reply, text=self._shown.fence.hide(reply.text))
+        """The live reply or failure; a fence's word that the server repeats goes no further."""
+        hide = self._shown.fence.hide
+        try:
+            reply = await self._endpoint.attempt(request, timeout=timeout, on_delta=on_delta)
+        except AttemptFailed as failed:
+            raise AttemptFailed(
+                failed.kind,
+                hide(failed.detail),
+                retryable=failed.retryable,
+                retry_after=failed.retry_after,
+                spent=failed.spent,
+            ) from None
+        return replace(reply, text=hide(reply.text))
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of the messages, as the server counts them."""
