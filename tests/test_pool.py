@@ -83,7 +83,7 @@ def test_a_bridge_lifts_to_below_the_passage_it_was_read_in() -> None:
     before = pool.merge((), [FIRST], 1)
     query = asked("Fog", "bridge", 0.97)
     found = pool.merge(before, [(query, ranked("Fog", (C, 1.0)))], 2)
-    # .97 * 1 * (.7 + .3 * .125)
+    # OWN_SHARE is .3 and the own standing .125, so 1 - .3 + .3 x .125 of the weight stays
     assert scores(found)["c"] == pytest.approx(0.97 * 0.7375, abs=1e-6)
     assert [c.passage_id for c in found] == ["a", "c", "b"]
     lifted = found[1]
