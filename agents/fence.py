@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 
 PLACEHOLDER = "«fence»"
@@ -31,8 +32,12 @@ class Fence:
         return f"<{self.word} {label}>\n{safe}\n</{self.word}>"
 
     def hide(self, text: str) -> str:
-        """The text with the placeholder in the word's place: what may be stored or shown."""
-        return text.replace(self.word, PLACEHOLDER)
+        """The text with the placeholder in the word's place: what may be stored or shown.
+
+        The word is also found where a model spells its characters as JSON escapes.
+        """
+        spelt = "".join(rf"(?:{c}|\\u{ord(c):04x})" for c in self.word)
+        return re.sub(spelt, PLACEHOLDER, text)
 
 
 def cache_salt(secret: bytes) -> str:

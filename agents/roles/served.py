@@ -84,15 +84,15 @@ class QueriesForm(_Form):
 class ClaimForm(_Form):
     """One sentence of the answer."""
 
-    text: Annotated[str, Field(max_length=200)]
+    text: Annotated[str, Field(max_length=160)]
     evidence: Annotated[list[Annotated[int, Field(ge=1, le=400)]], Field(max_length=4)]
 
 
 class AnswerForm(_Form):
     """The answerer's reply."""
 
-    claims: Annotated[list[ClaimForm], Field(max_length=5)]
-    answer: Annotated[str, Field(max_length=160)]
+    claims: Annotated[list[ClaimForm], Field(max_length=4)]
+    answer: Annotated[str, Field(max_length=120)]
     answered: bool
 
 
@@ -295,7 +295,8 @@ class ServedQueryWriter:
             render=lambda blocks: load("next_query").render(
                 question=situation.question,
                 missing="; ".join(assessed.missing) if assessed else "",
-                asked="; ".join(situation.asked[-12:]),
+                # Fenced as well: names that the fallback follows are words of the documents.
+                asked=self._fence.wrap("queries", "; ".join(situation.asked[-12:])),
                 evidence="\n".join(blocks),
             ),
             blocks=_quotes(self._fence, situation.pool),
@@ -323,7 +324,7 @@ class ServedAnswerer:
         task = _Task(
             role="answer",
             form=AnswerForm,
-            max_tokens=1200,
+            max_tokens=800,
             render=lambda blocks: load("answer").render(
                 question=situation.question, evidence="\n".join(blocks)
             ),
