@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agents_helpers import CHAIN, QUESTION, Reader, make_chain, open_chain, page, reading, said
+from agents_helpers import (
+    CHAIN,
+    QUESTION,
+    Reader,
+    make_chain,
+    open_chain,
+    page,
+    reading,
+    recording_lines,
+    said,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,30 +159,27 @@ def test_no_receipt_and_no_line_of_a_recording_shows_word_or_secret(
     word, path = Fence.of(library.secret).word, tmp_path / "run.jsonl"
     escaped = "".join(f"\\u{ord(c):04x}" for c in word)
     reader = echoing(library)
-    lines = iter(
-        [
-            AttemptFailed("bad_request", f"cannot read <{word} passage>"),
-            json.dumps(reader.refine(ChatRequest(messages=(), schema={}, schema_name="", max_tokens=1))),
-        ]
-    )  # fmt: skip
+    failures = [AttemptFailed("connection", f"sent <{word} passage>", retryable=True)]
 
     def assess(request: ChatRequest) -> ChatReply | str:
         return json.dumps(reader.assess(request)).replace(word, escaped)
 
     def refine(request: ChatRequest) -> AttemptFailed | str:
-        line = next(lines, None)
-        return json.dumps(reader.refine(request)) if line is None else line
+        return failures.pop() if failures else json.dumps(reader.refine(request))
 
     endpoint = reading(reader, by_schema={"AssessForm": assess, "RefineForm": refine})
     receipt = ask(QUESTION, library, model=endpoint, record=path)
     assert any(word in said(request) for request in endpoint.requests)
     secrets = (
-        word, escaped, escaped.replace("\\", "\\\\"), library.secret.hex(), base64.b64encode(library.secret).decode(),
-        cache_salt(library.secret),
+        word, escaped, escaped.replace("\\", "\\\\"), cache_salt(library.secret),
+        library.secret.hex(), base64.b64encode(library.secret).decode(),
     )  # fmt: skip
     for text in (receipt.json(), *path.read_text().splitlines()):
         assert not any(secret in text for secret in secrets)
     assert PLACEHOLDER in receipt.json()
+    failed = [line["error"]["detail"] for line in recording_lines(path) if "error" in line]
+    assert failed == [f"sent <{PLACEHOLDER} passage>"]
+    assert receipt.answer == "She was born at Tarn Hollow."
     # Another word is drawn for the replay: what was recorded does not depend on it.
     assert replay(path).same
 
