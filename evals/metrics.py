@@ -101,6 +101,16 @@ def contains(prediction: str, answers: Sequence[str]) -> float | None:
     )
 
 
+def stands_in(texts: Iterable[str], answers: Sequence[str]) -> float | None:
+    """`contains` over several texts: 1 when a gold answer stands in one of them.
+
+    None where every gold answer is yes or no: no text contains these in any sense that counts.
+    """
+    if {normalize_answer(answer) for answer in answers} <= _CLOSED_ANSWERS:
+        return None
+    return max((contains(text, answers) or 0.0 for text in texts), default=0.0)
+
+
 def _best(
     score: Callable[[str, str], float], prediction: str, answers: Sequence[str]
 ) -> float | None:
