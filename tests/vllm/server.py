@@ -25,7 +25,7 @@ from typing import Literal, Self
 import httpx
 
 HOST = "127.0.0.1"
-# Seconds; 17 to 134 were seen, by the machine's load. A server that dies is reported at once, so
+# Seconds; 17 to 209 were seen, by the machine's load. A server that dies is reported at once, so
 # this long wait is only for one that hangs.
 START_DEADLINE = 480.0
 STOP_DEADLINE = 30.0
@@ -103,7 +103,9 @@ class VllmServer:
     def __init__(self, served: Served, *, deadline: float = START_DEADLINE) -> None:
         self.served = served
         self._deadline = deadline
-        self._folder = tempfile.TemporaryDirectory(prefix="hoptrail-vllm-")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="hoptrail-vllm-", ignore_cleanup_errors=True
+        )
         self._log = Path(self._folder.name) / "server.log"
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -162,7 +164,11 @@ class VllmServer:
             raise
 
     def stop(self) -> None:
-        """Let the server end by itself, then kill what is left of it; harmless when it is down."""
+        """Let the server end by itself, then kill what is left of it; harmless when it is down.
+
+        It ends its streams with an error event, but never answers a request without a stream: its
+        caller waits until this kills the server (seen).
+        """
         if self._process is not None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -230,7 +236,11 @@ class VllmServer:
         raise VllmServerError(f"vLLM was not up in {self._deadline:.0f} s:\n{self.log_tail()}")
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._folder.cleanup()
+            raise
         return self
 
     def __exit__(

@@ -173,7 +173,7 @@ def test_a_caller_who_hangs_up_frees_the_slot(
         with pytest.raises(httpx.ReadTimeout):
             chat.post(CHAT, json=body, timeout=1.0)
     wait_until_idle(vllm_chat)
-    assert 0 < vllm_chat.metrics()["generation_tokens_total"] - before < 2000
+    assert vllm_chat.metrics()["generation_tokens_total"] - before < 2000
 
 
 # Refusals
