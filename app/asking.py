@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hoptrail.app import options
+from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.modelling import budget_of, reach_of, served_model
 from hoptrail.app.opening import embedder_of, place, spec_of, where_of
 from hoptrail.app.output import emit, note, say, shortened
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
-
-INTERRUPTED = 130
 
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt there (JSON).")
@@ -168,7 +167,7 @@ def replay(
             else f"Replayed: the receipt differs from the recorded one. {replayed.difference}"
         )
     if not replayed.same:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _interruptible(root: Path, tenant: str, run: Run[T]) -> T:

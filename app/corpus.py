@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoptrail.app import options
+from hoptrail.app.exits import FAILED
 from hoptrail.app.opening import WAIT, embedder_of, open_store, place, spec_of, where_of
 from hoptrail.app.output import counted, emit, indented, note, say, shortened
 from hoptrail.app.settings import load_settings
@@ -94,7 +95,7 @@ def delete(
             emit({"event": "unknown", "id": one})
         note(f"error: there is no document {one!r}")
     if missing:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def fsck(
@@ -119,7 +120,7 @@ def fsck(
     else:
         _show_report(report)
     if not report.clean:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def compact(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app import options
+from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.modelling import budget_of, reach_of, served_model
 from hoptrail.app.opening import embedder_name, load
 from hoptrail.app.output import counted, emit, note, say
@@ -18,8 +19,6 @@ from hoptrail.app.settings import StoreTable, given, load_settings, over
 
 if TYPE_CHECKING:
     from hoptrail.evals.report import Report
-
-INTERRUPTED = 130
 
 
 def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
@@ -101,7 +100,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
         for line in report_lines(report):
             say(line)
     if report.failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def report_lines(report: Report) -> Iterator[str]:

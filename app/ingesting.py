@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app import options
+from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.opening import WAIT, embedder_name, embedder_of, load, place, spec_of
 from hoptrail.app.output import counted, emit, note, say
 from hoptrail.app.settings import IngestTable, StoreTable, given, load_settings, over
@@ -19,8 +20,6 @@ from hoptrail.rag.errors import StoreMismatch
 if TYPE_CHECKING:
     from hoptrail.rag.ingest import FileFailed, IngestEvent, IngestReport, IngestSettings
     from hoptrail.rag.protocols import Embedder
-
-INTERRUPTED = 130
 
 _MADE_WITH = ("lexical", "dense", "language")
 
@@ -200,4 +199,4 @@ def _finish(report: IngestReport, as_json: bool) -> None:
     if report.prune_refused is not None:
         note(f"error: nothing was pruned: {report.prune_refused}")
     if report.failed or report.prune_refused is not None:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

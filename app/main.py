@@ -1,8 +1,7 @@
 """`hoptrail`: the command line.
 
 Heavy libraries are imported inside the commands that use them, so that `hoptrail --help` is quick.
-Exit codes: 0 done · 1 it failed (one line on stderr says why and what to do) · 2 wrong usage or
-settings · 130 interrupted.
+`hoptrail.app.exits` says what the exit codes mean.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import typer
 from typer.core import TyperGroup
 
 from hoptrail.app import asking, corpus, evaluating, ingesting
+from hoptrail.app.exits import FAILED, INTERRUPTED, MISUSED
 from hoptrail.app.output import Notes, note
 from hoptrail.rag.errors import HoptrailError, SettingsError
-
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 
 class _Commands(TyperGroup):
