@@ -89,17 +89,19 @@ class LiveTape:
         """The result of the live call; cut short when the run is cancelled."""
         self.advance()
         try:
-            return await (call.live() if call.short else self._unless_cancelled(call.live()))
+            return await (call.live() if call.short else self._unless_cancelled(call.live))
         finally:
             self.advance()
 
     async def sleep(self, seconds: float) -> None:
         """Waits for real."""
-        await self._unless_cancelled(asyncio.sleep(seconds))
+        await self._unless_cancelled(lambda: asyncio.sleep(seconds))
         self.advance()
 
-    async def _unless_cancelled(self, work: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(work)
+    async def _unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._cancel.is_set():
+            raise Cancelled
+        task = asyncio.ensure_future(work())
         wish = asyncio.ensure_future(self._cancel.wait())
         try:
             await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)

@@ -132,14 +132,14 @@ class LocalRefiner:
         asked = content_words(situation.question)
         said = set(words(window.text))
         overlap = len(asked & content_words(window.text)) / max(1, len(asked))
-        named = sum(set(words(n)) <= said for n in _subjects(situation.plan))
+        named = sum(set(words(n)) <= said for n in _subjects(situation))
         digits = situation.plan.asks in ("date", "number") and re.search(r"\d", window.text)
         return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
 
     def _linked(self, situation: Situation, window: _Window) -> bool:
         """Does it share a name with the question, or speak of a name that was followed?"""
         said = set(words(window.text))
-        linked = (*_subjects(situation.plan), *situation.asked[1:])
+        linked = (*_subjects(situation), *situation.asked[1:])
         return any(set(words(name)) <= said for name in linked)
 
 
@@ -151,7 +151,7 @@ class LocalAssessor:
         said = {word for item in situation.pool for word in words(f"{item.title} {item.quote}")}
         missing = [
             f"what the documents say of {name}"
-            for name in _subjects(situation.plan)
+            for name in _subjects(situation)
             if not set(words(name)) <= said
         ]
         stems = {word[:6] for word in said}
@@ -203,15 +203,17 @@ class LocalAnswerer:
 
 def _bears(situation: Situation) -> bool:
     """Is there evidence, and does it speak of anything that the question names?"""
-    subjects = _subjects(situation.plan)
+    subjects = _subjects(situation)
     said = [set(words(f"{item.title} {item.quote}")) for item in situation.pool]
     if not subjects:
         return bool(said)
     return any(set(words(name)) <= spoken for name in subjects for spoken in said)
 
 
-def _subjects(plan: Plan) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(need.subject for need in plan.needs if need.subject))
+def _subjects(situation: Situation) -> tuple[str, ...]:
+    """The names that the plan lists, or those of the question where nobody planned."""
+    planned = (need.subject for need in situation.plan.needs if need.subject)
+    return tuple(dict.fromkeys(planned)) if situation.plan.needs else names(situation.question)
 
 
 def _windows(
