@@ -339,11 +339,14 @@ def test_ctrl_c_during_ingest_keeps_what_was_acknowledged(tmp_path: Path) -> Non
     store = tmp_path / "store"
     arguments = ("ingest", path, "--store", store, "--embedder", "hash", "--json")
     child = started(*arguments)
-    assert child.stdout is not None
-    first = json.loads(child.stdout.readline())
-    assert first["event"] == "committed"
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    # Not communicate(): what a line's reader has buffered is lost to it.
+    with child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        first = json.loads(child.stdout.readline())
+        assert first["event"] == "committed"
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: its children get it too
+        out, err = child.stdout.read(), child.stderr.read()
     assert child.returncode == 130, err
     *events, last = [first, *records(out)]
     assert last["event"] == "interrupted"
