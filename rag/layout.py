@@ -24,6 +24,9 @@ from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreFul
 
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_CODES = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
+"""The latter two are what SQLite makes of EFBIG (a quota, a file size limit) and of no room for its
+shared memory: the disk's fault, not the catalogue's."""
 _FULL_WORDS = ("database or disk is full", "no space left", "disk quota", "file too large")
 _BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
 
@@ -119,7 +122,7 @@ def _translated(error: Exception, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorname", "")
     if (
         number in _FULL_ERRNO
-        or code == "SQLITE_IOERR_WRITE"  # what SQLite makes of EFBIG: a quota or a file size limit
+        or code in _FULL_CODES
         or any(words in text for words in _FULL_WORDS)
     ):
         return StoreFull(
