@@ -27,11 +27,15 @@ class JournalError(HoptrailError):
 class Journal:
     """One open journal; a second one on the same file is refused while it lives.
 
+    Args:
+        path: its file, made with its folder where missing.
+        fresh: whether what an earlier process left in it is cut off.
+
     Raises:
         JournalError: the file is damaged before its last line, in use, or cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self._path = path
         self._lock = FileLock(f"{path}.lock", timeout=0)
         try:
@@ -45,6 +49,8 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot open {str(path)!r}: {error.strerror}") from error
         try:
+            if fresh:
+                os.ftruncate(self._fd, 0)
             self.lines = self._read()
         except BaseException:
             self.close()

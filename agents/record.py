@@ -15,10 +15,13 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
 
 from hoptrail.agents.journal import Journal
 from hoptrail.agents.models import AttemptFailed
+from hoptrail.agents.runs import Job, job_of
 from hoptrail.agents.tape import Call, Cancelled, LiveTape, current_node
 from hoptrail.rag.errors import HoptrailError, ModelError
 
@@ -57,8 +60,7 @@ class RecordingTape:
         self._live = live
         self._path = path
         self._part = path.with_name(path.name + ".part")
-        self._part.unlink(missing_ok=True)
-        self._journal = Journal(self._part)
+        self._journal = Journal(self._part, fresh=True)
         self._stored: set[str] = set()
         self._journal.append({"format": FORMAT, "header": self._shorten(dict(header))})
 
@@ -127,6 +129,17 @@ class Recording:
     entries: tuple[Entry, ...]
     receipt: Mapping[str, Any]
 
+    def job(self) -> Job:
+        """What was asked, and under which settings.
+
+        Raises:
+            RecordingError: the header does not say.
+        """
+        try:
+            return job_of(self.header["job"])
+        except (KeyError, ValidationError) as error:
+            raise RecordingError("the recording's header cannot be read: record again") from error
+
     @classmethod
     def read(cls, path: Path) -> Recording:
         """The recording in a file.
@@ -149,11 +162,11 @@ class Recording:
                     receipt = line["receipt"]
                 else:
                     entries.append(_entry(line, texts))
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise RecordingError(
                     f"line {number} of {str(path)!r} is no line of a recording: record again"
                 ) from error
-        if header is None or receipt is None:
+        if not isinstance(header, dict) or not isinstance(receipt, dict):
             raise RecordingError(f"{str(path)!r} is unfinished or no recording: record again")
         return cls(header=header, entries=tuple(entries), receipt=receipt)
 
@@ -185,9 +198,16 @@ class ReplayTape:
             raise RecordingError(self._miss(call.kind, node, arguments))
         entry = waiting.popleft()
         self._seconds = max(self._seconds, entry.at)
-        if entry.error is not None:
-            raise revive(entry.error)
-        return call.decode(entry.result)
+        try:
+            failure = revive(entry.error) if entry.error is not None else None
+            result = call.decode(entry.result) if failure is None else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(
+                f"what the recording holds for {call.kind} at node {node!r} cannot be read: {error}"
+            ) from error
+        if failure is not None:
+            raise failure
+        return cast(T, result)
 
     async def sleep(self, seconds: float) -> None:
         """Does not wait."""

@@ -169,10 +169,9 @@ async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
         RecordingError: it cannot be read, or the code now asks for what was not recorded.
     """
     recording = await asyncio.to_thread(Recording.read, path)
-    job = runs.job_of(recording.header["job"])
-    endpoint = cast(Endpoint, Absent()) if recording.header["model"] else None
+    endpoint = cast(Endpoint, Absent()) if recording.header.get("model") else None
     receipt = await _run(
-        job,
+        recording.job(),
         cast(Corpus, Absent()),
         endpoint,
         ReplayTape(recording),
