@@ -17,6 +17,7 @@ _WORD = rf"(?:{_ABBREVIATION}|\p{{Lu}}(?:\w|['’\-.](?=\p{{L}}))*)"
 _LINK = r"(?:of|the|de|del|della|di|da|du|des|van|von|der|den|la|le|el|al|ibn|bin|&)"
 # Whole words only: "iPhone" mentions no Phone, and COVID19 no COVID.
 _NAME = regex.compile(rf"(?<!\w){_WORD}(?:\s+(?:{_LINK}\s+){{0,2}}(?:{_WORD}|\d+\b)|,\s+Jr\b\.?)*")
+_OPENING = re.compile(r"(?:^|[.!?:;]|\n)[\s(\[\"'“‘«—–-]*\Z")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 # Words that are capitalised at the head of sentences and questions without being names.
@@ -58,6 +59,14 @@ def names(text: str) -> tuple[str, ...]:
         if len(name) > 1 and any(c.isalpha() for c in name):
             found.setdefault(fold(name), name)
     return tuple(found.values())
+
+
+def only_opens_sentences(name: str, text: str) -> bool:
+    """Does a single word stand nowhere in a text but where a capital says nothing?"""
+    if " " in name:
+        return False
+    found = re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+    return all(_OPENING.search(text, 0, match.start()) for match in found)
 
 
 def numbers(text: str) -> tuple[str, ...]:

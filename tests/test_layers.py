@@ -44,9 +44,9 @@ def test_no_pickle_eval_or_yaml_load(part: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import) and any(a.name == "pickle" for a in node.names):
                 found.append(f"{path.name}: pickle")
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("eval", "exec"):
-                    found.append(f"{path.name}:{node.lineno}: {node.func.id}")
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and called.id in ("eval", "exec"):
+                found.append(f"{path.name}:{called.lineno}: {called.id}")
     assert found == []
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from hoptrail.agents import pool
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.names import fold, names, words
+from hoptrail.agents.names import fold, names, only_opens_sentences, words
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
-from hoptrail.agents.types import Answer, Assessment, Claim, Need, Plan, Query
+from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.rag.text import sentences
 
 SHOWN = 5
@@ -173,17 +173,16 @@ class LocalQueryWriter:
         known = fold(situation.question)
         queries: dict[str, Query] = {}
         for item in situation.pool:
-            for name in names(item.quote):
+            for name in _mentioned(item):
                 key = fold(name)
-                if key in known or key == fold(item.title) or key in queries:
+                if key in known or key in queries or pool.too_alike(name, situation.asked):
                     continue
-                if not pool.too_alike(name, situation.asked):
-                    queries[key] = Query(
-                        text=name,
-                        purpose="bridge",
-                        mode="lexical",
-                        weight=round(pool.BRIDGE * item.score, 6),
-                    )
+                queries[key] = Query(
+                    text=name,
+                    purpose="bridge",
+                    mode="lexical",
+                    weight=round(pool.BRIDGE * item.score, 6),
+                )
         return Played(value=tuple(queries.values()))
 
 
@@ -199,6 +198,13 @@ class LocalAnswerer:
         text = "\n".join(item.quote for item in shown)
         on_delta(AnswerDelta(text=text))
         return Played(value=Answer(text=text, claims=claims, extractive=True))
+
+
+def _mentioned(item: Evidence) -> Iterator[str]:
+    """The names a quote mentions beside its own title; a sentence's first word alone is none."""
+    for name in names(item.quote):
+        if fold(name) != fold(item.title) and not only_opens_sentences(name, item.quote):
+            yield name
 
 
 def _bears(situation: Situation) -> bool:
