@@ -1,0 +1,157 @@
+"""The floors: what is compared with what, the table, and the exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from evals_helpers import QUESTIONS, write_set
+
+from hoptrail.evals import floors
+from hoptrail.evals.datasets import load_dataset
+from hoptrail.evals.floors import Floor, Searched, floors_of, main, search_all
+from hoptrail.evals.harness import Trial, evaluate
+from hoptrail.evals.metrics import Mean, normalize_answer
+from hoptrail.evals.report import Report, summarise
+from hoptrail.evals.stores import StoreCache, prepare
+from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.search import Searcher
+from hoptrail.rag.store import Store
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_set(tmp_path / "data" / "chain")
+    return tmp_path / "data"
+
+
+def arguments(data: Path, *more: str) -> list[str]:
+    cache = str(data.parent / "cache")
+    return [str(data), "--sets", "chain", "--embedder", "hash", "--store-cache", cache, *more]
+
+
+def report(strategy: str, recall: float, contains: Mean) -> Report:
+    empty = summarise(
+        [], dataset="d", missing_records=(), run={"strategy": strategy, "model": None}
+    )
+    measures = {**empty.measures, "recall@5": Mean(value=recall, count=90), "contains": contains}
+    return Report(
+        **{name: getattr(empty, name) for name in Report.__slots__} | {"measures": measures}
+    )
+
+
+def test_the_floors_of_a_set_by_hand() -> None:
+    searched = Searched(recall_at_5=53.38, answers_in_top=40)
+    single = report("single", 0.55, Mean(value=0.9, count=80))
+    pool = report("pool", 0.57, Mean(value=39 / 80, count=80))
+    hybrid, quotes, lead = floors_of("musique_dev", searched, single, pool)
+    assert (hybrid.measured, hybrid.wanted, hybrid.reached) == (53.38, 53.4, True)
+    assert (quotes.measured, quotes.wanted, quotes.reached) == (39, 40, False)
+    assert (lead.measured, lead.wanted) == pytest.approx((57.0, 57.0))
+    assert lead.reached
+    assert len(floors_of("another_set", searched, single, pool)) == 2
+
+
+@pytest.mark.parametrize(("measured", "reached"), [(68.0, True), (67.96, True), (67.94, False)])
+def test_a_floor_is_compared_as_its_baseline_is_given(measured: float, reached: bool) -> None:
+    floor = Floor(set="s", what="w", measured=measured, wanted=68.0)
+    assert floor.reached is reached
+    assert floor.line().split()[-4:] == [
+        f"{measured:.1f}", ">=", "68.0", "ok" if reached else "MISS",
+    ]  # fmt: skip
+
+
+def test_the_sets_and_numbers_are_those_of_the_issue() -> None:
+    expected = {"2wiki_hipporag": 68.0, "musique_dev": 53.4, "hotpot_dev": 76.5}
+    assert expected == floors.HYBRID_RECALL_AT_5
+    assert (floors.LEAD, floors.TOP) == (2.0, 3)
+
+
+def test_hybrid_search_is_measured_on_all_and_compared_on_some(data: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(data / "chain")
+    cache = StoreCache(folder=tmp_path / "stores", embedder=HashEmbedder())
+    root = prepare(dataset, cache, lambda event: None).root
+    shares, found = [], 0
+    with Store.open(root) as store:
+        searcher = Searcher(store, HashEmbedder())
+        for question in dataset.questions:
+            hits = searcher.search(question.question, k=8).hits
+            first = {hit.passage.document_id for hit in hits[:5]}
+            if question.id in ("q1", "q3", "q5"):
+                shares.append(
+                    len(first & set(question.supporting_ids)) / len(question.supporting_ids)
+                )
+            texts = normalize_answer(
+                " ".join(f"{h.passage.title} {h.passage.text}" for h in hits[:3])
+            )
+            found += any(normalize_answer(answer) in texts for answer in question.answers)
+    everything = search_all(dataset, root, cache, dataset.questions)
+    assert everything.recall_at_5 == pytest.approx(100 * sum(shares) / 3)
+    assert everything.answers_in_top == found > 0
+    nothing = search_all(dataset, root, cache, ())
+    assert nothing == Searched(recall_at_5=everything.recall_at_5, answers_in_top=0)
+
+
+def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors, "LEAD", -100.0)
+    monkeypatch.setitem(floors.HYBRID_RECALL_AT_5, "chain", 10.0)
+    code = main(arguments(data))
+    out, progress = capsys.readouterr()
+    rows = out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["chain"] * 3
+    assert "hybrid search, recall@5" in rows[0]
+    assert rows[0].endswith("ok")
+    assert rows[2].endswith("ok")
+    assert code == (1 if "MISS" in out else 0)
+    for step in ("store ready: 8 records, 8 passages", "single: 5 questions", "pool: 5 questions"):
+        assert f"chain: {step}" in progress
+    cache = StoreCache(folder=data.parent / "cache", embedder=HashEmbedder())
+    pool = asyncio.run(evaluate(data / "chain", cache, Trial(strategy="pool")))
+    printed = float(re.findall(r"[\d.]+", rows[2])[-2])
+    assert printed == pytest.approx(100 * (pool.measures["recall@5"].value or 0), abs=0.051)
+
+
+def test_a_miss_is_an_error(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(floors.HYBRID_RECALL_AT_5, "chain", 100.1)
+    assert main(arguments(data)) == 1
+    out, progress = capsys.readouterr()
+    assert out.splitlines()[1].endswith("MISS")
+    assert "floors reached" in progress
+
+
+def test_quick_asks_only_the_first_questions(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors, "QUICK", 2)
+    main(arguments(data, "--quick"))
+    progress = capsys.readouterr().err
+    assert "the floors mean all of them" in progress
+    assert "pool: 2 questions" in progress
+    assert f"hybrid search: {len(QUESTIONS)} questions" in progress
+
+
+def test_what_cannot_be_measured_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(data), "--embedder", "hash"]) == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("2wiki_hipporag", "musique_dev", "hotpot_dev"))
+    assert main(arguments(data, "--embedder", "word2vec")) == 2
+    assert "Unknown embedder 'word2vec'" in capsys.readouterr().err
+    (data / "chain" / "questions.jsonl").unlink()
+    assert main(arguments(data)) == 2
+    assert "lacks questions.jsonl" in capsys.readouterr().err
+
+
+def test_the_table_goes_to_stdout_alone(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(data)) in (0, 1)
+    out, progress = capsys.readouterr()
+    assert out.splitlines()[0].split() == ["set", "floor", "measured", "wanted"]
+    assert "store ready" not in out
+    assert "measured" not in progress
+    assert sys.stdout is not sys.stderr
