@@ -7,9 +7,11 @@ refused, so a tampered checkpoint cannot make objects.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 # Read by LangGraph when it is imported: no type but the registered ones is ever revived.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
@@ -33,11 +35,55 @@ REGISTERED = (
 )
 
 
-def serializer() -> JsonPlusSerializer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A tuple as it lies in a checkpoint: msgpack itself would give back a list."""
+
+    items: list[Any]
+
+
+class Serializer(JsonPlusSerializer):
+    """LangGraph's serializer, but what was a tuple comes back as one."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:  # noqa: ANN401 - as in the base class
+        """The value as bytes, and how they are written."""
+        return super().dumps_typed(_packed(obj))
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - as in the base class
+        """The value that `dumps_typed` wrote."""
+        return _unpacked(super().loads_typed(data))
+
+
+def serializer() -> Serializer:
     """Writes and reads the records of the state, and refuses all other classes."""
-    return JsonPlusSerializer(
-        allowed_msgpack_modules=[(kind.__module__, kind.__name__) for kind in REGISTERED]
+    allowed = (*REGISTERED, Packed)
+    return Serializer(
+        allowed_msgpack_modules=[(kind.__module__, kind.__name__) for kind in allowed]
     )
+
+
+def _packed(value: object) -> object:
+    if type(value) is tuple:
+        return Packed(items=[_packed(item) for item in value])
+    return _mapped(_packed, value)
+
+
+def _unpacked(value: object) -> object:
+    if isinstance(value, Packed):
+        return tuple(_unpacked(item) for item in value.items)
+    return _mapped(_unpacked, value)
+
+
+def _mapped(change: Callable[[object], object], value: object) -> object:
+    """A list, dictionary or record with its parts changed; anything else as it is."""
+    if type(value) is list:
+        return [change(item) for item in value]
+    if type(value) is dict:
+        return {key: change(item) for key, item in value.items()}
+    if isinstance(value, REGISTERED):
+        parts: dict[str, Any] = {f.name: change(getattr(value, f.name)) for f in fields(value)}
+        return replace(value, **parts)
+    return value
 
 
 @asynccontextmanager
