@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.evals.datasets import Question
 from hoptrail.evals.metrics import exact_match, f1, first_occurrences, ndcg, recall, stands_in
 from hoptrail.rag.errors import HoptrailError, SettingsError
+from hoptrail.rag.layout import disk_errors
 
 RECALL_AT = (2, 5, 10, 20)
 SCORES = (*(f"recall@{k}" for k in RECALL_AT), "ndcg@10", "em", "f1", "contains")
@@ -165,7 +167,8 @@ class RowFile:
             _claim(folder, self._path, run)
             self.rows = {row.id: row for row in _read(self._path)}
             """The last line of each question."""
-            self._file: IO[bytes] = self._path.open("ab")
+            # Unbuffered: what could not be written must not be tried again when it is closed.
+            self._file: FileIO = self._path.open("ab", buffering=0)
         except BaseException:
             self._lock.release()
             raise
@@ -183,17 +186,34 @@ class RowFile:
         self._lock.release()
 
     def append(self, row: Row) -> None:
-        """Writes a line; it is out of our hands when this returns."""
+        """Writes a line, whole or not at all; it is out of our hands when this returns.
+
+        Raises:
+            StoreFull: no space is left.
+        """
+        left = memoryview(_ROW.dump_json(row) + b"\n")
+        size = self._file.seek(0, os.SEEK_END)
+        with disk_errors(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError:
+                self._file.truncate(size)
+                raise
         self.rows[row.id] = row
-        self._file.write(_ROW.dump_json(row) + b"\n")
-        self._file.flush()
 
 
 def write_whole(path: Path, record: Mapping[str, object]) -> None:
-    """Writes a JSON file that is never seen half written."""
+    """Writes a JSON file that is never seen half written.
+
+    Raises:
+        StoreFull: no space is left.
+    """
     partial = path.with_name(f".{path.name}.new")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    with disk_errors(path):
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
 
 
 def _claim(folder: Path, rows: Path, run: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ from hoptrail.evals.rows import (
 )
 from hoptrail.evals.stores import StoreCache, prepare
 from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.errors import ModelError, SettingsError, StoreError
+from hoptrail.rag.errors import ModelError, SettingsError, StoreError, StoreFull
 from hoptrail.rag.ingest import FileFailed, IngestEvent
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
@@ -439,6 +440,23 @@ def test_a_server_that_dies_ends_the_run_and_what_was_done_stays(
     assert heard[0].done == 2
     assert report.stop_reasons == {"sufficient": len(many)}
     assert report.measures["em"] == Mean(value=1.0, count=len(many))
+
+
+def test_a_full_disk_is_said_and_leaves_no_part_of_a_line(tmp_path: Path) -> None:
+    with RowFile(tmp_path, {"strategy": "single"}) as rows:
+        rows.append(row("a"))
+        before = (tmp_path / "questions.jsonl").read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # A file that may not grow is to the writer what a full disk is, partial write included.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+        try:
+            with pytest.raises(StoreFull, match="is full"):
+                rows.append(row("b"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / "questions.jsonl").read_bytes() == before
+        rows.append(row("b"))
+    assert [one["id"] for one in lines(tmp_path)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["limit", "concurrency"])
