@@ -151,10 +151,11 @@ class Asker:
             except OutOfBudget:
                 pass  # what is left is too little for a probe: the verdict stays open
             except AttemptFailed as failed:
-                raise ModelError(
-                    f"the model server does not answer: {failed}. Look at its log, check address, "
-                    "key and model name, or ask without a model"
-                ) from failed
+                if failed.kind != "cancelled":  # then the next call to the outside says so
+                    raise ModelError(
+                        f"the model server does not answer: {failed}. Look at its log, check "
+                        "address, key and model name, or ask without a model"
+                    ) from failed
         self._server = info
         return info
 

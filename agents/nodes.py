@@ -8,7 +8,9 @@ so that the best answer so far still comes out with its receipt.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from hoptrail.agents import pool
 from hoptrail.agents.context import Run
@@ -28,6 +30,8 @@ from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Evidence, Plan, Query, StepRecord, StopReason
 from hoptrail.agents.verify import verify as verify_answer
 from hoptrail.rag.types import Passage, Ranking
+
+T = TypeVar("T")
 
 
 async def plan(state: State, run: Run) -> State:
@@ -54,8 +58,8 @@ async def retrieve(state: State, run: Run) -> State:
     run.emit(StepStarted(node="retrieve", round=number))
     queries = state.queries or (_whole_question(state),)
     shares = run.ledger.divide(len(queries))
-    results = await asyncio.gather(
-        *(_search(state, run, query, share) for query, share in zip(queries, shares, strict=True))
+    results = await _together(
+        _search(state, run, query, share) for query, share in zip(queries, shares, strict=True)
     )
     found = [(q, r) for q, r in zip(queries, results, strict=True) if isinstance(r, Ranking)]
     state = replace(
@@ -167,8 +171,8 @@ async def verify(state: State, run: Run) -> State:
 async def receipt(state: State, run: Run) -> State:
     """Every quote against the stored document once more, then all of the above as a receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
-    slices = await asyncio.gather(
-        *(run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence)
+    slices = await _together(
+        run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence
     )
     pairs = list(zip(state.evidence, slices, strict=True))
     standing = tuple(item for item, text in pairs if text == item.quote)
@@ -216,6 +220,17 @@ def situation(state: State) -> Situation:
 
 def _whole_question(state: State) -> Query:
     return Query(text=state.question, purpose="question")
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order; when one fails, none of the others goes on unattended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _search(state: State, run: Run, query: Query, share: Share) -> Ranking | StopReason:

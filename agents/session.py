@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,7 +40,7 @@ from hoptrail.agents.roles.served import served_roles
 from hoptrail.agents.runs import Job, RunFolder
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
-from hoptrail.agents.tape import LiveTape, Tape
+from hoptrail.agents.tape import Cancelled, LiveTape, Tape
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Where
 
@@ -250,8 +250,9 @@ async def _prepared(
     roles, model = local_roles(corpus), ""
     if endpoint is not None:
         asker = Asker(TapedEndpoint(endpoint, tape, fence), ledger, sleep=tape.sleep)
-        model = (await asker.prepare()).model
-        roles = served_roles(asker, fence, roles)
+        with suppress(Cancelled):  # then the local players come to a stop at their first search
+            model = (await asker.prepare()).model
+            roles = served_roles(asker, fence, roles)
     return Run(
         strategy=job.strategy,
         model=model,
