@@ -111,9 +111,11 @@ class Ledger:
     def close(self) -> None:
         """Writes the time used so far and lets go of the file."""
         if self._journal is not None:
-            self._write("tick", {})
-            self._journal.close()
-            self._journal = None
+            try:
+                self._write("tick", {})
+            finally:
+                self._journal.close()
+                self._journal = None
 
     def reserve_call(
         self,

@@ -24,10 +24,9 @@ class Library:
     store: Store | None = None
 
     def close(self) -> None:
-        """Closes the threads and the store it was opened with."""
-        if isinstance(self.corpus, LiveCorpus):
-            self.corpus.close()
-        if self.store is not None:
+        """Closes the threads and the store it was opened with, unless a call is still inside."""
+        idle = self.corpus.close() if isinstance(self.corpus, LiveCorpus) else True
+        if idle and self.store is not None:
             self.store.close()
 
     def __enter__(self) -> Library:

@@ -22,7 +22,7 @@ from hoptrail.agents.events import (
     QueryMade,
     StepStarted,
 )
-from hoptrail.agents.ledger import OutOfBudget, Share
+from hoptrail.agents.ledger import OutOfBudget, Reservation
 from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles import Played, Quote, Reading, Situation
 from hoptrail.agents.state import State
@@ -56,10 +56,12 @@ async def retrieve(state: State, run: Run) -> State:
     """Queries → candidates; what the search budget does not allow is left unasked."""
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
-    queries = state.queries or (_whole_question(state),)
-    shares = run.ledger.divide(len(queries))
+    queries = tuple(q for q in state.queries if q.text.strip()) or (_whole_question(state),)
+    # All reserved, in their order, before any is dispatched: what the budget lacks is the last.
+    reserved = [_reserve_search(run) for _ in queries]
     results = await _together(
-        _search(state, run, query, share) for query, share in zip(queries, shares, strict=True)
+        _search(state, run, query, reservation)
+        for query, reservation in zip(queries, reserved, strict=True)
     )
     found = [(q, r) for q, r in zip(queries, results, strict=True) if isinstance(r, Ranking)]
     state = replace(
@@ -233,12 +235,19 @@ async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _search(state: State, run: Run, query: Query, share: Share) -> Ranking | StopReason:
-    """One search under its share of the budget; a stop reason where it is not allowed."""
+def _reserve_search(run: Run) -> Reservation | StopReason:
     try:
-        reservation = run.ledger.reserve_search(node="retrieve", share=share)
+        return run.ledger.reserve_search(node="retrieve")
     except OutOfBudget as error:
         return error.stop
+
+
+async def _search(
+    state: State, run: Run, query: Query, reservation: Reservation | StopReason
+) -> Ranking | StopReason:
+    """One search that was reserved; a stop reason where it was not allowed."""
+    if not isinstance(reservation, Reservation):
+        return reservation
     run.emit(QueryMade(query=query))
     try:
         ranking = await run.corpus.search(

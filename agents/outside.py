@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter
@@ -56,8 +57,14 @@ class Corpus(Protocol):
             TimeoutError: not answered within `timeout` seconds.
         """
 
-    async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
-        """The cosine of the query to each text, -1..1."""
+    async def similarity(
+        self, query: str, texts: Sequence[str], *, timeout: float
+    ) -> tuple[float, ...]:
+        """The cosine of the query to each text, -1..1.
+
+        Raises:
+            TimeoutError: not answered within `timeout` seconds.
+        """
 
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
@@ -73,10 +80,17 @@ class LiveCorpus:
         self._store = store
         self._searcher = searcher
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hoptrail")
+        self._inside = 0
+        self._counting = Lock()
 
-    def close(self) -> None:
-        """Ends the threads; the store stays its owner's to close."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self) -> bool:
+        """Ends the threads and says whether none of them is still inside a call.
+
+        A call that ran into its timeout cannot be stopped; it is not waited for, and what it uses
+        must stay open.
+        """
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return self._inside == 0
 
     async def generation(self) -> int:
         """The store's newest committed generation."""
@@ -89,9 +103,12 @@ class LiveCorpus:
         work = self._enter(lambda: self._searcher.search(query, k=k, mode=mode, where=where))
         return await asyncio.wait_for(work, timeout)
 
-    async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
+    async def similarity(
+        self, query: str, texts: Sequence[str], *, timeout: float
+    ) -> tuple[float, ...]:
         """The cosine of the query to each text, rounded to 6 digits: recordings stay short."""
-        scores = await self._enter(lambda: self._searcher.similarity(query, texts))
+        work = self._enter(lambda: self._searcher.similarity(query, texts))
+        scores = await asyncio.wait_for(work, timeout)
         return tuple(round(float(score), 6) for score in scores)
 
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
@@ -103,7 +120,16 @@ class LiveCorpus:
         return await self._enter(lambda: self._store.slice(document_id, start, end))
 
     async def _enter(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._counted, call)
+
+    def _counted(self, call: Callable[[], T]) -> T:
+        with self._counting:
+            self._inside += 1
+        try:
+            return call()
+        finally:
+            with self._counting:
+                self._inside -= 1
 
 
 class Absent:
@@ -154,13 +180,15 @@ class TapedCorpus:
             )
         )
 
-    async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
+    async def similarity(
+        self, query: str, texts: Sequence[str], *, timeout: float
+    ) -> tuple[float, ...]:
         """The cosine of the query to each text, -1..1."""
         return await self._tape.through(
             Call(
                 kind="corpus.similarity",
                 arguments=lambda: {"query": query, "texts": list(texts)},
-                live=lambda: self._corpus.similarity(query, texts),
+                live=lambda: self._corpus.similarity(query, texts, timeout=timeout),
                 encode=list,
                 decode=_SCORES.validate_python,
             )
@@ -212,6 +240,25 @@ class _Shown:
             "temperature": request.temperature,
             "seed": request.seed,
         }
+
+
+async def pause(tape: Tape, seconds: float) -> None:
+    """Waits between two attempts; a replay does not, and a cancellation ends it.
+
+    Raises:
+        AttemptFailed: the run was cancelled.
+    """
+    call: Call[None] = Call(
+        kind="clock.pause",
+        arguments=dict,
+        live=lambda: asyncio.sleep(seconds),
+        encode=lambda _: None,
+        decode=lambda _: None,
+    )
+    try:
+        await tape.through(call)
+    except Cancelled:
+        raise AttemptFailed("cancelled", "the run was cancelled") from None
 
 
 class TapedEndpoint:

@@ -28,7 +28,8 @@ from hoptrail.agents.types import (
     StopReason,
 )
 
-SCHEMA_VERSION = "1"
+FINISHED: frozenset[StopReason] = frozenset({"sufficient", "no_progress", "max_rounds"})
+"""Stop reasons of a search that was not cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,20 +132,21 @@ def outcome_of(
         evidence: pieces in the pool that are still true.
         source_changed: pieces whose document moved during the run.
     """
-    finished = stop in ("sufficient", "no_progress", "max_rounds")
     held = [claim for claim in answer.claims if claim.verdict == "holds"] if answer else []
     if answer is None or not held:
-        return Outcome(kind="abstained", reason=_why(answer, finished, evidence, source_changed))
+        return Outcome(kind="abstained", reason=_why(answer, stop, evidence, source_changed))
     whole = len(held) == len(answer.claims) and not answer.replaced
-    return Outcome(kind="answered" if whole and finished else "partial")
+    return Outcome(kind="answered" if whole and stop in FINISHED else "partial")
 
 
 def _why(
-    answer: Answer | None, finished: bool, evidence: int, source_changed: int
+    answer: Answer | None, stop: StopReason, evidence: int, source_changed: int
 ) -> AbstainReason:
     """Why nothing is answered."""
+    finished = stop in FINISHED
     if source_changed and not evidence:
         return "source_changed"
     if answer is None or not evidence:
-        return "nothing_found" if finished else "out_of_budget"
+        cut: AbstainReason = "cancelled" if stop == "cancelled" else "out_of_budget"
+        return "nothing_found" if finished else cut
     return "not_in_evidence" if answer.abstains else "nothing_verified"

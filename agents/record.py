@@ -57,6 +57,8 @@ class RecordingTape:
     """
 
     def __init__(self, live: LiveTape, path: Path, header: Mapping[str, Any]) -> None:
+        if path.is_dir() or not path.parent.is_dir():
+            raise RecordingError(f"cannot record to {str(path)!r}: give a file in a folder that is")
         self._live = live
         self._path = path
         self._part = path.with_name(path.name + ".part")
@@ -78,10 +80,6 @@ class RecordingTape:
             raise
         self._write(call, node, {"result": call.encode(result)})
         return result
-
-    async def sleep(self, seconds: float) -> None:
-        """Waits for real."""
-        await self._live.sleep(seconds)
 
     def finish(self, receipt: str) -> None:
         """Ends the recording with the run's receipt (JSON) and gives the file its name."""
@@ -208,9 +206,6 @@ class ReplayTape:
         if failure is not None:
             raise failure
         return cast(T, result)
-
-    async def sleep(self, seconds: float) -> None:
-        """Does not wait."""
 
     def _miss(self, kind: str, node: str, arguments: object) -> str:
         """What was asked for at which node, and how the nearest recorded call differs."""

@@ -21,6 +21,8 @@ from hoptrail.agents.budget import Budget
 from hoptrail.agents.context import Settings
 from hoptrail.agents.journal import JournalError
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.facets import facets
+from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.types import Scalar
 
 _RUN = re.compile(r"[a-z0-9-]{1,40}")
@@ -36,12 +38,19 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     settings: Settings = field(default_factory=Settings)
     model: str = ""
-    """The served model's address; empty: the local players."""
+    """The served model's address; empty: none, or one given as an open endpoint."""
+    model_name: str | None = None
+    """None: the first model that the server lists."""
+    served: bool = False
+    """Whether a model plays the roles."""
 
     def __post_init__(self) -> None:
-        """Refuses a question that nothing could be searched for."""
+        """Refuses a question or a filter that nothing could be searched for."""
         if not self.question.strip():
             raise SettingsError("the question is empty: ask something")
+        if any("\ud800" <= character <= "\udfff" for character in self.question):
+            raise SettingsError("the question is no valid Unicode text: give it in UTF-8")
+        facets(self.where)
         if len(self.question) > LONGEST_QUESTION:
             raise SettingsError(
                 f"the question has {len(self.question):,} characters, at most "
@@ -97,8 +106,9 @@ class RunFolder:
 def begin(runs: Path, job: Job) -> RunFolder:
     """A new run's folder, its job written down."""
     folder = RunFolder(path=runs / secrets.token_hex(5))
-    folder.path.mkdir(parents=True)
-    (folder.path / "run.json").write_bytes(_JOB.dump_json(job, indent=1))
+    with disk_errors(runs):
+        folder.path.mkdir(parents=True)
+        (folder.path / "run.json").write_bytes(_JOB.dump_json(job, indent=1))
     return folder
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar, cast
 
 from hoptrail.agents import runs
@@ -32,7 +34,7 @@ from hoptrail.agents.graph import build, recursion_limit
 from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.models import Endpoint
-from hoptrail.agents.outside import Absent, Corpus, TapedCorpus, TapedEndpoint
+from hoptrail.agents.outside import Absent, Corpus, TapedCorpus, TapedEndpoint, pause
 from hoptrail.agents.receipt import Environment, Receipt
 from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, difference
 from hoptrail.agents.roles.local import local_roles
@@ -41,6 +43,8 @@ from hoptrail.agents.runs import Job, RunFolder
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.agents.tape import Cancelled, LiveTape, Tape
+from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
+from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Where
 
@@ -114,20 +118,26 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         budget=budget or Budget(),
         settings=settings or Settings(),
         model=model.url if isinstance(model, ServedModel) else "",
+        model_name=model.name if isinstance(model, ServedModel) else None,
+        served=model is not None,
     )
     async with AsyncExitStack() as stack:
         library = await _library(stack, store, tenant, embedder)
-        folder = runs.begin(library.runs, job) if library.runs is not None else None
+        endpoint = await _endpoint(stack, model, library)
         live = LiveTape(cancel)
         tape: Tape = live
         if record is not None:
-            header = {"job": runs.job_json(job), "model": model is not None}
-            tape = RecordingTape(live, record, header)
+            tape = RecordingTape(live, record, {"job": runs.job_json(job)})
             stack.callback(tape.abandon)
-        endpoint = await _endpoint(stack, model, library)
-        receipt = await _run(
-            job, library.corpus, endpoint, tape, folder, on_event, Fence.of(library.secret)
-        )
+        folder = runs.begin(library.runs, job) if library.runs is not None else None
+        try:
+            receipt = await _run(
+                job, library.corpus, endpoint, tape, folder, on_event, Fence.of(library.secret)
+            )
+        except HoptrailError:
+            if folder is not None and not folder.checkpoints.exists():
+                folder.delete()  # it ended before its first node: there is nothing to resume
+            raise
         if isinstance(tape, RecordingTape):
             tape.finish(receipt.json())
         return receipt
@@ -155,8 +165,10 @@ async def aresume(
         library = await _library(stack, store, tenant, embedder)
         folder = runs.find(library.runs or Path(), run)
         job = folder.job()
-        if model is None and job.model:
-            model = ServedModel(url=job.model)
+        if model is None and job.served:
+            if not job.model:
+                raise SettingsError(f"the run {run!r} had a model given as an endpoint: give it")
+            model = ServedModel(url=job.model, name=job.model_name)
         endpoint = await _endpoint(stack, model, library)
         fence = Fence.of(library.secret)
         return await _run(job, library.corpus, endpoint, LiveTape(cancel), folder, on_event, fence)
@@ -169,9 +181,10 @@ async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
         RecordingError: it cannot be read, or the code now asks for what was not recorded.
     """
     recording = await asyncio.to_thread(Recording.read, path)
-    endpoint = cast(Endpoint, Absent()) if recording.header.get("model") else None
+    job = recording.job()
+    endpoint = cast(Endpoint, Absent()) if job.served else None
     receipt = await _run(
-        recording.job(),
+        job,
         cast(Corpus, Absent()),
         endpoint,
         ReplayTape(recording),
@@ -217,7 +230,8 @@ async def _run(
     try:
         with tracing_context(enabled=False):
             run = await _prepared(job, taped, endpoint, tape, ledger, on_event, fence)
-            final = await _through_graph(job, run, folder)
+            with disk_errors(folder.path if folder else Path()):
+                final = await _through_graph(job, run, folder)
     finally:
         ledger.close()
     receipt = replace(
@@ -247,11 +261,16 @@ async def _prepared(
     fence: Fence,
 ) -> Run:
     """The context of a run: with a model the served players, which fall back on the local ones."""
-    roles, model = local_roles(corpus), ""
+    roles, model = local_roles(corpus, ledger.seconds_left), ""
     if endpoint is not None:
-        asker = Asker(TapedEndpoint(endpoint, tape, fence), ledger, sleep=tape.sleep)
+        asker = Asker(
+            TapedEndpoint(endpoint, tape, fence),
+            ledger,
+            sleep=partial(pause, tape),
+            rng=Random(job.question),
+        )
         with suppress(Cancelled):  # then the local players come to a stop at their first search
-            model = (await asker.prepare()).model
+            model = (await _within_budget(asker.prepare(), ledger)).model
             roles = served_roles(asker, fence, roles)
     return Run(
         strategy=job.strategy,
@@ -262,6 +281,17 @@ async def _prepared(
         settings=job.settings,
         emit=on_event,
     )
+
+
+async def _within_budget(work: Awaitable[T], ledger: Ledger) -> T:
+    """What a server says of itself, unless the whole budget's seconds pass first."""
+    try:
+        return await asyncio.wait_for(work, ledger.seconds_left())
+    except TimeoutError as error:
+        raise ModelError(
+            f"the model server said nothing of itself within {ledger.budget.seconds:g} s: look at "
+            "its log, give the run more seconds, or ask without a model"
+        ) from error
 
 
 async def _through_graph(job: Job, run: Run, folder: RunFolder | None) -> State:
@@ -327,18 +357,13 @@ def _portal(coroutine: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="hoptrail-portal") as thread:
+        loop = thread.submit(asyncio.new_event_loop).result()
+        task = thread.submit(loop.create_task, coroutine).result()
         try:
-            result.append(asyncio.run(coroutine))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=work, name="hoptrail-portal")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+            return thread.submit(loop.run_until_complete, task).result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(task.cancel)
+            raise
+        finally:
+            thread.submit(loop.close)

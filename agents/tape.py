@@ -56,9 +56,6 @@ class Tape(Protocol):
             TimeoutError, AttemptFailed, HoptrailError: what the call itself raised.
         """
 
-    async def sleep(self, seconds: float) -> None:
-        """Waits, but not beyond a cancellation."""
-
 
 class LiveTape:
     """Lets calls through to the real thing.
@@ -92,11 +89,6 @@ class LiveTape:
             return await (call.live() if call.short else self._unless_cancelled(call.live))
         finally:
             self.advance()
-
-    async def sleep(self, seconds: float) -> None:
-        """Waits for real."""
-        await self._unless_cancelled(lambda: asyncio.sleep(seconds))
-        self.advance()
 
     async def _unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T:
         if self._cancel.is_set():

@@ -27,10 +27,16 @@ StopReason = Literal[
 OutcomeKind = Literal["answered", "partial", "abstained"]
 
 AbstainReason = Literal[
-    "nothing_found", "not_in_evidence", "nothing_verified", "source_changed", "out_of_budget"
+    "nothing_found",
+    "not_in_evidence",
+    "nothing_verified",
+    "source_changed",
+    "out_of_budget",
+    "cancelled",
 ]
 """Why there is no answer: the corpus gave nothing; what it gave does not bear on the question;
-no claim held against its quotes; the cited documents moved; the budget ended before evidence."""
+no claim held against its quotes; the cited documents moved; the budget ended, or the caller
+stopped the run, before there was evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

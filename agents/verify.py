@@ -15,6 +15,8 @@ from hoptrail.agents.names import names, numbers, words
 from hoptrail.agents.types import Answer, Claim, Evidence
 
 _YEAR = "january february march april may june july august september october november december"
+_LONGEST = 18
+"""Digits of a number that is reckoned with; a longer one is a code."""
 MONTHS = tuple(_YEAR.split())
 
 
@@ -28,7 +30,7 @@ def verify(answer: Answer, pool: Sequence[Evidence]) -> Answer:
     claims = tuple(check(claim, known) for claim in answer.claims)
     held = [claim for claim in claims if claim.verdict == "holds"]
     said = "\n".join(claim.text for claim in held)
-    if answer.extractive:
+    if answer.extractive or answer.replaced:
         return replace(answer, claims=claims, text=said)
     quotes = [known[e] for claim in held for e in claim.evidence]
     if quotes and answer.text.strip() and not unsupported_answer(answer.text, quotes):
@@ -78,7 +80,7 @@ def unsupported_answer(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]
 
 def derivable(given: set[str], count: int) -> set[str]:
     """Counts up to `count`, and sums and differences of two of the given whole numbers."""
-    whole = [int(n) for n in given if n.isdigit()]
+    whole = [int(n) for n in given if n.isdecimal() and len(n) <= _LONGEST]
     pairs = combinations(whole, 2)
     made = {value for a, b in pairs for value in (a + b, abs(a - b))}
     return {str(value) for value in made | set(range(count + 1))}

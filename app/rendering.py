@@ -25,6 +25,7 @@ _ABSTAINED = {
     "nothing_verified": "no claim held against its quotes",
     "source_changed": "the documents it would have cited changed meanwhile",
     "out_of_budget": "the budget ended before anything was found",
+    "cancelled": "it was told to stop before anything was found",
 }
 
 _STOPPED = {

@@ -8,7 +8,7 @@ that one document mentions and another is about.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hoptrail.agents import pool
@@ -42,11 +42,11 @@ _EMPTY = frozenset(
 )
 
 
-def local_roles(corpus: Corpus) -> Roles:
-    """All five roles, played without a model over a corpus."""
+def local_roles(corpus: Corpus, seconds_left: Callable[[], float]) -> Roles:
+    """All five roles, played without a model over a corpus, until the time is up."""
     return Roles(
         planner=LocalPlanner(),
-        refiner=LocalRefiner(corpus),
+        refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
         query_writer=LocalQueryWriter(),
         answerer=LocalAnswerer(),
@@ -104,8 +104,9 @@ class LocalRefiner:
     rather than window by window: the same choice at a third of the tokens.
     """
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, seconds_left: Callable[[], float]) -> None:
         self._corpus = corpus
+        self._seconds_left = seconds_left
 
     async def refine(
         self, situation: Situation, readings: Sequence[Reading]
@@ -119,14 +120,22 @@ class LocalRefiner:
         ]
         if not texts:
             return Played(value=())
-        cosines = iter(await self._corpus.similarity(situation.question, texts))
+        cosines = iter(await self._cosines(situation.question, texts))
         chosen = []
         for reading, found in zip(readings, spans, strict=True):
-            windows = list(_windows(reading, found, [next(cosines) for _ in found]))
+            windows = list(_windows(reading, found, [next(cosines, 0.0) for _ in found]))
             if windows:
                 chosen.append(max(windows, key=lambda w: w.cosine + self._bonus(situation, w)))
         bearing = (w for w in chosen if w.cosine >= BEARS or self._linked(situation, w))
         return Played(value=tuple(_quote(window) for window in bearing))
+
+    async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
+        """The cosine of each text to the question; none once the time is up."""
+        left = self._seconds_left()
+        try:
+            return await self._corpus.similarity(question, texts, timeout=left) if left > 0 else ()
+        except TimeoutError:
+            return ()
 
     def _bonus(self, situation: Situation, window: _Window) -> float:
         asked = content_words(situation.question)

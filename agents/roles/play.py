@@ -1,0 +1,101 @@
+"""How a served role is played: a task is put to the model, and a fallback stands by."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from hoptrail.agents.asking import Asked, Asker
+from hoptrail.agents.forms import json_form
+from hoptrail.agents.ledger import OutOfBudget, Usage
+from hoptrail.agents.roles import Played
+from hoptrail.agents.types import ModelUse, StopReason
+from hoptrail.prompts import Rendered, load
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+_STOPS: dict[str, StopReason] = {
+    "unavailable": "model_unavailable",
+    "refused_by_server": "model_unavailable",
+    "cancelled": "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[M]):
+    """One thing to ask a model: how the prompt is made, and what may be left out of it."""
+
+    role: str
+    form: type[M]
+    max_tokens: int
+    render: Callable[[Sequence[str]], Rendered]
+    blocks: Sequence[str] = ()
+
+
+async def play(
+    asker: Asker,
+    task: Task[M],
+    use: Callable[[M, Sequence[int]], T],
+    fallback: Callable[[], Awaitable[Played[T]]],
+) -> Played[T]:
+    """Asks the model; where its reply cannot be used the fallback plays, and that is noted.
+
+    Args:
+        asker: the model.
+        task: what to ask.
+        use: makes the value of a reply and of the positions of the blocks that the model saw.
+        fallback: plays instead.
+    """
+    form = json_form(task.form)
+    left_out = 0
+    try:
+        fitted = await asker.fit(task.render, task.blocks, form=form, max_tokens=task.max_tokens)
+        left_out = len(fitted.left_out)
+        if task.blocks and not fitted.kept:
+            nothing = _note(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
+            return Played(value=(await fallback()).value, use=nothing)
+        asked = await asker.ask(
+            node=task.role, prompt=fitted.prompt, form=form, max_tokens=task.max_tokens
+        )
+    except OutOfBudget as error:
+        note = _note(task.role, load(task.role).hash, asker, error.usage, left_out, error.stop)
+        return Played(value=(await fallback()).value, use=note, stop=error.stop)
+    note = _use(task.role, asked, left_out)
+    if asked.value is None:
+        stop = _STOPS.get(asked.failure or "")
+        return Played(value=(await fallback()).value, use=note, stop=stop)
+    return Played(value=use(asked.value, fitted.kept), use=note)
+
+
+def _use(role: str, asked: Asked[M], left_out: int) -> ModelUse:
+    return ModelUse(
+        role=role,
+        prompt_hash=asked.prompt_hash,
+        model=asked.model,
+        attempts=asked.attempts,
+        re_asks=asked.re_asks,
+        prompt_tokens=asked.usage.prompt_tokens,
+        completion_tokens=asked.usage.completion_tokens,
+        failure=asked.failure or "",
+        left_out=left_out,
+    )
+
+
+def _note(
+    role: str, prompt_hash: str, asker: Asker, spent: Usage, left_out: int, failure: str
+) -> ModelUse:
+    return ModelUse(
+        role=role,
+        prompt_hash=prompt_hash,
+        model=asker.server.model,
+        attempts=spent.calls,
+        re_asks=0,
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+        failure=failure,
+        left_out=left_out,
+    )
