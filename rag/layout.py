@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreFull
+from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreError, StoreFull
 
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -28,6 +28,10 @@ _FULL_CODES = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 """The latter two are what SQLite makes of EFBIG (a quota, a file size limit) and of no room for its
 shared memory: the disk's fault, not the catalogue's."""
 _FULL_WORDS = ("database or disk is full", "no space left", "disk quota", "file too large")
+_DENIED_ERRNO = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
+_DENIED_CODES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
+"""Beginnings: SQLite has several codes of each."""
+_DENIED_WORDS = ("permission denied", "read-only file system", "too many open files")
 _BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
 
 
@@ -92,6 +96,7 @@ class disk_errors:
     Raises:
         StoreFull: no space is left.
         StoreBusy: SQLite's own lock was not freed in time.
+        StoreError: the system does not give a file, which says nothing about what is in it.
         StoreDamaged: a file is no database, or a malformed one.
     """
 
@@ -120,17 +125,19 @@ def _translated(error: Exception, path: Path) -> Exception:
     text = str(error).lower()
     number = getattr(error, "errno", None)
     code = getattr(error, "sqlite_errorname", "")
-    if (
-        number in _FULL_ERRNO
-        or code in _FULL_CODES
-        or any(words in text for words in _FULL_WORDS)
-    ):
+    if number in _FULL_ERRNO or code in _FULL_CODES or any(words in text for words in _FULL_WORDS):
         return StoreFull(
             f"The disk that holds {str(path)!r} is full. Everything acknowledged is still there; "
             "free some space and run the same command again."
         )
     if any(words in text for words in _BUSY_WORDS):
         return StoreBusy(f"The store {str(path)!r} is being written by another process; try again.")
+    if _is_denied(number, code, text):
+        return StoreError(
+            f"A file of the store {str(path)!r} cannot be opened or written ({error}): check the "
+            "rights of that folder and of what is in it, and the limit of open files (ulimit -n). "
+            "Nothing is damaged."
+        )
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, sqlite3.IntegrityError | sqlite3.ProgrammingError
     ):
@@ -139,3 +146,12 @@ def _translated(error: Exception, path: Path) -> Exception:
             f"folder, or remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"
         )
     return error
+
+
+def _is_denied(number: int | None, code: str, text: str) -> bool:
+    """Whether rights or the limit of open files are in the way."""
+    return (
+        number in _DENIED_ERRNO
+        or code.startswith(_DENIED_CODES)
+        or any(words in text for words in _DENIED_WORDS)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from store_helpers import indexed, new_store, texts, vector
 
-from hoptrail.rag.errors import StoreDamaged, StoreFull
+from hoptrail.rag.errors import StoreDamaged, StoreError, StoreFull
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.indexes.tantivy import TantivyKeeper
 from hoptrail.rag.layout import disk_errors
@@ -203,3 +204,74 @@ def test_other_errors_pass_through_untouched() -> None:
     with pytest.raises(ValueError, match=r"^mine$") as caught, disk_errors(Path("x")):
         raise ValueError("mine")
     assert caught.value.__cause__ is None
+
+
+DENIED = r"cannot be opened or written \(.*check the rights.*ulimit -n.*Nothing is damaged"
+
+
+def open_a_folder(folder: Path) -> None:
+    sqlite3.connect(folder).execute("SELECT 1")
+
+
+def write_what_is_read_only(folder: Path) -> None:
+    uri = f"file:{folder / 'catalogue.db'}?mode=ro"
+    sqlite3.connect(uri, uri=True).execute("CREATE TABLE more (x)")
+
+
+def be_denied_by(number: int) -> Callable[[Path], None]:
+    def be_denied(folder: Path) -> None:
+        raise OSError(number, os.strerror(number), str(folder))
+
+    return be_denied
+
+
+def be_denied_by_tantivy(_folder: Path) -> None:
+    raise ValueError("IoError { io_error: Too many open files (os error 24) }")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        open_a_folder,
+        write_what_is_read_only,
+        be_denied_by(errno.EACCES),
+        be_denied_by(errno.EROFS),
+        be_denied_by(errno.EMFILE),
+        be_denied_by_tantivy,
+    ],
+)
+def test_a_file_that_is_not_given_is_no_damage(folder: Path, act: Callable[[Path], None]) -> None:
+    with pytest.raises(StoreError, match=DENIED) as caught, disk_errors(folder):
+        act(folder)
+    assert type(caught.value) is StoreError
+    assert "ingest again" not in str(caught.value)
+
+
+STARVED = """
+import os, resource, sys
+from pathlib import Path
+from hoptrail.rag.errors import StoreError
+from hoptrail.rag.store import Store
+root = Path(sys.argv[1])
+with Store.open(root) as store:
+    assert len(store.lexical("ship", 50).rows) == 21
+limit = len(os.listdir("/proc/self/fd")) + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    Store.open(root)
+except StoreError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc")
+@pytest.mark.parametrize("left", [0, 1])
+def test_too_many_open_files_are_no_damage(folder: Path, left: int) -> None:
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", STARVED, str(folder.parent), str(left)],
+        check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("StoreError ")
+    assert "ulimit -n" in run.stdout
+    assert fsck(folder.parent).clean
