@@ -31,9 +31,9 @@ class Batch:
     """The documents of the next commit.
 
     A commit holds at most `most_passages` passages unless one document has more, and is made when
-    that many are waiting or the first has waited `most_seconds`; the clock is read between
-    documents. How many passages are embedded at once follows the embedder: more while a slice
-    takes less than 1/8 of `most_seconds`, fewer when it takes more than half.
+    that many are waiting or the first has waited `most_seconds`; the clock is read when a document
+    is added and on each `tick`. How many passages are embedded at once follows the embedder: more
+    while a slice takes less than 1/8 of `most_seconds`, fewer when it takes more than half.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ from hoptrail.rag.types import Document, Passage
 _SPLITTING = 1
 """Counted up when the same settings give other passages, so that old ones are replaced."""
 
-_PROGRESS_EVERY = 256
+_PROGRESS_SECONDS = 1.0
 _DELETES_AT_ONCE = 256
 _FAILURES_KEPT = 1000
 
@@ -44,7 +44,8 @@ class IngestSettings:
     batch_passages: int = 256
     """Most passages of a commit (but for a document that has more)."""
     batch_seconds: float = 2.0
-    """Longest wait of a split document for its commit, checked between documents."""
+    """Longest wait of a split document for its commit, checked between documents and while a
+    slow file is parsed."""
     prune: bool = False
     """Delete documents that this run did not meet."""
     limits: ParseLimits = field(default_factory=ParseLimits)
@@ -94,7 +95,10 @@ class FileFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the reading is, in bytes of files; documents and passages as met, not committed."""
+    """How far the reading is, in bytes of files; documents and passages as met, not committed.
+
+    Told after each file, and each second between documents.
+    """
 
     done_bytes: int
     total_bytes: int
@@ -148,7 +152,8 @@ def ingest(
     starting it again goes on from there.
 
     Args:
-        paths: files and folders; ids are relative to them (see `hoptrail.rag.sources`).
+        paths: files and folders; ids are relative to them (see `hoptrail.rag.sources`). The
+            store's own files are passed over.
         store: opened for the same embedder.
         embedder: makes the passages' vectors.
         settings: see there.
@@ -167,11 +172,11 @@ def ingest(
             "Use that one, or make a new store."
         )
     began = clock()
-    found = find_sources(paths)
+    found = find_sources(paths, store=store.root)
     run = _Run(store, embedder, settings, on_event, clock, found.bytes)
     for problem in found.problems:
         run.fail(problem)
-    with Parser(settings.limits) as parser:
+    with Parser(settings.limits, on_idle=run.batch.tick) as parser:
         for source in found.files:
             for item in parser.read(source):
                 run.take(source, item)
@@ -218,6 +223,7 @@ class _Run:
             acknowledge=self._acknowledge,
         )
         self._store, self._embedder, self._settings = store, embedder, settings
+        self._clock, self._told = clock, clock()
         self._tell, self._total_bytes = on_event, total_bytes
         language = store.spec.language
         self._language = language if language in sentence_languages() else "english"
@@ -225,7 +231,7 @@ class _Run:
         self._met: dict[str, str] = {}
         self._missing: set[str] = set()
         self._failed_blindly = ""
-        self._files_bytes = self._done_bytes = self._seen_passages = self._items = 0
+        self._files_bytes = self._done_bytes = self._seen_passages = 0
 
     def take(self, source: Source, item: Parsed | FileProblem) -> None:
         """Handles what a parser gave."""
@@ -235,8 +241,7 @@ class _Run:
             self._done_bytes = self._files_bytes + item.read_bytes
             self._document(source, item)
         self.batch.tick()
-        self._items += 1
-        if self._items % _PROGRESS_EVERY == 0:
+        if self._clock() - self._told >= _PROGRESS_SECONDS:
             self._progress()
 
     def fail(self, problem: FileProblem) -> None:
@@ -334,6 +339,7 @@ class _Run:
         self._tell(event)
 
     def _progress(self) -> None:
+        self._told = self._clock()
         event = Progress(
             done_bytes=min(self._done_bytes, self._total_bytes),
             total_bytes=self._total_bytes,

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -30,6 +30,7 @@ __all__ = ["FileProblem", "ParseLimits", "Parsed", "Parser"]
 
 _START_SECONDS = 120
 _EXIT_SECONDS = 10
+_IDLE_SECONDS = 0.2
 _WORKER = (sys.executable, "-P", "-m", "hoptrail.rag.parse_worker")
 
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
@@ -62,15 +63,30 @@ class ParseLimits:
                 raise SettingsError(f"The limit {name} is {getattr(self, name)!r}. Set it above 0.")
 
 
+def _nothing() -> None:
+    """What there is to do while a file is parsed, unless somebody has something."""
+
+
 class Parser:
     """Reads files. A context manager: leaving it ends the child process."""
 
     def __init__(
-        self, limits: ParseLimits | None = None, *, worker: Sequence[str] = _WORKER
+        self,
+        limits: ParseLimits | None = None,
+        *,
+        worker: Sequence[str] = _WORKER,
+        on_idle: Callable[[], None] = _nothing,
     ) -> None:
-        """`worker`: the child's command, for tests."""
+        """Starts nothing.
+
+        Args:
+            limits: see there.
+            worker: the child's command, for tests.
+            on_idle: called every 0.2 s while the child parses; its own time does not count
+                against the child's, and what it raises ends the child.
+        """
         self._limits = limits or ParseLimits()
-        self._child = _Child(worker, self._limits)
+        self._child = _Child(worker, self._limits, on_idle)
 
     def __enter__(self) -> Self:
         """Starts nothing: the child starts with the first file that needs it."""
@@ -139,24 +155,30 @@ def _markdown_title(text: str) -> str:
 class _Child:
     """The parsing process, started when needed and after each death."""
 
-    def __init__(self, command: Sequence[str], limits: ParseLimits) -> None:
-        self._command, self._limits = tuple(command), limits
+    def __init__(
+        self, command: Sequence[str], limits: ParseLimits, on_idle: Callable[[], None]
+    ) -> None:
+        self._command, self._limits, self._on_idle = tuple(command), limits, on_idle
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: Connection | None = None
         self._replies: Connection | None = None
 
     def parse(self, source: Source) -> tuple[str, str]:
         """Returns title and text. Raises Refused."""
-        if self._process is None:
-            self._start()
-        reply = self._exchange(
-            {
-                "path": str(source.path.absolute()),
-                "format": source.format,
-                "file_bytes": self._limits.file_bytes,
-                "text_chars": self._limits.text_chars,
-            }
-        )
+        try:
+            if self._process is None:
+                self._start()
+            reply = self._exchange(
+                {
+                    "path": str(source.path.absolute()),
+                    "format": source.format,
+                    "file_bytes": self._limits.file_bytes,
+                    "text_chars": self._limits.text_chars,
+                }
+            )
+        except BaseException:  # a reply to come must not answer the next request
+            self.close()
+            raise
         if reply.get("kind") == "memory":
             self.close()
             reply["reason"] = f"needs more than {self._limits.memory_bytes:,} bytes to be parsed"
@@ -201,15 +223,16 @@ class _Child:
             return self._receive(self._limits.seconds)
         except BrokenPipeError:
             raise self._died() from None
-        except KeyboardInterrupt:  # its reply must not answer the next request
-            self.close()
-            raise
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         assert self._replies is not None
-        if not self._replies.poll(seconds):
-            self.close()
-            raise Refused(f"takes longer than {seconds:g} s to parse", "timeout")
+        left = seconds
+        while not self._replies.poll(min(left, _IDLE_SECONDS)):
+            left -= _IDLE_SECONDS
+            if left <= 0:
+                self.close()
+                raise Refused(f"takes longer than {seconds:g} s to parse", "timeout")
+            self._on_idle()
         try:
             reply: dict[str, Any] = json.loads(self._replies.recv_bytes())
         except (EOFError, OSError):

@@ -2,7 +2,8 @@
 
 Ids are relative to the PATH as it was given, with `/` between the parts and in Unicode's NFC, so
 that one corpus has the same ids on every system and wherever it lies. Links inside folders are
-not followed (they could lead in a circle or out of the folder); hidden entries are skipped.
+not followed (they could lead in a circle or out of the folder); hidden entries are skipped, and so
+are the files of the store that the documents go into.
 """
 
 from __future__ import annotations
@@ -94,8 +95,13 @@ class Sources:
         return sum(source.size for source in self.files)
 
 
-def find_sources(paths: Sequence[Path]) -> Sources:
+def find_sources(paths: Sequence[Path], *, store: Path | None = None) -> Sources:
     """Returns the files to be read under `paths`, each file once.
+
+    Args:
+        paths: files and folders.
+        store: the root of a store whose tenants' folders are passed over wherever they are met:
+            they hold ledgers and checkpoints of runs, not documents.
 
     Raises:
         SettingsError: a path does not exist or is a file that has no parser, two paths give two
@@ -104,8 +110,9 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     found = Sources()
     owners: dict[str, tuple[Source, Path]] = {}
     places: dict[str, tuple[Source, Path]] = {}
+    kept_out = _tenants(store) if store is not None else frozenset()
     for root in paths:
-        for source in _sources(Path(root), found):
+        for source in _sources(Path(root), found, kept_out):
             real = os.path.realpath(source.path)
             if real in places and places[real][0].id == source.id:
                 continue
@@ -155,7 +162,14 @@ def _check_once(source: Source, root: Path, other: Source, other_root: Path) -> 
     )
 
 
-def _sources(root: Path, found: Sources) -> Iterator[Source]:
+def _tenants(store: Path) -> frozenset[Path]:
+    """The real paths of a store's tenants."""
+    real = Path(os.path.realpath(store))
+    folders = real.iterdir() if real.is_dir() else ()
+    return frozenset(one for one in folders if os.path.isfile(one / "catalogue.db"))
+
+
+def _sources(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[Source]:
     try:
         mode = root.stat().st_mode
     except OSError as error:
@@ -163,7 +177,7 @@ def _sources(root: Path, found: Sources) -> Iterator[Source]:
             f"There is no file or folder {str(root)!r} ({error.strerror}). Check the path."
         ) from None
     if stat.S_ISDIR(mode):
-        yield from _folder(root, found)
+        yield from _folder(root, found, kept_out)
         return
     if _format(root.name) is None:
         raise SettingsError(
@@ -172,7 +186,7 @@ def _sources(root: Path, found: Sources) -> Iterator[Source]:
     yield from _file(root, Path(root.name), found)
 
 
-def _folder(root: Path, found: Sources) -> Iterator[Source]:
+def _folder(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[Source]:
     def report(error: OSError) -> None:
         problem = FileProblem(
             path=str(error.filename), reason=os_refusal(error).reason, kind="unreadable"
@@ -180,6 +194,10 @@ def _folder(root: Path, found: Sources) -> Iterator[Source]:
         found.problems.append(problem)
 
     for folder, folders, names in os.walk(root, onerror=report):
+        real = Path(os.path.realpath(folder))
+        if not kept_out.isdisjoint((real, *real.parents)):
+            folders.clear()
+            continue
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         found.links += len(links)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in links)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from hoptrail.rag.ingest import (
     Progress,
     ingest,
 )
-from hoptrail.rag.parse import ParseLimits
+from hoptrail.rag.parse import ParseLimits, Parser
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.types import Vectors
@@ -227,6 +228,72 @@ def test_a_waiting_document_is_committed_while_others_are_skipped(
     ingest([folder], store, HashEmbedder(64), IngestSettings(), tell, clock)
     kinds = [type(event) for event in events if not isinstance(event, Progress)]
     assert kinds.index(DocumentCommitted) < 5
+
+
+def test_a_waiting_document_is_committed_while_a_slow_file_is_parsed(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "a.txt", "New.")
+    write(folder, "b.html", "<p>slow</p>")
+    worker = (sys.executable, "-P", "-c", WAITING, str(folder / "committed"))
+    monkeypatch.setattr("hoptrail.rag.ingest.Parser", partial(Parser, worker=worker))
+    committed: list[str] = []
+
+    def tell(event: IngestEvent) -> None:
+        if isinstance(event, DocumentCommitted):
+            committed.append(event.id)
+            (folder / "committed").touch()
+
+    report = ingest([folder], store, HashEmbedder(64), IngestSettings(batch_seconds=0.5), tell)
+    assert report.failures == ()
+    assert committed == ["a.txt", "b.html"]
+
+
+WAITING = """
+import json, sys, time
+from multiprocessing.connection import Connection
+from pathlib import Path
+incoming, outgoing = Connection(int(sys.argv[2])), Connection(int(sys.argv[3]))
+outgoing.send_bytes(b"{}")
+incoming.recv_bytes()
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+outgoing.send_bytes(json.dumps({"title": "", "text": "slow"}).encode())
+time.sleep(600)
+"""
+"""A parser that takes until something was committed."""
+
+
+def test_many_small_pages_share_a_commit(store: Store, folder: Path) -> None:
+    for number in range(20):
+        write(folder, f"{number}.html", f"<p>page {number}</p>")
+    _, events = run(store, folder)
+    assert [event.generation for event in only(DocumentCommitted, events)] == [1] * 20
+
+
+def test_progress_is_told_each_second(store: Store, folder: Path) -> None:
+    path = write_records(folder, "a.jsonl", 64)
+    clock = Clock()
+
+    class Slow(HashEmbedder):
+        def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
+            clock.now += 0.1 * len(texts)
+            return super().embed(texts, kind)
+
+    _, events = run(store, folder, embedder=Slow(64), clock=clock)
+    told = only(Progress, events)
+    assert [event.documents for event in told] == [32, 48, 64, 64]
+    assert 0 < told[0].done_bytes < told[1].done_bytes < told[2].done_bytes
+    assert told[-1].done_bytes == path.stat().st_size
+
+
+def test_a_store_inside_the_folder_is_not_read(folder: Path) -> None:
+    write(folder, "a.txt")
+    with Store.create(folder / "store", StoreSpec(embedder="hash-64", dimension=64)) as store:
+        write(folder / "store" / "default", "runs/r1/ledger.jsonl", '{"id": "x", "text": "y"}')
+        report, _ = run(store, folder)
+        assert (report.added, report.failed, report.skipped_files) == (1, 0, 0)
+        assert list(store.documents()) == ["a.txt"]
 
 
 def test_slices_grow_with_a_fast_embedder(store: Store, folder: Path) -> None:

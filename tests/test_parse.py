@@ -425,6 +425,60 @@ def test_a_child_that_hangs_or_dies_is_replaced(tmp_path: Path) -> None:
             os.kill(int(pid), 0)
 
 
+PATIENT = """
+import sys, json, os, time
+from multiprocessing.connection import Connection
+from pathlib import Path
+incoming, outgoing = Connection(int(sys.argv[2])), Connection(int(sys.argv[3]))
+outgoing.send_bytes(b"{}")
+while True:
+    path = Path(json.loads(incoming.recv_bytes())["path"])
+    while "slow" in path.name and not path.with_suffix(".go").exists():
+        time.sleep(0.01)
+    outgoing.send_bytes(json.dumps({"title": "", "text": str(os.getpid())}).encode())
+"""
+"""Parses a file with `slow` in its name until one ending in .go lies beside it."""
+
+
+def test_there_is_something_else_to_do_while_the_child_parses(tmp_path: Path) -> None:
+    (source,) = find_sources([write(tmp_path / "slow.html", "<p>x")]).files
+    calls = []
+
+    def let_go() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            write(tmp_path / "slow.go", "")
+
+    worker = (sys.executable, "-P", "-c", PATIENT, "stub")
+    with Parser(worker=worker, on_idle=let_go) as parser:
+        (item,) = parser.read(source)
+    assert isinstance(item, Parsed)
+    assert len(calls) >= 3
+
+
+def test_what_is_raised_meanwhile_ends_the_child(tmp_path: Path) -> None:
+    for name in ("1.html", "2slow.html", "3.html"):
+        write(tmp_path / name, "<p>x")
+    sources = find_sources([tmp_path]).files
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    worker = (sys.executable, "-P", "-c", PATIENT, "stub")
+    with Parser(worker=worker) as parser:
+        first = next(parser.read(sources[0]))
+        parser._child._on_idle = fail
+        with pytest.raises(ZeroDivisionError):
+            next(parser.read(sources[1]))
+        parser._child._on_idle = lambda: None
+        last = next(parser.read(sources[2]))
+    assert isinstance(first, Parsed)
+    assert isinstance(last, Parsed)
+    assert first.document.text != last.document.text
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(first.document.text), 0)
+
+
 def test_unreadable_and_vanished_files(
     parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,6 +546,29 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     assert (found.skipped, found.links, found.bytes) == (2, 2, 4)
     (problem,) = found.problems
     assert problem.reason == "is not a regular file"
+
+
+def test_the_stores_own_files_are_passed_over(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for tenant in ("default", "anna"):
+        (root / tenant / "runs" / "r1").mkdir(parents=True)
+        write(root / tenant / "catalogue.db", "x")
+        write(root / tenant / "runs" / "r1" / "ledger.jsonl", "{}")
+    (root / "notes").mkdir()
+    write(root / "notes" / "a.txt", "x")
+    write(tmp_path / "b.txt", "x")
+
+    def found(path: Path) -> list[str]:
+        return [source.id for source in find_sources([path], store=root).files]
+
+    assert found(tmp_path) == ["b.txt", "store/notes/a.txt"]
+    assert found(root) == ["notes/a.txt"]
+    (tmp_path / "link").symlink_to(root)
+    assert found(tmp_path / "link") == ["notes/a.txt"]
+    for inside in (root / "anna", root / "default" / "runs"):
+        with pytest.raises(SettingsError, match="nothing to read"):
+            found(inside)
+    assert len(find_sources([tmp_path]).files) == 4
 
 
 def test_ids_are_relative_and_in_nfc(tmp_path: Path) -> None:
