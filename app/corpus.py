@@ -205,19 +205,15 @@ def _show_ranking(ranking: Ranking) -> None:
 
 def _show_report(report: FsckReport) -> None:
     for one in report.repaired:
-        say(f"repaired: {_subject(one.document_id)}{one.what}")
+        say(f"repaired: {one.what}")
     for one in report.problems:
         remedy = " (--repair mends it)" if one.repairable else ""
-        say(f"{one.kind}: {_subject(one.document_id)}{one.what}{remedy}")
+        say(f"{one.kind}: {one.what}{remedy}")
     verdict = "clean" if report.clean else counted(len(report.problems), "problem")
     say(
         f"{verdict}: {counted(report.documents, 'document')}, "
         f"{counted(report.passages, 'passage')}, generation {report.generation}"
     )
-
-
-def _subject(document_id: str | None) -> str:
-    return "" if document_id is None else f"document {document_id!r}: "
 
 
 def _megabytes(size: int) -> str:

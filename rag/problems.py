@@ -20,6 +20,7 @@ class Problem:
 
     kind: Kind
     what: str
+    """For people; names the document if there is one."""
     repairable: bool
     """Whether `--repair` mends it; otherwise `what` says what to do."""
     document_id: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,19 @@ def test_fsck_is_clean_until_something_breaks_and_repairs_it(store: Path) -> Non
     assert mended.exit_code == 0
     assert "repaired: " in mended.stdout
     assert cli("fsck", store).exit_code == 0
+
+
+def test_fsck_names_a_damaged_document_once(store: Path) -> None:
+    with sqlite3.connect(store / "default" / "catalogue.db") as connection:
+        connection.execute("UPDATE documents SET title = 'Alter' WHERE id = 'Altar'")
+        connection.execute("UPDATE passages SET text = 'x' WHERE doc = 0")
+    connection.close()
+    lines = cli("fsck", store).stdout.splitlines()
+    assert any(line.startswith("document: document 'Altar': its content has") for line in lines)
+    assert any(line.startswith("passage: document 'Nightjar': passage ") for line in lines)
+    assert all(line.count("document '") <= 1 for line in lines)
+    lines = cli("fsck", store, "--repair").stdout.splitlines()
+    assert any(line.startswith("repaired: document 'Nightjar': passage ") for line in lines)
 
 
 def test_compact_keeps_what_is_alive(store: Path) -> None:
