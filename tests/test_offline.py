@@ -65,10 +65,7 @@ def alone(*arguments: object, env: Mapping[str, str]) -> str:
 
 
 def test_ingest_ask_and_replay_without_a_network(documents: Path, tmp_path: Path) -> None:
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*UNSHARE, "true"], check=False).returncode
-    ):
+    if not may_unshare():
         pytest.skip("needs `unshare` and the permission to make a network namespace")
     env = tracing("http://192.0.2.1:4318")
     store, recording = tmp_path / "store", tmp_path / "run.jsonl"
