@@ -88,6 +88,8 @@ class Fitted:
     prompt: Rendered
     kept: tuple[int, ...]
     left_out: tuple[int, ...]
+    by_budget: bool
+    """What is left out found no room in the budget; False: in the server's window."""
 
 
 class Asker:
@@ -236,7 +238,7 @@ class Asker:
             max_tokens: tokens kept free for the reply.
             share: the part of the budget that will be asked from.
         """
-        room = self._ledger.left(share).tokens
+        room = left = self._ledger.left(share).tokens
         if self.server.max_model_len is not None:
             room = min(room, self.server.max_model_len)
         room -= max_tokens
@@ -252,6 +254,7 @@ class Asker:
             prompt=render([blocks[i] for i in kept]),
             kept=tuple(kept),
             left_out=tuple(sorted(set(range(len(blocks))) - set(kept))),
+            by_budget=self.server.max_model_len is None or left < self.server.max_model_len,
         )
 
     async def _until_read(

@@ -242,6 +242,10 @@ class _Shown:
         }
 
 
+wait = asyncio.sleep
+"""What a pause waits by; tests put a clock of their own here."""
+
+
 async def pause(tape: Tape, seconds: float) -> None:
     """Waits between two attempts; a replay does not, and a cancellation ends it.
 
@@ -251,7 +255,7 @@ async def pause(tape: Tape, seconds: float) -> None:
     call: Call[None] = Call(
         kind="clock.pause",
         arguments=dict,
-        live=lambda: asyncio.sleep(seconds),
+        live=lambda: wait(seconds),
         encode=lambda _: None,
         decode=lambda _: None,
     )

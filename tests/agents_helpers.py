@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from hoptrail.agents import outside
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.models import ChatRequest
 from hoptrail.agents.outside import Corpus
@@ -122,8 +125,10 @@ class Around:
         self.searched.append(query)
         return await self.corpus.search(query, k=k, mode=mode, where=where, timeout=timeout)
 
-    async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
-        return await self.corpus.similarity(query, texts)
+    async def similarity(
+        self, query: str, texts: Sequence[str], *, timeout: float
+    ) -> tuple[float, ...]:
+        return await self.corpus.similarity(query, texts, timeout=timeout)
 
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         return await self.corpus.passages(ids)
@@ -179,6 +184,17 @@ def reading(reader: Reader | None = None, /, **options: Any) -> ScriptedEndpoint
         "QueriesForm": says("queries"), "AnswerForm": says("answer"),
     }  # fmt: skip
     return ScriptedEndpoint(by_schema={**own, **options.pop("by_schema", {})}, **options)
+
+
+def no_waiting(patch: pytest.MonkeyPatch) -> list[float]:
+    """Lets every pause end at once; returns the seconds that would have been waited."""
+    waited: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        waited.append(seconds)
+
+    patch.setattr(outside, "wait", at_once)
+    return waited
 
 
 def said(request: ChatRequest) -> str:

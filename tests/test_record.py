@@ -17,13 +17,14 @@ from agents_helpers import (
     Around,
     Reader,
     make_chain,
+    no_waiting,
     open_chain,
     over,
     reading,
     recording_lines,
 )
 
-from hoptrail.agents import Budget, Receipt, aask, ask, replay, tape
+from hoptrail.agents import Budget, Receipt, aask, ask, replay
 from hoptrail.agents.events import AnswerDelta, Event, StepStarted
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import AttemptFailed, ChatRequest
@@ -314,12 +315,7 @@ def test_a_run_that_crashes_leaves_no_recording_under_its_name(
 def test_failed_attempts_are_replayed_without_waiting(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[float] = []
-
-    async def sleep(self: LiveTape, seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(tape.LiveTape, "sleep", sleep)
+    waited = no_waiting(monkeypatch)
     busy = AttemptFailed("rate_limited", "HTTP 429", retryable=True, retry_after=20.0)
     plan = json.dumps(
         Reader().plan(ChatRequest(messages=(), schema=None, schema_name="", max_tokens=1))
@@ -413,8 +409,9 @@ def test_a_recording_in_an_unknown_folder_or_in_use_is_refused(
 
     taken = tmp_path / "file"
     taken.write_text("")
-    with pytest.raises(JournalError):
-        ask(QUESTION, library, record=taken / "run.jsonl")
+    for wrong in (taken / "run.jsonl", tmp_path):
+        with pytest.raises(RecordingError, match="cannot record to"):
+            ask(QUESTION, library, record=wrong)
     first = RecordingTape(LiveTape(), tmp_path / "run.jsonl", {})
     with pytest.raises(JournalError, match="still going"):
         ask(QUESTION, library, record=tmp_path / "run.jsonl")

@@ -106,7 +106,7 @@ def test_ask_inside_a_running_loop_takes_a_thread_of_its_own(library: Library) -
         return ask(QUESTION, library, on_event=lambda _: seen.add(threading.current_thread().name))
 
     assert asyncio.run(main()).outcome.kind == "answered"
-    assert seen == {"hoptrail-portal"}
+    assert {name.rpartition("_")[0] for name in seen} == {"hoptrail-portal"}
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_here(library: Library) -> None:
@@ -323,7 +323,7 @@ def test_a_run_cancelled_before_it_began_says_so(
 
     receipt = asyncio.run(main())
     assert receipt.stop == "cancelled"
-    assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "out_of_budget")
+    assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "cancelled")
     assert receipt.evidence == ()
     assert replay(path).same
 
@@ -347,8 +347,6 @@ def test_after_a_cancellation_nothing_is_begun() -> None:
         await tape.through(call("short", short=True))
         with pytest.raises(Cancelled):
             await tape.through(call("after", short=False))
-        with pytest.raises(Cancelled):
-            await tape.sleep(60)
 
     asyncio.run(main())
     assert begun == ["before", "short"]
@@ -440,7 +438,7 @@ def test_a_server_that_cannot_be_used_at_all_is_an_error(library: Library) -> No
         ask(QUESTION, library, model=Absent())
 
 
-def test_a_run_whose_server_was_down_can_be_taken_up(library: Library, tmp_path: Path) -> None:
+def test_a_run_that_never_began_leaves_nothing_to_resume(library: Library, tmp_path: Path) -> None:
     class Down(ScriptedEndpoint):
         async def info(self) -> ServerInfo:
             raise ModelError("no server at this address: start one")
@@ -448,6 +446,4 @@ def test_a_run_whose_server_was_down_can_be_taken_up(library: Library, tmp_path:
     own = over(library, library.corpus, tmp_path / "runs")
     with pytest.raises(ModelError):
         ask(QUESTION, own, model=Down())
-    (left,) = unfinished(tmp_path / "runs")
-    receipt = resume(left.id, own, model=reading())
-    assert (receipt.answer, receipt.usage.calls) == ("Tarn Hollow", 7)
+    assert unfinished(tmp_path / "runs") == ()

@@ -56,6 +56,8 @@ async def play(
         fitted = await asker.fit(task.render, task.blocks, form=form, max_tokens=task.max_tokens)
         left_out = len(fitted.left_out)
         if task.blocks and not fitted.kept:
+            if fitted.by_budget:
+                raise OutOfBudget("out_of_tokens")
             nothing = _note(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
             return Played(value=(await fallback()).value, use=nothing)
         asked = await asker.ask(
