@@ -220,9 +220,9 @@ class _Child:
         assert self._requests is not None
         try:
             self._requests.send_bytes(json.dumps(request).encode())
-            return self._receive(self._limits.seconds)
         except BrokenPipeError:
             raise self._died() from None
+        return self._receive(self._limits.seconds)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         assert self._replies is not None

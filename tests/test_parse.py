@@ -456,19 +456,22 @@ def test_there_is_something_else_to_do_while_the_child_parses(tmp_path: Path) ->
     assert len(calls) >= 3
 
 
-def test_what_is_raised_meanwhile_ends_the_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, BrokenPipeError, KeyboardInterrupt])
+def test_what_is_raised_meanwhile_ends_the_child(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     for name in ("1.html", "2slow.html", "3.html"):
         write(tmp_path / name, "<p>x")
     sources = find_sources([tmp_path]).files
 
     def fail() -> None:
-        raise ZeroDivisionError
+        raise error
 
     worker = (sys.executable, "-P", "-c", PATIENT, "stub")
     with Parser(worker=worker) as parser:
         first = next(parser.read(sources[0]))
         parser._child._on_idle = fail
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(error):
             next(parser.read(sources[1]))
         parser._child._on_idle = lambda: None
         last = next(parser.read(sources[2]))
