@@ -50,5 +50,10 @@ types: $(VENV)/.ready
 packaging: $(VENV)/.ready
 	$(PY) -m pytest -q tests/test_packaging.py
 
+# The versions of this environment become everybody's; names and numbers only, no addresses.
+constraints: $(VENV)/.ready
+	$(VENV)/bin/python -m pip freeze --exclude-editable --exclude hoptrail > constraints.new
+	grep -v '@' constraints.new > constraints.txt && rm constraints.new
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info $(DEMO_STORE) .pytest_cache .mypy_cache .ruff_cache
