@@ -98,7 +98,8 @@ def test_content_words_are_stems_without_function_words() -> None:
 
 def refine(library: Library, where: Situation, *passages: Passage) -> tuple[Quote, ...]:
     readings = [Reading(passage=p, score=1.0, query="q") for p in passages]
-    return asyncio.run(LocalRefiner(library.corpus).refine(where, readings)).value
+    refiner = LocalRefiner(library.corpus, lambda: 60.0)
+    return asyncio.run(refiner.refine(where, readings)).value
 
 
 def test_a_quote_is_the_run_of_sentences_nearest_to_the_question(library: Library) -> None:
@@ -138,12 +139,14 @@ def test_a_long_quote_is_cut(library: Library) -> None:
 @settings(max_examples=25, deadline=None)
 def test_every_quote_lies_in_its_passage(texts: list[str], start: int) -> None:
     class Same:
-        async def similarity(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
+        async def similarity(
+            self, query: str, texts: Sequence[str], *, timeout: float
+        ) -> tuple[float, ...]:
             return tuple(1.0 for _ in texts)
 
     passages = [passage(f"T{i}", text, start) for i, text in enumerate(texts)]
     readings = [Reading(passage=p, score=1.0, query="q") for p in passages]
-    refiner = LocalRefiner(Same())  # type: ignore[arg-type]
+    refiner = LocalRefiner(Same(), lambda: 60.0)  # type: ignore[arg-type]
     quotes = asyncio.run(refiner.refine(situation(), readings)).value
     assert len({quote.passage_id for quote in quotes}) == len(quotes)
     own = {p.id: p for p in passages}

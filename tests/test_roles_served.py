@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from agents_helpers import CHAIN, QUESTION, Reader, make_chain, open_chain, reading, substance
+from agents_helpers import (
+    CHAIN,
+    QUESTION,
+    Reader,
+    make_chain,
+    no_waiting,
+    open_chain,
+    reading,
+    substance,
+)
 
-from hoptrail.agents import Budget, Receipt, ask, tape
+from hoptrail.agents import Budget, Receipt, ask
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.scripted import ScriptedEndpoint
@@ -26,13 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have been waited between attempts."""
-    waited: list[float] = []
-
-    async def sleep(self: tape.LiveTape, seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(tape.LiveTape, "sleep", sleep)
-    return waited
+    return no_waiting(monkeypatch)
 
 
 def uses(receipt: Receipt) -> dict[str, list[ModelUse]]:

@@ -100,8 +100,8 @@ def test_a_third_strategy_runs_and_touches_no_other(
 
 def run_of(library: Library) -> Run:
     return Run(
-        strategy="test", model="", corpus=library.corpus, roles=local_roles(library.corpus),
-        ledger=Ledger.open(None, Budget()),
+        strategy="test", model="", corpus=library.corpus, ledger=Ledger.open(None, Budget()),
+        roles=local_roles(library.corpus, lambda: 60.0),
     )  # fmt: skip
 
 
