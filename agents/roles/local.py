@@ -16,6 +16,7 @@ from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.names import fold, names, only_opens_sentences, words
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
+from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.rag.text import sentences
 
@@ -130,12 +131,12 @@ class LocalRefiner:
         return Played(value=tuple(_quote(window) for window in bearing))
 
     async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
-        """The cosine of each text to the question; none once the time is up."""
+        """The cosine of each text to the question; none once the run is over."""
         left = self._seconds_left()
         try:
             return await self._corpus.similarity(question, texts, timeout=left) if left > 0 else ()
-        except TimeoutError:
-            return ()
+        except (TimeoutError, Cancelled):
+            return ()  # words alone then choose the quotes; the next search ends the run
 
     def _bonus(self, situation: Situation, window: _Window) -> float:
         asked = content_words(situation.question)
