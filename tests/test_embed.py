@@ -120,6 +120,11 @@ def test_unknown_specs_are_refused(spec: str) -> None:
         load_embedder(spec)
 
 
+def test_a_model_of_a_server_says_that_its_server_must_be_named() -> None:
+    with pytest.raises(SettingsError, match=r"--embedder 'http://HOST:PORT/v1#BAAI/bge-small'"):
+        load_embedder("BAAI/bge-small")
+
+
 def test_hash_dimension_zero_is_refused() -> None:
     with pytest.raises(SettingsError, match="dimension >= 1, not 0"):
         load_embedder("hash-0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -207,6 +208,63 @@ def test_the_key_is_sent_and_never_shown(connect: Connect, served: Served) -> No
     connect(served, api_key="s3cret")
     assert served.keys == ["Bearer s3cret"]
     assert "s3cret" not in repr(ServerSettings(url=served.url, api_key="s3cret"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=401, body=b"Incorrect key sk-geheim"),
+        Reply(status=503, body=b"no quota for Bearer sk-geheim"),
+        Reply(body=b"x" * 195 + b" sk-geheim"),
+        Reply(body=b'{"data": "sk-geheim"}'),
+    ],
+)
+def test_a_key_that_a_server_echoes_is_taken_out(
+    connect: Connect, served: Served, reply: Reply
+) -> None:
+    embedder = connect(served, api_key="sk-geheim")
+    served.manners = lambda _, __: reply
+    with pytest.raises(EmbedderError, match=r"\*\*\*|x…") as caught:
+        embedder.embed(["x"])
+    told = "".join(traceback.format_exception(caught.value))
+    assert "sk-g" not in told
+
+
+def test_a_key_that_a_server_lists_as_a_model_is_taken_out(
+    connect: Connect, served: Served
+) -> None:
+    served.cards = [{"id": "sk-geheim"}]
+    with pytest.raises(EmbedderError, match=r"lists '\*\*\*'"):
+        connect(served, api_key="sk-geheim", model="tiny")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://anna:geheim@localhost:8000/v1",
+        "http://geheim@localhost:8000",
+        "http://localhost:8000/v1?key=geheim",
+        "http://localhost:8000/v1#geheim",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"'localhost' must hold no.*--embedder-key") as no:
+        ServerEmbedder(ServerSettings(url=url))
+    assert "geheim" not in str(no.value)
+
+
+@pytest.mark.parametrize("url", ["anna:geheim@localhost", "http://anna:gehe/im@localhost:x/v1"])
+def test_a_password_in_what_is_no_url_is_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"'…@localhost.*is no URL") as no:
+        ServerEmbedder(ServerSettings(url=url))
+    assert "gehe" not in str(no.value)
+    assert no.value.__cause__ is None
+
+
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match="copy it again") as no:
+        ServerSettings(url="http://localhost/v1", api_key="geheim\n")
+    assert "geheim" not in str(no.value)
 
 
 def test_vllm_truncates_by_itself(connect: Connect, served: Served) -> None:

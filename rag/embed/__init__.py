@@ -53,5 +53,7 @@ def load_embedder(
         return MiniLMEmbedder(place, threads=threads)
     raise SettingsError(
         f"Unknown embedder {spec!r}: use 'minilm', 'minilm:FOLDER', 'http://HOST:PORT/v1#MODEL' "
-        f"or 'hash-64'."
+        f"or 'hash-64'. A store that was made with the model {spec!r} of an embeddings server "
+        f"needs that server named: --embedder 'http://HOST:PORT/v1#{spec}', or "
+        f"embedder=load_embedder(...) in Python."
     )

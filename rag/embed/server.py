@@ -40,6 +40,7 @@ class ServerSettings:
     """None: the one model that the server lists."""
 
     api_key: str | None = field(default=None, repr=False)
+    """Sent as bearer token."""
 
     window: int | None = None
     """Tokens the model reads; None: what the server says, else 512."""
@@ -64,6 +65,10 @@ class ServerSettings:
         for name, value in counts.items():
             if value < 1:
                 raise SettingsError(f"An embeddings server needs {name} >= 1, not {value!r}.")
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise SettingsError(
+                "The embeddings server's key has characters that no key has: copy it again."
+            )
 
 
 class ServerEmbedder:
@@ -80,6 +85,7 @@ class ServerEmbedder:
 
         Raises:
             EmbedderError: the server does not answer, or does not serve the model.
+            SettingsError: the URL is none of a server, or holds a password.
         """
         self._settings = settings
         self._sleep = sleep
@@ -177,7 +183,7 @@ class ServerEmbedder:
             return chosen[0]
         wanted = "Name one of its models" if name is None else f"It does not serve {name!r}"
         listed = ", ".join(repr(card.id) for card in cards) or "no model"
-        raise EmbedderError(f"{wanted}: {self._base!r} lists {listed}.")
+        raise self._error(f"{wanted}: {self._base!r} lists {listed}.")
 
     def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Sends until an answer is final.
@@ -196,12 +202,12 @@ class ServerEmbedder:
                 trouble = f"{type(error).__name__}: {error}"
                 continue
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise EmbedderError(f"{self._base!r} cannot be called: {error}.") from error
+                raise self._error(f"{self._base!r} cannot be called: {error}.") from error
             if response.status_code != _TOO_MANY_REQUESTS and response.status_code < 500:
                 return self._accepted(response)
-            trouble = f"HTTP {response.status_code}: {_excerpt(response)}"
+            trouble = f"HTTP {response.status_code}: {self._excerpt(response)}"
             asked = response.headers.get("Retry-After")
-        raise EmbedderError(
+        raise self._error(
             f"The embeddings server {self._base!r} failed {self._settings.attempts} times, the "
             f"last with {trouble}. Is it up? Look at {self._base}/models."
         )
@@ -221,14 +227,14 @@ class ServerEmbedder:
         if response.is_success:
             return response
         remedy = {
-            401: " Check the API key.",
-            403: " Check the API key.",
+            401: " Check the API key (--embedder-key-file).",
+            403: " Check the API key (--embedder-key-file).",
             404: " Is the URL right (it usually ends in /v1), and is it an embeddings "
             "server (vLLM: --runner pooling)?",
         }.get(status, "")
-        raise EmbedderError(
+        raise self._error(
             f"The embeddings server {self._base!r} refused with HTTP {status}: "
-            f"{_excerpt(response)}.{remedy}"
+            f"{self._excerpt(response)}.{remedy}"
         )
 
     def _parse(self, kind: TypeAdapter[_T], response: httpx.Response) -> _T:
@@ -239,14 +245,28 @@ class ServerEmbedder:
             place = ".".join(str(part) for part in first["loc"])
             raise self._nonsense(
                 f"what is no embeddings answer ({place or 'body'}: {first['msg']}): "
-                f"{_excerpt(response)}"
-            ) from error
+                f"{self._excerpt(response)}"
+            ) from None  # pydantic's error quotes the answer, key and all
 
     def _nonsense(self, what: str) -> EmbedderError:
-        return EmbedderError(
+        return self._error(
             f"The embeddings server {self._base!r} answered with {what}. Check that the URL is "
             f"that of an OpenAI-compatible embeddings endpoint."
         )
+
+    def _error(self, message: str) -> EmbedderError:
+        return EmbedderError(self._hide(message))
+
+    def _excerpt(self, response: httpx.Response) -> str:
+        """The start of an answer, in quotes."""
+        # The key first: what is cut or escaped is no longer found.
+        text = " ".join(self._hide(response.text).split())
+        return repr(text if len(text) <= 200 else text[:200] + "…")
+
+    def _hide(self, text: str) -> str:
+        """The text without our key, which servers echo."""
+        key = self._settings.api_key
+        return text.replace(key, "***") if key else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,16 +298,19 @@ _EMBEDDINGS = TypeAdapter(_Embeddings)
 
 def _base_url(url: str) -> str:
     """Without a slash at the end; `/v1` is added where the URL has no path."""
+    # Whatever lies before an @ may be a password: it is shown to nobody.
+    shown = "…" + url[url.rindex("@") :] if "@" in url else url
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise SettingsError(f"{url!r} is no URL: {error}.") from error
+        why = "use 'http://HOST:PORT/v1'" if "@" in url else error
+        raise SettingsError(f"{shown!r} is no URL: {why}.") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise SettingsError(f"{url!r} is no URL of a server: use 'http://HOST:PORT/v1'.")
+        raise SettingsError(f"{shown!r} is no URL of a server: use 'http://HOST:PORT/v1'.")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise SettingsError(
+            f"The URL of the embeddings server at {parsed.host!r} must hold no password, query or "
+            "fragment. Write the key into a file and name it: --embedder-key-file FILE (api_key= "
+            "in Python)."
+        )
     return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")
-
-
-def _excerpt(response: httpx.Response) -> str:
-    """The start of an answer, in quotes."""
-    text = " ".join(response.text.split())
-    return repr(text if len(text) <= 200 else text[:200] + "…")
