@@ -15,7 +15,7 @@ import typer
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.modelling import budget_of, reach_of, served_model
-from hoptrail.app.opening import embedder_of, place, spec_of, where_of
+from hoptrail.app.opening import embedder_flags, embedder_of, place, spec_of, where_of
 from hoptrail.app.output import emit, note, say, shortened
 from hoptrail.app.rendering import receipt_text
 from hoptrail.app.settings import load_settings
@@ -48,6 +48,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     where: options.Where = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
     receipt: ReceiptFile = None,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record the run there, for replay.")
@@ -67,7 +68,8 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     reach = reach_of(tables.ask)
     for file in (receipt, record):
         _check_writable(file)
-    player = embedder_of(root, name, embedder, embedder_folder, tables.store)
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    player = embedder_of(root, name, typed, tables.store)
     with LiveView() as view:
         made = _interruptible(
             root,
@@ -102,6 +104,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     api_key_file: options.KeyFile = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
     receipt: ReceiptFile = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
@@ -117,7 +120,8 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         return
     _check_writable(receipt)
     served = served_model(model, model_name, api_key_file, tables.model)
-    player = embedder_of(root, name, embedder, embedder_folder, tables.store)
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    player = embedder_of(root, name, typed, tables.store)
     with LiveView() as view:
         made = _interruptible(
             root,

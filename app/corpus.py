@@ -10,7 +10,15 @@ import typer
 
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED
-from hoptrail.app.opening import WAIT, embedder_of, open_store, place, spec_of, where_of
+from hoptrail.app.opening import (
+    WAIT,
+    embedder_flags,
+    embedder_of,
+    open_store,
+    place,
+    spec_of,
+    where_of,
+)
 from hoptrail.app.output import counted, emit, indented, note, say, shortened
 from hoptrail.app.settings import load_settings
 
@@ -40,6 +48,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     where: options.Where = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -50,10 +59,9 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
     mode = mode or tables.search.mode or "hybrid"
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = (
-        _silent(root, name)
-        if mode == "lexical"
-        else embedder_of(root, name, embedder, embedder_folder, tables.store)
+        _silent(root, name) if mode == "lexical" else embedder_of(root, name, typed, tables.store)
     )
     with Store.open(root, tenant=name, embedder=player) as opened:
         ranking = Searcher(opened, player).search(

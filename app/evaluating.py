@@ -13,7 +13,7 @@ import typer
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.modelling import budget_of, reach_of, served_model
-from hoptrail.app.opening import embedder_name, load
+from hoptrail.app.opening import embedder_flags, load, named_embedder
 from hoptrail.app.output import counted, emit, note, say
 from hoptrail.app.settings import StoreTable, given, load_settings, over
 
@@ -48,6 +48,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     dense: options.Dense = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
     store_cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the set's store is kept.  [default: user's cache]"),
@@ -80,9 +81,10 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
         **chosen,
     )
     backends = StoreTable(lexical=lexical, dense=dense)
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     cache = StoreCache(
         folder=store_cache or _cache(),
-        embedder=load(embedder_name(embedder, embedder_folder, tables.store) or DEFAULT_EMBEDDER),
+        embedder=named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER),
         **over(tables.store, backends, "lexical", "dense", "language"),
     )
     try:

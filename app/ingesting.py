@@ -12,7 +12,15 @@ import typer
 
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED, INTERRUPTED
-from hoptrail.app.opening import WAIT, embedder_name, embedder_of, load, place, spec_of
+from hoptrail.app.opening import (
+    WAIT,
+    embedder_flags,
+    embedder_of,
+    load,
+    named_embedder,
+    place,
+    spec_of,
+)
 from hoptrail.app.output import counted, emit, note, say
 from hoptrail.app.settings import IngestTable, StoreTable, given, load_settings, over
 from hoptrail.rag.errors import StoreMismatch
@@ -45,6 +53,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     ] = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
     chunk_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="Most tokens of a passage.  [default: 180]")
     ] = None,
@@ -71,7 +80,9 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     What is unchanged is skipped; a run that was stopped goes on when it is started again. Exits
     with 1 if a file could not be read.
     """
-    from hoptrail.rag.ingest import ingest as run  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.embed import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.ingest import ingest as run  # noqa: PLC0415
+    from hoptrail.rag.sources import find_sources  # noqa: PLC0415
     from hoptrail.rag.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
@@ -86,13 +97,14 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     how = _settings(over(tables.ingest, flags, *IngestTable.__slots__))
     wanted = StoreTable(lexical=lexical, dense=dense, language=language)
     made_with = over(tables.store, wanted, *_MADE_WITH)
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     if (root / name).exists():
         _check_same(root, name, made_with)
-        player = embedder_of(root, name, embedder, embedder_folder, tables.store)
+        player = embedder_of(root, name, typed, tables.store)
     else:
-        player = _founded(
-            paths, root, name, embedder_name(embedder, embedder_folder, tables.store), made_with
-        )
+        find_sources(paths)  # nothing to read: no store
+        player = named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER)
+        _found(root, name, player, made_with)
     with ExitStack() as stack:
         opened = stack.enter_context(Store.open(root, tenant=name, embedder=player, wait=wait))
         listener = _Listener(as_json, stack)
@@ -128,19 +140,12 @@ def _check_same(root: Path, tenant: str, wanted: dict[str, Any]) -> None:
             )
 
 
-def _founded(
-    paths: list[Path], root: Path, tenant: str, embedder: str | None, made_with: dict[str, Any]
-) -> Embedder:
-    """Makes an empty store, once it is sure that there is something to put into it."""
-    from hoptrail.rag.embed import DEFAULT_EMBEDDER  # noqa: PLC0415
-    from hoptrail.rag.sources import find_sources  # noqa: PLC0415
+def _found(root: Path, tenant: str, player: Embedder, made_with: dict[str, Any]) -> None:
+    """Makes an empty store."""
     from hoptrail.rag.store import Store, StoreSpec  # noqa: PLC0415
 
-    find_sources(paths)
-    player = load(embedder or DEFAULT_EMBEDDER)
     spec = StoreSpec(embedder=player.id, dimension=player.dimension, **made_with)
     Store.create(root, spec, tenant=tenant).close()
-    return player
 
 
 class _Listener:

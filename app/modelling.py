@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hoptrail.app.opening import read_key
 from hoptrail.app.settings import AskTable, BudgetTable, ModelTable, over, set_in
 from hoptrail.rag.errors import SettingsError
 
@@ -55,14 +56,4 @@ def served_model(
                 "A model's name or key is of no use without its server: add --model URL."
             )
         return None
-    return ServedModel(url=url, name=name, api_key=None if key_file is None else _key(key_file))
-
-
-def _key(path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The key file {str(path)!r} cannot be read: {error}.") from error
-    if not key:
-        raise SettingsError(f"The key file {str(path)!r} is empty.")
-    return key
+    return ServedModel(url=url, name=name, api_key=None if key_file is None else read_key(key_file))

@@ -1,4 +1,7 @@
-"""From options to an open store and its embedder."""
+"""From options to an open store and its embedder.
+
+The embedder's options come as a `StoreTable` of what was typed, beside that of the settings file.
+"""
 
 from __future__ import annotations
 
@@ -55,18 +58,37 @@ def spec_of(root: Path, tenant: str) -> StoreSpec:
         return opened(layout, None)[0]
 
 
-def embedder_of(
-    root: Path, tenant: str, chosen: str | None, folder: Path | None, table: StoreTable
-) -> Embedder:
+def embedder_flags(embedder: str | None, folder: Path | None, key_file: Path | None) -> StoreTable:
+    """What was typed about the embedder."""
+    return StoreTable(embedder=embedder, embedder_folder=folder, embedder_key_file=key_file)
+
+
+def embedder_of(root: Path, tenant: str, flags: StoreTable, table: StoreTable) -> Embedder:
     """The embedder that a store was made with, found by what the store records of it.
 
     Raises:
         StoreMissing, StoreDamaged: there is no store, or it cannot be read.
-        SettingsError: it is one that must be named.
+        SettingsError: it is one that must be named, or its key file cannot be read.
     """
-    named = embedder_name(chosen, folder, table)
     recorded = spec_of(root, tenant).embedder
-    return load(named or _remembered(recorded))
+    return named_embedder(flags, table) or load(_remembered(recorded))
+
+
+def named_embedder(flags: StoreTable, table: StoreTable) -> Embedder | None:
+    """The embedder that the command line or the settings name; None: they name none.
+
+    Raises:
+        SettingsError: a combination that cannot be, or a key file that cannot be read.
+        EmbedderError: it is not found, or its server does not answer.
+    """
+    name = embedder_name(flags.embedder, flags.embedder_folder, table)
+    if flags.embedder_key_file is not None and not _is_server(name):
+        raise SettingsError(
+            "--embedder-key-file goes with a server: name that with --embedder "
+            "http://HOST:PORT/v1#MODEL, or leave the key out."
+        )
+    key_file = flags.embedder_key_file or table.embedder_key_file
+    return None if name is None else load(name, key_file)
 
 
 def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) -> str | None:
@@ -83,11 +105,27 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
     return f"minilm:{folder}"
 
 
-def load(name: str) -> Embedder:
-    """The embedder of that name."""
+def load(name: str, key_file: Path | None = None) -> Embedder:
+    """The embedder of that name; only a server's needs the key."""
     from hoptrail.rag.embed import load_embedder  # noqa: PLC0415
 
-    return load_embedder(name)
+    key = read_key(key_file) if key_file is not None and _is_server(name) else None
+    return load_embedder(name, api_key=key)
+
+
+def read_key(path: Path) -> str:
+    """The API key that a file holds.
+
+    Raises:
+        SettingsError: it cannot be read, or is empty.
+    """
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The key file {str(path)!r} cannot be read: {error}.") from error
+    if not key:
+        raise SettingsError(f"The key file {str(path)!r} is empty.")
+    return key
 
 
 def where_of(conditions: list[str] | None) -> dict[str, Scalar]:
@@ -105,6 +143,10 @@ def where_of(conditions: list[str] | None) -> dict[str, Scalar]:
             raise SettingsError(f"--where names {key!r} twice, and a value is only equal to one.")
         where[key] = _scalar(value)
     return where
+
+
+def _is_server(embedder: str | None) -> bool:
+    return embedder is not None and embedder.startswith(("http://", "https://"))
 
 
 def _scalar(value: str) -> Scalar:

@@ -36,6 +36,9 @@ EmbedderFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where the MiniLM weights are, if not installed."),
 ]
+EmbedderKeyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File that holds the embedder server's API key.")
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(

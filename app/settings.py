@@ -3,7 +3,8 @@
 Every key is optional; a flag on the command line wins over it, and what neither names keeps the
 default of the part that uses it. Paths are relative to the file they stand in.
 
-    [store]   dir, tenant, lexical, dense, language, embedder, embedder_folder
+    [store]   dir, tenant, lexical, dense, language, embedder, embedder_folder,
+              embedder_key_file
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
     [ask]     strategy, k, read, max_rounds, max_queries
@@ -36,6 +37,7 @@ class StoreTable:
     language: str | None = None
     embedder: str | None = None
     embedder_folder: Path | None = None
+    embedder_key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,7 @@ def _anchored(settings: FileSettings, folder: Path) -> FileSettings:
             store,
             dir=_under(folder, store.dir),
             embedder_folder=_under(folder, store.embedder_folder),
+            embedder_key_file=_under(folder, store.embedder_key_file),
         ),
         model=replace(model, api_key_file=_under(folder, model.api_key_file)),
     )

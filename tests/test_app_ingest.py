@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from app_cli import TEXTS, cli, error, records
+from embedding_server import embedding_server
 from rich.console import Console
 
 from hoptrail.app.progress import IngestBar
@@ -104,6 +105,42 @@ def test_a_wrong_setting_is_refused_and_leaves_no_store(
     line = error("ingest", folder, "--store", store, *embedder, option, value, code=2)
     assert message in line
     assert not store.exists()
+
+
+def test_a_served_embedder_gets_the_key_of_a_file(folder: Path, tmp_path: Path) -> None:
+    store, key, settings = tmp_path / "store", tmp_path / "key", tmp_path / "h.toml"
+    key.write_text("sesame\n")
+    with embedding_server() as server:
+        served = ("--embedder", f"{server.url}#tiny", "--embedder-key-file", key)
+        made = cli("ingest", folder, "--store", store, *served)
+        assert made.exit_code == 0, made.output
+        found = cli("search", "altar", "--store", store, *served)
+        assert "Lars Omdrey" in found.stdout
+        asked = cli("ask", "Who carved the altar?", "--store", store, *served)
+        assert "Lars Omdrey" in asked.stdout
+        settings.write_text(
+            f'[store]\ndir = "store"\nembedder = "{server.url}#tiny"\nembedder_key_file = "key"'
+        )
+        assert "Lars Omdrey" in cli("search", "altar", "--settings", settings).stdout
+        assert set(server.keys) == {"Bearer sesame"}
+        line = error("search", "altar", "--settings", settings, "--embedder", "hash-16")
+        assert "was made with the embedder 'tiny'" in line
+    assert "sesame" not in made.output + found.output + asked.output
+
+
+def test_a_key_for_no_server_is_refused(folder: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("")
+    for embedder in ((), ("--embedder", "hash")):
+        line = error(
+            "ingest", folder, "--store", tmp_path / "s", *embedder, "--embedder-key-file", key,
+            code=2,
+        )  # fmt: skip
+        assert "goes with a server: name that with --embedder http://HOST:PORT/v1#MODEL" in line
+    served = ("--embedder", "http://127.0.0.1:9/v1#m", "--embedder-key-file", key)
+    line = error("ingest", folder, "--store", tmp_path / "s", *served, code=2)
+    assert f"The key file '{key}' is empty" in line
+    assert not (tmp_path / "s").exists()
 
 
 def test_nothing_to_read_leaves_no_store(tmp_path: Path) -> None:

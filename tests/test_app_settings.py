@@ -30,6 +30,7 @@ def test_every_table_is_read_and_paths_are_those_of_the_file(tmp_path: Path) -> 
         dir = "notes"
         tenant = "anna"
         lexical = "rank-bm25"
+        embedder_key_file = "embedder.key"
         [ingest]
         chunk_tokens = 120
         prune = true
@@ -50,6 +51,7 @@ def test_every_table_is_read_and_paths_are_those_of_the_file(tmp_path: Path) -> 
     read = load_settings(path)
     assert read.store.dir == tmp_path / "notes"
     assert (read.store.tenant, read.store.lexical, read.store.dense) == ("anna", "rank-bm25", None)
+    assert read.store.embedder_key_file == tmp_path / "embedder.key"
     assert (read.ingest.chunk_tokens, read.ingest.prune, read.ingest.parse_seconds) == (
         120,
         True,
