@@ -1,4 +1,4 @@
-"""One commit: row numbers burnt, vectors written, words committed, and then the catalogue."""
+"""One commit: row numbers burnt, vectors and words on disk, and only then the catalogue's."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ def commit(
             return journal.number(writer, "generation")
         swept = [span for span in journal.garbage(writer) if span != (first, needed)]
         batch = _batch(placed, swept)
-        parts.dense.write(journal.number(writer, "dense_epoch"), batch)
-        parts.lexical.write(journal.number(writer, "lexical_epoch"), batch)
-        journal.insert(writer, placed)
-        journal.sweep(writer, died)
-        born = [(one.doc, len(one.item.passages)) for one in placed]
-        if parts.dense.deferred:
-            journal.post(writer, born, died)
-        generation = journal.log(writer, born, died)
+        epochs = [journal.number(writer, key) for key in ("lexical_epoch", "dense_epoch")]
+        # The lexical index works in a thread of its own while the rest is written.
+        with parts.lexical.write(epochs[0], batch), parts.dense.write(epochs[1], batch):
+            journal.insert(writer, placed)
+            journal.sweep(writer, died)
+            born = [(one.doc, len(one.item.passages)) for one in placed]
+            if parts.dense.deferred:
+                journal.post(writer, born, died)
+            generation = journal.log(writer, born, died)
     parts.dense.settle(writer)
     return generation
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -106,8 +107,11 @@ class Keeper(Protocol[IndexT_co]):
     def lag(self, state: State) -> str | None:
         """Why what lies on disk does not reflect the state, or None if it does."""
 
-    def write(self, epoch: int, batch: Batch) -> None:
-        """Makes a batch durable, before the catalogue commits."""
+    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+        """Writes a batch that is durable once the block has ended; the catalogue commits later.
+
+        A block that raises leaves nothing that a reader could see.
+        """
 
     def settle(self, writer: Connection) -> None:
         """Applies what the outbox holds, after the catalogue's commit."""

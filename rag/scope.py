@@ -89,20 +89,13 @@ def ranked(
 
     `rows` must hold every row that ties with the k-th, or the cut would depend on their order.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = (-scores).argsort(kind="stable")
     rows, scores = rows[order], scores[order]
     cut = min(k, len(rows))
     # Only what ties with the k-th or stands above it can matter.
-    if cut < len(rows):
+    if (scores[1 : cut + 1] == scores[: len(scores) - 1][:cut]).any():
         upto = int(np.searchsorted(-scores, -scores[cut - 1], side="right"))
         rows, scores = rows[:upto], scores[:upto]
-    same = scores[1:] == scores[:-1]
-    if same.any():
-        tied = np.zeros(len(rows), dtype=np.bool_)
-        tied[1:] = same
-        tied[:-1] |= same
-        keys = np.zeros(len(rows), dtype=np.uint64)
-        keys[tied] = ties(rows[tied])
-        order = np.lexsort((keys, -scores))
+        order = np.lexsort((ties(rows), -scores))
         rows, scores = rows[order], scores[order]
     return Candidates(rows=rows[:cut], scores=scores[:cut])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +136,9 @@ class ChromaKeeper:
             return f"Chroma holds {held} of {state.passages} passages"
         return None
 
-    def write(self, epoch: int, batch: Batch) -> None:
+    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
         """Nothing before the commit: it goes through the outbox."""
+        return nullcontext()
 
     def settle(self, writer: Connection) -> None:
         """Applies the outbox and strikes off what is done."""

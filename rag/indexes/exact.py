@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
+from hoptrail.rag.scope import Batch, Rows, Scope, State, ranked
 from hoptrail.rag.types import Candidates
 from hoptrail.rag.vectors import SlotFile, SlotMap, exact_scores, near_best, one_thread
 
@@ -35,14 +36,12 @@ class ExactIndex:
 
     def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
         """The k best rows by inner product."""
-        if not scope.facets:
-            near = near_best(self._scan(vector), k)
+        if scope.facets:
+            slots, scores = self._among(self._slots.slots(scope.rows()), vector, k)
         else:
-            near = self._near_among(self._slots.slots(scope.rows()), vector, k)
-        if not len(near):
-            return NOTHING
-        scores = exact_scores(self._vectors, near, vector)
-        return ranked(self._slots.rows(near), scores, k, scope.ties)
+            slots = near_best(self._scan(vector), k)
+            scores = exact_scores(self._vectors, slots, vector)
+        return ranked(self._slots.rows(slots), scores, k, scope.ties)
 
     def _scan(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._vectors @ vector
@@ -50,13 +49,15 @@ class ExactIndex:
             scores[self._dead] = -np.inf
         return scores
 
-    def _near_among(self, slots: Rows, vector: NDArray[np.float32], k: int) -> Rows:
+    def _among(
+        self, slots: Rows, vector: NDArray[np.float32], k: int
+    ) -> tuple[Rows, NDArray[np.float32]]:
         if len(slots) * _GATHER_BELOW < len(self._vectors):
-            scores = self._vectors[slots] @ vector
-        else:
-            scores = self._scan(vector)[slots]
-        near: Rows = slots[near_best(scores, k)]
-        return near
+            some = self._vectors.take(slots, axis=0)
+            near = near_best(some @ vector, k)
+            return slots[near], exact_scores(some, near, vector)
+        near = slots[near_best(self._scan(vector)[slots], k)]
+        return near, exact_scores(self._vectors, near, vector)
 
 
 class ExactKeeper:
@@ -85,14 +86,11 @@ class ExactKeeper:
             return f"the vector file has room for {room} of {needed} rows"
         return None
 
-    def write(self, epoch: int, batch: Batch) -> None:
-        """Writes the vectors and waits for the disk."""
-        if not batch.entries:
-            return
-        slots = self._map(epoch).slots(np.array([entry.row for entry in batch.entries]))
-        block = np.zeros((slots[-1] - slots[0] + 1, self._dimension), dtype=np.float32)
-        block[slots - slots[0]] = batch.vectors
-        self._file(epoch).write(int(slots[0]), block)
+    @contextmanager
+    def write(self, epoch: int, batch: Batch) -> Iterator[None]:
+        """Writes the vectors and waits for the disk, at the start of the block."""
+        self._put(epoch, batch)
+        yield
 
     def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
@@ -116,7 +114,7 @@ class ExactKeeper:
         self._file(epoch).path.unlink(missing_ok=True)
         SlotMap.save(self._map_path(epoch), state.live)
         for batch in batches:
-            self.write(epoch, batch)
+            self._put(epoch, batch)
 
     def audit(self, state: State) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of its vector) of every live row that the file has."""
@@ -141,6 +139,14 @@ class ExactKeeper:
     def close(self) -> None:
         """Lets go of the file."""
         self._open = None
+
+    def _put(self, epoch: int, batch: Batch) -> None:
+        if not batch.entries:
+            return
+        slots = self._map(epoch).slots(np.array([entry.row for entry in batch.entries]))
+        block = np.zeros((slots[-1] - slots[0] + 1, self._dimension), dtype=np.float32)
+        block[slots - slots[0]] = batch.vectors
+        self._file(epoch).write(int(slots[0]), block)
 
     def _file(self, epoch: int) -> SlotFile:
         return SlotFile(self._folder / f"vectors-{epoch}.f32", self._dimension)

@@ -17,6 +17,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tantivy import Occur, Query
 from hoptrail.rag.analyser import MOST_TERMS, analyser
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, ranked, tie_key
+from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, tie_key
 from hoptrail.rag.types import Candidates, tie_break
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
@@ -36,11 +37,11 @@ TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True
 _TOKENIZER = "hoptrail"
 _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
-_MERGE_AT = 8
 _EXTRA = 14
-_BITS = 11
-_NEAR = 1 - 2.0**-9
-"""Wider than a step: what scores below this share of the k-th cannot be rounded up to it."""
+_LOW_BITS = 13
+"""Of the 24 of a float32, so that 11 are left."""
+_NEAR = 1 - 2.0**-10 - 2.0**-14
+"""A step, and the doubt of 256 terms: what scores below this share of the k-th stays below it."""
 _MANY = 512
 """From here on a set of rows is a bit set of the segment, below it a union of terms."""
 
@@ -75,21 +76,13 @@ class TantivyIndex:
             return NOTHING
         clauses = [_clause(term, count) for term, count in counts.items()]
         if scope.facets:
-            allowed = Query.boolean_query([(Occur.Must, _facet(one)) for one in scope.facets])
-            found = self._fetch(_chain(allowed, clauses), k, scope)
+            found = self._fetch(_chain(_all_of(scope.facets), clauses), k, scope)
             scores = _stepped(found.scores)
         else:
             found = self._fetch(_union(clauses), k, scope)
             scores = self._certain(found, clauses)
-        if not len(found.rows):
-            return NOTHING
-
-        def ties(tied: Rows) -> Keys:
-            places = {row: at for at, row in enumerate(found.rows.tolist())}
-            some = [found.addresses[places[row]] for row in tied.tolist()]
-            return np.array(self._searcher.fast_field_values("tie", some), dtype=np.uint64)
-
-        return ranked(found.rows, scores, k, ties)
+        best = np.lexsort((found.ties, -scores))[:k]
+        return Candidates(rows=found.rows[best], scores=scores[best])
 
     def _fetch(self, query: Query, k: int, scope: Scope) -> _Found:
         """The best k live rows, and whatever may score as high as the k-th."""
@@ -105,15 +98,15 @@ class TantivyIndex:
             kept = scores if keep.all() else scores[keep]
             bound = kept[k - 1] * _NEAR if len(kept) >= k else 0.0
             if exhausted or scores[-1] < bound:
-                return found.only(np.flatnonzero(keep & (scores >= bound)))
+                return found.only(keep & (scores >= bound))
             limit = min(most, limit * 4)
 
     def _certain(self, found: _Found, clauses: Sequence[Query]) -> NDArray[np.float32]:
         """The rounded scores, whatever the order in which the union has added."""
         # Two sums of n terms differ by at most 2 (n - 1) 2**-24 of their value; of two, by nothing.
-        doubt = (len(clauses) - 1) * 2.0**-23 if len(clauses) > 2 else 0.0
-        scores = _stepped(found.scores * (1 - doubt))
-        unsure = np.flatnonzero(scores != _stepped(found.scores * (1 + doubt)))
+        doubt = 2 * (len(clauses) - 1) if len(clauses) > 2 else 0
+        scores = _stepped(found.scores, -doubt)
+        unsure = (scores != _stepped(found.scores, doubt)).nonzero()[0]
         if len(unsure):
             again = self._again(found.rows[unsure].tolist(), clauses)
             places = dict(zip(found.rows[unsure].tolist(), unsure.tolist(), strict=True))
@@ -130,28 +123,26 @@ class TantivyIndex:
         hits = self._searcher.search(query, limit, count=False).hits
         addresses = [address for _, address in hits]
         rows = self._searcher.fast_field_values("row", addresses)
+        ties = self._searcher.fast_field_values("tie", addresses)
         return _Found(
             rows=np.array(rows, dtype=np.int64),
-            scores=np.array([score for score, _ in hits], dtype=np.float64),
-            addresses=addresses,
+            scores=np.array([score for score, _ in hits], dtype=np.float32),
+            ties=np.array(ties, dtype=np.uint64),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     rows: Rows
-    scores: NDArray[np.float64]
-    addresses: list[tantivy.DocAddress]
+    scores: NDArray[np.float32]
+    """Descending."""
+    ties: Keys
 
-    def only(self, places: NDArray[np.intp]) -> _Found:
-        """Those at the places."""
-        if len(places) == len(self.rows):
+    def only(self, kept: NDArray[np.bool_]) -> _Found:
+        """Those that are kept."""
+        if kept.all():
             return self
-        return _Found(
-            rows=self.rows[places],
-            scores=self.scores[places],
-            addresses=[self.addresses[at] for at in places.tolist()],
-        )
+        return _Found(rows=self.rows[kept], scores=self.scores[kept], ties=self.ties[kept])
 
 
 class TantivyKeeper:
@@ -189,9 +180,9 @@ class TantivyKeeper:
             return "the lexical index lacks the last commit"
         return None
 
-    def write(self, epoch: int, batch: Batch) -> None:
-        """Sweeps out dead rows, adds the new ones, and commits."""
-        self._write(epoch, [batch], _HEAP)
+    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+        """Sweeps out dead rows and adds the new ones during the block, commits at its end."""
+        return self._writing(epoch, [batch], _HEAP)
 
     def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
@@ -205,7 +196,8 @@ class TantivyKeeper:
     def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
         """Writes a new folder of all live rows."""
         shutil.rmtree(self._path(epoch), ignore_errors=True)
-        self._write(epoch, batches, _BUILD_HEAP)
+        with self._writing(epoch, batches, _BUILD_HEAP):
+            pass
 
     def audit(self, state: State) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of its words) for each live row, as often as it stands in the index."""
@@ -237,17 +229,16 @@ class TantivyKeeper:
         """Lets go of the folder."""
         self._open = None
 
-    def _write(self, epoch: int, batches: Iterable[Batch], heap: int) -> None:
-        index = self._index(epoch)
-        writer = index.writer(heap_size=heap, num_threads=1)
+    @contextmanager
+    def _writing(self, epoch: int, batches: Iterable[Batch], heap: int) -> Iterator[None]:
+        writer = self._index(epoch).writer(heap_size=heap, num_threads=1)
         try:
             for batch in batches:
                 _feed(writer, batch)
+            yield
             writer.commit()
-            index.reload()
-            if index.searcher().num_segments >= _MERGE_AT:
-                # Dropping the writer gives up a merge that the commit began, and all its work.
-                writer.wait_merging_threads()
+            # Dropping the writer would give up a merge that the commit began, and all its work.
+            writer.wait_merging_threads()
         finally:
             # An exception keeps this frame alive, and with it Tantivy's lock.
             del writer
@@ -297,8 +288,10 @@ def _span(first: int, count: int) -> Query:
     return Query.range_query(SCHEMA, "row", tantivy.FieldType.Unsigned, first, first + count - 1)
 
 
-def _facet(one: str) -> Query:
-    return Query.term_query(SCHEMA, "facet", one, "basic")
+def _all_of(facets: Sequence[str]) -> Query:
+    terms = [Query.term_query(SCHEMA, "facet", one, "basic") for one in facets]
+    # A query of one clause is not simplified by Tantivy, and costs a third more.
+    return terms[0] if len(terms) == 1 else Query.boolean_query([(Occur.Must, t) for t in terms])
 
 
 def _union(clauses: Sequence[Query]) -> Query:
@@ -317,9 +310,11 @@ def _chain(among: Query, clauses: Sequence[Query]) -> Query:
     return Query.boolean_query([(Occur.Must, chosen), (Occur.Must, chain)])
 
 
-def _stepped(scores: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scores rounded up to `_BITS` significant bits."""
-    fractions, exponents = np.frexp(scores)
-    steps = np.ceil(fractions * (1 << _BITS))
-    rounded: NDArray[np.float32] = np.ldexp(steps, exponents - _BITS).astype(np.float32)
-    return rounded
+def _stepped(scores: NDArray[np.float32], doubt: int = 0) -> NDArray[np.float32]:
+    """Scores (>= 0), moved by `doubt` units of their last place, rounded up to a step.
+
+    The bits of positive floats, read as integers, have the order of the floats.
+    """
+    mask = (1 << _LOW_BITS) - 1
+    stepped = (scores.view(np.int32) + (doubt + mask)) & ~mask
+    return stepped.view(np.float32)
