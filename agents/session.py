@@ -11,8 +11,7 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.outside import Absent, Corpus, TapedCorpus, TapedEndpoint, pause
+from hoptrail.agents.portal import portal
 from hoptrail.agents.receipt import Environment, Receipt
 from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, difference
 from hoptrail.agents.roles.local import local_roles
@@ -117,9 +117,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         where=dict(where or {}),
         budget=budget or Budget(),
         settings=settings or Settings(),
-        model=model.url if isinstance(model, ServedModel) else "",
-        model_name=model.name if isinstance(model, ServedModel) else None,
-        served=model is not None,
+        **_described(model),
     )
     async with AsyncExitStack() as stack:
         library = await _library(stack, store, tenant, embedder)
@@ -199,17 +197,17 @@ async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
 
 def ask(question: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aask` for callers without an event loop, and for those inside one that cannot await."""
-    return _portal(aask(question, store, **options))
+    return portal(aask(question, store, **options))
 
 
 def resume(run: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aresume` for callers without an event loop."""
-    return _portal(aresume(run, store, **options))
+    return portal(aresume(run, store, **options))
 
 
 def replay(path: Path, **options: Any) -> Replayed:  # noqa: ANN401
     """`areplay` for callers without an event loop."""
-    return _portal(areplay(path, **options))
+    return portal(areplay(path, **options))
 
 
 async def _run(
@@ -319,6 +317,13 @@ async def _through_graph(job: Job, run: Run, folder: RunFolder | None) -> State:
         return State(**values)
 
 
+def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
+    """What a job remembers of its model: everything but the key."""
+    if isinstance(model, ServedModel):
+        return {"model": model.url, "model_name": model.name, "served": True}
+    return {"served": model is not None}
+
+
 @asynccontextmanager
 async def _closing(endpoint: HttpEndpoint) -> AsyncIterator[HttpEndpoint]:
     try:
@@ -349,21 +354,3 @@ async def _endpoint(
         cache_salt=cache_salt(library.secret),
     )
     return await stack.enter_async_context(_closing(endpoint))
-
-
-def _portal(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end from synchronous code, in a loop or out of one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1, thread_name_prefix="hoptrail-portal") as thread:
-        loop = thread.submit(asyncio.new_event_loop).result()
-        task = thread.submit(loop.create_task, coroutine).result()
-        try:
-            return thread.submit(loop.run_until_complete, task).result()
-        except KeyboardInterrupt:
-            loop.call_soon_threadsafe(task.cancel)
-            raise
-        finally:
-            thread.submit(loop.close)

@@ -19,7 +19,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = tmp_path_factory.mktemp("wheel")
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split("\n")
     source = folder / "source"
     for name in filter(None, files):
@@ -29,9 +32,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
     subprocess.run(
-        [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "-o", str(folder),
-         str(source)],
-        check=True, capture_output=True, cwd=folder,
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "-o",
+            str(folder),
+            str(source),
+        ],
+        check=True,
+        capture_output=True,
+        cwd=folder,
     )
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
