@@ -15,7 +15,14 @@ def portal(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        pass
+    else:
+        return _in_a_thread(coroutine)
+    return asyncio.run(coroutine)
+
+
+def _in_a_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs it in a loop of its own beside the caller's; Ctrl-C here cancels it there."""
     with ThreadPoolExecutor(1, thread_name_prefix="hoptrail-portal") as thread:
         loop = thread.submit(asyncio.new_event_loop).result()
         task = thread.submit(loop.create_task, coroutine).result()
