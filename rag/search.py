@@ -30,18 +30,29 @@ _ATTEMPTS = 3
 _CACHED_QUERIES = 512
 
 
-class SearchableStore(Protocol):
-    """What a search asks of a store; rows are those of its catalogue."""
+class SearchableSnapshot(Protocol):
+    """One generation of a store; rows are those of its catalogue."""
 
     @property
     def generation(self) -> int:
-        """The newest commit; an answer given while it stays the same is of that commit."""
+        """Which commit it shows."""
 
     def lexical(self, query: str, k: int, where: Where) -> Candidates:
         """The k best rows by words."""
 
     def dense(self, vector: NDArray[np.float32], k: int, where: Where) -> Candidates:
         """The k best rows by cosine; `vector` is (dimension,) and L2-normalised."""
+
+
+class SearchableStore(Protocol):
+    """What a search asks of a store."""
+
+    @property
+    def generation(self) -> int:
+        """The newest commit; an answer given while it stays the same is of that commit."""
+
+    def snapshot(self) -> SearchableSnapshot:
+        """The newest commit, to be asked by words and by vector."""
 
     def resolve(self, rows: NDArray[np.int64]) -> tuple[Passage | None, ...]:
         """The passages of the rows; None where a row was replaced in the meantime."""
@@ -88,8 +99,9 @@ class Searcher:
         _check(query, k, mode)
         # A writer in another process may replace rows at any time: then it is ranked again.
         for attempt in range(_ATTEMPTS):
-            generation = self._store.generation
-            candidates = self._candidates(query, k, mode, where)
+            snapshot = self._store.snapshot()
+            generation = snapshot.generation
+            candidates = self._candidates(snapshot, query, k, mode, where)
             # On the last attempt the gaps are filled from the runners-up.
             wanted = k if attempt < _ATTEMPTS - 1 else len(candidates.rows)
             hits, whole = self._resolve(candidates, wanted, mode)
@@ -110,17 +122,17 @@ class Searcher:
         vector.flags.writeable = False
         return vector
 
-    def _candidates(self, query: str, k: int, mode: Mode, where: Where) -> Candidates:
+    def _candidates(
+        self, snapshot: SearchableSnapshot, query: str, k: int, mode: Mode, where: Where
+    ) -> Candidates:
         if mode == "lexical":
-            return self._store.lexical(query, k, where)
+            return snapshot.lexical(query, k, where)
         vector = self._query_vector(query)
         if mode == "dense":
-            return self._store.dense(vector, k, where)
+            return snapshot.dense(vector, k, where)
         depth = max(self._depth, k)
         return self._fusion.fuse(
-            self._store.lexical(query, depth, where),
-            self._store.dense(vector, depth, where),
-            depth,
+            snapshot.lexical(query, depth, where), snapshot.dense(vector, depth, where), depth
         )
 
     def _resolve(
@@ -136,7 +148,8 @@ class Searcher:
             for passage, score in zip(passages, scores[:wanted].tolist(), strict=True)
             if passage is not None
         ]
-        hits.sort(key=lambda hit: (-hit.score, tie_break(hit.passage.id)))
+        if len({hit.score for hit in hits}) < len(hits):
+            hits.sort(key=lambda hit: (-hit.score, tie_break(hit.passage.id)))
         return tuple(hits), len(hits) == len(passages)
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import meta
+from hoptrail.rag.catalogue import expanded, meta
 from hoptrail.rag.journal import KEPT_GENERATIONS
 from hoptrail.rag.scope import State
 
@@ -18,12 +18,10 @@ from hoptrail.rag.scope import State
 def loaded(connection: sqlite3.Connection) -> State:
     """The present generation, from the documents themselves."""
     spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
-    size = max((doc + rows for doc, rows in spans), default=0)
-    steps = np.zeros(size + 1, dtype=np.int64)
-    for doc, rows in spans:
-        steps[doc] += 1
-        steps[doc + rows] -= 1
-    return _state(connection, np.cumsum(steps[:-1]).astype(np.bool_))
+    rows = expanded(spans)
+    live = np.zeros(int(rows.max()) + 1 if len(rows) else 0, dtype=np.bool_)
+    live[rows] = True
+    return _state(connection, live)
 
 
 def advanced(connection: sqlite3.Connection, state: State) -> State:

@@ -16,14 +16,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag import catalogue
-from hoptrail.rag.analyser import words
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.commits import commit
 from hoptrail.rag.errors import SettingsError
@@ -34,11 +33,9 @@ from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
 from hoptrail.rag.upkeep import compact, mend, slim
 from hoptrail.rag.validate import check_deletes, check_puts
-from hoptrail.rag.views import Views
+from hoptrail.rag.views import EVERYTHING, Snapshot, Views
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
-
-_EVERYTHING: Where = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +216,12 @@ class Store:
             known = catalogue.passages_where(connection, "row", numbers)
         return tuple(known.get(row) for row in numbers)
 
-    def lexical(self, query: str, k: int, where: Where = _EVERYTHING) -> Candidates:
+    def snapshot(self) -> Snapshot:
+        """The newest generation, to be asked more than once; it stays as it is."""
+        with self._errors:
+            return Snapshot(self._views, self.spec, self._errors)
+
+    def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
         """The k best rows by BM25; none for a query without a word that counts.
 
         The query is data: no character of it is syntax.
@@ -227,28 +229,15 @@ class Store:
         Raises:
             SettingsError: k < 1, or a filter value that is no scalar.
         """
-        _check_k(k)
-        terms = words(self.spec.language, query)
-        with self._errors:
-            view = self._views.newest()
-            return view.lexical.search(terms, k, self._views.scope(view.state, where))
+        return self.snapshot().lexical(query, k, where)
 
-    def dense(self, vector: NDArray[np.float32], k: int, where: Where = _EVERYTHING) -> Candidates:
+    def dense(self, vector: NDArray[np.float32], k: int, where: Where = EVERYTHING) -> Candidates:
         """The k best rows by inner product with an L2-normalised (dimension,) float32 vector.
 
         Raises:
             SettingsError: k < 1, a vector of another shape, or a filter value that is no scalar.
         """
-        _check_k(k)
-        query = np.ascontiguousarray(vector, dtype=np.float32)
-        if query.shape != (self.spec.dimension,) or not np.isfinite(query).all():
-            raise SettingsError(
-                f"A query vector must be {self.spec.dimension} finite numbers, "
-                f"not of shape {query.shape!r}."
-            )
-        with self._errors:
-            view = self._views.newest()
-            return view.dense.search(query, k, self._views.scope(view.state, where))
+        return self.snapshot().dense(vector, k, where)
 
     def stats(self) -> StoreStats:
         """Counts, size and settings."""
@@ -296,8 +285,3 @@ class Store:
         if self._writer is None:
             self._writer = self._parts.catalogue.connect()
         return self._writer
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise SettingsError(f"A search needs k >= 1, not {k!r}.")

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 MARGIN = np.float32(1e-5)
 """Above the error of a float32 product of unit vectors (about 1e-6 at 384 dimensions)."""
 
+_LOWEST = np.finfo(np.float32).min
 _BLOCK = 64
 _AT_ONCE = 4096
 _GROWTH = 1.25
@@ -149,7 +150,7 @@ def near_best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     column here: along rows the same maxima take ten times as long.
     """
     if len(scores) <= k:
-        return np.flatnonzero(scores > -np.inf)
+        return np.flatnonzero(scores >= _LOWEST)
     whole = len(scores) // _BLOCK
     if whole >= k:
         tops = scores[: whole * _BLOCK].reshape(_BLOCK, whole).max(axis=0)
@@ -160,7 +161,7 @@ def near_best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     found = scores[near]
     if len(near) > k:
         bound = np.partition(found, len(near) - k)[len(near) - k]
-    kept: NDArray[np.intp] = near[(found >= bound - MARGIN) & (found > -np.inf)]
+    kept: NDArray[np.intp] = near[found >= max(bound - MARGIN, _LOWEST)]
     return kept
 
 

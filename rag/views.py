@@ -9,16 +9,25 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hoptrail.rag.analyser import words
 from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
+from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.facets import facets
+from hoptrail.rag.founding import StoreSpec
+from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.protocols import DenseIndex, LexicalIndex
 from hoptrail.rag.scope import Keys, Rows, Scope, State, tie_key
 from hoptrail.rag.states import advanced, loaded
-from hoptrail.rag.types import Where, tie_break
+from hoptrail.rag.types import Candidates, Where, tie_break
+
+EVERYTHING: Where = MappingProxyType({})
+"""The filter that keeps all."""
 
 _CACHED_FILTERS = 64
 _ATTEMPTS = 5
@@ -31,6 +40,45 @@ class View:
     state: State
     lexical: LexicalIndex
     dense: DenseIndex
+
+
+class Snapshot:
+    """One generation of a store, held still: all that is asked of it is of that generation."""
+
+    __slots__ = ("_errors", "_spec", "_view", "_views")
+
+    def __init__(self, views: Views, spec: StoreSpec, errors: disk_errors) -> None:
+        """Use `Store.snapshot`."""
+        self._views = views
+        self._view = views.newest()
+        self._spec = spec
+        self._errors = errors
+
+    @property
+    def generation(self) -> int:
+        """Which commit it shows."""
+        return self._view.state.generation
+
+    def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
+        """As `Store.lexical`."""
+        _check_k(k)
+        terms = words(self._spec.language, query)
+        with self._errors:
+            scope = self._views.scope(self._view.state, where)
+            return self._view.lexical.search(terms, k, scope)
+
+    def dense(self, vector: NDArray[np.float32], k: int, where: Where = EVERYTHING) -> Candidates:
+        """As `Store.dense`."""
+        _check_k(k)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        if query.shape != (self._spec.dimension,) or not np.isfinite(query).all():
+            raise SettingsError(
+                f"A query vector must be {self._spec.dimension} finite numbers, "
+                f"not of shape {query.shape!r}."
+            )
+        with self._errors:
+            scope = self._views.scope(self._view.state, where)
+            return self._view.dense.search(query, k, scope)
 
 
 class Views:
@@ -103,3 +151,8 @@ class Views:
         # A row that died meanwhile gets any place: it does not resolve, and is ranked again.
         keys = [tie_key(tie_break(known[row].id)) if row in known else 0 for row in rows.tolist()]
         return np.array(keys, dtype=np.uint64)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise SettingsError(f"A search needs k >= 1, not {k!r}.")

@@ -217,6 +217,9 @@ class MovingStore:
         self.asked += 1
         return self.generations(self.asked)
 
+    def snapshot(self) -> MovingStore:
+        return self
+
     def lexical(self, query: str, k: int, where: Where) -> Candidates:
         self.wanted.append(k)
         rows = np.arange(min(k, self.count), dtype=np.int64)

@@ -98,7 +98,7 @@ class TantivyIndex:
             kept = scores if keep.all() else scores[keep]
             bound = kept[k - 1] * _NEAR if len(kept) >= k else 0.0
             if exhausted or scores[-1] < bound:
-                return found.only(keep & (scores >= bound))
+                return found.only(keep).first(int((kept >= bound).sum()))
             limit = min(most, limit * 4)
 
     def _certain(self, found: _Found, clauses: Sequence[Query]) -> NDArray[np.float32]:
@@ -143,6 +143,10 @@ class _Found:
         if kept.all():
             return self
         return _Found(rows=self.rows[kept], scores=self.scores[kept], ties=self.ties[kept])
+
+    def first(self, count: int) -> _Found:
+        """The best of them."""
+        return _Found(rows=self.rows[:count], scores=self.scores[:count], ties=self.ties[:count])
 
 
 class TantivyKeeper:
