@@ -96,7 +96,7 @@ class MinMax:
         if not len(scores):
             return np.empty(0)
         exact = scores.astype(np.float64)
-        low, high = exact.min(), exact.max()
+        low, high = exact[-1], exact[0]
         bottom = low if self.floor is None else min(low, self.floor)
         if high == bottom:
             return np.ones(len(scores))

@@ -22,7 +22,7 @@ from hoptrail.rag.founding import StoreSpec
 from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.protocols import DenseIndex, LexicalIndex
-from hoptrail.rag.scope import Keys, Rows, Scope, State, tie_key
+from hoptrail.rag.scope import Keys, Rows, Scope, State, all_of, tie_key
 from hoptrail.rag.states import advanced, loaded
 from hoptrail.rag.types import Candidates, Where, tie_break
 
@@ -71,7 +71,7 @@ class Snapshot:
         """As `Store.dense`."""
         _check_k(k)
         query = np.ascontiguousarray(vector, dtype=np.float32)
-        if query.shape != (self._spec.dimension,) or not np.isfinite(query).all():
+        if query.shape != (self._spec.dimension,) or not all_of(np.isfinite(query)):
             raise SettingsError(
                 f"A query vector must be {self._spec.dimension} finite numbers, "
                 f"not of shape {query.shape!r}."

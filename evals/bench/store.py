@@ -1,6 +1,7 @@
 """How fast a store is, beside its bare parts, and what a kill -9 leaves behind.
 
-    python -m hoptrail.evals.bench.store [--passages 10000,100000] [--million] [--kills 30] [--json]
+    python -m hoptrail.evals.bench.store [--passages 10000,100000] [--million] [--batch 1024]
+                                          [--kills 30] [--json]
 
 Embedding is excluded. A hybrid query is 50 candidates by words, 50 by vector, fusion, and the texts
 of ten. The bare parts answer the same queries over the same files in the same run, alternately, so
@@ -36,7 +37,6 @@ DIMENSION = 384
 MILLION = 1_000_000
 _QUERIES = 200
 _REPLACEMENTS = 30
-_BATCH = 1024
 _PROBE = """
 import json, sys, time
 from pathlib import Path
@@ -109,11 +109,11 @@ class GivenVectors:
         return np.stack([self._vectors[text] for text in texts])
 
 
-def measure(root: Path, passages: int) -> Timings:
-    """Builds a store of that size and times it."""
+def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
+    """Builds a store of that size, about `batch` passages a commit, and times it."""
     corpus = Corpus(passages, dimension=DIMENSION)
     with Store.create(root, StoreSpec(embedder=GivenVectors.id, dimension=DIMENSION)) as store:
-        rate, sources = _filled(store, corpus)
+        rate, sources = _filled(store, corpus, batch)
         queries = [corpus.query(sources[at % len(sources)]) for at in range(_QUERIES)]
         searcher = Searcher(store, GivenVectors(queries))
         bare = Bare(root / store.tenant, passages, DIMENSION)
@@ -166,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--passages", default="10000,100000", help="sizes, by commas")
     parser.add_argument("--million", action="store_true", help="a million as well")
+    parser.add_argument("--batch", type=int, default=1024, help="passages of a commit, at least")
     parser.add_argument("--kills", type=int, default=30, help="trials of kill -9; 0: none")
     parser.add_argument("--folder", type=Path, help="where to build (default: a temporary folder)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -174,18 +175,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sizes += [MILLION] if chosen.million else []
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            _say("store", asdict(measure(Path(folder) / "store", size)), as_json=chosen.json)
+            _say(
+                "store",
+                asdict(measure(Path(folder) / "store", size, chosen.batch)),
+                as_json=chosen.json,
+            )
     if chosen.kills > 0:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             found = kills(Path(folder) / "store", chosen.kills)
             _say("kill -9", asdict(found), as_json=chosen.json)
 
 
-def _filled(store: Store, corpus: Corpus) -> tuple[float, list[IndexedDocument]]:
+def _filled(store: Store, corpus: Corpus, size: int) -> tuple[float, list[IndexedDocument]]:
     """Passages a second over the commits alone, and some documents to ask about."""
     documents, seconds = corpus.documents(), 0.0
     sources: list[IndexedDocument] = []
-    while batch := list(islice(documents, _BATCH // PER_DOCUMENT)):
+    while batch := list(islice(documents, -(-size // PER_DOCUMENT))):
         sources.append(batch[len(sources) % len(batch)])
         seconds += _timed(store.commit, batch) / 1e3
     return corpus.size / seconds, sources

@@ -29,7 +29,7 @@ from tantivy import Occur, Query
 from hoptrail.rag.analyser import MOST_TERMS, analyser
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, tie_key
+from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, all_of, tie_key
 from hoptrail.rag.types import Candidates, tie_break
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
@@ -95,10 +95,10 @@ class TantivyIndex:
             if len(scores) and scores[-1] <= 0:
                 keep &= scores > 0
             exhausted = len(scores) < limit or limit >= most or scores[-1] <= 0
-            kept = scores if keep.all() else scores[keep]
+            kept = scores if all_of(keep) else scores[keep]
             bound = kept[k - 1] * _NEAR if len(kept) >= k else 0.0
             if exhausted or scores[-1] < bound:
-                return found.only(keep).first(int((kept >= bound).sum()))
+                return found.only(keep).first(int(np.count_nonzero(kept >= bound)))
             limit = min(most, limit * 4)
 
     def _certain(self, found: _Found, clauses: Sequence[Query]) -> NDArray[np.float32]:
@@ -140,7 +140,7 @@ class _Found:
 
     def only(self, kept: NDArray[np.bool_]) -> _Found:
         """Those that are kept."""
-        if kept.all():
+        if all_of(kept):
             return self
         return _Found(rows=self.rows[kept], scores=self.scores[kept], ties=self.ties[kept])
 
