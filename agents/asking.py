@@ -44,6 +44,8 @@ _FAILURES: dict[FailureKind, Failure] = {
     "overlong": "overlong",
 }
 
+_LOST: frozenset[Failure | None] = frozenset({"unavailable", "refused_by_server", "cancelled"})
+
 _QUOTED = 2_000
 """Characters of a bad reply that the re-ask quotes."""
 
@@ -128,6 +130,8 @@ class Asker:
             max_wait=max_wait,
         )
         self._server: ServerInfo | None = None
+        self.lost: Failure | None = None
+        """Why asking again is no use in this run: the server is gone, or refuses us."""
 
     @property
     def server(self) -> ServerInfo:
@@ -209,6 +213,8 @@ class Asker:
         value, failure = read
         if failure is not None:
             void(call, tally)
+        if failure in _LOST:
+            self.lost = failure
         return Asked(
             value=value,
             failure=failure,

@@ -50,6 +50,9 @@ async def play(
         use: makes the value of a reply and of the positions of the blocks that the model saw.
         fallback: plays instead.
     """
+    if asker.lost is not None:
+        gone = _note(task.role, load(task.role).hash, asker, Usage(), 0, asker.lost)
+        return Played(value=(await fallback()).value, use=gone, stop=_STOPS.get(asker.lost))
     form = json_form(task.form)
     left_out = 0
     try:
