@@ -5,9 +5,9 @@ from hoptrail.agents.context import Settings
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.runs import unfinished
+from hoptrail.agents.serving import ServedModel
 from hoptrail.agents.session import (
     Replayed,
-    ServedModel,
     aask,
     areplay,
     aresume,

@@ -11,9 +11,9 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -26,9 +26,8 @@ from hoptrail.agents.asking import Asker
 from hoptrail.agents.budget import Budget
 from hoptrail.agents.checkpoints import saver
 from hoptrail.agents.context import Run, Settings
-from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.fence import Fence, cache_salt
+from hoptrail.agents.fence import Fence
 from hoptrail.agents.graph import build, recursion_limit
 from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library, open_library
@@ -40,6 +39,7 @@ from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, differe
 from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.roles.served import served_roles
 from hoptrail.agents.runs import Job, RunFolder
+from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.agents.tape import Cancelled, LiveTape, Tape
@@ -51,16 +51,6 @@ from hoptrail.rag.types import Where
 T = TypeVar("T")
 
 _PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
-    """A model behind an OpenAI-compatible server."""
-
-    url: str
-    name: str | None = None
-    """None: the first that the server lists."""
-    api_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +111,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     )
     async with AsyncExitStack() as stack:
         library = await _library(stack, store, tenant, embedder)
-        endpoint = await _endpoint(stack, model, library)
+        endpoint = await open_endpoint(stack, model, library.secret)
         live = LiveTape(cancel)
         tape: Tape = live
         if record is not None:
@@ -167,7 +157,7 @@ async def aresume(
             if not job.model:
                 raise SettingsError(f"the run {run!r} had a model given as an endpoint: give it")
             model = ServedModel(url=job.model, name=job.model_name)
-        endpoint = await _endpoint(stack, model, library)
+        endpoint = await open_endpoint(stack, model, library.secret)
         fence = Fence.of(library.secret)
         return await _run(job, library.corpus, endpoint, LiveTape(cancel), folder, on_event, fence)
 
@@ -324,14 +314,6 @@ def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
     return {"served": model is not None}
 
 
-@asynccontextmanager
-async def _closing(endpoint: HttpEndpoint) -> AsyncIterator[HttpEndpoint]:
-    try:
-        yield endpoint
-    finally:
-        await endpoint.aclose()
-
-
 async def _library(
     stack: AsyncExitStack, store: Library | Path | str, tenant: str, embedder: Embedder | None
 ) -> Library:
@@ -340,17 +322,3 @@ async def _library(
     library = await asyncio.to_thread(open_library, Path(store), tenant=tenant, embedder=embedder)
     stack.callback(library.close)
     return library
-
-
-async def _endpoint(
-    stack: AsyncExitStack, model: ServedModel | Endpoint | None, library: Library
-) -> Endpoint | None:
-    if not isinstance(model, ServedModel):
-        return model
-    endpoint = HttpEndpoint(
-        model.url,
-        model=model.name,
-        api_key=model.api_key,
-        cache_salt=cache_salt(library.secret),
-    )
-    return await stack.enter_async_context(_closing(endpoint))

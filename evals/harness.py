@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hoptrail.agents import Budget, Library, ServedModel, Settings, aask, open_library
-from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.fence import cache_salt
 from hoptrail.agents.models import Endpoint
+from hoptrail.agents.serving import open_endpoint
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
 from hoptrail.evals.report import Report, summarise
@@ -116,7 +115,7 @@ async def evaluate(
             open_library, store.root, embedder=cache.embedder, keep=False
         )
         stack.callback(library.close)
-        endpoint = await _endpoint(stack, trial.model, library)
+        endpoint = await open_endpoint(stack, trial.model, library.secret)
         run = await _run_record(dataset, store, trial, endpoint)
         rows = stack.enter_context(RowFile(out, run)) if out is not None else None
         examination = _Examination(library, endpoint, trial, rows, on_progress)
@@ -219,22 +218,6 @@ async def _prepared(
 
 class _GivenUp(Exception):
     """Ends an ingest that nobody waits for any more; what it committed stays."""
-
-
-async def _endpoint(
-    stack: AsyncExitStack, model: ServedModel | Endpoint | None, library: Library
-) -> Endpoint | None:
-    """One endpoint for all questions, so that connections are kept and the server probed once."""
-    if not isinstance(model, ServedModel):
-        return model
-    endpoint = HttpEndpoint(
-        model.url,
-        model=model.name,
-        api_key=model.api_key,
-        cache_salt=cache_salt(library.secret),
-    )
-    stack.push_async_callback(endpoint.aclose)
-    return endpoint
 
 
 async def _run_record(
