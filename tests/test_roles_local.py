@@ -157,9 +157,17 @@ def test_every_quote_lies_in_its_passage(texts: list[str], start: int) -> None:
 
 
 def test_enough_is_when_all_that_the_question_names_is_there() -> None:
-    def assess(*pool: Evidence, question: str = QUESTION) -> tuple[bool, tuple[str, ...]]:
-        found = asyncio.run(LocalAssessor().assess(situation(question, pool))).value
+    hopped = ("the question", "its names", "more of its names", "a name that was followed")
+
+    def assess(
+        *pool: Evidence, question: str = QUESTION, asked: Sequence[str] = hopped
+    ) -> tuple[bool, tuple[str, ...]]:
+        found = asyncio.run(LocalAssessor().assess(situation(question, pool, asked))).value
         return found.sufficient, found.missing
+
+    # Not before a name that the evidence brought was followed once.
+    leads = "where the names in the evidence lead"
+    assert assess(SHIP, MASTER, asked=(QUESTION, "Heron")) == (False, (leads,))
 
     assert assess(SHIP, MASTER) == (True, ())
     assert assess(SHIP) == (False, ("passages that speak of born",))

@@ -154,7 +154,11 @@ class LocalRefiner:
 
 
 class LocalAssessor:
-    """Enough: every name and nearly every content word of the question stands in the evidence."""
+    """Enough: every name and content word of the question stands in the evidence, after a hop.
+
+    Words cannot tell that the passage which names the bridge is not yet the answer, so the names
+    that the first round brought are followed once before anything counts as enough.
+    """
 
     async def assess(self, situation: Situation) -> Played[Assessment]:
         """What the question names or asks and the pool does not show."""
@@ -171,6 +175,8 @@ class LocalAssessor:
         wants_digits = situation.plan.asks in ("date", "number")
         if wants_digits and not any(re.search(r"\d", item.quote) for item in situation.pool):
             missing.append(f"a {situation.plan.asks}")
+        if len(situation.asked) <= 1 + len(_subjects(situation)):
+            missing.append("where the names in the evidence lead")
         sufficient = bool(situation.pool) and not missing
         return Played(value=Assessment(sufficient=sufficient, missing=tuple(missing)))
 
