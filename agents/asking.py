@@ -81,6 +81,8 @@ class Asked(Generic[T]):
     prompt_hash: str
     problems: tuple[str, ...]
     """What went wrong on the way, oldest first, for people."""
+    without: tuple[str, ...] = ()
+    """Fields of the request that the server refuses, `cache_salt` perhaps among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,7 @@ class Asker:
             model=self.server.model,
             prompt_hash=prompt.hash,
             problems=tuple(tally.problems),
+            without=tally.without,
         )
 
     async def fit(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -33,7 +34,7 @@ _INFO_TIMEOUT = 10.0
 
 _WINDOW_KEYS = ("max_model_len", "context_length", "context_window")
 _OPTIONAL = ("cache_salt", "stream_options", "seed", "chat_template_kwargs")
-"""Fields that some servers refuse: dropped for good when a 400 names one."""
+"""Fields that some servers refuse: dropped for good when a 400 names one; each reply says so."""
 
 
 class HttpEndpoint:
@@ -103,8 +104,9 @@ class HttpEndpoint:
         on_delta = on_delta or (lambda text: None)
         model = self._info.model
         body = wire.chat_body(request, model) | self._extra
-        for name in self._refused:
-            body.pop(name, None)
+        without = tuple(name for name in _OPTIONAL if name in self._refused and name in body)
+        for name in without:
+            del body[name]
         try:
             async with (
                 asyncio.timeout(timeout),
@@ -113,11 +115,12 @@ class HttpEndpoint:
                 if not answer.is_success:
                     raise self._failure(answer, await _read(answer), body)
                 if request.stream and _is_stream(answer):
-                    return await _read_events(answer, model, on_delta)
-                reply = wire.parse_reply(await _read(answer), model)
-                if request.stream:
-                    on_delta(reply.text)
-                return reply
+                    reply = await _read_events(answer, model, on_delta)
+                else:
+                    reply = wire.parse_reply(await _read(answer), model)
+                    if request.stream:
+                        on_delta(reply.text)
+                return replace(reply, without=without)
         except TimeoutError:
             raise AttemptFailed(
                 "timeout", f"no answer within {timeout:.3g} s", retryable=True, spent=True

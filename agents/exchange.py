@@ -71,6 +71,8 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     streamed: bool = False
     """Whether text was handed on that may turn out to be void."""
+    without: tuple[str, ...] = ()
+    """Fields that the server refused, so that the latest reply was made without them."""
 
 
 class Exchange:
@@ -176,6 +178,7 @@ class Exchange:
             self._ledger.forfeit(reservation)
             raise
         tally.usage += self._ledger.settle(reservation, reply.usage)
+        tally.without = reply.without
         return reply
 
     def _delay(self, failed: AttemptFailed, number: int) -> float | None:

@@ -72,6 +72,8 @@ class ChatReply:
     usage: ReportedUsage | None
     """None: the server reported none, or not two integers."""
     model: str
+    without: tuple[str, ...] = ()
+    """Fields that belong in its request and were left out, since the server refuses them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

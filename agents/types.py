@@ -162,6 +162,9 @@ class ModelUse:
     """Why the role's fallback answered instead; empty where the model's reply was used."""
     left_out: int = 0
     """Blocks of evidence that did not fit into the model's context."""
+    without: tuple[str, ...] = ()
+    """Fields of the request that the server refused and that were therefore left out. Without
+    `cache_salt` the server's prefix cache is shared with other tenants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,4 +123,6 @@ def _ending(receipt: Receipt) -> Iterator[str]:
     if receipt.fallbacks:
         times = counted(receipt.fallbacks, "time")
         yield f"The model's reply could not be used {times}; the local player stood in."
+    if any("cache_salt" in step.use.without for step in receipt.steps if step.use):
+        yield "The server refused cache_salt: its prompt cache is shared with other tenants."
     yield f"Outcome: {_OUTCOMES[receipt.outcome.kind]}; it stopped because {_STOPPED[receipt.stop]}"

@@ -425,12 +425,26 @@ def test_an_extension_that_is_refused_is_dropped_for_good(field: str) -> None:
             await endpoint.attempt(request(seed=1), timeout=30)
         assert caught.value.retryable
         for _ in range(2):
-            await endpoint.attempt(request(seed=1), timeout=30)
+            reply = await endpoint.attempt(request(seed=1), timeout=30)
+            assert reply.without == (field,)
 
     with FakeServer(refusal, says("ok")) as server:
         with_endpoint(server, ask_thrice, cache_salt="salt", thinking=False)
         assert [field in body for body in server.chats] == [True, False, False]
         assert len({frozenset(body) for body in server.chats[1:]}) == 1
+
+
+def test_a_field_is_only_missed_where_it_belongs() -> None:
+    refusal = status(400, {"error": {"message": "Unrecognized request argument: seed"}})
+
+    async def ask_twice(endpoint: HttpEndpoint) -> None:
+        with pytest.raises(AttemptFailed):
+            await endpoint.attempt(request(seed=1), timeout=30)
+        assert (await endpoint.attempt(request(seed=1), timeout=30)).without == ("seed",)
+        assert (await endpoint.attempt(request(), timeout=30)).without == ()
+
+    with FakeServer(refusal, says("ok")) as server:
+        with_endpoint(server, ask_twice)
 
 
 def test_secrets_that_a_server_echoes_are_taken_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,14 @@ from agents_helpers import (
     reading,
     substance,
 )
+from fake_server import FakeServer, says, status
 
-from hoptrail.agents import Budget, Receipt, ask
+from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.types import ModelUse
+from hoptrail.app.rendering import receipt_text
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +186,23 @@ def test_a_reply_that_was_cut_off_is_not_read(library: Library) -> None:
     receipt = ask(QUESTION, library, model=scripted(Answer=lambda _: cut))
     (use,) = uses(receipt)["answer"]
     assert (use.failure, receipt.fallbacks, receipt.extractive) == ("length", 1, True)
+
+
+def test_a_server_that_refuses_the_salt_is_named_in_the_receipt(
+    library: Library, tmp_path: Path
+) -> None:
+    refusal = status(400, {"error": {"message": "Unrecognized request argument: cache_salt"}})
+    file = tmp_path / "run.jsonl"
+    with FakeServer(refusal, says("bananas")) as server:
+        receipt = ask(QUESTION, library, model=ServedModel(url=server.url), record=file)
+        salted = ask(QUESTION, library, model=ServedModel(url=server.url))
+    of_all = [use for of in uses(receipt).values() for use in of]
+    assert of_all
+    assert {use.without for use in of_all} == {("cache_salt",)}
+    assert "its prompt cache is shared with other tenants" in receipt_text(receipt)
+    assert replay(file).same
+    assert all(not use.without for of in uses(salted).values() for use in of)
+    assert "shared with other tenants" not in receipt_text(salted)
 
 
 def test_garbage_from_every_role_gives_what_the_local_player_gives(library: Library) -> None:

@@ -87,6 +87,7 @@ def _use(role: str, asked: Asked[M], left_out: int) -> ModelUse:
         completion_tokens=asked.usage.completion_tokens,
         failure=asked.failure or "",
         left_out=left_out,
+        without=asked.without,
     )
 
 
