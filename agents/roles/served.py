@@ -88,7 +88,7 @@ class ServedRefiner:
         def render(chosen: Sequence[str]) -> Rendered:
             return load("refine").render(
                 question=situation.question,
-                needs=_needs(situation),
+                needs=_needs(self._fence, situation),
                 known=_facts(self._fence, situation.pool[:6]),
                 passages="\n".join(chosen),
             )
@@ -125,7 +125,9 @@ class ServedAssessor:
             form=AssessForm,
             max_tokens=320,
             render=lambda blocks: load("assess").render(
-                question=situation.question, needs=_needs(situation), evidence="\n".join(blocks)
+                question=situation.question,
+                needs=_needs(self._fence, situation),
+                evidence="\n".join(blocks),
             ),
             blocks=_quotes(self._fence, situation.pool),
         )
@@ -233,8 +235,9 @@ def _sentence_quote(reading: Reading, start: int, end: int, rank: int) -> Quote:
     )
 
 
-def _needs(situation: Situation) -> str:
-    return "; ".join(need.text for need in situation.plan.needs)
+def _needs(fence: Fence, situation: Situation) -> str:
+    """What must be known, inside the fence: a model wrote it and a question may have led it."""
+    return fence.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
 
 
 def _facts(fence: Fence, pool: Sequence[Evidence]) -> str:
