@@ -271,12 +271,16 @@ class HttpEndpoint:
 
 def _root_of(url: str) -> str:
     """The address without `/v1`."""
+    remedy = "write http://HOST:PORT/v1"
     try:
         parsed = httpx.URL(url.strip())
-    except (httpx.InvalidURL, TypeError) as error:
-        raise SettingsError(f"{url!r} is no address: {error}") from error
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
+        # httpx quotes what it stumbled over, which may be a part of a password.
+        why = remedy if "@" in url else error
+        raise SettingsError(f"{wire.without_password(url)!r} is no address: {why}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise SettingsError(f"{url!r} is no address of a server: write http://HOST:PORT/v1")
+        shown = wire.without_password(url)
+        raise SettingsError(f"{shown!r} is no address of a server: {remedy}")
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise SettingsError("a server's address has no password, query or fragment: leave it out")
     return str(parsed).rstrip("/").removesuffix("/v1").rstrip("/")

@@ -208,6 +208,11 @@ def snippet(data: bytes) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200] or "nothing"
 
 
+def without_password(url: str) -> str:
+    """An address as it may be shown: whatever stands before an @ may be a name and a password."""
+    return "…" + url[url.rindex("@") :] if "@" in url else url
+
+
 def clean(text: str) -> str:
     """`text` without lone surrogates, which JSON can write and nothing can encode."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -97,10 +97,12 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
     folder = folder or table.embedder_folder
     if folder is None:
         return name
-    if name not in (None, "minilm"):
+    if name is not None and name != "minilm":
+        from hoptrail.agents.wire import without_password  # noqa: PLC0415 (heavy: loaded when used)
+
         raise SettingsError(
-            f"A folder of weights goes with the embedder 'minilm', not with {name!r}: "
-            "leave one of them out."
+            f"A folder of weights goes with the embedder 'minilm', not with "
+            f"{without_password(name)!r}: leave one of them out."
         )
     return f"minilm:{folder}"
 

@@ -170,10 +170,13 @@ def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
     try:
         return TypeAdapter(FileSettings).validate_json(_as_json(tables), strict=True)
     except ValidationError as error:
+        from hoptrail.agents.wire import without_password  # noqa: PLC0415 (heavy)
+
         first = error.errors()[0]
         table, key = first["loc"][:2]
+        value = without_password(repr(first["input"]))
         raise SettingsError(
-            f"{key} = {first['input']!r} in [{table}] of the settings file {str(path)!r}: "
+            f"{key} = {value} in [{table}] of the settings file {str(path)!r}: "
             f"{first['msg'].lower()}"
         ) from None
 

@@ -117,6 +117,22 @@ def test_the_folder_of_weights_goes_with_minilm_only() -> None:
         embedder_name("hash", Path("w"), table)
 
 
+@pytest.mark.parametrize("name", ["http://anna:gehe@im@h:8000/v1#m", "anna:geheim@h:8000/v1"])
+def test_a_password_in_a_server_name_is_not_shown(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"not with '…@h:8000/v1") as typed:
+        embedder_name(name, Path("w"), StoreTable())
+    with pytest.raises(SettingsError, match=r"not with '…@h:8000/v1") as set_there:
+        embedder_name(None, Path("w"), StoreTable(embedder=name))
+    assert "gehe" not in str(typed.value) + str(set_there.value)
+
+
+def test_a_password_in_a_wrong_value_is_not_shown(tmp_path: Path) -> None:
+    path = written(tmp_path, '[model]\nurl = ["http://anna:geheim@h:8000/v1"]')
+    with pytest.raises(SettingsError, match="url = …@h:8000") as no:
+        load_settings(path)
+    assert "geheim" not in str(no.value)
+
+
 def test_conditions_have_the_types_of_json() -> None:
     found = where_of(["a=7", 'b="7"', "c=true", "d=x=y", "e=", "f=1.5", "g=NaN", "h=null"])
     assert found == {

@@ -142,17 +142,34 @@ def test_the_address_may_be_given_with_or_without_v1(ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:port", "http://h?x=1"]
+    "url",
+    [
+        "",
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://host:port",
+        "http://h?x=1",
+        "http://h/\udc80",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="address"):
         HttpEndpoint(url)
 
 
-def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
-    with pytest.raises(SettingsError) as caught:
-        HttpEndpoint("http://me:geheim@127.0.0.1:1")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:geheim@127.0.0.1:1", "http://geheim@127.0.0.1:1", "me:geheim@127.0.0.1:1",
+        "ftp://me:geheim@127.0.0.1:1", "http://me:geheim@127.0.0.1:x", "http://me:geheim/2@h:1",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="address") as caught:
+        HttpEndpoint(url)
     assert "geheim" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown() -> None:
