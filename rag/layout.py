@@ -32,6 +32,8 @@ _DENIED_ERRNO = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENF
 _DENIED_CODES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 """Beginnings: SQLite has several codes of each."""
 _DENIED_WORDS = ("permission denied", "read-only file system", "too many open files")
+_FAILED_CODE = "SQLITE_IOERR"
+"""The beginning of what SQLite makes of a read, a sync or a lock that the system failed."""
 _BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
 
 
@@ -96,7 +98,8 @@ class disk_errors:
     Raises:
         StoreFull: no space is left.
         StoreBusy: SQLite's own lock was not freed in time.
-        StoreError: the system does not give a file, which says nothing about what is in it.
+        StoreError: the system does not give a file, or the disk fails to read or write it; neither
+            says anything about what is in it.
         StoreDamaged: a file is no database, or a malformed one.
     """
 
@@ -137,6 +140,12 @@ def _translated(error: Exception, path: Path) -> Exception:
             f"A file of the store {str(path)!r} cannot be opened or written ({error}): check the "
             "rights of that folder and of what is in it, and the limit of open files (ulimit -n). "
             "Nothing is damaged."
+        )
+    if number == errno.EIO or code.startswith(_FAILED_CODE):
+        return StoreError(
+            f"The disk that holds {str(path)!r} failed to read or write ({error}), which says "
+            "nothing about what is on it. Remove nothing: look at the disk and at the system's "
+            "log, and run the same command again; if it goes on, copy the folder to another disk."
         )
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, sqlite3.IntegrityError | sqlite3.ProgrammingError

@@ -247,6 +247,31 @@ def test_a_file_that_is_not_given_is_no_damage(folder: Path, act: Callable[[Path
     assert "ingest again" not in str(caught.value)
 
 
+def read_what_the_system_cannot(_folder: Path) -> None:
+    Path("/proc/self/mem").read_bytes()
+
+
+def open_what_the_system_cannot_read(_folder: Path) -> None:
+    sqlite3.connect("file:/proc/self/mem?mode=ro", uri=True).execute("SELECT * FROM x")
+
+
+def be_told_of_a_failed_read(_folder: Path) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_READ"
+    raise error
+
+
+@pytest.mark.parametrize(
+    "act", [read_what_the_system_cannot, open_what_the_system_cannot_read, be_told_of_a_failed_read]
+)
+def test_a_disk_that_fails_is_no_damage(folder: Path, act: Callable[[Path], None]) -> None:
+    wanted = r"disk that holds .* failed to read or write \(.*Remove nothing"
+    with pytest.raises(StoreError, match=wanted) as caught, disk_errors(folder):
+        act(folder)
+    assert type(caught.value) is StoreError
+    assert "ingest again" not in str(caught.value)
+
+
 STARVED = """
 import os, resource, sys
 from pathlib import Path
