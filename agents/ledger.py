@@ -197,10 +197,6 @@ class Ledger:
         """Marks a search as done (it was spent when it was reserved)."""
         return self.forfeit(reservation)
 
-    def tick(self) -> None:
-        """Stores the time used so far, so that a crash after it cannot win it back."""
-        self._write("tick", {})
-
     def spent(self) -> Usage:
         """All that is spent or set aside, and the time since the run began."""
         with self._mutex:
