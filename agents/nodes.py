@@ -22,7 +22,7 @@ from hoptrail.agents.events import (
     QueryMade,
     StepStarted,
 )
-from hoptrail.agents.ledger import OutOfBudget, Reservation
+from hoptrail.agents.ledger import OutOfBudget, Reservation, Share
 from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles import Played, Quote, Reading, Situation
 from hoptrail.agents.state import State
@@ -57,8 +57,8 @@ async def retrieve(state: State, run: Run) -> State:
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
     queries = tuple(q for q in state.queries if q.text.strip()) or (_whole_question(state),)
-    # All reserved, in their order, before any is dispatched: what the budget lacks is the last.
-    reserved = [_reserve_search(run) for _ in queries]
+    # What is left is divided and reserved before any is dispatched: what it lacks is the last.
+    reserved = [_reserve_search(run, share) for share in run.ledger.divide(len(queries))]
     results = await _together(
         _search(state, run, query, reservation)
         for query, reservation in zip(queries, reserved, strict=True)
@@ -235,9 +235,9 @@ async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _reserve_search(run: Run) -> Reservation | StopReason:
+def _reserve_search(run: Run, share: Share) -> Reservation | StopReason:
     try:
-        return run.ledger.reserve_search(node="retrieve")
+        return run.ledger.reserve_search(node="retrieve", share=share)
     except OutOfBudget as error:
         return error.stop
 

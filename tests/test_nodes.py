@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -22,12 +25,14 @@ from agents_helpers import (
     substance,
 )
 
-from hoptrail.agents import Receipt, Settings, ask, nodes
+from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
 from hoptrail.agents.context import Run
+from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import ChatRequest
+from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.state import State
-from hoptrail.agents.types import Answer
+from hoptrail.agents.types import Answer, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 
@@ -222,14 +227,43 @@ def test_a_filter_narrows_every_search(library: Library) -> None:
 
 
 def test_queries_that_the_budget_does_not_allow_are_left_unasked(library: Library) -> None:
-    from hoptrail.agents import Budget
-
     corpus = Around(library.corpus)
     receipt = ask(QUESTION, over(library, corpus), budget=Budget(searches=1))
     assert corpus.searched == [QUESTION]
     assert (receipt.stop, receipt.outcome.kind) == ("out_of_searches", "partial")
     assert receipt.usage.searches == 1
     assert "Her first master was Ilsa Corrin" in receipt.answer
+
+
+def test_searches_divide_what_is_left_before_any_is_dispatched(
+    library: Library, tmp_path: Path
+) -> None:
+    file = tmp_path / "ledger.jsonl"
+    before: list[list[dict[str, Any]]] = []
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    class Watching(Around):
+        async def search(self, query: str, **options: Any) -> Ranking:  # noqa: ANN401
+            before.append(lines())
+            return await super().search(query, **options)
+
+    corpus = Watching(library.corpus)
+    ledger = Ledger.open(file, Budget(searches=4), time.monotonic)
+    spent = ledger.settle_search(ledger.reserve_search(node="earlier"))
+    run = Run(
+        strategy="pool", model="", corpus=corpus, ledger=ledger,
+        roles=local_roles(corpus, ledger.seconds_left),
+    )  # fmt: skip
+    queries = tuple(Query(text=text, purpose="gap") for text in ("Heron", "Veil", "Orrin", "Saben"))
+    state = asyncio.run(nodes.retrieve(State(question=QUESTION, queries=queries), run))
+    ledger.close()
+    reserved = [line for line in before[0] if line["op"] == "reserve"][1:]
+    assert spent.searches == 1
+    assert len({line["share"] for line in reserved} - {None}) == len(reserved) == 3
+    assert (corpus.searched, state.stop) == (["Heron", "Veil", "Orrin"], "out_of_searches")
+    assert [line["op"] for line in lines()].count("reserve") == 4
 
 
 def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
