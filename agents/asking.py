@@ -6,20 +6,17 @@ business of the role that asked. Only `OutOfBudget` passes through, for the node
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from hoptrail.agents.exchange import Call, DeltaListener, Exchange, Sampling, Tally, void
 from hoptrail.agents.forms import Form, ParseProblem, find_object
-from hoptrail.agents.ledger import Ledger, OutOfBudget, Share, Usage
+from hoptrail.agents.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.models import (
     AttemptFailed,
     ChatReply,
-    Endpoint,
     FailureKind,
     Message,
     ServerInfo,
@@ -100,37 +97,13 @@ class Asker:
     """Asks one server on behalf of one run. Call `prepare` before anything else.
 
     Args:
-        endpoint: the server.
-        ledger: the run's budget.
-        sleep: waits between attempts.
-        rng: jitters the waits.
-        retries: attempts after the first, for each question put to the model.
-        timeout: seconds an attempt may take, cut to what is left of the run.
-        max_wait: the longest wait a server may ask of us, in seconds.
+        exchange: attempts each request on the server, out of the run's budget.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        ledger: Ledger,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        rng: random.Random | None = None,
-        retries: int = 3,
-        timeout: float = 60.0,
-        max_wait: float = 30.0,
-    ) -> None:
-        self._endpoint = endpoint
-        self._ledger = ledger
-        self._exchange = Exchange(
-            endpoint,
-            ledger,
-            sleep=sleep,
-            rng=rng,
-            retries=retries,
-            timeout=timeout,
-            max_wait=max_wait,
-        )
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._endpoint = exchange.endpoint
+        self._ledger = exchange.ledger
         self._server: ServerInfo | None = None
         self.lost: Failure | None = None
         """Why asking again is no use in this run: the server is gone, or refuses us."""

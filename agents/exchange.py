@@ -83,7 +83,7 @@ class Exchange:
         ledger: the run's budget.
         sleep: waits between attempts.
         rng: jitters the waits.
-        retries: attempts after the first.
+        retries: attempts after the first, for each question put to the model.
         timeout: seconds an attempt may take, cut to what is left of the run.
         max_wait: the longest wait a server may ask of us, in seconds.
     """
@@ -99,8 +99,8 @@ class Exchange:
         timeout: float = 60.0,
         max_wait: float = 30.0,
     ) -> None:
-        self._endpoint = endpoint
-        self._ledger = ledger
+        self.endpoint = endpoint
+        self.ledger = ledger
         self._sleep = sleep
         self._rng = rng or random.Random()
         self._retries = retries
@@ -137,8 +137,8 @@ class Exchange:
     ) -> tuple[int, bool]:
         """Upper bound on the tokens of a prompt, and whether the server itself counted them."""
         if server.tokenizes:
-            limit = min(_COUNT_TIMEOUT, self._ledger.seconds_left())
-            count = await self._endpoint.count_tokens(messages, timeout=limit)
+            limit = min(_COUNT_TIMEOUT, self.ledger.seconds_left())
+            count = await self.endpoint.count_tokens(messages, timeout=limit)
             if count is not None:
                 return count + _COUNT_SAFETY, True
         bound = bound_tokens(messages)
@@ -151,7 +151,7 @@ class Exchange:
         self, call: Call[T], request: ChatRequest, prompt_tokens: int, tally: Tally
     ) -> ChatReply:
         """One attempt, reserved before and settled after."""
-        reservation = self._ledger.reserve_call(
+        reservation = self.ledger.reserve_call(
             node=call.node,
             prompt_tokens=prompt_tokens,
             completion_tokens=request.max_tokens,
@@ -160,24 +160,24 @@ class Exchange:
         )
         request = replace(request, max_tokens=reservation.completion_tokens)
         tally.attempts += 1
-        limit = min(self._timeout, self._ledger.seconds_left())
+        limit = min(self._timeout, self.ledger.seconds_left())
         try:
-            reply = await self._endpoint.attempt(
+            reply = await self.endpoint.attempt(
                 request, timeout=limit, on_delta=_noting(call, tally)
             )
         except AttemptFailed as failed:
             tally.usage += (
-                self._ledger.forfeit(reservation)
+                self.ledger.forfeit(reservation)
                 if failed.spent
-                else self._ledger.settle(reservation, _NOTHING)
+                else self.ledger.settle(reservation, _NOTHING)
             )
             if failed.kind == "timeout" and limit < self._timeout:
                 raise OutOfBudget("out_of_time") from failed
             raise
         except BaseException:  # cancelled: what the model did until then is not known
-            self._ledger.forfeit(reservation)
+            self.ledger.forfeit(reservation)
             raise
-        tally.usage += self._ledger.settle(reservation, reply.usage)
+        tally.usage += self.ledger.settle(reservation, reply.usage)
         tally.without = reply.without
         return reply
 
@@ -191,7 +191,7 @@ class Exchange:
             delay = 0.0  # a kept-alive connection had gone, or a field was dropped
         else:
             delay = min(8.0, 0.5 * 2**number) * (0.5 + self._rng.random() / 2)
-        too_long = delay > self._max_wait or delay >= self._ledger.seconds_left()
+        too_long = delay > self._max_wait or delay >= self.ledger.seconds_left()
         return None if too_long else delay
 
 

@@ -27,6 +27,7 @@ from hoptrail.agents.budget import Budget
 from hoptrail.agents.checkpoints import saver
 from hoptrail.agents.context import Run, Settings
 from hoptrail.agents.events import Done, Listener, ignore
+from hoptrail.agents.exchange import Exchange
 from hoptrail.agents.fence import Fence
 from hoptrail.agents.graph import build, recursion_limit
 from hoptrail.agents.ledger import Ledger
@@ -251,12 +252,13 @@ async def _prepared(
     """The context of a run: with a model the served players, which fall back on the local ones."""
     roles, model = local_roles(corpus, ledger.seconds_left), ""
     if endpoint is not None:
-        asker = Asker(
+        exchange = Exchange(
             TapedEndpoint(endpoint, tape, fence),
             ledger,
             sleep=partial(pause, tape),
             rng=Random(job.question),
         )
+        asker = Asker(exchange)
         with suppress(Cancelled):  # then the local players come to a stop at their first search
             model = (await _within_budget(asker.prepare(), ledger)).model
             roles = served_roles(asker, fence, roles)

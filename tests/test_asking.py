@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from hoptrail.agents.asking import Asked, Asker
 from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.exchange import Sampling
+from hoptrail.agents.exchange import Exchange, Sampling
 from hoptrail.agents.forms import json_form, text_form
 from hoptrail.agents.ledger import Budget, Ledger, OutOfBudget, Usage
 from hoptrail.agents.models import (
@@ -74,7 +74,7 @@ class Scene:
         self.time = Time()
         self.ledger = Ledger.open(None, budget or Budget(), self.time)
         self.asker = Asker(
-            endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings
+            Exchange(endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings)
         )
 
     def ask(self, **changes: Any) -> Asked[Any]:
@@ -324,7 +324,7 @@ def test_a_cancelled_call_counts_whole_and_nothing_stays_open(tmp_path: Path) ->
 
     async def main() -> None:
         ledger = Ledger.open(tmp_path / "ledger", Budget())
-        asker = Asker(Hanging(), ledger)
+        asker = Asker(Exchange(Hanging(), ledger))
         await asker.prepare()
         task = asyncio.create_task(asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60))
         await asked.wait()
@@ -342,7 +342,7 @@ def test_a_cancelled_call_counts_whole_and_nothing_stays_open(tmp_path: Path) ->
 def test_parallel_asks_stay_within_the_budget() -> None:
     async def main() -> tuple[list[object], Usage]:
         ledger = Ledger.open(None, Budget(calls=5))
-        asker = Asker(ScriptedEndpoint(lambda request: GOOD), ledger)
+        asker = Asker(Exchange(ScriptedEndpoint(lambda request: GOOD), ledger))
         await asker.prepare()
         asks = [asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60) for _ in range(9)]
         return await asyncio.gather(*asks, return_exceptions=True), ledger.spent()
@@ -509,7 +509,7 @@ def test_a_budget_too_small_for_a_probe_is_not_spent_on_one(budget: Budget) -> N
 
 
 def test_asking_before_preparing_is_a_bug() -> None:
-    asker = Asker(ScriptedEndpoint(), Ledger.open(None, Budget()))
+    asker = Asker(Exchange(ScriptedEndpoint(), Ledger.open(None, Budget())))
     with pytest.raises(AssertionError, match="prepare"):
         asyncio.run(asker.ask(node="n", prompt=PROMPT, form=FORM, max_tokens=9))
 
@@ -523,7 +523,8 @@ def ask_over_http(server: FakeServer, budget: Budget | None = None, **changes: A
     async def main() -> Asked[Any]:
         endpoint = HttpEndpoint(server.url)
         try:
-            asker = Asker(endpoint, Ledger.open(None, budget or Budget()), sleep=time.sleep)
+            ledger = Ledger.open(None, budget or Budget())
+            asker = Asker(Exchange(endpoint, ledger, sleep=time.sleep))
             await asker.prepare()
             return await asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60, **changes)
         finally:
@@ -658,7 +659,7 @@ def test_whatever_a_server_does_asking_ends_within_the_budget(
 
     async def main() -> None:
         ledger = Ledger.open(path, budget, time)
-        asker = Asker(endpoint, ledger, sleep=time.sleep, rng=random.Random(0))
+        asker = Asker(Exchange(endpoint, ledger, sleep=time.sleep, rng=random.Random(0)))
         await asker.prepare()
         total = Usage()
         for _ in range(asks):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from hoptrail.agents.asking import Asked, Asker
 from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.exchange import Sampling
+from hoptrail.agents.exchange import Exchange, Sampling
 from hoptrail.agents.forms import json_form, text_form
 from hoptrail.agents.ledger import Budget, Ledger, OutOfBudget
 from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, Message, ReportedUsage
@@ -74,7 +74,7 @@ def asked(
 
     async def main(endpoint: HttpEndpoint) -> T:
         ledger = Ledger.open(None, budget)
-        asker = Asker(endpoint, ledger, timeout=300.0, **settings)
+        asker = Asker(Exchange(endpoint, ledger, timeout=300.0, **settings))
         await asker.prepare()
         return await use(asker, ledger)
 
