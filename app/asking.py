@@ -7,8 +7,9 @@ import json
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,9 +24,9 @@ from hoptrail.rag.errors import HoptrailError, SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
+    from hoptrail.agents.events import Listener
 
-T = TypeVar("T")
-Run = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
+    Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
 
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt there (JSON).")
@@ -58,7 +59,6 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
 ) -> None:
     """Answer a question from the documents."""
     from hoptrail.agents import aask  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.app.view import LiveView  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
@@ -70,25 +70,24 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
         _check_writable(file)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = embedder_of(root, name, typed, tables.store)
-    with LiveView() as view:
-        made = _interruptible(
+    made = _interruptible(
+        root,
+        name,
+        lambda view, cancel: aask(
+            question,
             root,
-            name,
-            lambda cancel: aask(
-                question,
-                root,
-                tenant=name,
-                embedder=player,
-                strategy=strategy or tables.ask.strategy or "pool",
-                model=served,
-                budget=budget,
-                settings=reach,
-                where=filters,
-                on_event=view,
-                record=record,
-                cancel=cancel,
-            ),
-        )
+            tenant=name,
+            embedder=player,
+            strategy=strategy or tables.ask.strategy or "pool",
+            model=served,
+            budget=budget,
+            settings=reach,
+            where=filters,
+            on_event=view,
+            record=record,
+            cancel=cancel,
+        ),
+    )
     _handover(made, receipt, as_json)
 
 
@@ -111,7 +110,6 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
 ) -> None:
     """Go on with a run that was interrupted."""
     from hoptrail.agents import aresume  # noqa: PLC0415
-    from hoptrail.app.view import LiveView  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
@@ -122,20 +120,13 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     served = served_model(model, model_name, api_key_file, tables.model)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = embedder_of(root, name, typed, tables.store)
-    with LiveView() as view:
-        made = _interruptible(
-            root,
-            name,
-            lambda cancel: aresume(
-                run,
-                root,
-                tenant=name,
-                embedder=player,
-                model=served,
-                on_event=view,
-                cancel=cancel,
-            ),
-        )
+    made = _interruptible(
+        root,
+        name,
+        lambda view, cancel: aresume(
+            run, root, tenant=name, embedder=player, model=served, on_event=view, cancel=cancel
+        ),
+    )
     _handover(made, receipt, as_json)
 
 
@@ -174,21 +165,24 @@ def replay(
         raise typer.Exit(FAILED)
 
 
-def _interruptible(root: Path, tenant: str, run: Run[T]) -> T:
-    """Runs to the end; the first Ctrl-C asks for the best answer so far, the second stops.
+def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
+    """Runs to the end, in view; the first Ctrl-C asks for the best answer so far, the second stops.
 
     Raises:
         typer.Exit: stopped; a line on stderr says how to go on.
     """
+    from hoptrail.app.view import LiveView  # noqa: PLC0415 (heavy: loaded when used)
+
     before = _unfinished(root, tenant)
     try:
-        return asyncio.run(_with_signals(run))
+        with LiveView() as view:
+            return asyncio.run(_with_signals(partial(run, view)))
     except asyncio.CancelledError:
         note(f"interrupted; {_how_to_go_on(root, tenant, before)}")
         raise typer.Exit(INTERRUPTED) from None
 
 
-async def _with_signals(run: Run[T]) -> T:
+async def _with_signals(run: Callable[[asyncio.Event], Coroutine[Any, Any, Receipt]]) -> Receipt:
     cancel = asyncio.Event()
     task = asyncio.ensure_future(run(cancel))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -46,12 +45,7 @@ class IngestBar:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def __call__(self, event: IngestEvent) -> None:
@@ -92,13 +86,8 @@ class EvalBar:
         self._ingest.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ingest.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._ingest.__exit__()
         self._bars.stop()
 
     def ingest(self, event: IngestEvent) -> None:
@@ -108,6 +97,6 @@ class EvalBar:
     def ask(self, progress: Asked) -> None:
         """Takes in how far the asking is."""
         if progress.row is None:
-            self._ingest.__exit__(None, None, None)
+            self._ingest.__exit__()
             self._bars.start()
         self._bars.update(self._task, completed=progress.done, total=progress.total)

@@ -6,7 +6,6 @@ terminal nothing is drawn.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, assert_never
 
 from rich.console import Console, Group
@@ -58,12 +57,7 @@ class LiveView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._drawing:
             self._live.stop()
 

@@ -20,6 +20,7 @@ from app_cli import COMMAND, TEXTS, cli, error, make_store, process, records
 from fake_server import FakeServer, hang, html, says, status
 
 from hoptrail.agents import Receipt, unfinished
+from hoptrail.agents.events import Listener
 from hoptrail.agents.runs import Job, begin
 from hoptrail.app.asking import _interruptible
 from hoptrail.rag.store import Store
@@ -403,12 +404,13 @@ def test_two_ctrl_c_during_ask_leave_a_run_and_say_how_to_go_on(
 ) -> None:
     begun: list[str] = []
 
-    async def stubborn(cancel: asyncio.Event) -> None:
+    async def stubborn(_view: Listener, cancel: asyncio.Event) -> Receipt:
         begun.append(begin(tmp_path / "anna" / "runs", Job(question="why?")).id)
         signal.raise_signal(signal.SIGINT)
         await cancel.wait()
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(60)
+        raise AssertionError("unreachable")
 
     with pytest.raises(typer.Exit) as stop:
         _interruptible(tmp_path, "anna", stubborn)
