@@ -9,6 +9,10 @@
     log         what each generation brought to life (alive 1) and what it killed (0), as rows
     garbage     rows that are not alive but may still stand in a derived index
     outbox      rows that an index outside the commit (Chroma) has yet to learn about
+    traces      row, and the entities it is about, mentions, and may point to: the passage graph
+    abouts      entity, row, strength: who is about an entity, as the traces say
+    mentions    entity, row: who mentions it, as the traces and triples say
+    triples     row, subject, relation, object: what a user imported, gone with its document
 
 Row numbers are burnt before anything is written under them and never used again, so what a crash
 leaves behind can never come alive. Each call borrows a connection for itself: no cursor is shared
@@ -59,6 +63,19 @@ CREATE TABLE outbox (
     PRIMARY KEY (first, alive)) WITHOUT ROWID;
 """
 
+GRAPH = (
+    "CREATE TABLE IF NOT EXISTS traces (row INTEGER PRIMARY KEY, "
+    "abouts BLOB NOT NULL, mentions BLOB NOT NULL, candidates BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS abouts (key INTEGER NOT NULL, row INTEGER NOT NULL, "
+    "strength REAL NOT NULL, PRIMARY KEY (key, row)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS mentions (key INTEGER NOT NULL, row INTEGER NOT NULL, "
+    "PRIMARY KEY (key, row)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS triples (row INTEGER NOT NULL, subject TEXT NOT NULL, "
+    "relation TEXT NOT NULL, object TEXT NOT NULL, "
+    "PRIMARY KEY (row, subject, relation, object)) WITHOUT ROWID",
+)
+"""The tables of the passage graph; a store made before there was one gets them on opening."""
+
 _PASSAGE = (
     "SELECT p.row, p.id, d.id, p.start, p.stop, d.title, p.text "
     "FROM passages p JOIN documents d ON d.doc = p.doc "
@@ -103,7 +120,7 @@ class Catalogue:
             connection.execute("PRAGMA page_size=8192")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+            connection.executescript(f"BEGIN;{_SCHEMA}{';'.join(GRAPH)};COMMIT;")
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         finally:
             connection.close()

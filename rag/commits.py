@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from hoptrail.rag import journal
+from hoptrail.rag import journal, linking
 from hoptrail.rag.catalogue import Connection
+from hoptrail.rag.entities import Traces
 from hoptrail.rag.facets import facets
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.scope import Batch, Entry
+from hoptrail.rag.triples import Imported, Triple, attach
 from hoptrail.rag.types import IndexedDocument, embedding_text
 
 
-def commit(
-    parts: Parts, writer: Connection, puts: Sequence[IndexedDocument], deletes: Collection[str]
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one commit puts and deletes."""
+
+    puts: Sequence[IndexedDocument]
+    deletes: Collection[str]
+    traces: Sequence[Sequence[Traces]] | None
+    """Of each of `puts`; None: the store has no passage graph."""
+
+
+def commit(parts: Parts, writer: Connection, change: Change) -> int:
     """Replaces and deletes documents as a whole; the writer's lock must be held.
 
     Returns:
         The generation that has the change, or the present one if nothing changed.
     """
+    puts, deletes = change.puts, change.deletes
     going = [*(item.document.id for item in puts), *deletes]
     passages = journal.passages_without(writer, going) + sum(len(one.passages) for one in puts)
     for keeper in (parts.lexical, parts.dense):
@@ -39,13 +51,37 @@ def commit(
         # The lexical index works in a thread of its own while the rest is written.
         with parts.lexical.write(epochs[0], batch), parts.dense.write(epochs[1], batch):
             journal.insert(writer, placed)
+            if change.traces is not None:
+                linking.clear(writer, died)
+                linking.write(writer, _linked(placed, change.traces))
             journal.sweep(writer, died)
             born = [(one.doc, len(one.item.passages)) for one in placed]
             if parts.dense.deferred:
                 journal.post(writer, born, died)
             generation = journal.log(writer, born, died)
+            linking.mark(writer, generation)
     parts.dense.settle(writer)
     return generation
+
+
+def import_triples(writer: Connection, triples: Sequence[Triple]) -> Imported:
+    """Adds triples to the graph as a generation of its own; the writer's lock must be held."""
+    with journal.writing(writer):
+        added, unplaced = attach(writer, triples)
+        generation = journal.log(writer, [], []) if added else journal.number(writer, "generation")
+        linking.mark(writer, generation)
+    known = len(triples) - added - len(unplaced)
+    return Imported(generation=generation, added=added, known=known, unplaced=unplaced)
+
+
+def _linked(
+    placed: Sequence[journal.Placed], traces: Sequence[Sequence[Traces]]
+) -> list[linking.Linked]:
+    return [
+        row
+        for one, found in zip(placed, traces, strict=True)
+        for row in linking.linked(one.doc, found)
+    ]
 
 
 def _batch(placed: Sequence[journal.Placed], swept: Sequence[journal.Span]) -> Batch:

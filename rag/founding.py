@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from hoptrail.rag import entities
 from hoptrail.rag.analyser import analyser
 from hoptrail.rag.catalogue import Catalogue, meta
 from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
@@ -22,6 +23,7 @@ FORMAT = 1
 
 Lexical = Literal["tantivy", "rank-bm25"]
 Dense = Literal["exact", "chroma"]
+Graph = Literal["links", "none"]
 
 _SECRET_BYTES = 32
 _MOST_DIMENSIONS = 65_536
@@ -37,19 +39,20 @@ class StoreSpec:
     dense: Dense = "exact"
     language: str = "english"
     """Of stop words and stems: see `hoptrail.rag.analyser.LANGUAGES`."""
+    graph: Graph = "links"
+    """Whether the passages are linked by the names in them: see `hoptrail.rag.linking`."""
     format: int = FORMAT
 
     def check(self) -> None:
         """Raises SettingsError for a setting that no store can have."""
         analyser(self.language)
         for name, value, known in (
-            ("lexical", self.lexical, get_args(Lexical)),
-            ("dense", self.dense, get_args(Dense)),
+            ("lexical index", self.lexical, get_args(Lexical)),
+            ("dense index", self.dense, get_args(Dense)),
+            ("graph", self.graph, get_args(Graph)),
         ):
             if value not in known:
-                raise SettingsError(
-                    f"Unknown {name} index {value!r}: use one of {', '.join(known)}."
-                )
+                raise SettingsError(f"Unknown {name} {value!r}: use one of {', '.join(known)}.")
         if not 1 <= self.dimension <= _MOST_DIMENSIONS:
             raise SettingsError(
                 f"A vector has 1 to {_MOST_DIMENSIONS} numbers, not {self.dimension!r}."
@@ -125,7 +128,8 @@ def check_embedder(spec: StoreSpec, embedder: Embedder, where: str) -> None:
 
 def _fill(folder: Path, tenant: str, spec: StoreSpec) -> None:
     counters = ("generation", "next_row", "passages", "lexical_epoch", "dense_epoch")
-    values = {"tenant": tenant, **dict.fromkeys(counters, 0), **asdict(spec)}
+    graph = {"graph_version": entities.VERSION, "graph_generation": 0}
+    values = {"tenant": tenant, **dict.fromkeys(counters, 0), **graph, **asdict(spec)}
     Catalogue.make(folder / "catalogue.db", values)
     descriptor = os.open(folder / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -159,6 +163,8 @@ def _spec(layout: Layout) -> StoreSpec:
             f"reads {FORMAT}. Ingest into a new store, or use the version that made it."
         )
     names = ("embedder", "dimension", "lexical", "dense", "language", "format")
-    spec = StoreSpec(**{name: values[name] for name in names})  # type: ignore[arg-type]
+    # A store of a version that had no graph says nothing about it, and gets one on opening.
+    made_with = {name: values[name] for name in names} | {"graph": values.get("graph", "links")}
+    spec = StoreSpec(**made_with)  # type: ignore[arg-type]
     spec.check()
     return spec

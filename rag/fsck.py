@@ -1,8 +1,8 @@
-"""Proves that a store's catalogue is sound and that both indexes hold exactly what it holds.
+"""Proves that a store's catalogue is sound, and that indexes and graph hold exactly what it holds.
 
 The catalogue is the truth. What follows from something else in it (a passage's text from its
-document, a facet from the metadata) or can be built from it (both indexes) is repaired; a damaged
-document is named, so that it can be ingested again.
+document, a facet from the metadata) or can be built from it (both indexes, the passage graph) is
+repaired; a damaged document is named, so that it can be ingested again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from hoptrail.rag.audit import audit_catalogue, expected_lexical, expected_vectors
+from hoptrail.rag.audit_links import audit_links
 from hoptrail.rag.catalogue import Connection, snapshot
 from hoptrail.rag.founding import opened
 from hoptrail.rag.journal import writing
@@ -96,6 +97,7 @@ def _checked(parts: Parts, repair: bool) -> FsckReport:
 def _problems(parts: Parts, connection: Connection) -> list[Problem]:
     with snapshot(connection):
         found = [one.problem for one in audit_catalogue(connection, parts.spec.dimension)]
+        found += audit_links(connection, parts.spec.graph)
         state = loaded(connection)
         pending = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
         words = expected_lexical(connection) if parts.lexical.traits.persistent else {}
@@ -152,4 +154,5 @@ def _repair(parts: Parts, connection: Connection, problems: Iterable[Problem]) -
         lexical=bool(kinds & {"lexical", "passage", "facet", "orphan"}),
         # Without its vectors there is nothing to build it from.
         dense=bool(kinds & {"dense", "facet", "orphan"}) and "vector" not in kinds,
+        graph=bool(kinds & {"graph", "passage", "orphan"}),
     )

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "catalogue", "document", "passage", "vector", "facet", "orphan", "outbox", "lexical", "dense"
+    "catalogue",
+    "document",
+    "passage",
+    "vector",
+    "facet",
+    "orphan",
+    "outbox",
+    "lexical",
+    "dense",
+    "graph",
 ]
 """catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
 document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
 metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
-index differs from the catalogue."""
+index differs from the catalogue · graph: the links differ from what texts and triples say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

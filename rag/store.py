@@ -1,4 +1,4 @@
-"""The store of one tenant: a catalogue that is the truth, and two indexes derived from it.
+"""The store of one tenant: a catalogue that is the truth, and what is derived from it.
 
 One writer at a time (a lock that names its owner), any number of readers in other processes, each
 of which sees a committed generation on its next call. Order of a commit: burn row numbers; vectors
@@ -24,16 +24,18 @@ from numpy.typing import NDArray
 
 from hoptrail.rag import catalogue
 from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.commits import commit
+from hoptrail.rag.commits import Change, commit, import_triples
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.founding import FORMAT, StoreSpec, found, opened
 from hoptrail.rag.layout import Layout, disk_errors
+from hoptrail.rag.linking import extracted
 from hoptrail.rag.parts import Parts, assemble
 from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.triples import Imported, Triple, check_triples
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
 from hoptrail.rag.upkeep import compact, mend, slim
 from hoptrail.rag.validate import check_deletes, check_puts
-from hoptrail.rag.views import EVERYTHING, Snapshot, Views
+from hoptrail.rag.views import EVERYTHING, Snapshot, Views, check_graph
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
 
@@ -53,6 +55,9 @@ class StoreStats:
     lexical: str
     dense: str
     language: str
+    graph: str
+    triples: int
+    """Imported ones that the graph holds."""
     format: int
 
 
@@ -156,11 +161,29 @@ class Store:
         check_deletes(puts, deletes)
         if not puts and not deletes:
             return self.generation
+        # Before the lock is taken: it is work for the processor that no other writer need wait for.
+        traces = extracted(puts) if self.spec.graph == "links" else None
+        change = Change(puts=puts, deletes=deletes, traces=traces)
         with self._parts.lock.held(self._wait), self._errors:
             writer = self._write_connection()
-            generation = commit(self._parts, writer, puts, deletes)
+            generation = commit(self._parts, writer, change)
             slim(self._parts, writer)
             return generation
+
+    def import_triples(self, triples: Sequence[Triple]) -> Imported:
+        """Adds what a language model has read out of passages to the graph, all in one commit.
+
+        A triple that is there already is not added again. Triples go away with their document.
+
+        Raises:
+            BackendRefused: the store has no passage graph.
+            SettingsError: a triple that is empty in a part, or is not valid Unicode.
+            StoreBusy, StoreFull: as for `commit`.
+        """
+        check_graph(self.spec)
+        check_triples(triples)
+        with self._parts.lock.held(self._wait), self._errors:
+            return import_triples(self._write_connection(), triples)
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every document by id."""
@@ -242,10 +265,11 @@ class Store:
     def stats(self) -> StoreStats:
         """Counts, size and settings."""
         with self._reading() as connection:
-            documents, passages, generation = connection.execute(
+            documents, passages, generation, triples = connection.execute(
                 "SELECT (SELECT count(*) FROM documents), "
                 "(SELECT coalesce(sum(rows), 0) FROM documents), "
-                "(SELECT value FROM meta WHERE key = 'generation')"
+                "(SELECT value FROM meta WHERE key = 'generation'), "
+                "(SELECT count(*) FROM triples)"
             ).fetchone()
         return StoreStats(
             tenant=self.tenant,
@@ -258,6 +282,8 @@ class Store:
             lexical=self.spec.lexical,
             dense=self.spec.dense,
             language=self.spec.language,
+            graph=self.spec.graph,
+            triples=triples,
             format=self.spec.format,
         )
 

@@ -1,10 +1,10 @@
-"""Derived indexes built anew from the catalogue: when they lag, or to get rid of dead rows."""
+"""What is derived built anew from the catalogue: when it lags, or to get rid of dead rows."""
 
 from __future__ import annotations
 
 import logging
 
-from hoptrail.rag import journal
+from hoptrail.rag import journal, linking
 from hoptrail.rag.catalogue import Connection, snapshot
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.scope import State
@@ -27,16 +27,34 @@ def mend(parts: Parts, wait: float) -> None:
         # Another process may have mended it while this one waited.
         state = _state(parts)
         lexical, dense = parts.lexical.lag(state), parts.dense.lag(state)
-        for reason in filter(None, (lexical, dense)):
+        graph = linking.lag(writer, parts.spec.graph)
+        for reason in filter(None, (lexical, dense, graph)):
             _LOG.warning("%s: %s; building it anew", parts.layout.folder, reason)
-        rebuild(parts, writer, lexical=lexical is not None, dense=dense is not None)
+        rebuild(
+            parts,
+            writer,
+            lexical=lexical is not None,
+            dense=dense is not None,
+            graph=graph is not None,
+        )
 
 
-def rebuild(parts: Parts, writer: Connection, *, lexical: bool, dense: bool) -> None:
+def rebuild(
+    parts: Parts,
+    writer: Connection,
+    *,
+    lexical: bool = False,
+    dense: bool = False,
+    graph: bool = False,
+) -> None:
     """Builds indexes beside the present ones, then switches over; the lock must be held.
 
-    Readers that have the old files open go on reading them until their next call.
+    Readers that have the old files open go on reading them until their next call; the graph, being
+    of the catalogue, changes for them when all of it is there.
     """
+    if graph:
+        with journal.writing(writer):
+            linking.build(writer, parts.spec.graph)
     if not lexical and not dense:
         return
     dimension = parts.spec.dimension
@@ -66,11 +84,14 @@ def slim(parts: Parts, writer: Connection) -> None:
         journal.number(writer, key) for key in ("dense_epoch", "next_row", "passages")
     )
     if parts.dense.bloated(epoch, rows, passages):
-        rebuild(parts, writer, lexical=False, dense=True)
+        rebuild(parts, writer, dense=True)
 
 
 def compact(parts: Parts, writer: Connection) -> None:
-    """Builds both indexes without dead rows and gives the space back; the lock must be held."""
+    """Builds both indexes without dead rows and gives the space back; the lock must be held.
+
+    The graph has no dead rows.
+    """
     rebuild(parts, writer, lexical=True, dense=True)
     writer.execute("VACUUM")
     writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -79,8 +100,9 @@ def compact(parts: Parts, writer: Connection) -> None:
 def _sound(parts: Parts, state: State) -> bool:
     with parts.catalogue.reading() as connection:
         pending = connection.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
-    lags = parts.lexical.lag(state), parts.dense.lag(state)
-    return pending is None and lags == (None, None)
+        graph = linking.lag(connection, parts.spec.graph)
+    lags = parts.lexical.lag(state), parts.dense.lag(state), graph
+    return pending is None and lags == (None, None, None)
 
 
 def _state(parts: Parts) -> State:

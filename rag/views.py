@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.analyser import words
 from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
-from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.facets import facets
 from hoptrail.rag.founding import StoreSpec
 from hoptrail.rag.layout import disk_errors
+from hoptrail.rag.links import Links
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.protocols import DenseIndex, LexicalIndex
 from hoptrail.rag.scope import Keys, Rows, Scope, State, all_of, tie_key
@@ -80,6 +83,20 @@ class Snapshot:
             scope = self._views.scope(self._view.state, where)
             return self._view.dense.search(query, k, scope)
 
+    @contextmanager
+    def graph(self, where: Where = EVERYTHING) -> Iterator[Links]:
+        """The links between the passages that a filter keeps, for the time of a `with` block.
+
+        Raises:
+            BackendRefused: the store has no passage graph.
+            SettingsError: a filter value that is no scalar.
+        """
+        check_graph(self._spec)
+        with self._views.reading() as connection:
+            with self._errors:
+                links = Links(connection, self._views.scope(self._view.state, where), self._errors)
+            yield links
+
 
 class Views:
     """Hands out the newest view; safe to share by threads."""
@@ -100,6 +117,12 @@ class Views:
             connection.mark()
             with self._guard:
                 return self._caught_up(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A read transaction of whatever is committed now."""
+        with self._parts.catalogue.reading() as connection, snapshot(connection):
+            yield connection
 
     def scope(self, state: State, where: Where) -> Scope:
         """The rows that a filter leaves."""
@@ -151,6 +174,15 @@ class Views:
         # A row that died meanwhile gets any place: it does not resolve, and is ranked again.
         keys = [tie_key(tie_break(known[row].id)) if row in known else 0 for row in rows.tolist()]
         return np.array(keys, dtype=np.uint64)
+
+
+def check_graph(spec: StoreSpec) -> None:
+    """Raises BackendRefused unless the store has a passage graph."""
+    if spec.graph == "none":
+        raise BackendRefused(
+            "This store was made without a passage graph (graph 'none'), and that cannot be "
+            "changed: ingest into a new store that has one (graph 'links')."
+        )
 
 
 def _check_k(k: int) -> None:

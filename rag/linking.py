@@ -1,0 +1,212 @@
+"""The passage graph as the catalogue keeps it: written with the passages, built anew, checked.
+
+`traces` says what each row points to; `abouts` and `mentions` say the same by entity, so that both
+directions cost one look-up. All three follow from titles, texts and imported triples. They are
+written in the transaction that writes the passages: there is nothing to catch up with, unless the
+extraction changes or an older version of hoptrail wrote to the store; then they are built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag import entities
+from hoptrail.rag.catalogue import GRAPH, Connection, meta
+from hoptrail.rag.entities import Traces, entity, traces
+from hoptrail.rag.types import IndexedDocument
+
+Keys = NDArray[np.int64]
+Spans = Iterable[tuple[int, int]]
+"""First row and number of rows."""
+
+_DERIVED = ("traces", "abouts", "mentions")
+_BATCH = 4096
+_ABOUT_BYTES = 12
+_KEY_BYTES = 8
+_PASSAGES = (
+    "SELECT d.doc, d.title, p.row, p.text FROM passages p JOIN documents d ON d.doc = p.doc "
+    "ORDER BY p.row"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """A row and its traces as they are stored: every entity once, ascending."""
+
+    row: int
+    abouts: Sequence[tuple[int, float]]
+    mentions: Sequence[int]
+    candidates: Sequence[int]
+
+    def blobs(self) -> tuple[bytes, bytes, bytes]:
+        """Little-endian: int64 keys, for `abouts` followed by their float32 strengths."""
+        keys, strengths = zip(*self.abouts, strict=True) if self.abouts else ((), ())
+        abouts = np.array(keys, dtype="<i8").tobytes() + np.array(strengths, dtype="<f4").tobytes()
+        mentions, candidates = (
+            np.array(one, dtype="<i8").tobytes() for one in (self.mentions, self.candidates)
+        )
+        return abouts, mentions, candidates
+
+
+def extracted(puts: Sequence[IndexedDocument]) -> list[list[Traces]]:
+    """The traces of every passage, document by document; work for the processor alone."""
+    return [
+        traces(item.document.title, [passage.text for passage in item.passages]) for item in puts
+    ]
+
+
+def linked(first: int, found: Sequence[Traces]) -> list[Linked]:
+    """The traces of a document whose first row is `first`."""
+    return [_linked(first + at, one, ()) for at, one in enumerate(found)]
+
+
+def write(connection: Connection, rows: Sequence[Linked]) -> None:
+    """Writes rows that the graph does not hold yet, in the order of the tables' keys."""
+    connection.executemany(
+        "INSERT INTO traces VALUES (?, ?, ?, ?)", ((one.row, *one.blobs()) for one in rows)
+    )
+    abouts = sorted((key, one.row, strength) for one in rows for key, strength in one.abouts)
+    connection.executemany("INSERT INTO abouts VALUES (?, ?, ?)", abouts)
+    mentions = sorted((key, one.row) for one in rows for key in one.mentions)
+    connection.executemany("INSERT INTO mentions VALUES (?, ?)", mentions)
+
+
+def clear(connection: Connection, spans: Spans) -> None:
+    """Takes rows and their triples out of the graph."""
+    abouts: list[tuple[int, int]] = []
+    mentions: list[tuple[int, int]] = []
+    for first, rows in spans:
+        span = (first, first + rows)
+        lines = connection.execute(
+            "SELECT row, abouts, mentions FROM traces WHERE row >= ? AND row < ?", span
+        )
+        for row, about, mention in lines:
+            abouts += ((key, row) for key in about_keys(about).tolist())
+            mentions += ((key, row) for key in keys_of(mention).tolist())
+        for table in ("traces", "triples"):
+            connection.execute(f"DELETE FROM {table} WHERE row >= ? AND row < ?", span)
+    connection.executemany("DELETE FROM abouts WHERE key = ? AND row = ?", sorted(abouts))
+    connection.executemany("DELETE FROM mentions WHERE key = ? AND row = ?", sorted(mentions))
+
+
+def mark(connection: Connection, generation: int) -> None:
+    """Writes down that the graph has all of that generation."""
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'graph_generation'", (generation,))
+
+
+def lag(connection: Connection, graph: str) -> str | None:
+    """Why the tables do not reflect the catalogue or the extraction in use, or None."""
+    if graph == "none":
+        return None
+    values = meta(connection)
+    marks = ",".join("?" * len(_TABLES))
+    query = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({marks})"
+    if connection.execute(query, _TABLES).fetchone()[0] < len(_TABLES):
+        return "the passage graph is missing"
+    version = values.get("graph_version")
+    if version != entities.VERSION:
+        return f"the passage graph has version {version!r}, not {entities.VERSION}"
+    if values.get("graph_generation") != values["generation"]:
+        return "the passage graph lacks what an older version of hoptrail has committed"
+    return None
+
+
+def build(connection: Connection, graph: str) -> None:
+    """Builds the graph anew from the catalogue; call it inside a write transaction.
+
+    Triples stay if their passage is there.
+    """
+    for statement in GRAPH:
+        connection.execute(statement)
+    for table in _DERIVED:
+        connection.execute(f"DELETE FROM {table}")
+    if graph == "none":
+        connection.execute("DELETE FROM triples")
+    else:
+        connection.execute(
+            "DELETE FROM triples WHERE row NOT IN "
+            "(SELECT p.row FROM passages p JOIN documents d ON d.doc = p.doc)"
+        )
+        _fill(connection)
+    generation = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0]
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+        (
+            ("graph", graph),
+            ("graph_version", entities.VERSION),
+            ("graph_generation", generation),
+        ),
+    )
+
+
+def recomputed(connection: Connection) -> Iterator[Linked]:
+    """What the graph must hold: every row that is alive, from its text and its triples."""
+    lines: Iterable[tuple[int, str, int, str]] = connection.execute(_PASSAGES)
+    for _, group in groupby(lines, key=itemgetter(0)):
+        passages = list(group)
+        rows = [row for _, _, row, _ in passages]
+        imported = _imported(connection, rows[0], rows[-1])
+        found = traces(passages[0][1], [text for *_, text in passages])
+        for row, one in zip(rows, found, strict=True):
+            yield _linked(row, one, imported.get(row, ()))
+
+
+def named_in(subject: str, thing: str) -> set[int]:
+    """The entities that a triple makes its passage mention."""
+    return {key for key in (entity(subject), entity(thing)) if key}
+
+
+def about_keys(blob: bytes) -> Keys:
+    """The entities of a row's `abouts`."""
+    return np.frombuffer(blob, dtype="<i8", count=len(blob) // _ABOUT_BYTES)
+
+
+def about_strengths(blob: bytes) -> NDArray[np.float32]:
+    """The strengths of a row's `abouts`, in the order of their entities."""
+    count = len(blob) // _ABOUT_BYTES
+    return np.frombuffer(blob, dtype="<f4", count=count, offset=_KEY_BYTES * count)
+
+
+def keys_of(blob: bytes) -> Keys:
+    """The entities of a row's `mentions` or `candidates`."""
+    return np.frombuffer(blob, dtype="<i8", count=len(blob) // _KEY_BYTES)
+
+
+_TABLES = (*_DERIVED, "triples")
+
+
+def _linked(row: int, found: Traces, more: Iterable[int]) -> Linked:
+    return Linked(
+        row=row,
+        abouts=sorted(dict(found.abouts).items()),
+        mentions=sorted({*found.mentions, *more}),
+        candidates=sorted(set(found.candidates)),
+    )
+
+
+def _fill(connection: Connection) -> None:
+    batch: list[Linked] = []
+    for one in recomputed(connection):
+        batch.append(one)
+        if len(batch) == _BATCH:
+            write(connection, batch)
+            batch = []
+    write(connection, batch)
+
+
+def _imported(connection: Connection, first: int, last: int) -> dict[int, set[int]]:
+    """The entities of the triples of the rows from `first` to `last`."""
+    lines: list[Any] = connection.execute(
+        "SELECT row, subject, object FROM triples WHERE row >= ? AND row <= ?", (first, last)
+    ).fetchall()
+    found: dict[int, set[int]] = {}
+    for row, subject, thing in lines:
+        found.setdefault(row, set()).update(named_in(subject, thing))
+    return found

@@ -1,0 +1,207 @@
+"""The passage graph as a search reads it: who is about an entity, who mentions it, what it says.
+
+An entity is the 64-bit key of a name (`hoptrail.rag.entities`). All look-ups are bounded: a name
+that half the corpus mentions costs no more than one that a few passages do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.catalogue import Connection
+from hoptrail.rag.errors import StoreDamaged
+from hoptrail.rag.layout import disk_errors
+from hoptrail.rag.linking import Keys, about_keys, about_strengths, keys_of
+from hoptrail.rag.scope import Rows, Scope
+
+_SCANNED = 2048
+"""Rows of one entity that are looked at for those that a filter keeps."""
+_LAST = (1 << 63) - 1
+_OUTGOING = (
+    "SELECT row, abouts, mentions, candidates FROM traces "
+    "WHERE row IN (SELECT value FROM json_each(?))"
+)
+_ABOUT = (
+    "SELECT a.key, a.row, a.strength FROM json_each(?1) j CROSS JOIN abouts a ON a.key = j.value "
+    "AND a.row < coalesce((SELECT row FROM abouts WHERE key = j.value ORDER BY row "
+    f"LIMIT 1 OFFSET ?2), {_LAST})"
+)
+_MENTIONING = (
+    "SELECT m.key, m.row FROM json_each(?1) j CROSS JOIN mentions m ON m.key = j.value "
+    "WHERE NOT EXISTS (SELECT 1 FROM mentions WHERE key = j.value LIMIT 1 OFFSET ?2)"
+)
+_COUNTS = (
+    "SELECT (SELECT count(*) FROM (SELECT 1 FROM mentions WHERE key = value LIMIT ?2)) "
+    "FROM json_each(?1) ORDER BY id"
+)
+_TRIPLES = (
+    "SELECT row, subject, relation, object FROM triples "
+    "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row, subject, relation, object"
+)
+
+
+def _none() -> Keys:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """What one row points to: int64 entities, ascending. All empty: the row is not in scope."""
+
+    abouts: Keys = field(default_factory=_none)
+    strengths: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    """Of `abouts`, in (0, 1]."""
+    mentions: Keys = field(default_factory=_none)
+    candidates: Keys = field(default_factory=_none)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abouts:
+    """Row `rows[i]` is about `keys[i]`; ordered by key, then row."""
+
+    keys: Keys
+    rows: Rows
+    strengths: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mentions:
+    """Row `rows[i]` mentions `keys[i]`; ordered by key, then row."""
+
+    keys: Keys
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """An imported triple and the row it was read in."""
+
+    row: int
+    subject: str
+    relation: str
+    object: str
+
+
+class Links:
+    """The links between the rows of one snapshot that a filter keeps; for one thread at a time.
+
+    All calls are answered from one read transaction, so they agree with each other. It may be of
+    a later generation than the snapshot; then rows that died meanwhile are missing and rows that
+    were born are left out. Whoever needs all of them compares `generation` with the snapshot's.
+    """
+
+    __slots__ = ("_allowed", "_connection", "_errors", "_filtered", "generation")
+
+    def __init__(self, connection: Connection, scope: Scope, errors: disk_errors) -> None:
+        """Use `Snapshot.graph`."""
+        self._connection = connection
+        self._errors = errors
+        self._filtered = bool(scope.facets)
+        self._allowed = _mask(scope)
+        with errors:
+            query = "SELECT value FROM meta WHERE key = 'generation'"
+            self.generation: int = connection.execute(query).fetchone()[0]
+
+    def outgoing(self, rows: Rows | Sequence[int]) -> tuple[Outgoing, ...]:
+        """What each row points to, in the order of `rows`.
+
+        Raises:
+            StoreDamaged: a row's traces have a length that they cannot have.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        known: dict[int, Outgoing] = {}
+        for row, *blobs in self._asked(_OUTGOING, _json(self._in_scope(wanted))):
+            known[row] = _outgoing(row, *blobs)
+        nothing = Outgoing()
+        return tuple(known.get(row, nothing) for row in wanted.tolist())
+
+    def about(self, keys: Keys | Sequence[int], limit: int = 64) -> Abouts:
+        """The rows that are about any of the entities.
+
+        Args:
+            keys: int64; each counts once.
+            limit: rows of one entity at most, the first ones. Under a filter they are sought among
+                its first 2,048.
+        """
+        most = max(limit, _SCANNED) if self._filtered else limit
+        lines = self._asked(_ABOUT, _json(np.unique(np.asarray(keys, dtype=np.int64))), most)
+        named = np.array([line[0] for line in lines], dtype=np.int64)
+        rows = np.array([line[1] for line in lines], dtype=np.int64)
+        strengths = np.array([line[2] for line in lines], dtype=np.float32)
+        keep = self._kept(rows)
+        named, rows, strengths = named[keep], rows[keep], strengths[keep]
+        first = np.arange(len(named)) - np.searchsorted(named, named) < limit
+        return Abouts(keys=named[first], rows=rows[first], strengths=strengths[first])
+
+    def mentioning(self, keys: Keys | Sequence[int], limit: int) -> Mentions:
+        """The rows that mention any of the entities.
+
+        Args:
+            keys: int64; each counts once.
+            limit: an entity that more rows mention, in or out of the filter, is left out.
+        """
+        lines = self._asked(_MENTIONING, _json(np.unique(np.asarray(keys, dtype=np.int64))), limit)
+        named = np.array([key for key, _ in lines], dtype=np.int64)
+        rows = np.array([row for _, row in lines], dtype=np.int64)
+        keep = self._kept(rows)
+        return Mentions(keys=named[keep], rows=rows[keep])
+
+    def counts(self, keys: Keys | Sequence[int], limit: int = 1000) -> NDArray[np.int64]:
+        """How many rows mention each entity, in the order of `keys`; `limit` stands for that many.
+
+        As with the weights of words, rows outside the filter count.
+        """
+        each, places = np.unique(np.asarray(keys, dtype=np.int64), return_inverse=True)
+        lines = self._asked(_COUNTS, _json(each), limit)
+        counted = np.array([count for (count,) in lines], dtype=np.int64)
+        found: NDArray[np.int64] = counted[places]
+        return found
+
+    def triples(self, rows: Rows | Sequence[int]) -> tuple[Statement, ...]:
+        """The imported triples of the rows, ordered by row, subject, relation and object."""
+        wanted = self._in_scope(np.asarray(rows, dtype=np.int64))
+        return tuple(
+            Statement(row=row, subject=subject, relation=relation, object=thing)
+            for row, subject, relation, thing in self._asked(_TRIPLES, _json(wanted))
+        )
+
+    def _asked(self, query: str, *values: str | int) -> list[tuple]:  # type: ignore[type-arg]
+        with self._errors:
+            return self._connection.execute(query, values).fetchall()
+
+    def _kept(self, rows: Rows) -> NDArray[np.bool_]:
+        kept: NDArray[np.bool_] = (rows >= 0) & (rows < len(self._allowed))
+        kept[kept] = self._allowed[rows[kept]]
+        return kept
+
+    def _in_scope(self, rows: Rows) -> Rows:
+        return rows[self._kept(rows)]
+
+
+def _mask(scope: Scope) -> NDArray[np.bool_]:
+    """Which rows may appear."""
+    if not scope.facets:
+        return scope.state.live
+    allowed = np.zeros(len(scope.state.live), dtype=np.bool_)
+    allowed[scope.rows()] = True
+    return allowed
+
+
+def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> Outgoing:
+    if len(abouts) % 12 or len(mentions) % 8 or len(candidates) % 8:
+        raise StoreDamaged(f"The links of row {row} are cut short: run hoptrail fsck --repair.")
+    return Outgoing(
+        abouts=about_keys(abouts),
+        strengths=about_strengths(abouts),
+        mentions=keys_of(mentions),
+        candidates=keys_of(candidates),
+    )
+
+
+def _json(numbers: NDArray[np.int64]) -> str:
+    return json.dumps(numbers.tolist())
