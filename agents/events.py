@@ -55,6 +55,13 @@ class AnswerDelta:
     """A further piece of the answer's text, not verified yet."""
 
     text: str
+    restart: bool = False
+    """What was told before is void (the reply broke off or could not be used): the text begins
+    anew with this piece, which may be empty."""
+
+    def onto(self, told: str) -> str:
+        """The text so far, with this piece."""
+        return self.text if self.restart else told + self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

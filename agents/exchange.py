@@ -161,10 +161,9 @@ class Exchange:
         request = replace(request, max_tokens=reservation.completion_tokens)
         tally.attempts += 1
         limit = min(self._timeout, self.ledger.seconds_left())
+        on_delta = _noting(call, tally)
         try:
-            reply = await self.endpoint.attempt(
-                request, timeout=limit, on_delta=_noting(call, tally)
-            )
+            reply = await self.endpoint.attempt(request, timeout=limit, on_delta=on_delta)
         except AttemptFailed as failed:
             tally.usage += (
                 self.ledger.forfeit(reservation)
@@ -179,6 +178,8 @@ class Exchange:
             raise
         tally.usage += self.ledger.settle(reservation, reply.usage)
         tally.without = reply.without
+        if on_delta is not None and not tally.streamed:
+            on_delta(reply.text)  # one from a recording comes whole
         return reply
 
     def _delay(self, failed: AttemptFailed, number: int) -> float | None:

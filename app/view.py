@@ -78,8 +78,8 @@ class LiveView:
             case StepStarted(node=node, round=number):
                 doing = _DOING.get(node, node)
                 self._spinner.update(text=Text(f"round {number}: {doing}" if number else doing))
-            case AnswerDelta(text=text):
-                self._answer += text
+            case AnswerDelta():
+                self._answer = event.onto(self._answer)
             case Done():
                 self._spinner.update(text=Text("done"))
             case _:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from hoptrail.agents.asking import Asked, Asker
+from hoptrail.agents.exchange import DeltaListener
 from hoptrail.agents.forms import json_form
 from hoptrail.agents.ledger import OutOfBudget, Usage
 from hoptrail.agents.roles import Played
@@ -34,6 +35,8 @@ class Task(Generic[M]):
     max_tokens: int
     render: Callable[[Sequence[str]], Rendered]
     blocks: Sequence[str] = ()
+    hear: DeltaListener | None = None
+    """Gets the reply as it is written, as `Asker.ask` says; None: nobody waits for it."""
 
 
 async def play(
@@ -64,7 +67,11 @@ async def play(
             nothing = _note(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
             return Played(value=(await fallback()).value, use=nothing)
         asked = await asker.ask(
-            node=task.role, prompt=fitted.prompt, form=form, max_tokens=task.max_tokens
+            node=task.role,
+            prompt=fitted.prompt,
+            form=form,
+            max_tokens=task.max_tokens,
+            on_delta=task.hear,
         )
     except OutOfBudget as error:
         note = _note(task.role, load(task.role).hash, asker, error.usage, left_out, error.stop)

@@ -14,6 +14,7 @@ from hoptrail.agents.fence import Fence
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
 from hoptrail.agents.roles.play import Task, play
 from hoptrail.agents.roles.replies import AnswerForm, AssessForm, PlanForm, QueriesForm, RefineForm
+from hoptrail.agents.roles.telling import Teller
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.text import sentences
@@ -184,7 +185,8 @@ class ServedAnswerer:
         self._fallback = fallback
 
     async def answer(self, situation: Situation, on_delta: DeltaListener) -> Played[Answer]:
-        """Claims with evidence ids, and the short answer."""
+        """Claims with evidence ids, and the short answer, told while it is written."""
+        teller = Teller(self._fence, on_delta)
         task = Task(
             role="answer",
             form=AnswerForm,
@@ -193,6 +195,7 @@ class ServedAnswerer:
                 question=situation.question, evidence="\n".join(blocks)
             ),
             blocks=_quotes(self._fence, situation.pool),
+            hear=teller.hear,
         )
 
         def use(form: AnswerForm, seen: Sequence[int]) -> Answer:
@@ -201,8 +204,7 @@ class ServedAnswerer:
         played = await play(
             self._asker, task, use, lambda: self._fallback.answerer.answer(situation, _mute)
         )
-        if played.value.text:
-            on_delta(AnswerDelta(text=played.value.text))
+        teller.tell(played.value.text)
         return played
 
 
@@ -222,7 +224,7 @@ def _cited(numbers: Sequence[int], seen: Set[str]) -> tuple[str, ...]:
 
 
 def _mute(delta: AnswerDelta) -> None:
-    """Swallows the fallback's deltas: the answer's text is emitted once, here."""
+    """Swallows the fallback's deltas: its text is told here, in the place of what is void."""
 
 
 def _sentence_quote(reading: Reading, start: int, end: int, rank: int) -> Quote:
