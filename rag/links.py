@@ -39,6 +39,10 @@ _COUNTS = (
     "SELECT (SELECT count(*) FROM (SELECT 1 FROM mentions WHERE key = value LIMIT ?2)) "
     "FROM json_each(?1) ORDER BY id"
 )
+_NAMES = (
+    "SELECT coalesce((SELECT length(mentions) / 8 FROM traces WHERE row = value), 0) "
+    "FROM json_each(?) ORDER BY id"
+)
 _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples "
     "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row, subject, relation, object"
@@ -161,6 +165,11 @@ class Links:
         counted = np.array([count for (count,) in lines], dtype=np.int64)
         found: NDArray[np.int64] = counted[places]
         return found
+
+    def names(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
+        """How many names each of the rows mentions, in the order of `rows`."""
+        lines = self._asked(_NAMES, _json(np.asarray(rows, dtype=np.int64)))
+        return np.array([count for (count,) in lines], dtype=np.int64)
 
     def triples(self, rows: Rows | Sequence[int]) -> tuple[Statement, ...]:
         """The imported triples of the rows, ordered by row, subject, relation and object."""

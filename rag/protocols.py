@@ -83,6 +83,9 @@ class DenseIndex(Protocol):
         A row's score depends on its vector and the query alone, not on where the row lies.
         """
 
+    def vectors(self, rows: NDArray[np.int64]) -> Vectors:
+        """The vectors of rows that are alive in this generation, in their order."""
+
 
 IndexT_co = TypeVar("IndexT_co", covariant=True)
 

@@ -83,6 +83,11 @@ class Snapshot:
             scope = self._views.scope(self._view.state, where)
             return self._view.dense.search(query, k, scope)
 
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of rows of this generation, (len(rows), dimension), in their order."""
+        with self._errors:
+            return self._view.dense.vectors(rows)
+
     @contextmanager
     def graph(self, where: Where = EVERYTHING) -> Iterator[Links]:
         """The links between the passages that a filter keeps, for the time of a `with` block.

@@ -65,6 +65,15 @@ class ChromaIndex:
             rows, scores = self._scored(allowed, vector)
         return ranked(rows, scores, k, scope.ties)
 
+    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """The rows' vectors, from the catalogue; zeros where a row died in the meantime."""
+        ordered, places = np.unique(rows, return_inverse=True)
+        with self._catalogue.reading() as connection:
+            known, found = known_vectors(connection, ordered, self._dimension)
+        vectors = np.zeros((len(ordered), self._dimension), dtype=np.float32)
+        vectors[np.searchsorted(ordered, known)] = found
+        return vectors[places]
+
     def _nearest(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Rows:
         from chromadb.errors import ChromaError  # noqa: PLC0415 - half a second to import
 

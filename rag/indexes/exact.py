@@ -43,6 +43,10 @@ class ExactIndex:
             scores = exact_scores(self._vectors, slots, vector)
         return ranked(self._slots.rows(slots), scores, k, scope.ties)
 
+    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """The rows' vectors, in their order."""
+        return self._vectors.take(self._slots.slots(rows), axis=0)
+
     def _scan(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._vectors @ vector
         if len(self._dead):
