@@ -38,14 +38,21 @@ def asked(question: str) -> Asked:
     """The names of a question; one written without capitals still has its longer phrases."""
     found = words(question)
     return Asked(
-        phrases=dict(_phrases(found)), mentions=frozenset(found.key(one) for one in names(found))
+        phrases=_phrases(found, min(len(found.keys), _MOST_WORDS)),
+        mentions=frozenset(found.key(one) for one in names(found)),
     )
 
 
-def _phrases(found: Words) -> dict[int, Span]:
+def surface(text: str, key: int) -> str | None:
+    """How a name stands in a text, where it comes first; None if it does not."""
+    found = words(text)
+    spans = (*names(found), *_phrases(found, len(found.keys)).values())
+    return next((found.surface(span) for span in spans if found.key(span) == key), None)
+
+
+def _phrases(found: Words, count: int) -> dict[int, Span]:
     """All runs of up to ten words within a sentence; of single words only the capitalised."""
     phrases: dict[int, Span] = {}
-    count = min(len(found.keys), _MOST_WORDS)
     for first in range(count):
         for last in range(first, min(count, first + _LONGEST)):
             if last > first and found.breaks[last] == SENTENCE:

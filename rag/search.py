@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, get_args
@@ -10,8 +12,10 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.rag.asked import asked, surface
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
+from hoptrail.rag.graph import Graph, Guide, Query, Road, guided
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import (
     Candidates,
@@ -19,11 +23,13 @@ from hoptrail.rag.types import (
     Mode,
     Passage,
     Ranking,
+    Via,
     Where,
     tie_break,
 )
 
 DEFAULT_FUSION: Fusion = MinMax()
+DEFAULT_GUIDE = Guide()
 
 _EVERYTHING: Where = MappingProxyType({})
 _ATTEMPTS = 3
@@ -43,9 +49,19 @@ class SearchableSnapshot(Protocol):
     def dense(self, vector: NDArray[np.float32], k: int, where: Where) -> Candidates:
         """The k best rows by cosine; `vector` is (dimension,) and L2-normalised."""
 
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of rows, (len(rows), dimension)."""
+
+    def graph(self, where: Where) -> AbstractContextManager[Graph]:
+        """The links between the passages that a filter keeps."""
+
 
 class SearchableStore(Protocol):
     """What a search asks of a store."""
+
+    @property
+    def linked(self) -> bool:
+        """Whether it has a passage graph."""
 
     @property
     def generation(self) -> int:
@@ -58,6 +74,12 @@ class SearchableStore(Protocol):
         """The passages of the rows; None where a row was replaced in the meantime."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    candidates: Candidates
+    roads: Mapping[int, Road]
+
+
 class Searcher:
     """Searches one store with one embedder; safe to share by threads if the two are."""
 
@@ -67,6 +89,7 @@ class Searcher:
         embedder: Embedder,
         *,
         fusion: Fusion = DEFAULT_FUSION,
+        guide: Guide = DEFAULT_GUIDE,
         depth: int = 50,
     ) -> None:
         """`depth`: candidates taken from each index before fusion, or k if that is more."""
@@ -75,36 +98,45 @@ class Searcher:
         self._store = store
         self._embedder = embedder
         self._fusion = fusion
+        self._guide = guide
         self._depth = depth
         self._query_vector = lru_cache(maxsize=_CACHED_QUERIES)(self._embed_query)
 
+    @property
+    def mode(self) -> Mode:
+        """What a search does unless it is told: the best that the store has an index for."""
+        return "graph" if self._store.linked else "hybrid"
+
     def search(
-        self, query: str, *, k: int = 10, mode: Mode = "hybrid", where: Where = _EVERYTHING
+        self, query: str, *, k: int = 10, mode: Mode | None = None, where: Where = _EVERYTHING
     ) -> Ranking:
         """Ranks the passages that bear on a query.
 
         Args:
             query: not blank; what is beyond the embedder's window only counts as words.
             k: hits wanted, at least 1; fewer come back only when fewer are found.
-            mode: which index is asked, or both.
+            mode: which index is asked; `hybrid`: by words and by vector; `graph`: those two, then
+                along the names in what they find (`hoptrail.rag.graph`). None: `self.mode`.
             where: equality filter on metadata, applied before ranking.
 
         Returns:
             Best first, equal scores ordered by `tie_break` of the passage id. Scores are 0..1 for
-            `hybrid`, BM25 for `lexical`, the cosine for `dense`.
+            `hybrid`, 0 to about 2 for `graph`, BM25 for `lexical`, the cosine for `dense`.
 
         Raises:
             SettingsError: a blank query, k < 1 or an unknown mode.
+            BackendRefused: mode `graph` and a store without a passage graph.
         """
+        mode = mode or self.mode
         _check(query, k, mode)
         # A writer in another process may replace rows at any time: then it is ranked again.
         for attempt in range(_ATTEMPTS):
             snapshot = self._store.snapshot()
             generation = snapshot.generation
-            candidates = self._candidates(snapshot, query, k, mode, where)
+            found = self._found(snapshot, query, k, mode, where)
             # On the last attempt the gaps are filled from the runners-up.
-            wanted = k if attempt < _ATTEMPTS - 1 else len(candidates.rows)
-            hits, whole = self._resolve(candidates, wanted, mode)
+            wanted = k if attempt < _ATTEMPTS - 1 else len(found.candidates.rows)
+            hits, whole = self._resolve(found, wanted, mode)
             if whole and self._store.generation == generation:
                 break
         return Ranking(query=query, hits=hits[:k], generation=generation)
@@ -122,35 +154,66 @@ class Searcher:
         vector.flags.writeable = False
         return vector
 
-    def _candidates(
+    def _found(
         self, snapshot: SearchableSnapshot, query: str, k: int, mode: Mode, where: Where
-    ) -> Candidates:
+    ) -> _Found:
         if mode == "lexical":
-            return snapshot.lexical(query, k, where)
+            return _Found(candidates=snapshot.lexical(query, k, where), roads={})
         vector = self._query_vector(query)
         if mode == "dense":
-            return snapshot.dense(vector, k, where)
+            return _Found(candidates=snapshot.dense(vector, k, where), roads={})
         depth = max(self._depth, k)
-        return self._fusion.fuse(
-            snapshot.lexical(query, depth, where), snapshot.dense(vector, depth, where), depth
-        )
+        dense = snapshot.dense(vector, depth, where)
+        fused = self._fusion.fuse(snapshot.lexical(query, depth, where), dense, depth)
+        if mode == "hybrid":
+            return _Found(candidates=fused, roads={})
+        nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
+        wanted = Query(asked=asked(query), vector=vector, nearest=nearest)
+        with snapshot.graph(where) as graph:
+            walk = guided(wanted, fused, graph, snapshot.vectors, self._guide)
+        return _Found(candidates=walk.candidates, roads=walk.roads)
 
-    def _resolve(
-        self, candidates: Candidates, wanted: int, mode: Mode
-    ) -> tuple[tuple[Hit, ...], bool]:
+    def _resolve(self, found: _Found, wanted: int, mode: Mode) -> tuple[tuple[Hit, ...], bool]:
         """The first hits with all that tie with the last, in order; whether none was missing."""
-        scores = candidates.scores
+        rows, scores = found.candidates.rows, found.candidates.scores
         if len(scores) > wanted:
             wanted = int(np.searchsorted(-scores, -scores[wanted - 1], side="right"))
-        passages = self._store.resolve(candidates.rows[:wanted])
+        passages = self._store.resolve(rows[:wanted])
         hits = [
             Hit(passage=passage, score=score, source=mode)
             for passage, score in zip(passages, scores[:wanted].tolist(), strict=True)
             if passage is not None
         ]
+        if found.roads:
+            named_by = self._named_by(found.roads, rows[:wanted], passages)
+            hits = [replace(hit, via=named_by.get(hit.passage.id)) for hit in hits]
         if len({hit.score for hit in hits}) < len(hits):
             hits.sort(key=lambda hit: (-hit.score, tie_break(hit.passage.id)))
         return tuple(hits), len(hits) == len(passages)
+
+    def _named_by(
+        self,
+        roads: Mapping[int, Road],
+        rows: NDArray[np.int64],
+        passages: Sequence[Passage | None],
+    ) -> dict[str, Via]:
+        """The last hop to each passage, by its id; names are read again where they stand."""
+        hops = [
+            (passage.id, roads[row])
+            for row, passage in zip(rows.tolist(), passages, strict=True)
+            if passage is not None and row in roads
+        ]
+        sources = np.array(sorted({road.row for _, road in hops}), dtype=np.int64)
+        read = dict(zip(sources.tolist(), self._store.resolve(sources), strict=True))
+        return {
+            identifier: Via(
+                name=surface(source.text, road.key) or source.title,
+                passage_id=source.id,
+                title=source.title,
+            )
+            for identifier, road in hops
+            if (source := read[road.row]) is not None
+        }
 
 
 def _check(query: str, k: int, mode: str) -> None:

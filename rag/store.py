@@ -137,6 +137,11 @@ class Store:
         self._writer = None
 
     @property
+    def linked(self) -> bool:
+        """Whether it has a passage graph."""
+        return self.spec.graph == "links"
+
+    @property
     def generation(self) -> int:
         """The newest committed generation; 0: nothing was ever committed."""
         return self._views.newest().state.generation

@@ -21,7 +21,7 @@ Scalar = str | int | float | bool
 Where = Mapping[str, Scalar]
 """Equality filter: every key must be present and equal. Empty: no filter."""
 
-Mode = Literal["hybrid", "lexical", "dense"]
+Mode = Literal["graph", "hybrid", "lexical", "dense"]
 
 Vectors = NDArray[np.float32]
 """(n, dimension) float32, each row L2-normalised."""
@@ -82,12 +82,26 @@ class IndexedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Via:
+    """The last hop of a graph search to a passage."""
+
+    name: str
+    """The name that was followed, as it stands where it was read."""
+    passage_id: str
+    """Where it was read."""
+    title: str
+    """That passage's title."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A passage a search found. `score` grows with relevance; its unit is the mode's own."""
 
     passage: Passage
     score: float
     source: Mode
+    via: Via | None = None
+    """None: it was found by the query itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
