@@ -68,8 +68,10 @@ def import_triples(writer: Connection, triples: Sequence[Triple]) -> Imported:
     """Adds triples to the graph as a generation of its own; the writer's lock must be held."""
     with journal.writing(writer):
         added, unplaced = attach(writer, triples)
-        generation = journal.log(writer, [], []) if added else journal.number(writer, "generation")
-        linking.mark(writer, generation)
+        generation = journal.number(writer, "generation")
+        if added:
+            generation = journal.log(writer, [], [])
+            linking.mark(writer, generation)
     known = len(triples) - added - len(unplaced)
     return Imported(generation=generation, added=added, known=known, unplaced=unplaced)
 

@@ -3,11 +3,12 @@
 `traces` says what each row points to; `abouts` and `mentions` say the same by entity, so that both
 directions cost one look-up. All three follow from titles, texts and imported triples. They are
 written in the transaction that writes the passages: there is nothing to catch up with, unless the
-extraction changes or an older version of hoptrail wrote to the store; then they are built anew.
+extraction changes or another version of hoptrail wrote to the store; then they are built anew.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,9 +28,10 @@ Spans = Iterable[tuple[int, int]]
 """First row and number of rows."""
 
 _DERIVED = ("traces", "abouts", "mentions")
+_TABLES = (*_DERIVED, "triples")
 _BATCH = 4096
-_ABOUT_BYTES = 12
-_KEY_BYTES = 8
+ABOUT_BYTES = 12
+KEY_BYTES = 8
 _PASSAGES = (
     "SELECT d.doc, d.title, p.row, p.text FROM passages p JOIN documents d ON d.doc = p.doc "
     "ORDER BY p.row"
@@ -38,7 +40,7 @@ _PASSAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linked:
-    """A row and its traces as they are stored: every entity once, ascending."""
+    """A row and its traces as they are stored: every entity once, in the first two ascending."""
 
     row: int
     abouts: Sequence[tuple[int, float]]
@@ -47,12 +49,10 @@ class Linked:
 
     def blobs(self) -> tuple[bytes, bytes, bytes]:
         """Little-endian: int64 keys, for `abouts` followed by their float32 strengths."""
-        keys, strengths = zip(*self.abouts, strict=True) if self.abouts else ((), ())
-        abouts = np.array(keys, dtype="<i8").tobytes() + np.array(strengths, dtype="<f4").tobytes()
-        mentions, candidates = (
-            np.array(one, dtype="<i8").tobytes() for one in (self.mentions, self.candidates)
-        )
-        return abouts, mentions, candidates
+        count = len(self.abouts)
+        keys, strengths = zip(*self.abouts, strict=True) if count else ((), ())
+        abouts = struct.pack(f"<{count}q{count}f", *keys, *strengths)
+        return abouts, key_bytes(self.mentions), key_bytes(self.candidates)
 
 
 def extracted(puts: Sequence[IndexedDocument]) -> list[list[Traces]]:
@@ -97,8 +97,12 @@ def clear(connection: Connection, spans: Spans) -> None:
 
 
 def mark(connection: Connection, generation: int) -> None:
-    """Writes down that the graph has all of that generation."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'graph_generation'", (generation,))
+    """Writes down that the graph has all of that generation, if it had all of the one before."""
+    connection.execute(
+        "UPDATE meta SET value = ?1 WHERE key = 'graph_generation' AND value = ?1 - 1 "
+        "AND (SELECT value FROM meta WHERE key = 'graph_version') = ?2",
+        (generation, entities.VERSION),
+    )
 
 
 def lag(connection: Connection, graph: str) -> str | None:
@@ -114,7 +118,7 @@ def lag(connection: Connection, graph: str) -> str | None:
     if version != entities.VERSION:
         return f"the passage graph has version {version!r}, not {entities.VERSION}"
     if values.get("graph_generation") != values["generation"]:
-        return "the passage graph lacks what an older version of hoptrail has committed"
+        return "the passage graph lacks what another version of hoptrail has committed"
     return None
 
 
@@ -165,21 +169,23 @@ def named_in(subject: str, thing: str) -> set[int]:
 
 def about_keys(blob: bytes) -> Keys:
     """The entities of a row's `abouts`."""
-    return np.frombuffer(blob, dtype="<i8", count=len(blob) // _ABOUT_BYTES)
+    return np.frombuffer(blob, dtype="<i8", count=len(blob) // ABOUT_BYTES)
 
 
 def about_strengths(blob: bytes) -> NDArray[np.float32]:
     """The strengths of a row's `abouts`, in the order of their entities."""
-    count = len(blob) // _ABOUT_BYTES
-    return np.frombuffer(blob, dtype="<f4", count=count, offset=_KEY_BYTES * count)
+    count = len(blob) // ABOUT_BYTES
+    return np.frombuffer(blob, dtype="<f4", count=count, offset=KEY_BYTES * count)
+
+
+def key_bytes(keys: Sequence[int]) -> bytes:
+    """Entities as the catalogue keeps them."""
+    return struct.pack(f"<{len(keys)}q", *keys)
 
 
 def keys_of(blob: bytes) -> Keys:
     """The entities of a row's `mentions` or `candidates`."""
-    return np.frombuffer(blob, dtype="<i8", count=len(blob) // _KEY_BYTES)
-
-
-_TABLES = (*_DERIVED, "triples")
+    return np.frombuffer(blob, dtype="<i8", count=len(blob) // KEY_BYTES)
 
 
 def _linked(row: int, found: Traces, more: Iterable[int]) -> Linked:
@@ -187,7 +193,7 @@ def _linked(row: int, found: Traces, more: Iterable[int]) -> Linked:
         row=row,
         abouts=sorted(dict(found.abouts).items()),
         mentions=sorted({*found.mentions, *more}),
-        candidates=sorted(set(found.candidates)),
+        candidates=found.candidates,
     )
 
 

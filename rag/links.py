@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection
+from hoptrail.rag.catalogue import Connection, known_vectors
 from hoptrail.rag.errors import StoreDamaged
 from hoptrail.rag.layout import disk_errors
-from hoptrail.rag.linking import Keys, about_keys, about_strengths, keys_of
+from hoptrail.rag.linking import ABOUT_BYTES, KEY_BYTES, Keys, about_keys, about_strengths, keys_of
 from hoptrail.rag.scope import Rows, Scope
 
 _SCANNED = 2048
@@ -43,6 +43,10 @@ _NAMES = (
     "SELECT coalesce((SELECT length(mentions) / 8 FROM traces WHERE row = value), 0) "
     "FROM json_each(?) ORDER BY id"
 )
+_SIZES = (
+    f"SELECT row, length(mentions) / {KEY_BYTES} FROM traces "
+    "WHERE row IN (SELECT value FROM json_each(?))"
+)
 _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples "
     "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row, subject, relation, object"
@@ -55,13 +59,14 @@ def _none() -> Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """What one row points to: int64 entities, ascending. All empty: the row is not in scope."""
+    """What one row points to: int64 entities, each once. All empty: the row is not in scope."""
 
     abouts: Keys = field(default_factory=_none)
     strengths: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     """Of `abouts`, in (0, 1]."""
     mentions: Keys = field(default_factory=_none)
     candidates: Keys = field(default_factory=_none)
+    """What in it may be another passage's title, maximal names first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +104,14 @@ class Links:
     were born are left out. Whoever needs all of them compares `generation` with the snapshot's.
     """
 
-    __slots__ = ("_allowed", "_connection", "_errors", "_filtered", "generation")
+    __slots__ = ("_allowed", "_connection", "_dimension", "_errors", "_filtered", "generation")
 
-    def __init__(self, connection: Connection, scope: Scope, errors: disk_errors) -> None:
+    def __init__(
+        self, connection: Connection, scope: Scope, dimension: int, errors: disk_errors
+    ) -> None:
         """Use `Snapshot.graph`."""
         self._connection = connection
+        self._dimension = dimension
         self._errors = errors
         self._filtered = bool(scope.facets)
         self._allowed = _mask(scope)
@@ -171,6 +179,26 @@ class Links:
         lines = self._asked(_NAMES, _json(np.asarray(rows, dtype=np.int64)))
         return np.array([count for (count,) in lines], dtype=np.int64)
 
+    def sizes(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
+        """How many entities each row mentions, in the order of `rows`; 0 for one not in scope."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        known = dict(self._asked(_SIZES, _json(np.unique(self._in_scope(wanted)))))
+        return np.array([known.get(row, 0) for row in wanted.tolist()], dtype=np.int64)
+
+    def vectors(self, rows: Rows | Sequence[int]) -> NDArray[np.float32]:
+        """The rows' vectors, (len(rows), dimension) float32; zeros for a row not in scope."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        found = np.zeros((len(wanted), self._dimension), dtype=np.float32)
+        with self._errors:
+            known, vectors = known_vectors(
+                self._connection, np.unique(self._in_scope(wanted)), self._dimension
+            )
+        places = np.searchsorted(known, wanted)
+        places[places == len(known)] = 0
+        there = np.isin(wanted, known)
+        found[there] = vectors[places[there]]
+        return found
+
     def triples(self, rows: Rows | Sequence[int]) -> tuple[Statement, ...]:
         """The imported triples of the rows, ordered by row, subject, relation and object."""
         wanted = self._in_scope(np.asarray(rows, dtype=np.int64))
@@ -202,7 +230,7 @@ def _mask(scope: Scope) -> NDArray[np.bool_]:
 
 
 def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> Outgoing:
-    if len(abouts) % 12 or len(mentions) % 8 or len(candidates) % 8:
+    if len(abouts) % ABOUT_BYTES or len(mentions) % KEY_BYTES or len(candidates) % KEY_BYTES:
         raise StoreDamaged(f"The links of row {row} are cut short: run hoptrail fsck --repair.")
     return Outgoing(
         abouts=about_keys(abouts),

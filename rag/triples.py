@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
-
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.entities import entity
 from hoptrail.rag.errors import SettingsError, StoreDamaged
-from hoptrail.rag.linking import keys_of, named_in
+from hoptrail.rag.linking import key_bytes, keys_of, named_in
 
 _WHOLE = "SELECT doc, rows FROM documents WHERE id = ?"
 _PASSAGE = (
@@ -119,7 +117,7 @@ def _mention(connection: Connection, row: int, found: Iterable[tuple[str, str, s
     held = set(keys_of(line[0]).tolist())
     more = set().union(*(named_in(subject, thing) for subject, _, thing in found)) - held
     if more:
-        blob = np.array(sorted(held | more), dtype="<i8").tobytes()
+        blob = key_bytes(sorted(held | more))
         connection.execute("UPDATE traces SET mentions = ? WHERE row = ?", (blob, row))
         connection.executemany(
             "INSERT OR IGNORE INTO mentions VALUES (?, ?)", ((key, row) for key in sorted(more))

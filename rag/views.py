@@ -99,7 +99,8 @@ class Snapshot:
         check_graph(self._spec)
         with self._views.reading() as connection:
             with self._errors:
-                links = Links(connection, self._views.scope(self._view.state, where), self._errors)
+                scope = self._views.scope(self._view.state, where)
+                links = Links(connection, scope, self._spec.dimension, self._errors)
             yield links
 
 
