@@ -43,6 +43,8 @@ class Job:
     """None: the first model that the server lists."""
     served: bool = False
     """Whether a model plays the roles."""
+    recorded: bool = False
+    """Whether it was recorded when it began; what a resume adds never is."""
 
     def __post_init__(self) -> None:
         """Refuses a question or a filter that nothing could be searched for."""

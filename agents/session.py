@@ -108,6 +108,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         where=dict(where or {}),
         budget=budget or Budget(),
         settings=settings or Settings(),
+        recorded=record is not None,
         **_described(model),
     )
     async with AsyncExitStack() as stack:
@@ -145,7 +146,8 @@ async def aresume(
     """Takes up a run that crashed or was interrupted, from its last checkpoint.
 
     What it had reserved and not settled counts as spent. A run that had a served model goes on
-    with the same address; give `model` where that needs a key or has moved.
+    with the same address; give `model` where that needs a key or has moved. It is not recorded: a
+    recording that broke off stays in its `.part` file and cannot be replayed.
 
     Raises:
         SettingsError: there is no such run.

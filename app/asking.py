@@ -25,6 +25,7 @@ from hoptrail.rag.errors import HoptrailError, SettingsError
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
     from hoptrail.agents.events import Listener
+    from hoptrail.agents.runs import RunFolder
 
     Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
 
@@ -52,7 +53,10 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     embedder_key_file: options.EmbedderKeyFile = None,
     receipt: ReceiptFile = None,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Record the run there, for replay.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Record the run there, for replay; a run that is resumed is not."
+        ),
     ] = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
@@ -120,6 +124,12 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     served = served_model(model, model_name, api_key_file, tables.model)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = embedder_of(root, name, typed, tables.store)
+    left = _unfinished(root, name).get(run)
+    if left is not None and left.job().recorded:
+        note(
+            "the recording of this run broke off with it and cannot be replayed; what follows is "
+            "not recorded: ask again with --record for a run that can be replayed"
+        )
     made = _interruptible(
         root,
         name,
@@ -173,7 +183,7 @@ def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
     """
     from hoptrail.app.view import LiveView  # noqa: PLC0415 (heavy: loaded when used)
 
-    before = _unfinished(root, tenant)
+    before = set(_unfinished(root, tenant))
     try:
         with LiveView() as view:
             return asyncio.run(_with_signals(partial(run, view)))
@@ -200,14 +210,14 @@ async def _with_signals(run: Callable[[asyncio.Event], Coroutine[Any, Any, Recei
     return await task
 
 
-def _unfinished(root: Path, tenant: str) -> set[str]:
+def _unfinished(root: Path, tenant: str) -> dict[str, RunFolder]:
     from hoptrail.agents import unfinished  # noqa: PLC0415
 
-    return {one.id for one in unfinished(root / tenant / "runs")}
+    return {one.id: one for one in unfinished(root / tenant / "runs")}
 
 
 def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
-    left = sorted(_unfinished(root, tenant) - before)
+    left = sorted(_unfinished(root, tenant).keys() - before)
     if not left:
         return "nothing was begun"
     place = f"--store {root}" + ("" if tenant == "default" else f" --tenant {tenant}")
@@ -215,16 +225,14 @@ def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
 
 
 def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
-    from hoptrail.agents import unfinished  # noqa: PLC0415
-
     spec_of(root, tenant)
-    left = unfinished(root / tenant / "runs")
-    for one in left:
-        question = one.job().question
+    left = _unfinished(root, tenant)
+    for run, folder in left.items():
+        question = folder.job().question
         if as_json:
-            emit({"run": one.id, "question": question})
+            emit({"run": run, "question": question})
         else:
-            say(f"{one.id}  {shortened(question, 100)}")
+            say(f"{run}  {shortened(question, 100)}")
     if not left:
         note("no unfinished runs")
 

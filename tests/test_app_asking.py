@@ -22,6 +22,7 @@ from hoptrail.agents.events import (
     QueryMade,
     StepStarted,
 )
+from hoptrail.agents.runs import Job, begin
 from hoptrail.agents.types import Claim, Evidence, Need, Outcome, Plan, Query, StepRecord
 from hoptrail.app.rendering import cited_evidence, receipt_text
 from hoptrail.app.view import LiveView
@@ -163,6 +164,14 @@ def test_resume_lists_and_names_what_there_is_not(store: Path) -> None:
     assert (listed.exit_code, listed.stdout) == (0, "")
     assert listed.stderr == "no unfinished runs\n"
     assert "no run 'abc' to resume" in error("resume", "abc", "--store", store, code=2)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_resumed_run_says_that_it_is_not_recorded(store: Path, recorded: bool) -> None:
+    left = begin(store / "default" / "runs", Job(question=QUESTION, recorded=recorded))
+    resumed = cli("resume", left.id, "--store", store, "--json")
+    assert Receipt.parse(resumed.stdout).outcome.kind == "answered"
+    assert ("cannot be replayed; what follows is not recorded" in resumed.stderr) is recorded
 
 
 def test_claims_bear_the_numbers_of_their_quotes(receipt: Receipt) -> None:

@@ -362,9 +362,10 @@ def test_ctrl_c_during_ingest_keeps_what_was_acknowledged(tmp_path: Path) -> Non
 
 @pytest.fixture
 def waiting(own: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A question whose server has been asked and does not answer."""
+    """A question whose server has been asked and does not answer; it is recorded."""
+    record = own.parent / "run.jsonl"
     with FakeServer(says("{}"), hang) as server:
-        child = started("ask", QUESTION, "--store", own, "--model", server.url)
+        child = started("ask", QUESTION, "--store", own, "--model", server.url, "--record", record)
         while len(server.chats) < 2:
             assert child.poll() is None, child.communicate()
             time.sleep(0.02)
@@ -397,6 +398,9 @@ def test_a_killed_run_is_listed_and_resumed(waiting: tuple[subprocess.Popen[str]
     assert result.exit_code == 0, result.output
     assert Receipt.parse(result.stdout).environment.run == run.id
     assert unfinished(store / "default" / "runs") == ()
+    assert "what follows is not recorded: ask again with --record" in result.stderr
+    assert not (store.parent / "run.jsonl").exists()
+    assert "unfinished" in error("replay", store.parent / "run.jsonl.part")
 
 
 def test_two_ctrl_c_during_ask_leave_a_run_and_say_how_to_go_on(
