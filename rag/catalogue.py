@@ -138,6 +138,8 @@ class Catalogue:
         )
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=2000")
+        # Entities lie scattered over their tables: SQLite's 2 MB hold too few of the pages.
+        connection.execute("PRAGMA cache_size=-16000")
         with self._guard:
             self._all.append(connection)
         return connection

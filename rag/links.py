@@ -29,8 +29,9 @@ _OUTGOING = (
 _ABOUT = (
     "SELECT a.key, a.row, a.strength FROM json_each(?1) j CROSS JOIN abouts a ON a.key = j.value "
     "AND a.row < coalesce((SELECT row FROM abouts WHERE key = j.value ORDER BY row "
-    f"LIMIT 1 OFFSET ?2), {_LAST})"
+    f"LIMIT 1 OFFSET ?2), {_LAST}) WHERE EXISTS (SELECT 1 FROM abouts WHERE key = j.value)"
 )
+"""Most of what may be a title is none, so that is asked first."""
 _MENTIONING = (
     "SELECT m.key, m.row FROM json_each(?1) j CROSS JOIN mentions m ON m.key = j.value "
     "WHERE NOT EXISTS (SELECT 1 FROM mentions WHERE key = j.value LIMIT 1 OFFSET ?2)"
