@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
-from hoptrail.rag.spans import CAPITAL, COMMON, DIGIT, SENTENCE, Span, Words, combine, names, words
+from hoptrail.rag.spans import CAPITAL, COMMON, DIGIT, SENTENCE, Span, Words, names, words
 
 _LONGEST = 10
 _MOST_WORDS = 200
@@ -44,21 +45,32 @@ def asked(question: str) -> Asked:
 
 
 def surface(text: str, key: int) -> str | None:
-    """How a name stands in a text, where it comes first; None if it does not."""
+    """How a name stands in a text; None if it does not."""
     found = words(text)
-    spans = (*names(found), *_phrases(found, len(found.keys)).values())
+    spans = chain(names(found), _runs(found, len(found.keys), CAPITAL | DIGIT))
     return next((found.surface(span) for span in spans if found.key(span) == key), None)
 
 
 def _phrases(found: Words, count: int) -> dict[int, Span]:
-    """All runs of up to ten words within a sentence; of single words only the capitalised."""
+    """All runs of words by key; of single words only the capitalised."""
     phrases: dict[int, Span] = {}
+    for first, last in _runs(found, count, 0):
+        kind = found.kinds[first]
+        if last > first or (kind & (CAPITAL | DIGIT) and not kind & COMMON):
+            phrases.setdefault(found.key((first, last)), (first, last))
+    return phrases
+
+
+def _runs(found: Words, count: int, ends: int) -> Iterator[Span]:
+    """The runs of up to ten of the first words of a text, each within a sentence.
+
+    `ends`: what both their ends must be.
+    """
     for first in range(count):
+        if ends and not found.kinds[first] & ends:
+            continue
         for last in range(first, min(count, first + _LONGEST)):
             if last > first and found.breaks[last] == SENTENCE:
                 break
-            kind = found.kinds[first]
-            if last == first and (not kind & (CAPITAL | DIGIT) or kind & COMMON):
-                continue
-            phrases.setdefault(combine(found.keys[first : last + 1]), (first, last))
-    return phrases
+            if not ends or found.kinds[last] & ends:
+                yield first, last

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ Numbers = NDArray[np.float32]
 Vectors = Callable[[Rows], Numbers]
 """The rows' vectors, (len(rows), dimension) float32, L2-normalised."""
 
+_ODD = np.int64(0x1E3779B97F4A7C15)
 _SURE = 0.95
 """How surely a passage must be about a name for the name to stand for it."""
 
@@ -117,30 +119,52 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Link:
-    """A way from a passage that was read to another."""
+class _Links:
+    """Ways from passages that were read to others, one an entry."""
 
-    target: int
-    key: int
-    worth: float
+    source: NDArray[np.int64]
+    """Which of the passages read."""
+    target: NDArray[np.int64]
+    """Which of the rows within reach."""
+    key: NDArray[np.int64]
+    worth: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Targets:
-    """What a round may arrive at."""
+class _Reach:
+    """What the names in a round's passages lead to."""
 
-    titled: Mapping[int, list[tuple[int, float]]]
-    """By key: the rows that are about it, and how surely."""
-    counts: Mapping[int, int]
-    """By key of `titled`: the rows that mention it."""
-    shared: Mapping[int, Rows]
-    """By key: the rows that mention it, unless they are too many."""
-    near: Mapping[int, float]
-    """By row: its cosine to the question."""
-    places: Mapping[int, int]
-    """By row: where it stands in `still`."""
+    rows: Rows
+    """Ascending."""
+    near: NDArray[np.float64]
+    """(rows,): each one's cosine to the question."""
     still: Numbers
-    """(passages read, rows): each row's cosine to what a passage read leaves open."""
+    """(passages read, rows): each one's cosine to what a passage read leaves open."""
+    titled: Abouts
+    shared: Mentions
+    outgoing: Sequence[Outgoing]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pointers:
+    """Keys that passages read have, one an entry."""
+
+    source: NDArray[np.int64]
+    """Which of the passages."""
+    key: NDArray[np.int64]
+
+    @property
+    def pair(self) -> NDArray[np.int64]:
+        """A number for passage and key together; two are equal by chance once in 2^64."""
+        return self.key ^ (self.source * _ODD)
+
+    def among(self, others: _Pointers) -> NDArray[np.bool_]:
+        """Which of these the others have too."""
+        return np.isin(self.pair, others.pair)
+
+    def only(self, some: NDArray[np.bool_]) -> _Pointers:
+        """The chosen ones."""
+        return _Pointers(source=self.source[some], key=self.key[some])
 
 
 def guided(
@@ -181,15 +205,9 @@ class _Walker:
         read: set[int] = set()
         for _ in range(self._guide.rounds):
             reads = [row for row in _first(standing, self._guide.reads) if row not in read]
-            if not reads:
-                break
-            read.update(reads)
-            lifted = dict(standing)
-            for source, link, value in self._hops(reads, standing):
-                if value > lifted.get(link.target, 0.0):
-                    lifted[link.target] = value
-                    roads[link.target] = Road(row=source, key=link.key)
-            standing = lifted
+            if reads:
+                read.update(reads)
+                standing = self._lifted(reads, standing, roads)
         return Walk(candidates=_ranked(standing), roads=roads)
 
     def _named(self, start: Mapping[int, float]) -> dict[int, float]:
@@ -212,71 +230,79 @@ class _Walker:
                 standing[row] = max(standing.get(row, 0.0), start.get(row, 0.0) + worth)
         return standing
 
-    def _hops(
-        self, reads: Sequence[int], standing: Mapping[int, float]
-    ) -> Iterator[tuple[int, _Link, float]]:
-        """Every way on from the passages read, with the standing that it gives its target."""
+    def _lifted(
+        self, reads: Sequence[int], standing: Mapping[int, float], roads: dict[int, Road]
+    ) -> dict[int, float]:
+        """The standings after one round of hops; notes the roads to what they lift."""
         guide, nearest = self._guide, self._query.nearest
-        outgoing = self._graph.outgoing(reads)
-        targets = self._targets(reads, outgoing)
-        for at, (source, out) in enumerate(zip(reads, outgoing, strict=True)):
-            kept = guide.carry * standing[source] * _diluted(len(out.mentions), guide.names)
-            links = (*self._by_title(out, targets), *self._by_mention(out, targets, at))
-            for link in links:
-                if link.target != source:
-                    near = targets.near[link.target] / nearest if nearest > 0 else 0.0
-                    share = 1 - guide.own + guide.own * max(0.0, min(1.0, near))
-                    yield source, link, kept * link.worth * share
+        reach = self._reach(reads)
+        links = _joined(_by_title(reach, self._degrees(reach), guide), self._by_mention(reach))
+        kept = [
+            guide.carry * standing[row] * _diluted(len(out.mentions), guide.names)
+            for row, out in zip(reads, reach.outgoing, strict=True)
+        ]
+        near = np.clip(reach.near / nearest, 0, 1) if nearest > 0 else np.zeros(len(reach.rows))
+        values = np.array(kept)[links.source] * links.worth
+        values *= (1 - guide.own + guide.own * near)[links.target]
+        lifted = dict(standing)
+        targets = reach.rows[links.target].tolist()
+        # Worst first, so that the best way to a passage is the one that stays.
+        for at in np.lexsort((links.key, values)).tolist():
+            row, source, value = targets[at], reads[links.source[at]], float(values[at])
+            if row != source and value > lifted.get(row, 0.0):
+                lifted[row] = value
+                roads[row] = Road(row=source, key=int(links.key[at]))
+        return lifted
 
-    def _targets(self, reads: Sequence[int], outgoing: Sequence[Outgoing]) -> _Targets:
-        """All that names in the passages read lead to."""
-        titled = _titled(self._graph.about(self._new(out.candidates for out in outgoing)))
-        spoken = self._new(keys for out in outgoing for keys in (out.mentions, _subjects(out)))
-        shared = _groups(self._graph.mentioning(spoken, self._guide.common))
-        rows = {row for found in titled.values() for row, _ in found}
-        rows.update(row for found in shared.values() for row in found.tolist())
-        ordered = np.array(sorted(rows), dtype=np.int64)
-        vectors, vector = self._vectors(ordered), self._query.vector
-        read = self._vectors(np.array(reads, dtype=np.int64))
-        keys = list(titled)
-        return _Targets(
+    def _reach(self, reads: Sequence[int]) -> _Reach:
+        """All that the names in the passages read lead to."""
+        outgoing = self._graph.outgoing(reads)
+        titled = self._graph.about(self._new(out.candidates for out in outgoing))
+        spoken = self._new(chain.from_iterable((out.mentions, _subjects(out)) for out in outgoing))
+        shared = self._graph.mentioning(spoken, self._guide.common)
+        rows = np.unique(np.concatenate((titled.rows, shared.rows)))
+        vectors = self._vectors(rows)
+        left = _left_open(self._query.vector, self._vectors(np.array(reads, dtype=np.int64)))
+        return _Reach(
+            rows=rows,
+            near=(vectors @ self._query.vector).astype(np.float64),
+            still=left @ vectors.T,
             titled=titled,
-            counts=dict(zip(keys, self._graph.counts(keys).tolist(), strict=True)),
             shared=shared,
-            near=dict(zip(ordered.tolist(), (vectors @ vector).tolist(), strict=True)),
-            places={row: at for at, row in enumerate(ordered.tolist())},
-            still=_left_open(vector, read) @ vectors.T,
+            outgoing=outgoing,
         )
 
-    def _by_title(self, out: Outgoing, targets: _Targets) -> Iterator[_Link]:
-        """To passages about what this one names: the fewer point there, the more it says."""
-        whole, itself = set(out.mentions.tolist()), set(out.abouts.tolist())
-        for key in out.candidates.tolist():
-            if key in itself or key not in targets.titled:
-                continue
-            worth = 1.0 if key in whole else self._guide.whole
-            worth /= 1 + self._guide.degree * math.log(1 + targets.counts[key])
-            for row, sure, place in _siblings(targets.titled[key], targets.near):
-                yield _Link(target=row, key=key, worth=worth * sure / (1 + 0.3 * place))
+    def _degrees(self, reach: _Reach) -> NDArray[np.float64]:
+        """For each entry of `titled`: how much less its title is worth for being mentioned."""
+        keys, places = np.unique(reach.titled.keys, return_inverse=True)
+        counts = self._graph.counts(keys.tolist())[places]
+        discounts: NDArray[np.float64] = 1 / (1 + self._guide.degree * np.log1p(counts))
+        return discounts
 
-    def _by_mention(self, out: Outgoing, targets: _Targets, at: int) -> Iterator[_Link]:
+    def _by_mention(self, reach: _Reach) -> _Links:
         """To passages that share a name: rare, or near to what is left open."""
-        guide, itself = self._guide, set(out.abouts.tolist())
-        for key in dict.fromkeys((*out.mentions.tolist(), *_subjects(out).tolist())):
-            rows = targets.shared.get(key)
-            if rows is None:
-                continue
-            count, rare = len(rows), 0.0
-            if 1 < count <= guide.rare and key not in targets.titled and key not in itself:
-                rare = guide.shared / (1 + math.log(count - 1))
-            still = targets.still[at, [targets.places[row] for row in rows.tolist()]]
-            chosen = still >= np.sort(still)[-min(guide.siblings, count)]
-            worths = guide.open * np.clip(still / guide.near, 0, 1) / (1 + 0.1 * math.log(count))
-            worths = np.maximum(rare, np.where(chosen, np.minimum(1, worths), 0))
-            some = worths > 0
-            worths = worths[some] * self._told(rows[some])
-            for row, worth in zip(rows[some].tolist(), worths.tolist(), strict=True):
-                yield _Link(target=row, key=key, worth=worth)
+        guide, shared = self._guide, reach.shared
+        abouts = _pointers([out.abouts for out in reach.outgoing])
+        mentions = _pointers([out.mentions for out in reach.outgoing])
+        subjects = _pointers([_subjects(out) for out in reach.outgoing])
+        subjects = subjects.only(~subjects.among(mentions))
+        entry, way = _matched(shared.keys, _both(mentions, subjects))
+        key, source = way.key, way.source
+        target = np.searchsorted(reach.rows, shared.rows[entry])
+        still = reach.still[source, target]
+        _, pairs, counts = np.unique(way.pair, return_inverse=True, return_counts=True)
+        count = counts[pairs].astype(np.float64)
+        chosen = still >= _nth_best(still, pairs, counts, guide.siblings)
+        worth = guide.open * np.clip(still / guide.near, 0, 1) / (1 + 0.1 * np.log(count))
+        worth = np.where(chosen, np.minimum(1, worth), 0.0)
+        rare = (count > 1) & (count <= guide.rare) & ~way.among(abouts)
+        rare &= ~np.isin(key, reach.titled.keys)
+        worth[rare] = np.maximum(worth[rare], guide.shared / (1 + np.log(count[rare] - 1)))
+        some = worth > 0
+        source, target, key, worth = source[some], target[some], key[some], worth[some]
+        arrived, places = np.unique(target, return_inverse=True)
+        told = self._told(reach.rows[arrived])
+        return _Links(source=source, target=target, key=key, worth=worth * told[places])
 
     def _new(self, keys: Iterable[NDArray[np.int64]]) -> list[int]:
         """All of the keys that the question does not name."""
@@ -303,6 +329,72 @@ def _subjects(out: Outgoing) -> NDArray[np.int64]:
     """What a passage is surely about."""
     subjects: NDArray[np.int64] = out.abouts[out.strengths >= _SURE - 1e-6]
     return subjects
+
+
+def _pointers(keys: Sequence[NDArray[np.int64]]) -> _Pointers:
+    """The keys of the first passage read, the second, and so on."""
+    lengths = [len(some) for some in keys]
+    return _Pointers(
+        source=np.repeat(np.arange(len(keys), dtype=np.int64), lengths), key=np.concatenate(keys)
+    )
+
+
+def _both(one: _Pointers, other: _Pointers) -> _Pointers:
+    return _Pointers(
+        source=np.concatenate((one.source, other.source)),
+        key=np.concatenate((one.key, other.key)),
+    )
+
+
+def _by_title(reach: _Reach, degrees: NDArray[np.float64], guide: Guide) -> _Links:
+    """To passages about what one names: the fewer mention that, the more it says."""
+    titled = reach.titled
+    pointing = _pointers([out.candidates for out in reach.outgoing])
+    itself = pointing.among(_pointers([out.abouts for out in reach.outgoing]))
+    entry, way = _matched(titled.keys, pointing.only(~itself))
+    target = np.searchsorted(reach.rows, titled.rows)
+    # Of several passages about one thing the nearest counts most.
+    score = reach.near[target] * titled.strengths
+    order = np.lexsort((-score, titled.keys))
+    starts = np.searchsorted(titled.keys[order], titled.keys[order])
+    place = np.empty(len(order))
+    place[order] = np.arange(len(order)) - starts
+    worth = titled.strengths * degrees / (1 + 0.3 * place)
+    whole = way.among(_pointers([out.mentions for out in reach.outgoing]))
+    return _Links(
+        source=way.source,
+        target=target[entry],
+        key=way.key,
+        worth=worth[entry] * np.where(whole, 1.0, guide.whole),
+    )
+
+
+def _matched(keys: NDArray[np.int64], pointing: _Pointers) -> tuple[NDArray[np.int64], _Pointers]:
+    """Every entry of the ascending `keys` that is pointed to, and by what, side by side."""
+    first = np.searchsorted(keys, pointing.key, side="left")
+    counts = np.searchsorted(keys, pointing.key, side="right") - first
+    way = _Pointers(source=np.repeat(pointing.source, counts), key=np.repeat(pointing.key, counts))
+    offsets = np.arange(len(way.key)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(first, counts) + offsets, way
+
+
+def _nth_best(
+    values: Numbers, group: NDArray[np.int64], counts: NDArray[np.int64], n: int
+) -> Numbers:
+    """For each entry: the n-th largest value of its group, or the smallest of a smaller one."""
+    order = np.lexsort((-values, group))
+    starts = np.cumsum(counts) - counts
+    best: Numbers = values[order[starts + np.minimum(n, counts) - 1]][group]
+    return best
+
+
+def _joined(one: _Links, other: _Links) -> _Links:
+    return _Links(
+        source=np.concatenate((one.source, other.source)),
+        target=np.concatenate((one.target, other.target)),
+        key=np.concatenate((one.key, other.key)),
+        worth=np.concatenate((one.worth, other.worth)),
+    )
 
 
 def _left_open(vector: Numbers, read: Numbers) -> Numbers:
