@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hoptrail.rag.asked import asked, surface
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
-from hoptrail.rag.graph import Graph, Guide, Query, Road, guided
+from hoptrail.rag.graph import Graph, Query, Road, guided
+from hoptrail.rag.hops import Guide
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import (
     Candidates,
