@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection, known_vectors
+from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.errors import StoreDamaged
 from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.linking import ABOUT_BYTES, KEY_BYTES, Keys, about_keys, about_strengths, keys_of
@@ -41,12 +41,8 @@ _COUNTS = (
     "FROM json_each(?1) ORDER BY id"
 )
 _NAMES = (
-    "SELECT coalesce((SELECT length(mentions) / 8 FROM traces WHERE row = value), 0) "
+    f"SELECT coalesce((SELECT length(mentions) / {KEY_BYTES} FROM traces WHERE row = value), 0) "
     "FROM json_each(?) ORDER BY id"
-)
-_SIZES = (
-    f"SELECT row, length(mentions) / {KEY_BYTES} FROM traces "
-    "WHERE row IN (SELECT value FROM json_each(?))"
 )
 _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples "
@@ -105,14 +101,11 @@ class Links:
     were born are left out. Whoever needs all of them compares `generation` with the snapshot's.
     """
 
-    __slots__ = ("_allowed", "_connection", "_dimension", "_errors", "_filtered", "generation")
+    __slots__ = ("_allowed", "_connection", "_errors", "_filtered", "generation")
 
-    def __init__(
-        self, connection: Connection, scope: Scope, dimension: int, errors: disk_errors
-    ) -> None:
+    def __init__(self, connection: Connection, scope: Scope, errors: disk_errors) -> None:
         """Use `Snapshot.graph`."""
         self._connection = connection
-        self._dimension = dimension
         self._errors = errors
         self._filtered = bool(scope.facets)
         self._allowed = _mask(scope)
@@ -176,29 +169,10 @@ class Links:
         return found
 
     def names(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
-        """How many names each of the rows mentions, in the order of `rows`."""
-        lines = self._asked(_NAMES, _json(np.asarray(rows, dtype=np.int64)))
-        return np.array([count for (count,) in lines], dtype=np.int64)
-
-    def sizes(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
-        """How many entities each row mentions, in the order of `rows`; 0 for one not in scope."""
+        """How many names each row mentions, in the order of `rows`; 0 for one not in scope."""
         wanted = np.asarray(rows, dtype=np.int64)
-        known = dict(self._asked(_SIZES, _json(np.unique(self._in_scope(wanted)))))
-        return np.array([known.get(row, 0) for row in wanted.tolist()], dtype=np.int64)
-
-    def vectors(self, rows: Rows | Sequence[int]) -> NDArray[np.float32]:
-        """The rows' vectors, (len(rows), dimension) float32; zeros for a row not in scope."""
-        wanted = np.asarray(rows, dtype=np.int64)
-        found = np.zeros((len(wanted), self._dimension), dtype=np.float32)
-        with self._errors:
-            known, vectors = known_vectors(
-                self._connection, np.unique(self._in_scope(wanted)), self._dimension
-            )
-        places = np.searchsorted(known, wanted)
-        places[places == len(known)] = 0
-        there = np.isin(wanted, known)
-        found[there] = vectors[places[there]]
-        return found
+        counted = np.array(self._asked(_NAMES, _json(wanted)), dtype=np.int64).reshape(-1)
+        return np.where(self._kept(wanted), counted, 0)
 
     def triples(self, rows: Rows | Sequence[int]) -> tuple[Statement, ...]:
         """The imported triples of the rows, ordered by row, subject, relation and object."""

@@ -100,7 +100,7 @@ class Snapshot:
         with self._views.reading() as connection:
             with self._errors:
                 scope = self._views.scope(self._view.state, where)
-                links = Links(connection, scope, self._spec.dimension, self._errors)
+                links = Links(connection, scope, self._errors)
             yield links
 
 

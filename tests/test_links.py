@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_helpers import DIMENSION, indexed, new_store, vector
+from store_helpers import indexed, new_store
 
 from hoptrail.rag import entities
 from hoptrail.rag.catalogue import GRAPH
@@ -115,16 +115,7 @@ def test_what_a_row_points_to_is_what_the_extraction_says(store: Store) -> None:
         assert found.candidates.tolist() == list(right.candidates)
         assert again.candidates.tolist() == found.candidates.tolist()
         assert [len(one) for one in (gone.abouts, gone.mentions, gone.candidates)] == [0, 0, 0]
-        assert links.sizes([row, 99, row]).tolist() == [len(right.mentions), 0, len(right.mentions)]
-
-
-def test_the_vectors_of_rows(store: Store) -> None:
-    (row,) = rows_of(store, "fram")
-    with store.snapshot().graph({"n": 1}) as links:
-        found = links.vectors([99, row, rows_of(store, "oslo")[0], row])
-    assert found.shape == (4, DIMENSION)
-    right = vector(("Fram", "The ship that Nansen built."))
-    assert np.array_equal(found, np.stack([0 * right, right, 0 * right, right]))
+        assert links.names([row, 99, row]).tolist() == [len(right.mentions), 0, len(right.mentions)]
 
 
 def test_every_64_bit_key_can_be_looked_up(store: Store) -> None:
@@ -147,8 +138,7 @@ def test_nothing_at_all_is_asked_or_found(store: Store, where: Where) -> None:
     with store.snapshot().graph(where) as links:
         assert links.outgoing([]) == links.triples([]) == ()
         assert len(links.about([]).rows) == len(links.mentioning([], 5).rows) == 0
-        assert links.counts([]).tolist() == links.sizes([]).tolist() == []
-        assert links.vectors([]).shape == (0, DIMENSION)
+        assert links.counts([]).tolist() == links.names([]).tolist() == []
 
 
 def test_a_filter_holds_for_every_call(store: Store) -> None:
