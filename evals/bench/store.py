@@ -1,11 +1,13 @@
 """How fast a store is, beside its bare parts, and what a kill -9 leaves behind.
 
     python -m hoptrail.evals.bench.store [--passages 10000,100000] [--million] [--batch 1024]
-                                          [--kills 30] [--json]
+                                          [--kills 30] [--graph DATASET] [--json]
 
 Embedding is excluded. A hybrid query is 50 candidates by words, 50 by vector, fusion, and the texts
 of ten. The bare parts answer the same queries over the same files in the same run, alternately, so
-that a busy machine slows both; the ratio is the number to trust there.
+that a busy machine slows both; the ratio is the number to trust there. They have nothing to set
+against the passage graph, so these stores are made without one (graph "none"); what it adds to
+ingest and to the files is measured apart, with --graph, on the real corpus of a data set.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ import numpy as np
 
 from hoptrail.evals.bench.store_bare import Bare
 from hoptrail.evals.bench.store_corpus import PER_DOCUMENT, Corpus, Query
+from hoptrail.evals.bench.store_graph import graph_cost
 from hoptrail.evals.bench.store_kills import trials
+from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store, StoreSpec
@@ -112,7 +116,8 @@ class GivenVectors:
 def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
     """Builds a store of that size, about `batch` passages a commit, and times it."""
     corpus = Corpus(passages, dimension=DIMENSION)
-    with Store.create(root, StoreSpec(embedder=GivenVectors.id, dimension=DIMENSION)) as store:
+    spec = StoreSpec(embedder=GivenVectors.id, dimension=DIMENSION, graph="none")
+    with Store.create(root, spec) as store:
         rate, sources = _filled(store, corpus, batch)
         queries = [corpus.query(sources[at % len(sources)]) for at in range(_QUERIES)]
         searcher = Searcher(store, GivenVectors(queries))
@@ -168,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--million", action="store_true", help="a million as well")
     parser.add_argument("--batch", type=int, default=1024, help="passages of a commit, at least")
     parser.add_argument("--kills", type=int, default=30, help="trials of kill -9; 0: none")
+    parser.add_argument("--graph", type=Path, help="a data set: what a graph of its corpus costs")
     parser.add_argument("--folder", type=Path, help="where to build (default: a temporary folder)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args(arguments)
@@ -180,6 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 asdict(measure(Path(folder) / "store", size, chosen.batch)),
                 as_json=chosen.json,
             )
+    corpus = () if chosen.graph is None else load_dataset(chosen.graph).documents
+    for size in sizes if corpus else ():
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+            cost = graph_cost(Path(folder), corpus, size, chosen.batch, DIMENSION)
+            _say("graph", asdict(cost), as_json=chosen.json)
     if chosen.kills > 0:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             found = kills(Path(folder) / "store", chosen.kills)
