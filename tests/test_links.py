@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from hoptrail.rag.indexes.tantivy import TantivyKeeper
 from hoptrail.rag.links import Links
 from hoptrail.rag.store import Store
 from hoptrail.rag.triples import Triple
-from hoptrail.rag.types import Where
+from hoptrail.rag.types import IndexedDocument, Where
 
 AMUNDSEN, FRAM, NANSEN, OSLO = (entity(one) for one in ("Roald Amundsen", "Fram", "Nansen", "Oslo"))
 
@@ -224,6 +226,49 @@ def test_a_snapshot_hides_what_was_committed_after_it(store: Store) -> None:
         assert names(store, links, "Oslo", "about") == set()
         assert names(store, links, "Nansen", "mentioning") == {"fram"}
         assert len(links.outgoing(rows_of(store, "more"))[0].mentions) == 0
+
+
+def test_threads_that_read_see_each_version_whole(tmp_path: Path) -> None:
+    def version(number: int) -> IndexedDocument:
+        parts = [f"Part {number} {at} met the Fram." for at in range(1 + number % 4)]
+        return indexed("a", parts, title="Oslo")
+
+    with new_store(tmp_path) as store, ThreadPoolExecutor(4) as pool:
+        store.commit([version(0)])
+        done = threading.Event()
+
+        def read() -> int:
+            blocks = 0
+            while not done.is_set():
+                snapshot = store.snapshot()
+                with snapshot.graph() as links:
+                    rows = links.about([OSLO]).rows.tolist()
+                    assert links.mentioning([FRAM], 9).rows.tolist() == rows
+                    assert all(FRAM in one.mentions for one in links.outgoing(rows))
+                    if links.generation == snapshot.generation:
+                        assert len(rows) == 1 + (links.generation - 1) % 4
+                        blocks += 1
+            return blocks
+
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for number in range(1, 25):
+                assert store.commit([version(number)]) == number + 1
+        finally:
+            done.set()
+        assert sum(one.result() for one in readers) > 0
+
+
+def test_a_passage_of_50_000_names_goes_in_and_out(tmp_path: Path) -> None:
+    many = ". ".join(f"Name{n} Bearer{n}" for n in range(50_000))
+    with new_store(tmp_path) as store:
+        store.commit([indexed("list", [many], title="Fram")])
+        with store.snapshot().graph() as links:
+            assert links.names([0]).tolist() == [50_000]
+            (found,) = links.outgoing([0])
+            assert set(links.mentioning(found.mentions, 1).rows.tolist()) == {0}
+        store.commit([], ["list"])
+        assert set(map(len, dump(store).values())) == {0}
 
 
 def test_a_store_without_a_graph_refuses_and_says_what_to_do(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         {"language": "klingon"},
         {"lexical": "lucene"},
         {"dense": "faiss"},
+        {"graph": "tree"},
         {"dimension": 0},
         {"format": 2},
     ],
@@ -235,7 +236,7 @@ def test_a_setting_that_cannot_be_leaves_nothing_behind(tmp_path: Path, wrong: d
 
 
 def test_settings_are_recorded(tmp_path: Path) -> None:
-    with new_store(tmp_path, language="german", lexical="rank-bm25") as store:
+    with new_store(tmp_path, language="german", lexical="rank-bm25", graph="none") as store:
         spec = store.spec
         store.commit([indexed("a", ["Die Häuser"])])
     with Store.open(tmp_path) as store:
