@@ -61,6 +61,11 @@ class Usage:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            **{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Usage)}
+        )
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)}

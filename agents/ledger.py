@@ -67,6 +67,8 @@ class Ledger:
         self._journal = journal
         self._start = clock() - elapsed
         self._charges: list[_Charge] = []
+        # Kept beside the charges: the ten-thousandth call must cost no more than the first.
+        self._totals: dict[str | None, Usage] = {}
         self._flags: list[Flag] = []
         self._divisions = 0
         self._mutex = threading.RLock()
@@ -178,11 +180,7 @@ class Ledger:
             charge = self._open_charge(reservation)
             reason = reservation.disbelief(reported)
             if reason is None and reported is not None:
-                charge.usage = Usage(
-                    calls=1,
-                    prompt_tokens=reported.prompt_tokens,
-                    completion_tokens=reported.completion_tokens,
-                )
+                self._cost(charge, reported.prompt_tokens, reported.completion_tokens)
             self._close(charge, reason)
             return charge.usage
 
@@ -251,8 +249,20 @@ class Ledger:
 
     def _total(self, share: str | None) -> Usage:
         """Sum over every charge, or over those of one share."""
-        chosen = (c for c in self._charges if share is None or c.reservation.share == share)
-        return sum((charge.usage for charge in chosen), Usage())
+        return self._totals.get(share, Usage())
+
+    def _charge(self, reservation: Reservation) -> None:
+        self._charges.append(_Charge(reservation, reservation.whole()))
+        self._add(reservation, reservation.whole())
+
+    def _cost(self, charge: _Charge, prompt: int, completion: int) -> None:
+        usage = replace(charge.usage, prompt_tokens=prompt, completion_tokens=completion)
+        self._add(charge.reservation, usage - charge.usage)
+        charge.usage = usage
+
+    def _add(self, reservation: Reservation, change: Usage) -> None:
+        for share in {None, reservation.share}:
+            self._totals[share] = self._total(share) + change
 
     def _reserve(
         self,
@@ -272,7 +282,7 @@ class Ledger:
         )
         # Written first: if the write fails nothing was set aside and the spend does not happen.
         self._write("reserve", _as_dict(reservation))
-        self._charges.append(_Charge(reservation, reservation.whole()))
+        self._charge(reservation)
         return reservation
 
     def _open_charge(self, reservation: Reservation) -> _Charge:
@@ -308,15 +318,11 @@ class Ledger:
             reservation = Reservation(**{name: line[name] for name in names})
             if reservation.id != len(self._charges):
                 raise ValueError("reservations out of order")
-            self._charges.append(_Charge(reservation, reservation.whole()))
+            self._charge(reservation)
         elif line["op"] == "settle":
             charge = self._charges[line["id"]]
             charge.open = False
-            charge.usage = replace(
-                charge.usage,
-                prompt_tokens=line["prompt_tokens"],
-                completion_tokens=line["completion_tokens"],
-            )
+            self._cost(charge, line["prompt_tokens"], line["completion_tokens"])
             if line["flag"] is not None:
                 self._flags.append(
                     Flag(node=charge.reservation.node, reservation=line["id"], reason=line["flag"])

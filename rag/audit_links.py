@@ -11,7 +11,7 @@ from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.problems import Problem
 
 _PAGE = 50_000
-_TABLES = ("traces", "abouts", "mentions", "triples")
+_TABLES = ("traces", "abouts", "mentions", "triples", "read_by")
 _OWNED = "SELECT p.row FROM passages p JOIN documents d ON d.doc = p.doc"
 _ODD = tuple(np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
@@ -82,7 +82,7 @@ def _held(connection: Connection, query: str) -> _Sum:
 
 
 def _orphans(connection: Connection) -> Iterator[Problem]:
-    for table in ("traces", "triples"):
+    for table in ("traces", "triples", "read_by"):
         query = f"SELECT count(*) FROM {table} WHERE row NOT IN ({_OWNED})"
         count = connection.execute(query).fetchone()[0]
         if count:

@@ -13,6 +13,7 @@
     abouts      entity, row, strength: who is about an entity, as the traces say
     mentions    entity, row: who mentions it, as the traces and triples say
     triples     row, subject, relation, object: what a user imported, gone with its document
+    read_by     row, model, failure: who has read a passage for triples, gone with its document
 
 Row numbers are burnt before anything is written under them and never used again, so what a crash
 leaves behind can never come alive. Each call borrows a connection for itself: no cursor is shared
@@ -73,6 +74,8 @@ GRAPH = (
     "CREATE TABLE IF NOT EXISTS triples (row INTEGER NOT NULL, subject TEXT NOT NULL, "
     "relation TEXT NOT NULL, object TEXT NOT NULL, "
     "PRIMARY KEY (row, subject, relation, object)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS read_by (row INTEGER NOT NULL, model TEXT NOT NULL, "
+    "failure TEXT NOT NULL, PRIMARY KEY (row, model)) WITHOUT ROWID",
 )
 """The tables of the passage graph; a store made before there was one gets them on opening."""
 

@@ -12,6 +12,7 @@ from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.entities import Traces
 from hoptrail.rag.facets import facets
 from hoptrail.rag.parts import Parts
+from hoptrail.rag.readings import Kept, Reading, keep
 from hoptrail.rag.scope import Batch, Entry
 from hoptrail.rag.triples import Imported, Triple, attach
 from hoptrail.rag.types import IndexedDocument, embedding_text
@@ -74,6 +75,20 @@ def import_triples(writer: Connection, triples: Sequence[Triple]) -> Imported:
             linking.mark(writer, generation)
     known = len(triples) - added - len(unplaced)
     return Imported(generation=generation, added=added, known=known, unplaced=unplaced)
+
+
+def keep_readings(writer: Connection, model: str, readings: Sequence[Reading]) -> Kept:
+    """Keeps what a model has read; the writer's lock must be held.
+
+    New triples make a generation; a mark alone changes nothing that a search could see.
+    """
+    with journal.writing(writer):
+        added, gone = keep(writer, model, readings)
+        generation = journal.number(writer, "generation")
+        if added:
+            generation = journal.log(writer, [], [])
+            linking.mark(writer, generation)
+    return Kept(generation=generation, added=added, gone=gone)
 
 
 def _linked(

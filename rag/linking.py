@@ -28,7 +28,8 @@ Spans = Iterable[tuple[int, int]]
 """First row and number of rows."""
 
 _DERIVED = ("traces", "abouts", "mentions")
-_TABLES = (*_DERIVED, "triples")
+_OWN = ("triples", "read_by")
+_TABLES = (*_DERIVED, *_OWN)
 _BATCH = 4096
 ABOUT_BYTES = 12
 KEY_BYTES = 8
@@ -79,7 +80,7 @@ def write(connection: Connection, rows: Sequence[Linked]) -> None:
 
 
 def clear(connection: Connection, spans: Spans) -> None:
-    """Takes rows and their triples out of the graph."""
+    """Takes rows, their triples and the marks of their readers out of the graph."""
     abouts: list[tuple[int, int]] = []
     mentions: list[tuple[int, int]] = []
     for first, rows in spans:
@@ -90,7 +91,7 @@ def clear(connection: Connection, spans: Spans) -> None:
         for row, about, mention in lines:
             abouts += ((key, row) for key in about_keys(about).tolist())
             mentions += ((key, row) for key in keys_of(mention).tolist())
-        for table in ("traces", "triples"):
+        for table in ("traces", *_OWN):
             connection.execute(f"DELETE FROM {table} WHERE row >= ? AND row < ?", span)
     connection.executemany("DELETE FROM abouts WHERE key = ? AND row = ?", sorted(abouts))
     connection.executemany("DELETE FROM mentions WHERE key = ? AND row = ?", sorted(mentions))
@@ -125,19 +126,21 @@ def lag(connection: Connection, graph: str) -> str | None:
 def build(connection: Connection, graph: str) -> None:
     """Builds the graph anew from the catalogue; call it inside a write transaction.
 
-    Triples stay if their passage is there.
+    Triples and marks of readers stay if their passage is there.
     """
     for statement in GRAPH:
         connection.execute(statement)
     for table in _DERIVED:
         connection.execute(f"DELETE FROM {table}")
     if graph == "none":
-        connection.execute("DELETE FROM triples")
+        for table in _OWN:
+            connection.execute(f"DELETE FROM {table}")
     else:
-        connection.execute(
-            "DELETE FROM triples WHERE row NOT IN "
-            "(SELECT p.row FROM passages p JOIN documents d ON d.doc = p.doc)"
-        )
+        for table in _OWN:
+            connection.execute(
+                f"DELETE FROM {table} WHERE row NOT IN "
+                "(SELECT p.row FROM passages p JOIN documents d ON d.doc = p.doc)"
+            )
         _fill(connection)
     generation = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0]
     connection.executemany(

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from hoptrail.rag import catalogue
 from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.commits import Change, commit, import_triples
+from hoptrail.rag.commits import Change, commit, import_triples, keep_readings
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.founding import FORMAT, StoreSpec, found, opened
 from hoptrail.rag.layout import Layout, disk_errors
 from hoptrail.rag.linking import extracted
 from hoptrail.rag.parts import Parts, assemble
 from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.readings import Kept, Reading, Unread, check_readings, unread
 from hoptrail.rag.triples import Imported, Triple, check_triples
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
 from hoptrail.rag.upkeep import compact, mend, slim
@@ -189,6 +190,29 @@ class Store:
         check_triples(triples)
         with self._parts.lock.held(self._wait), self._errors:
             return import_triples(self._write_connection(), triples)
+
+    def unread(self, model: str) -> Unread:
+        """The passages that a model has not read for triples.
+
+        Raises:
+            BackendRefused: the store has no passage graph.
+        """
+        check_graph(self.spec)
+        with self._reading() as connection, catalogue.snapshot(connection):
+            return unread(connection, model)
+
+    def keep_readings(self, model: str, readings: Sequence[Reading]) -> Kept:
+        """Adds what a model has read out of passages, and that it did, all in one commit.
+
+        Raises:
+            BackendRefused: the store has no passage graph.
+            SettingsError: the model has no name, or a triple says nothing.
+            StoreBusy, StoreFull: as for `commit`.
+        """
+        check_graph(self.spec)
+        check_readings(model, readings)
+        with self._parts.lock.held(self._wait), self._errors:
+            return keep_readings(self._write_connection(), model, readings)
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every document by id."""

@@ -6,7 +6,7 @@ passage, whose traces then mention its subject and its object, and goes away wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from hoptrail.rag.catalogue import Connection
@@ -82,6 +82,13 @@ def attach(connection: Connection, triples: Sequence[Triple]) -> tuple[int, tupl
         else:
             parts = (triple.subject.strip(), triple.relation.strip(), triple.object.strip())
             placed.setdefault(row, set()).add(parts)
+    return write_triples(connection, placed), tuple(unplaced)
+
+
+def write_triples(
+    connection: Connection, placed: Mapping[int, Iterable[tuple[str, str, str]]]
+) -> int:
+    """Writes the triples of rows that are alive, inside a write transaction; returns the new."""
     before = connection.total_changes
     connection.executemany(
         "INSERT OR IGNORE INTO triples VALUES (?, ?, ?, ?)",
@@ -90,7 +97,7 @@ def attach(connection: Connection, triples: Sequence[Triple]) -> tuple[int, tupl
     added = connection.total_changes - before
     for row, found in sorted(placed.items()):
         _mention(connection, row, found)
-    return added, tuple(unplaced)
+    return added
 
 
 def _row(connection: Connection, triple: Triple) -> int | None:
