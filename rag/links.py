@@ -44,6 +44,7 @@ _NAMES = (
     f"SELECT coalesce((SELECT length(mentions) / {KEY_BYTES} FROM traces WHERE row = value), 0) "
     "FROM json_each(?) ORDER BY id"
 )
+_ROWS = "SELECT id, row FROM passages WHERE id IN (SELECT value FROM json_each(?))"
 _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples "
     "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row, subject, relation, object"
@@ -112,6 +113,12 @@ class Links:
         with errors:
             query = "SELECT value FROM meta WHERE key = 'generation'"
             self.generation: int = connection.execute(query).fetchone()[0]
+
+    def rows(self, passages: Sequence[str]) -> Rows:
+        """The rows of passages by id, in their order; -1 for one that is not in scope."""
+        known = dict(self._asked(_ROWS, json.dumps(list(passages))))
+        rows = np.array([known.get(one, -1) for one in passages], dtype=np.int64)
+        return np.where(self._kept(rows), rows, -1)
 
     def outgoing(self, rows: Rows | Sequence[int]) -> tuple[Outgoing, ...]:
         """What each row points to, in the order of `rows`.

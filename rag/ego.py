@@ -1,0 +1,191 @@
+"""The neighbourhood of a name or of passages, and how it reads in a prompt.
+
+The k-hop ego graphs of GRAG (arXiv 2405.16506) without their trained parts: the graph around the
+centre is cut by a hard limit (`hoptrail.rag.neighbours`) and written as its text view, the
+breadth-first tree as an indented outline, then the links that are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.entities import entity
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.neighbours import ABOUT, MENTIONS, Bounds, Ego, Growth, Link, Node, Place, line
+from hoptrail.rag.scope import Rows
+from hoptrail.rag.store import Store
+from hoptrail.rag.types import Where
+from hoptrail.rag.views import EVERYTHING
+
+__all__ = [
+    "ABOUT",
+    "MENTIONS",
+    "Bounds",
+    "Ego",
+    "Link",
+    "Node",
+    "around",
+    "around_passages",
+    "text",
+]
+
+DEFAULT_BOUNDS = Bounds()
+
+_DIGITS = 6
+
+_REACHED = {ABOUT: "about it: ", MENTIONS: "mentioned in: "}
+
+Vector = NDArray[np.float32]
+
+
+def around(
+    store: Store,
+    name: str,
+    *,
+    vector: Vector | None = None,
+    where: Where = EVERYTHING,
+    bounds: Bounds = DEFAULT_BOUNDS,
+) -> Ego:
+    """The neighbourhood of a name.
+
+    Args:
+        store: one with a passage graph.
+        name: in any case, with or without accents.
+        vector: (dimension,) float32, L2-normalised: what the neighbours kept must be near to.
+            None: those are kept that are about a name, then the rarest.
+        where: only passages that have this metadata.
+        bounds: how far it reaches.
+
+    Raises:
+        SettingsError: the name has no word in it, or a filter value that is no scalar.
+        BackendRefused: the store has no passage graph.
+    """
+    key = entity(name)
+    if not key:
+        raise SettingsError(f"The name {name!r} is empty: give a word or more.")
+    with _growth(store, vector, where, bounds) as growth:
+        if not growth.known(key):
+            return Ego(nodes=(), links=(), left_out=0)
+        growth.surfaces[key] = name.strip()
+        return growth.grown([Place(key, is_row=False)])
+
+
+def around_passages(
+    store: Store,
+    ids: Sequence[str],
+    *,
+    vector: Vector | None = None,
+    where: Where = EVERYTHING,
+    bounds: Bounds = DEFAULT_BOUNDS,
+) -> Ego:
+    """The neighbourhood of passages, each a part of the centre; unknown ones are left out.
+
+    Args and errors are those of `around`.
+    """
+    with _growth(store, vector, where, bounds) as growth:
+        rows = [row for row in dict.fromkeys(growth.links.rows(ids).tolist()) if row >= 0]
+        return growth.grown([Place(row, is_row=True) for row in rows])
+
+
+@contextmanager
+def _growth(store: Store, vector: Vector | None, where: Where, bounds: Bounds) -> Iterator[Growth]:
+    snapshot = store.snapshot()
+
+    def near(rows: Rows) -> NDArray[np.float64]:
+        assert vector is not None
+        cosines = snapshot.vectors(rows).astype(np.float64) @ vector.astype(np.float64)
+        # The last digits of a product depend on where rows lie.
+        rounded: NDArray[np.float64] = np.round(cosines, _DIGITS)
+        return rounded
+
+    with snapshot.graph(where) as links:
+        yield Growth(links, store.resolve, None if vector is None else near, bounds)
+
+
+def text(ego: Ego, *, excerpt: int = 160) -> str:
+    """The text view of a neighbourhood, for a prompt or a terminal.
+
+    Args:
+        ego: what is written; without nodes the text is empty.
+        excerpt: characters of each passage that are shown, from where it has the name that led to
+            it; 0: titles only.
+
+    Returns:
+        An outline, `1.`, `1.1.`, `1.1.2.`, indented by level; then the other links. Each node is
+        one line, whatever its text holds.
+    """
+    joining: dict[tuple[int, int], Link] = {}
+    for link in ego.links:
+        for pair in ((link.source, link.target), (link.target, link.source)):
+            joining.setdefault(pair, link)
+    tree = {
+        number: joining[node.parent, number]
+        for number, node in enumerate(ego.nodes)
+        if node.parent is not None
+    }
+    lines = [
+        f"{'  ' * ego.nodes[number].level}{outline} {_node(ego, number, tree, excerpt)}"
+        for number, outline in _outline(ego)
+    ]
+    others = [link for link in ego.links if link not in set(tree.values())]
+    if others:
+        lines.append("Other links:")
+        lines += [f"- {_link(ego, link)}" for link in others]
+    return "\n".join(lines)
+
+
+def _outline(ego: Ego) -> Iterator[tuple[int, str]]:
+    """The nodes in the tree's order, each before what it led to, with their outline numbers."""
+    children: dict[int | None, list[int]] = {}
+    for number, node in enumerate(ego.nodes):
+        children.setdefault(node.parent, []).append(number)
+    waiting: list[tuple[int | None, str]] = [(None, "")]
+    while waiting:
+        parent, prefix = waiting.pop()
+        if parent is not None:
+            yield parent, prefix
+        found = enumerate(children.get(parent, ()), 1)
+        waiting += [(number, f"{prefix}{place}.") for place, number in found][::-1]
+
+
+def _node(ego: Ego, number: int, tree: Mapping[int, Link], excerpt: int) -> str:
+    """A node's line: how it was reached, what it is, how it begins."""
+    node, link = ego.nodes[number], tree.get(number)
+    if node.passage is not None:
+        how = "" if link is None else _REACHED[link.relation]
+        name = "" if node.parent is None else ego.nodes[node.parent].label
+        return f"{how}{_named(node)}{_excerpt(node.passage.text, name, excerpt)}"
+    if link is None:
+        return node.label
+    return f"{link.relation} {node.label}" if _from_passage(ego, link) else _link(ego, link)
+
+
+def _link(ego: Ego, link: Link) -> str:
+    source, target = ego.nodes[link.source], ego.nodes[link.target]
+    if _from_passage(ego, link):
+        return f"{_named(source)} {link.relation} {target.label}"
+    return f"{source.label} | {link.relation} | {target.label}"
+
+
+def _from_passage(ego: Ego, link: Link) -> bool:
+    return ego.nodes[link.source].passage is not None
+
+
+def _named(node: Node) -> str:
+    return node.label if node.passage is None else f"“{node.label}”"
+
+
+def _excerpt(passage: str, name: str, most: int) -> str:
+    """`: ` and so many characters of a passage, from a little before the name."""
+    whole = line(passage)
+    if not most or not whole:
+        return ""
+    at = whole.casefold().find(name.casefold())
+    first = 0 if at + len(name) < most else at - most // 4
+    first = whole.rfind(" ", 0, first) + 1
+    cut = whole[first : first + most]
+    return f": {'…' if first else ''}{cut.rstrip()}{'…' if first + most < len(whole) else ''}"
