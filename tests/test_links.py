@@ -38,12 +38,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
             [
                 indexed(
                     "amundsen",
-                    ["He sailed on the Fram to the pole.", "His house near Oslo is kept."],
+                    [
+                        "He went to the pole on the Fram.",
+                        "His house near Oslo is kept.",
+                    ],
                     title="Roald Amundsen",
                     meta={"kind": "person"},
                 ),
-                indexed("fram", ["The ship that Nansen built."], title="Fram", meta={"n": 1}),
-                indexed("oslo", ["The Fram lies in this town."], title="Oslo", meta={"n": 2}),
+                indexed("fram", ["This ship was built by Nansen."], title="Fram", meta={"n": 1}),
+                indexed(
+                    "oslo",
+                    ["This town keeps the Fram."],
+                    title="Oslo",
+                    meta={"n": 2},
+                ),
                 indexed("empty", [], title="Fram"),
             ]
         )
@@ -107,7 +115,7 @@ def test_who_is_about_a_name_and_who_mentions_it(store: Store) -> None:
 
 def test_what_a_row_points_to_is_what_the_extraction_says(store: Store) -> None:
     (row,) = rows_of(store, "fram")
-    (right,) = traces("Fram", ["The ship that Nansen built."])
+    (right,) = traces("Fram", ["This ship was built by Nansen."])
     with store.snapshot().graph() as links:
         gone, found, again = links.outgoing([99, row, row])
         assert found.abouts.tolist() == sorted(key for key, _ in right.abouts)
@@ -264,8 +272,9 @@ def test_a_passage_of_50_000_names_goes_in_and_out(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         store.commit([indexed("list", [many], title="Fram")])
         with store.snapshot().graph() as links:
-            assert links.names([0]).tolist() == [50_000]
             (found,) = links.outgoing([0])
+            assert links.names([0]).tolist() == [len(found.mentions)]
+            assert len(found.mentions) >= 50_000
             assert set(links.mentioning(found.mentions, 1).rows.tolist()) == {0}
         store.commit([], ["list"])
         assert set(map(len, dump(store).values())) == {0}
@@ -290,15 +299,20 @@ def test_a_store_without_a_graph_refuses_and_says_what_to_do(tmp_path: Path) -> 
 
 def test_tenants_have_graphs_of_their_own(tmp_path: Path) -> None:
     with new_store(tmp_path, tenant="a") as one, new_store(tmp_path, tenant="b") as two:
-        one.commit([indexed("x", ["Nansen sailed."], title="Fram")])
-        two.commit([indexed("x", ["Oslo"], title="Roald Amundsen"), indexed("y", ["Nansen"])])
+        one.commit([indexed("x", ["They all met Nansen."], title="Fram")])
+        two.commit(
+            [
+                indexed("x", ["He lived near Oslo."], title="Roald Amundsen"),
+                indexed("y", ["Once they met Nansen."], title="Terra Nova"),
+            ]
+        )
         with one.snapshot().graph() as links:
             assert links.about([FRAM, AMUNDSEN]).rows.tolist() == [0]
             assert links.counts([NANSEN, OSLO]).tolist() == [1, 0]
         with two.snapshot().graph() as links:
-            assert links.mentioning([NANSEN, OSLO], 5).rows.tolist() == [
-                row for _, row in sorted([(NANSEN, 1), (OSLO, 0)])
-            ]
+            assert links.about([FRAM, AMUNDSEN]).rows.tolist() == [0]
+            assert links.mentioning([NANSEN], 5).rows.tolist() == [1]
+            assert links.mentioning([OSLO], 5).rows.tolist() == [0]
 
 
 TITLES = ["", "Fram", "Roald Amundsen", "The Fram (ship)", "oslo"]
@@ -414,7 +428,7 @@ def test_fsck_finds_what_differs_and_mends_it(store: Store, tmp_path: Path, harm
         if "triples" not in harm or "77" in harm:
             assert found == before
         with again.snapshot().graph() as links:
-            assert len(links.about([OSLO, FRAM]).rows) == 2
+            assert names(again, links, "Fram", "about") == {"fram"}
 
 
 def test_rows_in_the_tables_of_a_store_without_a_graph_are_found(tmp_path: Path) -> None:
@@ -500,7 +514,7 @@ def test_another_version_of_the_extraction_builds_the_graph_anew(
 
 
 def test_what_a_version_without_graph_committed_is_taken_up(store: Store, tmp_path: Path) -> None:
-    store.commit([indexed("fram", ["The ship that Nansen built."], title="Fram")])
+    store.commit([indexed("fram", ["This ship was built by Nansen."], title="Fram")])
     before = dump(store)
     store.close()
     sql(
@@ -581,7 +595,7 @@ def test_triples_go_away_with_their_document(store: Store, tmp_path: Path) -> No
             for name in ("amundsen", "fram", "oslo")
         ]
     )
-    store.commit([indexed("fram", ["The ship that Nansen built."], title="Fram")], ["oslo"])
+    store.commit([indexed("fram", ["This ship was built by Nansen."], title="Fram")], ["oslo"])
     assert store.stats().triples == 1
     with store.snapshot().graph() as links:
         assert names(store, links, "Hammerfest", "mentioning") == {"amundsen"}
