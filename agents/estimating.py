@@ -1,0 +1,110 @@
+"""What it would cost to have a served model read a store for its graph, said beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from hoptrail.agents import openie
+from hoptrail.agents.fence import Fence
+from hoptrail.agents.models import Endpoint, Message
+from hoptrail.agents.openie import Size
+from hoptrail.agents.serving import ServedModel, open_endpoint
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.scope import Rows
+from hoptrail.rag.store import Store
+
+_PAGE = 256
+_SAMPLE = 16
+_COUNT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a build would read and what that takes."""
+
+    model: str
+    passages: int
+    """To be read now."""
+    unread: int
+    """By this model, in the whole store."""
+    failed_before: int
+    prompt_tokens: int
+    reply_tokens: int
+    """If replies are as long as they usually are."""
+    most_reply_tokens: int
+    counted_by: Literal["server", "tiktoken"]
+    rows: Rows = field(repr=False)
+
+
+async def estimate(
+    store: Store, model: ServedModel | Endpoint, *, limit: int | None = None
+) -> Estimate:
+    """What reading the passages that a model has not read would take; asks it nothing.
+
+    Args:
+        store: whose passages; it must have a graph.
+        model: who would read. Where its server counts tokens, tiktoken's figures are scaled by
+            what it says of a sample.
+        limit: passages to read now; None: all.
+
+    Raises:
+        BackendRefused: the store has no passage graph.
+        ModelError: the server cannot be used.
+        SettingsError: a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise SettingsError(f"A build reads at least 1 passage, not {limit!r}.")
+    fence = Fence.of(store.secret)
+    async with AsyncExitStack() as stack:
+        endpoint = await open_endpoint(stack, model, store.secret)
+        assert endpoint is not None
+        info = await endpoint.info()
+        unread = await asyncio.to_thread(store.unread, info.model)
+        rows = unread.rows[:limit]
+        whole = await asyncio.to_thread(_size, store, rows, fence)
+        factor = await _factor(store, endpoint, rows, fence) if info.tokenizes else None
+    whole = whole if factor is None else whole.scaled(factor)
+    return Estimate(
+        model=info.model,
+        passages=len(rows),
+        unread=len(unread.rows),
+        failed_before=unread.failed,
+        prompt_tokens=whole.prompt,
+        reply_tokens=whole.usual,
+        most_reply_tokens=whole.most,
+        counted_by="tiktoken" if factor is None else "server",
+        rows=rows,
+    )
+
+
+def _size(store: Store, rows: Rows, fence: Fence) -> Size:
+    """What reading the rows takes, by tiktoken's count."""
+    whole = Size(prompt=0, usual=0, most=0)
+    for at in range(0, len(rows), _PAGE):
+        for passage in store.resolve(rows[at : at + _PAGE]):
+            if passage is not None:
+                whole += openie.size(passage, fence)
+    return whole
+
+
+async def _factor(store: Store, endpoint: Endpoint, rows: Rows, fence: Fence) -> float | None:
+    """By how much the server's count of a sample is above tiktoken's; None: it does not say."""
+    places = np.unique(np.linspace(0, len(rows) - 1, num=min(_SAMPLE, len(rows))).astype(np.int64))
+    sample = await asyncio.to_thread(store.resolve, rows[places])
+    ours = theirs = 0
+    for passage in filter(None, sample):
+        messages = [
+            Message(role=role, content=content)
+            for role, content in openie.rendered(passage, fence).messages
+        ]
+        count = await endpoint.count_tokens(messages, timeout=_COUNT_TIMEOUT)
+        if count is None:
+            return None
+        theirs += count
+        ours += openie.size(passage, fence).prompt
+    return theirs / ours if ours else None
