@@ -10,15 +10,17 @@ import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, Never, cast
+from typing import IO, BinaryIO, Generic, Never, TypeVar, cast
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.facets import facets
 from hoptrail.rag.sniff import HEAD, check_head, decode
 from hoptrail.rag.sources import FileProblem, Refused, Source, as_problem, os_refusal
 from hoptrail.rag.types import Document, Scalar
+
+T = TypeVar("T")
 
 _RATIO_FROM = 10_000_000
 """Bytes: a smaller output is harmless, however well it was compressed."""
@@ -42,6 +44,16 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line(Generic[T]):
+    """What a line of a .jsonl file was read as."""
+
+    number: int
+    value: T
+    read_bytes: int
+    """As in `Parsed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordLimits:
     """Bytes of a line, and bytes and ratio that a gzip archive may grow to."""
 
@@ -57,8 +69,27 @@ def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | File
     `title` (string) and `meta` (flat object of strings, numbers and booleans). Other keys are
     ignored. Blank lines are skipped.
     """
+    for one in read_lines(source, limits, record):
+        yield (
+            one
+            if isinstance(one, FileProblem)
+            else Parsed(document=one.value, is_record=True, read_bytes=one.read_bytes)
+        )
+
+
+def read_lines(
+    source: Source, limits: RecordLimits, parse: Callable[[bytes | Refused, int], T | None]
+) -> Iterator[Line[T] | FileProblem]:
+    """Yields what `parse` makes of each line of a .jsonl file, and the problems, in order.
+
+    Args:
+        source: the file.
+        limits: what it may cost.
+        parse: gets a line, or why it could not be read, and its number from 1; None: a blank line.
+            Raises `Refused` for one that is no record.
+    """
     try:
-        yield from _records(source, limits)
+        yield from _records(source, limits, parse)
     except Refused as refused:
         yield as_problem(source, refused)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -68,7 +99,9 @@ def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | File
         yield as_problem(source, os_refusal(error))
 
 
-def _records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
+def _records(
+    source: Source, limits: RecordLimits, parse: Callable[[bytes | Refused, int], T | None]
+) -> Iterator[Line[T] | FileProblem]:
     found = False
     with source.path.open("rb") as raw:
         head = raw.read(HEAD)
@@ -78,14 +111,14 @@ def _records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProb
         raw.seek(0)
         for number, line in _lines(raw, source, limits):
             try:
-                document = record(line, number)
+                value = parse(line, number)
             except Refused as refused:
                 found = True
                 yield as_problem(source, refused, number)
             else:
-                if document:
+                if value is not None:
                     found = True
-                    yield Parsed(document=document, is_record=True, read_bytes=raw.tell())
+                    yield Line(number=number, value=value, read_bytes=raw.tell())
     if not found:
         raise Refused("holds no record", "empty")
 
@@ -96,12 +129,10 @@ def record(line: bytes | Refused, number: int) -> Document | None:
     Raises:
         Refused: it is no record; says why.
     """
-    if isinstance(line, Refused):
-        raise line
-    if not line.strip():
+    fields = fields_of(line, number)
+    if fields is None:
         return None
-    fields = _object(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
-    identifier = _identifier(fields.get("id"))
+    identifier = identifier_of(fields.get("id"))
     try:
         return Document(
             id=identifier,
@@ -111,6 +142,19 @@ def record(line: bytes | Refused, number: int) -> Document | None:
         )
     except Refused as refused:
         raise Refused(refused.reason, refused.kind, identifier) from None
+
+
+def fields_of(line: bytes | Refused, number: int) -> dict[str, object] | None:
+    """Returns the JSON object of one line; None if it is blank.
+
+    Raises:
+        Refused: it is none; says why.
+    """
+    if isinstance(line, Refused):
+        raise line
+    if not line.strip():
+        return None
+    return _object(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _suffix(source: Source) -> str:
@@ -167,7 +211,12 @@ def _no_number(name: str) -> Never:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _identifier(value: object) -> str:
+def identifier_of(value: object) -> str:
+    """Returns a record's id as text.
+
+    Raises:
+        Refused: it can be no id.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():

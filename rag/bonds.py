@@ -1,0 +1,121 @@
+"""The names that hold given passages together: what the picture of an answer's evidence shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hoptrail.rag.asked import asked, surface
+from hoptrail.rag.links import Links, Outgoing
+from hoptrail.rag.store import Store
+from hoptrail.rag.types import Passage
+
+_MOST = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bond:
+    """A name that several of the passages share, or that the question has."""
+
+    name: str
+    asked: bool
+    """Whether it stands in the question."""
+    about: tuple[str, ...]
+    """Ids of the passages that are about it, in the order given."""
+    mentioning: tuple[str, ...]
+    """Ids of the other passages that have it."""
+
+
+def bonds(store: Store, ids: Sequence[str], question: str, *, most: int = _MOST) -> list[Bond]:
+    """The names that link passages to each other and to a question.
+
+    Args:
+        store: one with a passage graph.
+        ids: of passages; unknown ones are passed over.
+        question: its names are among the bonds if a passage has them.
+        most: bonds beyond the question's own: the rarest names are kept.
+
+    Returns:
+        The question's names first, then the rest from the rarest on. Of names that lie in one
+        another and link the same passages only the longest is there.
+
+    Raises:
+        BackendRefused: the store has no passage graph.
+    """
+    with store.snapshot().graph() as links:
+        rows = links.rows(ids).tolist()
+        passages = {
+            row: passage
+            for row, passage in zip(rows, store.resolve(rows), strict=True)
+            if row >= 0 and passage is not None
+        }
+        outgoing = dict(zip(passages, links.outgoing(list(passages)), strict=True))
+        return _bonds(links, passages, outgoing, question, most)
+
+
+def _bonds(
+    links: Links,
+    passages: Mapping[int, Passage],
+    outgoing: Mapping[int, Outgoing],
+    question: str,
+    most: int,
+) -> list[Bond]:
+    about: dict[int, list[int]] = defaultdict(list)
+    having: dict[int, list[int]] = defaultdict(list)
+    for row, out in outgoing.items():
+        for key in out.abouts.tolist():
+            about[key].append(row)
+        for key in {*out.abouts.tolist(), *out.mentions.tolist(), *out.candidates.tolist()}:
+            having[key].append(row)
+    wanted = asked(question)
+    own = wanted.longest(having.keys()).keys() | (wanted.mentions & having.keys())
+    mentioned = {key for out in outgoing.values() for key in out.mentions.tolist()}
+    shared = {
+        key
+        for key, rows in having.items()
+        # A part of a name that is no name of its own links nothing, unless a passage is about it.
+        if len(rows) > 1 and (key in about or key in mentioned)
+    }
+    found = []
+    for key in _rarest(links, own) + _rarest(links, shared - own):
+        name = _spelt(question, passages, having[key], key)
+        if name:
+            among = set(about[key])
+            found.append(
+                Bond(
+                    name=name,
+                    asked=key in own,
+                    about=tuple(passages[row].id for row in about[key]),
+                    mentioning=tuple(passages[r].id for r in having[key] if r not in among),
+                )
+            )
+    kept = list(_longest(found))
+    return [one for one in kept if one.asked] + [one for one in kept if not one.asked][:most]
+
+
+def _rarest(links: Links, keys: set[int]) -> list[int]:
+    ordered = sorted(keys)
+    counts = dict(zip(ordered, links.counts(ordered).tolist(), strict=True))
+    return sorted(ordered, key=lambda key: (counts[key], key))
+
+
+def _spelt(question: str, passages: Mapping[int, Passage], rows: Sequence[int], key: int) -> str:
+    """A name as it stands in the question, or else where it is found first; empty: nowhere."""
+    texts = (text for row in rows for text in (passages[row].title, passages[row].text))
+    found = surface(question, key) or next(filter(None, (surface(one, key) for one in texts)), "")
+    return " ".join(found.split())
+
+
+def _longest(found: Sequence[Bond]) -> Iterator[Bond]:
+    """Without those that lie in a longer name which links the same."""
+    for one in found:
+        ends = {*one.about, *one.mentioning}
+        if not any(
+            len(other.name) > len(one.name)
+            and one.name.casefold() in other.name.casefold()
+            and {*other.about, *other.mentioning} == ends
+            and other.asked >= one.asked
+            for other in found
+        ):
+            yield one
