@@ -11,6 +11,7 @@ from hoptrail.rag.founding import check_embedder
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
+from hoptrail.rag.types import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Library:
     runs: Path | None
     """None: runs are not kept on disk and cannot be resumed."""
     store: Store | None = None
+    mode: Mode = "hybrid"
+    """How a question is searched unless it is told."""
 
     def close(self) -> None:
         """Closes the threads and the store it was opened with, unless a call is still inside."""
@@ -59,9 +62,11 @@ def open_library(
     except BaseException:
         store.close()
         raise
+    searcher = Searcher(store, embedder)
     return Library(
-        corpus=LiveCorpus(store, Searcher(store, embedder)),
+        corpus=LiveCorpus(store, searcher),
         secret=store.secret,
         runs=folder / tenant / "runs" if keep else None,
         store=store,
+        mode=searcher.mode,
     )

@@ -40,6 +40,8 @@ async def plan(state: State, run: Run) -> State:
     played = await run.roles.planner.plan(state.question)
     run.emit(PlanMade(plan=played.value))
     subjects = dict.fromkeys(need.subject for need in played.value.needs if need.subject)
+    if run.settings.mode == "graph":  # which looks them up by itself
+        subjects = {}
     named = (
         Query(text=s, purpose="subject", mode="lexical", weight=pool.SUBJECT) for s in subjects
     )
@@ -47,7 +49,7 @@ async def plan(state: State, run: Run) -> State:
     planned = replace(
         state,
         plan=played.value,
-        queries=(_whole_question(state), *named)[: run.settings.max_queries],
+        queries=(_whole_question(state, run), *named)[: run.settings.max_queries],
     )
     return _noted(planned, "plan", "listed what must be known", needs, played)
 
@@ -56,7 +58,7 @@ async def retrieve(state: State, run: Run) -> State:
     """Queries → candidates; what the search budget does not allow is left unasked."""
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
-    queries = tuple(q for q in state.queries if q.text.strip()) or (_whole_question(state),)
+    queries = tuple(q for q in state.queries if q.text.strip()) or (_whole_question(state, run),)
     # What is left is divided and reserved before any is dispatched: what it lacks is the last.
     reserved = [_reserve_search(run, share) for share in run.ledger.divide(len(queries))]
     results = await _together(
@@ -85,7 +87,7 @@ async def refine(state: State, run: Run) -> State:
     chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
     texts = await run.corpus.passages([c.passage_id for c in chosen])
     readings = [
-        Reading(passage=passage, score=candidate.score, query=candidate.query)
+        Reading(passage=passage, score=candidate.score, query=candidate.query, via=candidate.via)
         for candidate, passage in zip(chosen, texts, strict=True)
         if passage is not None
     ]
@@ -134,7 +136,7 @@ async def next_query(state: State, run: Run) -> State:
     queries: list[Query] = []
     for query in played.value:
         if len(queries) < run.settings.max_queries and not pool.too_alike(query.text, asked):
-            queries.append(query)
+            queries.append(_searched(query, run))
             asked.append(query.text)
     state = replace(state, queries=tuple(queries))
     detail = "; ".join(query.text for query in queries)
@@ -220,8 +222,15 @@ def situation(state: State) -> Situation:
     )
 
 
-def _whole_question(state: State) -> Query:
-    return Query(text=state.question, purpose="question")
+def _whole_question(state: State, run: Run) -> Query:
+    return _searched(Query(text=state.question, purpose="question"), run)
+
+
+def _searched(query: Query, run: Run) -> Query:
+    """A query in the run's mode, unless it looks up a name."""
+    if query.purpose in ("subject", "bridge") or run.settings.mode is None:
+        return query
+    return replace(query, mode=run.settings.mode)
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -288,6 +297,7 @@ def _evidence(quote: Quote, reading: Reading, number: int) -> Evidence | None:
         score=round(quote.confidence * reading.score, 6),
         round=number,
         query=reading.query,
+        via=reading.via,
     )
 
 

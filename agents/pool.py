@@ -70,6 +70,7 @@ def merge(
                     own=own,
                     round=old.round if old is not None else round_number,
                     query=query.text,
+                    via=hit.via,
                 )
     order = sorted(best.values(), key=lambda c: (-c.score, tie_break(c.passage_id)))
     return tuple(order[:KEPT])

@@ -113,6 +113,8 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     )
     async with AsyncExitStack() as stack:
         library = await _library(stack, store, tenant, embedder)
+        mode = job.settings.mode or library.mode
+        job = replace(job, settings=replace(job.settings, mode=mode))
         endpoint = await open_endpoint(stack, model, library.secret)
         live = LiveTape(cancel)
         tape: Tape = live
@@ -252,7 +254,7 @@ async def _prepared(
     fence: Fence,
 ) -> Run:
     """The context of a run: with a model the served players, which fall back on the local ones."""
-    roles, model = local_roles(corpus, ledger.seconds_left), ""
+    roles, model = local_roles(corpus, ledger.seconds_left, job.settings.mode), ""
     if endpoint is not None:
         exchange = Exchange(
             TapedEndpoint(endpoint, tape, fence),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hoptrail.rag.types import Mode
+from hoptrail.rag.types import Mode, Via
 
 StopReason = Literal[
     "sufficient",
@@ -85,6 +85,8 @@ class Candidate:
     """0..1: its standing under the question itself; 0 where that did not find it."""
     round: int
     query: str
+    via: Via | None = None
+    """The name by which the search came to it; None: by the query itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class Evidence:
     """Confidence times the standing of the passage among all of the run."""
     round: int
     query: str
+    via: Via | None = None
+    """The name by which the search came to its passage; None: by the query itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

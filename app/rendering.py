@@ -83,7 +83,8 @@ def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
 def _quotes(cited: list[Evidence]) -> Iterator[str]:
     for number, item in enumerate(cited, 1):
         title = item.title or item.document_id
-        yield f"[{number}] {title} ({item.document_id}, characters {item.start} to {item.end})"
+        by = f', by the name "{item.via.name}" in {item.via.title}' if item.via else ""
+        yield f"[{number}] {title} ({item.document_id}, characters {item.start} to {item.end}{by})"
         yield indented(item.quote)
 
 

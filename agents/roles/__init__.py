@@ -20,7 +20,7 @@ from hoptrail.agents.types import (
     Query,
     StopReason,
 )
-from hoptrail.rag.types import Passage
+from hoptrail.rag.types import Passage, Via
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -41,6 +41,7 @@ class Reading:
     passage: Passage
     score: float
     query: str
+    via: Via | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

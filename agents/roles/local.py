@@ -19,6 +19,7 @@ from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, 
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.rag.text import sentences
+from hoptrail.rag.types import Mode
 
 SHOWN = 5
 """Quotes an answer shows."""
@@ -27,6 +28,11 @@ WINDOW = 3
 QUOTE_CHARS = 900
 BEARS = 0.25
 """Cosine to the question below which a quote that shares no name with it bears on nothing."""
+
+FOLLOWED = 4
+"""Names that a round asks the rest of the question of."""
+FOLLOWED_WORTH = 0.6
+"""What the best hit of such a query is worth beside the passage that the name was read in."""
 
 _ASKS = (
     ("date", r"\b(when|what (year|date|day|month)|which (year|date)|how old|date of)\b"),
@@ -43,13 +49,18 @@ _EMPTY = frozenset(
 )
 
 
-def local_roles(corpus: Corpus, seconds_left: Callable[[], float]) -> Roles:
-    """All five roles, played without a model over a corpus, until the time is up."""
+def local_roles(
+    corpus: Corpus, seconds_left: Callable[[], float], mode: Mode | None = None
+) -> Roles:
+    """All five roles, played without a model over a corpus, until the time is up.
+
+    `mode`: how the question is searched; a search of the passage graph follows names by itself.
+    """
     return Roles(
         planner=LocalPlanner(),
         refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
-        query_writer=LocalQueryWriter(),
+        query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
     )
 
@@ -199,6 +210,38 @@ class LocalQueryWriter:
                     mode="lexical",
                     weight=round(pool.BRIDGE * item.score, 6),
                 )
+        return Played(value=tuple(queries.values()))
+
+
+class GraphQueryWriter:
+    """Asks the rest of the question of the names that the evidence mentions.
+
+    For searches that follow names by themselves: what they cannot do is to put a name in the place
+    of the words that stand for it ("the director of ..."), two documents further on. After
+    Iter-RetGen's query of question and generation (arXiv 2305.15294), with a name as what was
+    generated.
+    """
+
+    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+        """Up to `FOLLOWED` queries, for the names in the best evidence."""
+        known = fold(situation.question)
+        subjects = {word for name in _subjects(situation) for word in words(name)}
+        rest = " ".join(
+            word
+            for word in dict.fromkeys(words(situation.question))
+            if word not in _EMPTY and word not in subjects
+        )
+        queries: dict[str, Query] = {}
+        for item in situation.pool:
+            for name in _mentioned(item):
+                text = f"{name} {rest}".strip()
+                if fold(name) in known or pool.too_alike(text, (*situation.asked, *queries)):
+                    continue
+                queries[text] = Query(
+                    text=text, purpose="gap", weight=round(FOLLOWED_WORTH * item.score, 6)
+                )
+                if len(queries) == FOLLOWED:
+                    return Played(value=tuple(queries.values()))
         return Played(value=tuple(queries.values()))
 
 
