@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +13,7 @@ import typer
 
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED, INTERRUPTED
+from hoptrail.app.interrupting import interruptible
 from hoptrail.app.modelling import budget_of, reach_of, served_model
 from hoptrail.app.opening import embedder_flags, embedder_of, place, spec_of, where_of
 from hoptrail.app.output import emit, note, say, shortened
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from hoptrail.agents.runs import RunFolder
 
     Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
+
+_STOPPING = "stopping with the best answer so far; press Ctrl-C again to leave it"
 
 ReceiptFile = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="Write the receipt there (JSON).")
@@ -186,28 +187,10 @@ def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
     before = set(_unfinished(root, tenant))
     try:
         with LiveView() as view:
-            return asyncio.run(_with_signals(partial(run, view)))
+            return asyncio.run(interruptible(partial(run, view), _STOPPING))
     except asyncio.CancelledError:
         note(f"interrupted; {_how_to_go_on(root, tenant, before)}")
         raise typer.Exit(INTERRUPTED) from None
-
-
-async def _with_signals(run: Callable[[asyncio.Event], Coroutine[Any, Any, Receipt]]) -> Receipt:
-    cancel = asyncio.Event()
-    task = asyncio.ensure_future(run(cancel))
-
-    def interrupted() -> None:
-        if cancel.is_set():
-            task.cancel()
-        else:
-            cancel.set()
-            note("stopping with the best answer so far; press Ctrl-C again to leave it")
-
-    loop = asyncio.get_running_loop()
-    # Elsewhere (another thread, Windows) Ctrl-C stops at once, and the run can be resumed.
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-    return await task
 
 
 def _unfinished(root: Path, tenant: str) -> dict[str, RunFolder]:

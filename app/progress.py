@@ -100,3 +100,36 @@ class EvalBar:
             self._ingest.__exit__()
             self._bars.start()
         self._bars.update(self._task, completed=progress.done, total=progress.total)
+
+
+class BuildBar:
+    """Draws how far a model is with its reading, where stderr is a terminal; a context manager."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        """`total`: passages to read; `console`: where to draw; None: stderr."""
+        console = console or Console(stderr=True)
+        self._bars = Bars(
+            TextColumn("reading"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bars.add_task("reading", total=total, rate="")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, done: int, triples: int, tokens: int) -> None:
+        """Takes in how far it is."""
+        seconds = self._bars.tasks[0].elapsed
+        speed = f"{done / seconds:,.1f} passages/s, " if seconds else ""
+        rate = f"{speed}{counted(triples, 'triple')}, {counted(tokens, 'token')}"
+        self._bars.update(self._task, completed=done, rate=rate)

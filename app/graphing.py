@@ -1,0 +1,317 @@
+"""`hoptrail graph`: the passage graph looked at, drawn, and fed with imported triples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hoptrail.app import options
+from hoptrail.app.exits import FAILED
+from hoptrail.app.opening import (
+    WAIT,
+    embedder_flags,
+    embedder_of,
+    open_store,
+    place,
+    where_of,
+)
+from hoptrail.app.output import counted, emit, indented, note, say, shortened
+from hoptrail.app.settings import FileSettings, StoreTable, load_settings
+from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hoptrail.agents.receipt import Receipt
+    from hoptrail.rag.dossier import Dossier
+    from hoptrail.rag.ego import Ego
+    from hoptrail.rag.openie import OpenieReport, Refusal
+    from hoptrail.rag.store import Store
+    from hoptrail.rag.types import Passage, Where
+
+graph = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at the passage graph, draw it, feed it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_LISTED = 10
+_SNIPPET = 160
+_TOLD = 20
+"""Refusals that are written out; a wrong file has as many as lines."""
+
+
+@graph.command()
+def show(  # noqa: PLR0913 (a command's options are its parameters)
+    name: Annotated[str, typer.Argument(metavar="ENTITY", help="A name, in any case.")],
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    hops: Annotated[
+        int, typer.Option(metavar="N", help="Links from the name to the farthest neighbour.")
+    ] = 2,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Keep the neighbours nearest to this, not the rarest."),
+    ] = None,
+    where: options.Where = None,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show what is about a name, who mentions it, and its neighbourhood."""
+    from hoptrail.rag.dossier import dossier  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.ego import Bounds, around  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    root, tenant_name = place(store, tenant, tables.store)
+    filters, bounds = where_of(where), Bounds(hops=hops)
+    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    vector = None if query is None else _vector(query, root, tenant_name, typed, tables)
+    with open_store(root, tenant_name, WAIT) as opened:
+        found = dossier(opened, name, filters)
+        if found.empty:
+            raise _unknown(opened, name, filters)
+        ego = around(opened, name, vector=vector, where=filters, bounds=bounds)
+    if as_json:
+        emit(_record(found, ego))
+    else:
+        _show(found, ego)
+
+
+@graph.command()
+def page(
+    receipt: Annotated[
+        Path, typer.Argument(metavar="RECEIPT", help="What `ask --receipt` has written.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Where to write the page (HTML).")
+    ],
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Draw how the evidence of an answer hangs together.
+
+    The page is one file: it loads nothing and runs no script.
+    """
+    from hoptrail.app.drawing import drawn  # noqa: PLC0415
+
+    read = _receipt(receipt)
+    root, name = place(store, tenant, load_settings(settings).store)
+    with open_store(root, name, WAIT) as opened:
+        written = drawn(read, opened)
+    try:
+        out.write_text(written.html, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise SettingsError(
+            f"The page cannot be written to {str(out)!r}: {error.strerror}."
+        ) from error
+    for warning in written.warnings:
+        note(f"warning: {warning}")
+    say(
+        f"{out}: {counted(written.passages, 'passage')} and {counted(written.names, 'name')} "
+        "that link them"
+    )
+
+
+@graph.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help='JSON lines, also .gz: {"id": document or passage, "triples": [[s, r, o], ...]}.',
+        ),
+    ],
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    wait: options.Wait = WAIT,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Add triples that a language model has read out of the documents.
+
+    What is refused is reported with its line, the rest goes on. Exits with 1 if something was.
+    """
+    from hoptrail.rag.openie import import_openie  # noqa: PLC0415
+
+    root, name = place(store, tenant, load_settings(settings).store)
+    listener = _Listener(as_json)
+    with open_store(root, name, wait) as opened:
+        report = import_openie(file, opened, listener)
+    listener.finish(report)
+    if report.refused or report.unknown:
+        raise typer.Exit(FAILED)
+
+
+def _vector(
+    query: str, root: Path, tenant: str, typed: StoreTable, tables: FileSettings
+) -> NDArray[np.float32]:
+    """The query as the store's embedder sees it."""
+    if not query.strip():
+        raise SettingsError("The query is empty: say what to look for, or leave --query out.")
+    player = embedder_of(root, tenant, typed, tables.store)
+    vector: NDArray[np.float32] = player.embed([query], "query")[0]
+    return vector
+
+
+def _unknown(store: Store, name: str, where: Where) -> SettingsError:
+    """What to say of a name that the store has nothing on."""
+    from hoptrail.rag.dossier import similar  # noqa: PLC0415
+
+    known = " or ".join(repr(one) for one in similar(store, name, where))
+    kept = " that --where keeps" if where else ""
+    remedy = f"did you mean {known}?" if known else "hoptrail search looks for words instead."
+    return SettingsError(f"No passage{kept} is about {name!r} or mentions it: {remedy}")
+
+
+def _record(found: Dossier, ego: Ego) -> dict[str, object]:
+    from hoptrail.rag.ego import text  # noqa: PLC0415
+
+    return {
+        "name": ego.nodes[0].label,
+        "about": [_passage(one) for one in found.about],
+        "mentioned_in": [_passage(one) for one in found.mentioning],
+        "mentioned": found.mentioned,
+        "triples": [
+            {
+                "subject": one.subject,
+                "relation": one.relation,
+                "object": one.object,
+                "passage_id": one.passage.id,
+                "title": one.passage.title,
+            }
+            for one in found.triples
+        ],
+        "nodes": [
+            {
+                "kind": "name" if one.passage is None else "passage",
+                "label": one.label,
+                "level": one.level,
+                "parent": one.parent,
+                "passage_id": None if one.passage is None else one.passage.id,
+            }
+            for one in ego.nodes
+        ],
+        "links": [asdict(one) for one in ego.links],
+        "left_out": ego.left_out,
+        "text": text(ego),
+    }
+
+
+def _passage(one: Passage) -> dict[str, object]:
+    return {
+        "passage_id": one.id,
+        "document_id": one.document_id,
+        "title": one.title,
+        "start": one.start,
+        "end": one.end,
+    }
+
+
+def _show(found: Dossier, ego: Ego) -> None:
+    from hoptrail.rag.dossier import MANY  # noqa: PLC0415
+    from hoptrail.rag.ego import text  # noqa: PLC0415
+
+    say(ego.nodes[0].label)
+    _list("About it", found.about)
+    if found.mentioned >= MANY:
+        say(f"\nMentioned in: {MANY:,} passages or more")
+    _list("Mentioned in", found.mentioning)
+    if found.triples:
+        say("\nImported triples")
+    for one in found.triples[:_LISTED]:
+        line = f"{one.subject} | {one.relation} | {one.object}"
+        say(indented(f"{line}  ({one.passage.title or one.passage.document_id})"))
+    _more(len(found.triples))
+    say("\nNeighbourhood")
+    # Line by line: no text of a document can fake one, since the view has folded its white space.
+    for line in text(ego, excerpt=60).splitlines():
+        say(f"  {line}")
+    if ego.left_out:
+        say(f"  ({counted(ego.left_out, 'neighbour')} more left out)")
+
+
+def _list(head: str, passages: Sequence[Passage]) -> None:
+    if passages:
+        say(f"\n{head}: {counted(len(passages), 'passage')}")
+    for one in passages[:_LISTED]:
+        title = " ".join((one.title or one.document_id).split())
+        say(f"  {title}  ({one.document_id} {one.start}:{one.end})")
+        say(indented(shortened(one.text, _SNIPPET)))
+    _more(len(passages))
+
+
+def _more(count: int) -> None:
+    if count > _LISTED:
+        say(f"    and {count - _LISTED:,} more (--json has all)")
+
+
+def _receipt(path: Path) -> Receipt:
+    """A receipt from its file.
+
+    Raises:
+        SettingsError: it cannot be read, or is no receipt.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from hoptrail.agents.receipt import Receipt  # noqa: PLC0415
+
+    try:
+        return Receipt.parse(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"The receipt {str(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"])
+        raise SettingsError(
+            f"{str(path)!r} is no receipt of this version of hoptrail: "
+            f"{f'{where}: ' if where else ''}{first['msg'].lower()}. "
+            "Write one with hoptrail ask --receipt FILE."
+        ) from None
+
+
+class _Listener:
+    """Tells what is refused, as lines of JSON on stdout or as notes on stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._told = 0
+
+    def __call__(self, refusal: Refusal) -> None:
+        if self._as_json:
+            event = "unknown" if refusal.unknown else "refused"
+            fields = asdict(refusal)
+            del fields["unknown"]
+            emit({"event": event, **fields})
+            return
+        self._told += 1
+        if self._told <= _TOLD:
+            note(f"refused: {refusal}")
+
+    def finish(self, report: OpenieReport) -> None:
+        """Says what became of the file."""
+        if self._as_json:
+            emit({"event": "report", **asdict(report)})
+            return
+        if self._told > _TOLD:
+            note(f"and {self._told - _TOLD:,} more (--json names all)")
+        say(
+            f"{counted(report.added, 'triple')} added, {report.known:,} known already, "
+            f"{report.refused:,} refused; {counted(report.records, 'record')}, "
+            f"{report.unknown:,} of unknown documents"
+        )
