@@ -43,7 +43,10 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(metavar="MODE", help="hybrid, lexical or dense.  [default: hybrid]"),
+        typer.Option(
+            metavar="MODE",
+            help="graph, hybrid, lexical or dense.  [default: graph if the store has one]",
+        ),
     ] = None,
     where: options.Where = None,
     embedder: options.EmbedderName = None,
@@ -58,7 +61,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
-    mode = mode or tables.search.mode or "hybrid"
+    mode = mode or tables.search.mode
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = (
         _silent(root, name) if mode == "lexical" else embedder_of(root, name, typed, tables.store)
@@ -192,6 +195,7 @@ def _ranking_record(ranking: Ranking) -> dict[str, object]:
                 "start": hit.passage.start,
                 "end": hit.passage.end,
                 "text": hit.passage.text,
+                "via": None if hit.via is None else asdict(hit.via),
             }
             for rank, hit in enumerate(ranking.hits, 1)
         ],
@@ -206,6 +210,8 @@ def _show_ranking(ranking: Ranking) -> None:
             f"{rank:>2}. {title}  ({passage.document_id} {passage.start}:{passage.end})"
             f"  {hit.score:.3f}"
         )
+        if hit.via is not None:
+            say(f"    via {hit.via.name} from {hit.via.title or hit.via.passage_id}")
         say(indented(shortened(passage.text, _SNIPPET)))
     if not ranking.hits:
         note("nothing found")

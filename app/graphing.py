@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoptrail.app import options
+from hoptrail.app import building, options
 from hoptrail.app.exits import FAILED
 from hoptrail.app.opening import (
     WAIT,
@@ -19,7 +19,7 @@ from hoptrail.app.opening import (
     where_of,
 )
 from hoptrail.app.output import counted, emit, indented, note, say, shortened
-from hoptrail.app.settings import FileSettings, StoreTable, load_settings
+from hoptrail.app.settings import load_settings
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.dossier import Dossier
     from hoptrail.rag.ego import Ego
     from hoptrail.rag.openie import OpenieReport, Refusal
+    from hoptrail.rag.protocols import Embedder
     from hoptrail.rag.store import Store
     from hoptrail.rag.types import Passage, Where
 
@@ -41,6 +42,7 @@ graph = typer.Typer(
     help="Look at the passage graph, draw it, feed it.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+graph.command()(building.build)
 
 _LISTED = 10
 _SNIPPET = 160
@@ -71,13 +73,15 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     """Show what is about a name, who mentions it, and its neighbourhood."""
     from hoptrail.rag.dossier import dossier  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.ego import Bounds, around  # noqa: PLC0415
+    from hoptrail.rag.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, tenant_name = place(store, tenant, tables.store)
     filters, bounds = where_of(where), Bounds(hops=hops)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    vector = None if query is None else _vector(query, root, tenant_name, typed, tables)
-    with open_store(root, tenant_name, WAIT) as opened:
+    player = None if query is None else embedder_of(root, tenant_name, typed, tables.store)
+    with Store.open(root, tenant=tenant_name, embedder=player) as opened:
+        vector = None if player is None else _vector(query or "", player)
         found = dossier(opened, name, filters)
         if found.empty:
             raise _unknown(opened, name, filters)
@@ -156,13 +160,10 @@ def import_(
         raise typer.Exit(FAILED)
 
 
-def _vector(
-    query: str, root: Path, tenant: str, typed: StoreTable, tables: FileSettings
-) -> NDArray[np.float32]:
+def _vector(query: str, player: Embedder) -> NDArray[np.float32]:
     """The query as the store's embedder sees it."""
     if not query.strip():
         raise SettingsError("The query is empty: say what to look for, or leave --query out.")
-    player = embedder_of(root, tenant, typed, tables.store)
     vector: NDArray[np.float32] = player.embed([query], "query")[0]
     return vector
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.ingest import FileFailed, IngestEvent, IngestReport, IngestSettings
     from hoptrail.rag.protocols import Embedder
 
-_MADE_WITH = ("lexical", "dense", "language")
+_MADE_WITH = ("lexical", "dense", "language", "graph")
 
 
 def ingest(  # noqa: PLR0913 (a command's options are its parameters)
@@ -51,6 +51,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
             metavar="NAME", help="New store: of stop words and stems.  [default: english]"
         ),
     ] = None,
+    graph: options.Graph = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
     embedder_key_file: options.EmbedderKeyFile = None,
@@ -95,7 +96,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
         parse_seconds=parse_seconds,
     )
     how = _settings(over(tables.ingest, flags, *IngestTable.__slots__))
-    wanted = StoreTable(lexical=lexical, dense=dense, language=language)
+    wanted = StoreTable(lexical=lexical, dense=dense, language=language, graph=graph)
     made_with = over(tables.store, wanted, *_MADE_WITH)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     if (root / name).exists():

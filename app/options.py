@@ -73,6 +73,14 @@ Calls = Annotated[int | None, typer.Option(metavar="N", help="Most requests to t
 Tokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens.")]
 Searches = Annotated[int | None, typer.Option(metavar="N", help="Most searches.")]
 Seconds = Annotated[float | None, typer.Option(metavar="N", help="Most time.")]
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="New store: links (passages are linked by the names in them) or none.  "
+        "[default: links]",
+    ),
+]
 Lexical = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="New store: tantivy or rank-bm25.  [default: tantivy]"),

@@ -3,7 +3,7 @@
 Every key is optional; a flag on the command line wins over it, and what neither names keeps the
 default of the part that uses it. Paths are relative to the file they stand in.
 
-    [store]   dir, tenant, lexical, dense, language, embedder, embedder_folder,
+    [store]   dir, tenant, lexical, dense, language, graph, embedder, embedder_folder,
               embedder_key_file
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
@@ -35,6 +35,7 @@ class StoreTable:
     lexical: str | None = None
     dense: str | None = None
     language: str | None = None
+    graph: str | None = None
     embedder: str | None = None
     embedder_folder: Path | None = None
     embedder_key_file: Path | None = None

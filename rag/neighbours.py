@@ -6,7 +6,6 @@ imported triple between two names. What is kept depends on no row number and no 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -273,15 +272,21 @@ class Growth:
         return leads
 
     def _best_names(self, leads: Mapping[int, set[int]]) -> list[Place]:
-        """Names, best first: by the nearest row they lead to; else the rarest that leads on."""
+        """Names, best first: by the nearest row they lead to; else the rarest that leads on.
+
+        Without a query phrases in small letters come last: they tell less than names.
+        """
         keys = sorted(leads)
+        ranks: dict[int, Rank]
         if self._near is not None:
             rows = np.array(sorted(set().union(*leads.values())), dtype=np.int64)
             near = dict(zip(rows.tolist(), self._near(rows).tolist(), strict=True))
-            ranks = {key: -max((near[row] for row in leads[key]), default=-2.0) for key in keys}
+            ranks = {key: (-max((near[row] for row in leads[key]), default=-2.0),) for key in keys}
         else:
             counts = dict(zip(keys, self.links.counts(keys).tolist(), strict=True))
-            ranks = {key: counts[key] if leads[key] else math.inf for key in keys}
+            ranks = {
+                key: (_is_phrase(self.surfaces[key]), not leads[key], counts[key]) for key in keys
+            }
         return [Place(key, is_row=False) for key in sorted(keys, key=lambda key: (ranks[key], key))]
 
     def _read(self, rows: Iterable[int]) -> None:
@@ -323,6 +328,10 @@ class Growth:
         for subject, relation, thing in stated:
             if subject in numbers and thing in numbers and subject != thing:
                 yield Link(source=numbers[subject], relation=relation, target=numbers[thing])
+
+
+def _is_phrase(name: str) -> bool:
+    return name.islower() and not any(map(str.isdigit, name))
 
 
 def _standing(passage: Passage, key: int) -> str | None:

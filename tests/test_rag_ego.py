@@ -21,7 +21,7 @@ from hoptrail.rag.types import Passage
 HERON = "The vessel Heron was launched at Maddock Yard. Her first master was Ilsa Corrin."
 CORRIN = "This navigator was born at Tarn Hollow and taught at the Veil Institute."
 HOLLOW = "A village where slate was cut. It lies by the Orrin."
-LIST = "we met Ilsa Corrin, Otto Renn, Una Vey, Tom Orr, Ada Penn, Cy Lund and Brann Maddock."
+LIST = "we met Otto Renn, Ilsa Corrin, Una Vey, Tom Orr, Ada Penn, Cy Lund and Brann Maddock."
 
 
 @pytest.fixture

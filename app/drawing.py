@@ -1,0 +1,272 @@
+"""An answer's evidence as one HTML page: the passages, the names that link them, the quotes.
+
+The page loads nothing and runs no script: it says so in a content security policy, and works from
+a disk. All text is put in through ElementTree, which escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from hoptrail.app.output import counted, shortened, shown
+from hoptrail.app.picture import Box, Kind, Line, rules, svg
+from hoptrail.rag.bonds import Bond, bonds
+from hoptrail.rag.entities import entity
+from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.types import Evidence
+    from hoptrail.rag.store import Store
+    from hoptrail.rag.types import Passage, Via
+
+_HINT = 600
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}
+h1{font-size:1.3rem}
+.scroll{overflow-x:auto;border:1px solid #8886;border-radius:6px}
+svg{display:block;font-size:13px}
+svg text{text-anchor:middle;fill:#111}
+svg a{cursor:pointer}
+rect{stroke:#555;stroke-width:1}
+a:hover rect,g:hover rect{stroke-width:2.5}
+.question rect{fill:#ffe8cc}.asked rect{fill:#fff3bf}.name rect{fill:#f1f3f5}
+.evidence rect{fill:#d3f9d8}.passed rect{fill:#e7f5ff;stroke-dasharray:4 3}
+path{fill:none;stroke:#999;stroke-width:1}
+path.road{stroke:#1971c2;stroke-width:2.5}
+section{border:1px solid #8884;border-radius:6px;margin:1rem 0;padding:.3rem 1rem}
+section:target{outline:3px solid #d9480f}
+section h2{font-size:1.05rem}
+blockquote{border-left:3px solid #2b8a3e;margin:.6rem 0;padding-left:.8rem;white-space:pre-line}
+blockquote.changed{border-color:#c92a2a}
+.small{font-size:.85rem;opacity:.8}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What was drawn."""
+
+    html: str
+    passages: int
+    names: int
+    """Those that link passages, or stand in the question and in one."""
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stop:
+    """A passage on the picture."""
+
+    id: str
+    number: int
+    title: str
+    quotes: tuple[Evidence, ...]
+    """Empty: a search only passed through it."""
+    changed: frozenset[str]
+    """Ids of the quotes that the store's document no longer has."""
+    via: Via | None
+
+    @property
+    def anchor(self) -> str:
+        """The id of its part of the page."""
+        return f"s{self.number}"
+
+
+def drawn(receipt: Receipt, store: Store) -> Page:
+    """Draws the evidence of a receipt and what links it in the store's graph.
+
+    Raises:
+        SettingsError: the receipt has no evidence, or was made from another store.
+        BackendRefused: the store has no passage graph.
+    """
+    if not receipt.evidence:
+        raise SettingsError(
+            "The receipt has no evidence, so there is nothing to draw: the question was not "
+            "answered from any passage."
+        )
+    stops = _stops(receipt, store)
+    found = _with_roads(bonds(store, [one.id for one in stops], receipt.question), stops)
+    boxes, lines = _graph(receipt.question, stops, found)
+    changed = sum(len(one.changed) for one in stops)
+    warning = f"{counted(changed, 'quote')} no longer in the store: marked red on the page"
+    return Page(
+        html=_html(receipt, stops, found, boxes, lines),
+        passages=len(stops),
+        names=len(found),
+        warnings=(warning,) if changed else (),
+    )
+
+
+def _stops(receipt: Receipt, store: Store) -> list[_Stop]:
+    """The passages of the evidence, best first, then those that a search only passed through."""
+    quotes: dict[str, list[Evidence]] = {}
+    for item in receipt.evidence:
+        quotes.setdefault(item.passage_id, []).append(item)
+    vias: dict[str, Via | None] = {item.passage_id: item.via for item in receipt.evidence}
+    sources = {via.passage_id: via.title for via in vias.values() if via is not None}
+    changed = {
+        item.id
+        for item in receipt.evidence
+        if store.slice(item.document_id, item.start, item.end) != item.quote
+    }
+    if len(changed) == len(receipt.evidence):
+        raise SettingsError(
+            f"None of the receipt's quotes stands in the store at {str(store.root)!r} (tenant "
+            f"{store.tenant!r}): name the store that the answer was given from."
+        )
+    ids = list(dict.fromkeys([*quotes, *sources]))
+    return [
+        _Stop(
+            id=identifier,
+            number=number,
+            title=_title(quotes.get(identifier, ()), sources.get(identifier, ""), passage),
+            quotes=tuple(quotes.get(identifier, ())),
+            changed=frozenset(one.id for one in quotes.get(identifier, ()) if one.id in changed),
+            via=vias.get(identifier),
+        )
+        for number, (identifier, passage) in enumerate(
+            zip(ids, store.passages(ids), strict=True), 1
+        )
+    ]
+
+
+def _title(quotes: Sequence[Evidence], known: str, passage: Passage | None) -> str:
+    """What to call a passage, in the store or out of it."""
+    if quotes:
+        return quotes[0].title or quotes[0].document_id
+    return known or (passage.document_id if passage is not None else "a passage that is gone")
+
+
+def _with_roads(found: list[Bond], stops: Sequence[_Stop]) -> list[Bond]:
+    """The bonds, with both ends of every road among their passages."""
+    by_key = {entity(one.name): one for one in found}
+    for stop in stops:
+        if stop.via is None:
+            continue
+        key = entity(stop.via.name)
+        bond = by_key.get(key, Bond(name=stop.via.name, asked=False, about=(), mentioning=()))
+        more = {stop.id, stop.via.passage_id} - {*bond.about, *bond.mentioning}
+        by_key[key] = replace(bond, mentioning=(*bond.mentioning, *sorted(more)))
+    return list(by_key.values())
+
+
+def _graph(
+    question: str, stops: Sequence[_Stop], found: Sequence[Bond]
+) -> tuple[list[Box], list[Line]]:
+    boxes = [Box(id="q", kind="question", label="the question", hint=question)]
+    lines: list[Line] = []
+    roads = {
+        (entity(one.via.name), end)
+        for one in stops
+        if one.via is not None
+        for end in (one.id, one.via.passage_id)
+    }
+    for number, bond in enumerate(found, 1):
+        kind: Kind = "asked" if bond.asked else "name"
+        boxes.append(Box(id=f"n{number}", kind=kind, label=bond.name, hint=bond.name))
+        if bond.asked:
+            lines.append(Line(source="q", target=f"n{number}"))
+    for stop in stops:
+        boxes.append(_passage_box(stop))
+        for number, bond in enumerate(found, 1):
+            if stop.id in {*bond.about, *bond.mentioning}:
+                road = (entity(bond.name), stop.id) in roads
+                lines.append(Line(source=f"n{number}", target=f"p{stop.number}", road=road))
+    return boxes, [*lines, *_direct(stops, lines)]
+
+
+def _passage_box(stop: _Stop) -> Box:
+    quotes = "\n\n".join(one.quote for one in stop.quotes)
+    return Box(
+        id=f"p{stop.number}",
+        kind="evidence" if stop.quotes else "passed",
+        label=f"{stop.number}. {stop.title}",
+        hint=f"{stop.title}\n{shortened(quotes, _HINT)}",
+        target=stop.anchor,
+    )
+
+
+def _direct(stops: Sequence[_Stop], lines: Sequence[Line]) -> list[Line]:
+    """Lines from the question to passages that it found by its words, so that all are linked."""
+    direct: list[Line] = []
+    # Those that a hop led to come last: their road may link them already.
+    for stop in sorted(stops, key=lambda one: (one.via is not None, one.number)):
+        if f"p{stop.number}" not in _reached([*lines, *direct]):
+            direct.append(Line(source="q", target=f"p{stop.number}", weight=2))
+    reached = _reached([*lines, *direct])
+    assert all(f"p{stop.number}" in reached for stop in stops)
+    return direct
+
+
+def _reached(lines: Sequence[Line]) -> set[str]:
+    """What is linked to the question."""
+    reached = {"q"}
+    while (
+        more := {
+            end
+            for line in lines
+            if (line.source in reached) != (line.target in reached)
+            for end in (line.source, line.target)
+        }
+        - reached
+    ):
+        reached |= more
+    return reached
+
+
+def _html(
+    receipt: Receipt,
+    stops: Sequence[_Stop],
+    found: Sequence[Bond],
+    boxes: Sequence[Box],
+    lines: Sequence[Line],
+) -> str:
+    html = Element("html", lang="en")
+    head, body = SubElement(html, "head"), SubElement(html, "body")
+    SubElement(head, "meta", charset="utf-8")
+    SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY})
+    SubElement(head, "title").text = shown(shortened(receipt.question, 100))
+    # Style is not escaped by the serialiser: nothing of a document may stand in it.
+    SubElement(head, "style").text = _STYLE + rules(boxes)
+    SubElement(body, "h1").text = shown(receipt.question)
+    answer = "The documents' own words:" if receipt.extractive else receipt.answer
+    SubElement(body, "p").text = shown(answer or "No answer.")
+    SubElement(body, "div", {"class": "scroll"}).append(svg(boxes, lines))
+    SubElement(body, "p", {"class": "small"}).text = (
+        "Green: passages of the evidence. Yellow: names of the question. Grey: names that link "
+        "passages. Blue lines: the hops of the search. Click a passage for its quotes."
+    )
+    for stop in stops:
+        body.append(_section(stop, [one for one in found if _has(one, stop)]))
+    return f"<!doctype html>\n{tostring(html, encoding='unicode', method='html')}\n"
+
+
+def _has(bond: Bond, stop: _Stop) -> bool:
+    return stop.id in bond.about or stop.id in bond.mentioning
+
+
+def _section(stop: _Stop, found: Sequence[Bond]) -> Element:
+    section = Element("section", id=stop.anchor)
+    SubElement(section, "h2").text = shown(f"{stop.number}. {stop.title}")
+    for item in stop.quotes:
+        is_changed = item.id in stop.changed
+        quote = SubElement(section, "blockquote", {"class": "changed" if is_changed else "same"})
+        quote.text = shown(item.quote)
+        where = f"{item.document_id}, characters {item.start} to {item.end}"
+        state = "the store's document has changed since" if is_changed else "as in the store"
+        SubElement(section, "p", {"class": "small"}).text = shown(f"{where}: {state}")
+    if not stop.quotes:
+        SubElement(section, "p").text = "The search passed through it; nothing of it is quoted."
+    if stop.via is not None:
+        said = f"Reached by the name {stop.via.name} from {stop.via.title or 'another passage'}."
+        SubElement(section, "p").text = shown(said)
+    if found:
+        names = ", ".join(one.name for one in found)
+        SubElement(section, "p", {"class": "small"}).text = shown(f"Linked by: {names}")
+    return section

@@ -1,0 +1,110 @@
+"""All that a store has on one name: what is about it, who mentions it, what was imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+from hoptrail.rag.entities import entity, named
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.links import Links
+from hoptrail.rag.store import Store
+from hoptrail.rag.types import Passage, Where, tie_break
+from hoptrail.rag.views import EVERYTHING
+
+MANY = 1000
+"""From so many passages on that mention a name they are counted no further, and not listed."""
+
+_MOST_ABOUT = 1000
+_READ = 30
+"""Passages whose names are compared with one that nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An imported triple and where it was read."""
+
+    subject: str
+    relation: str
+    object: str
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """What a store has on a name; in each list the passage with the fewest names first."""
+
+    about: tuple[Passage, ...]
+    mentioning: tuple[Passage, ...]
+    """Those that are not about it; empty if `MANY` or more mention it."""
+    mentioned: int
+    """Passages that mention it, up to `MANY`; a filter does not count here."""
+    triples: tuple[Said, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the store has nothing on it."""
+        return not self.about and not self.mentioning and self.mentioned < MANY
+
+
+def dossier(store: Store, name: str, where: Where = EVERYTHING) -> Dossier:
+    """What a store has on a name.
+
+    Raises:
+        SettingsError: the name has no word in it, or a filter value that is no scalar.
+        BackendRefused: the store has no passage graph.
+    """
+    key = entity(name)
+    if not key:
+        raise SettingsError(f"The name {name!r} is empty: give a word or more.")
+    with store.snapshot().graph(where) as links:
+        about = dict.fromkeys(links.about([key], _MOST_ABOUT).rows.tolist(), 0)
+        mentioning = links.mentioning([key], MANY - 1).rows.tolist()
+        passages = _passages(
+            store, links, [*about, *(row for row in mentioning if row not in about)]
+        )
+        said = tuple(_said(links, key, passages))
+        return Dossier(
+            about=tuple(one for row, one in passages.items() if row in about),
+            mentioning=tuple(one for row, one in passages.items() if row not in about),
+            mentioned=int(links.counts([key], MANY)[0]),
+            triples=said,
+        )
+
+
+def similar(store: Store, name: str, where: Where = EVERYTHING) -> list[str]:
+    """Up to three names that are nearly the same, from the passages that have one of its words."""
+    found = store.lexical(name, _READ, where)
+    passages = [one for one in store.resolve(found.rows) if one is not None]
+    spelt: dict[str, str] = {}
+    for passage in passages:
+        for known in (passage.title, *named(passage.text).values()):
+            spelt.setdefault(known.casefold(), " ".join(known.split()))
+    close = get_close_matches(name.casefold(), sorted(spelt), n=3, cutoff=0.6)
+    return [spelt[one] for one in close]
+
+
+def _passages(store: Store, links: Links, rows: list[int]) -> dict[int, Passage]:
+    """The passages of rows, those with the fewest names first."""
+    counts = dict(zip(rows, links.names(np.array(rows, dtype=np.int64)).tolist(), strict=True))
+    found = {
+        row: passage
+        for row, passage in zip(rows, store.resolve(rows), strict=True)
+        if passage is not None
+    }
+    order = sorted(found, key=lambda row: (counts[row], tie_break(found[row].id)))
+    return {row: found[row] for row in order}
+
+
+def _said(links: Links, key: int, passages: dict[int, Passage]) -> Iterator[Said]:
+    """The triples of the passages that have the name, by their texts."""
+    stated = sorted(
+        (one.subject, one.relation, one.object, passages[one.row].id, one.row)
+        for one in links.triples(list(passages))
+        if key in (entity(one.subject), entity(one.object))
+    )
+    for subject, relation, thing, _, row in stated:
+        yield Said(subject=subject, relation=relation, object=thing, passage=passages[row])
