@@ -1,0 +1,75 @@
+"""A build over the example corpus against the real server, whose model writes noise.
+
+What it writes is legal and names nothing that a passage names, so hardly a triple stays. What is
+asserted is the protocol: the budget holds, every passage ends as read, failed or unread, and a
+build that ran out goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hoptrail.agents import Budget
+from hoptrail.agents.building import BuildReport, build
+from hoptrail.agents.endpoint import HttpEndpoint
+from hoptrail.agents.estimating import Estimate, estimate
+from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.fsck import fsck
+from hoptrail.rag.ingest import ingest
+from hoptrail.rag.store import Store, StoreSpec
+
+from .server import VllmServer  # noqa: TID252 (see conftest.py)
+
+PASSAGES = 24
+BUDGET = Budget(calls=20, tokens=20_000, seconds=900.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, world: Path) -> Iterator[Store]:
+    """The example corpus under the hash embedder."""
+    embedder = load_embedder("hash")
+    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
+    with Store.create(tmp_path, spec) as opened:
+        ingest([world / "corpus.jsonl"], opened, embedder)
+        yield opened
+
+
+def built(
+    store: Store, server: VllmServer, budget: Budget, limit: int | None
+) -> tuple[Estimate, BuildReport]:
+    async def main() -> tuple[Estimate, BuildReport]:
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        try:
+            plan = await estimate(store, endpoint, limit=limit)
+            return plan, await build(store, endpoint, plan, budget=budget, parallel=8)
+        finally:
+            await endpoint.aclose()
+
+    return asyncio.run(main())
+
+
+def test_builds_end_in_budget_and_lose_nothing(
+    vllm_chat: VllmServer, store: Store, tmp_path: Path
+) -> None:
+    everything = store.stats().passages
+    plan, report = built(store, vllm_chat, BUDGET, None)
+    assert (plan.counted_by, plan.passages, plan.model) == ("server", everything, "tiny")
+    assert report.stop in ("out_of_calls", "out_of_tokens")
+    assert report.usage.calls <= BUDGET.calls
+    assert report.usage.tokens <= BUDGET.tokens
+    assert report.flags == 0
+    assert report.read + report.unread == everything
+    assert report.read + report.failed > 0
+    plan, again = built(store, vllm_chat, Budget(calls=999, tokens=10**7, seconds=900.0), PASSAGES)
+    assert plan.unread == report.unread
+    assert again.stop == "done"
+    assert again.read + again.failed == PASSAGES
+    assert again.unread == report.unread - again.read
+    assert again.read >= PASSAGES // 2, again.failures
+    assert again.usage.prompt_tokens >= 0.8 * plan.prompt_tokens
+    assert store.stats().triples == report.triples + again.triples
+    assert fsck(tmp_path).clean
