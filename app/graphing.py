@@ -235,7 +235,7 @@ def _show(found: Dossier, ego: Ego) -> None:
         say("\nImported triples")
     for one in found.triples[:_LISTED]:
         line = f"{one.subject} | {one.relation} | {one.object}"
-        say(indented(f"{line}  ({one.passage.title or one.passage.document_id})"))
+        say(indented(f"{line} ({one.passage.title or one.passage.document_id})"))
     _more(len(found.triples))
     say("\nNeighbourhood")
     # Line by line: no text of a document can fake one, since the view has folded its white space.

@@ -21,6 +21,7 @@ _COLUMN, _ROW, _WIDTH, _HEIGHT, _MARGIN = 250, 54, 190, 36, 16
 _LABEL = 27
 """Characters that fit into a box."""
 _SWEEPS = 8
+"""There and back again: an even number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +73,7 @@ def columns(boxes: Sequence[Box], lines: Sequence[Line]) -> list[list[str]]:
         places.setdefault(distance[box.id], []).append(box.id)
     ordered = [places[key] for key in sorted(places)]
     for _ in range(_SWEEPS):
-        heights = {one: at - len(column) / 2 for column in ordered for at, one in enumerate(column)}
-        for column in ordered:
-            column.sort(key=lambda one: (_mean(one, lines, heights), heights[one]))
+        ordered = _swept(ordered, lines)[::-1]
     return ordered
 
 
@@ -111,11 +110,24 @@ def rules(boxes: Sequence[Box]) -> str:
     )
 
 
-def _mean(one: str, lines: Sequence[Line], heights: Mapping[str, float]) -> float:
-    """The mean height of what a box is linked to."""
-    linked = [heights[line.target] for line in lines if line.source == one]
-    linked += [heights[line.source] for line in lines if line.target == one]
-    return round(sum(linked) / len(linked), 6) if linked else heights[one]
+def _swept(ordered: Sequence[Sequence[str]], lines: Sequence[Line]) -> list[list[str]]:
+    """The columns, each ordered by where the columns before it are linked to it."""
+    heights: dict[str, float] = {}
+    swept: list[list[str]] = []
+    for column in ordered:
+        own = {one: at - len(column) / 2 for at, one in enumerate(column)}
+        order = {one: (_mean(one, lines, heights, own[one]), own[one]) for one in column}
+        swept.append(sorted(column, key=order.__getitem__))
+        heights.update((one, at - len(column) / 2) for at, one in enumerate(swept[-1]))
+    return swept
+
+
+def _mean(one: str, lines: Sequence[Line], heights: Mapping[str, float], own: float) -> float:
+    """The mean height of what a box is linked to among those placed."""
+    ends = [line.target if line.source == one else line.source for line in lines
+            if one in (line.source, line.target)]  # fmt: skip
+    linked = [heights[end] for end in ends if end in heights]
+    return round(sum(linked) / len(linked), 6) if linked else own
 
 
 def _path(line: Line, spots: Mapping[str, _Spot]) -> Element:
