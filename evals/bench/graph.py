@@ -61,7 +61,7 @@ def _compare(options: argparse.Namespace, cache: StoreCache) -> None:
         _say(_ROW.format(**_HEADER))
     for name in options.sets or (*MEASURED, *ONE_HOP):
         for variant in options.variants or _variants_of(name):
-            for found in quality(options.data / name, variant, cache):
+            for found in quality(options.data / name, variant, cache, options.questions):
                 _say(json.dumps(asdict(found)) if options.json else _line(found))
 
 
@@ -145,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cost", action="store_true", help="time and bytes on a made-up corpus")
     parser.add_argument("--sets", nargs="+", metavar="NAME")
     parser.add_argument("--variants", nargs="+", choices=get_args(Variant), metavar="NAME")
+    parser.add_argument(
+        "--questions", type=int, default=10_000, metavar="N", help="most of a set for --quality"
+    )
     parser.add_argument("--passages", default="10000,100000", help="sizes of --cost, by commas")
     parser.add_argument("--folder", type=Path, help="where --cost builds (default: temporary)")
     parser.add_argument(

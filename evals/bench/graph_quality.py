@@ -47,23 +47,27 @@ class Score:
     """Median of a search; None: not ours."""
 
 
-def quality(
-    folder: Path, variant: Variant, cache: StoreCache, modes: Sequence[Mode] = tuple(MODES)
-) -> list[Score]:
+def quality(folder: Path, variant: Variant, cache: StoreCache, most: int) -> list[Score]:
     """All modes on a set, and what was recorded of another system on the questions it covers.
+
+    Args:
+        folder: of the set.
+        variant: which form of it.
+        cache: where its store is kept.
+        most: questions asked, spread over the set.
 
     Raises:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
     made = prepared(folder, variant, cache)
     questions = whole(made.dataset.questions)
+    questions = questions[:: -(-len(questions) // most)]
     found: list[Score] = []
     with Store.open(made.store.root, embedder=cache.embedder) as store:
         searcher = Searcher(store, cache.embedder)
-        # Embeds the questions, so that no mode is charged for it.
-        searcher_ready = [searcher.similarity(one.question, ()) for one in questions]
-        assert len(searcher_ready) == len(questions)
-        found += [score(made, MODES[mode], _ranked(searcher, mode), questions) for mode in modes]
+        # No mode is charged for embedding the questions.
+        cache.embedder.embed([one.question for one in questions], "query")
+        found += [score(made, MODES[mode], _ranked(searcher, mode), questions) for mode in MODES]
         others = recorded(folder) if variant == "whole" else {}
         covered = [one for one in questions if one.id in others]
         if covered:
