@@ -14,6 +14,10 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+GROUPS = ("graph",)
+"""Commands that have commands of their own."""
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
@@ -46,7 +50,8 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_its_commands_and_their_options_exist(words: list[str]) -> None:
-    shown = cli(words[1], "--help").stdout
+    names = words[1:3] if words[1] in GROUPS else words[1:2]
+    shown = cli(*names, "--help").stdout
     for word in words[2:]:
         if word.startswith("-"):
             assert re.search(rf"(?<![\w-]){re.escape(word)}\b", shown), word
@@ -55,6 +60,12 @@ def test_its_commands_and_their_options_exist(words: list[str]) -> None:
 def test_every_command_is_shown() -> None:
     listed = re.findall(r"^  (\w+) ", cli("--help").stdout.partition("Commands:")[2], re.M)
     assert {words[1] for words in commands()} == set(listed)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_of_a_group_is_shown(group: str) -> None:
+    listed = re.findall(r"^  (\w+) ", cli(group, "--help").stdout.partition("Commands:")[2], re.M)
+    assert {words[2] for words in commands() if words[1] == group} == set(listed)
 
 
 def test_its_program_runs(
