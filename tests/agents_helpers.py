@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -75,10 +75,17 @@ CHAIN: Mapping[str, tuple[str, str]] = {
 """Title and text of each document."""
 
 
-def make_chain(root: Path, chain: Mapping[str, tuple[str, str]] = CHAIN) -> Path:
-    """A store of one-passage documents under the hash embedder."""
+def make_chain(
+    root: Path,
+    chain: Mapping[str, tuple[str, str]] = CHAIN,
+    graph: Literal["links", "none"] = "none",
+) -> Path:
+    """A store of one-passage documents under the hash embedder.
+
+    Without a passage graph, unless it is asked for: then a run has to make its hops by itself.
+    """
     embedder = HashEmbedder()
-    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
+    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension, graph=graph)
     with Store.create(root, spec) as store:
         if chain:
             store.commit([page(name, *chain[name]) for name in chain])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from hoptrail.rag.embed.hash import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.graph import Graph
 from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store, StoreSpec
@@ -32,7 +34,7 @@ from hoptrail.rag.types import (
 )
 
 EMBEDDER = HashEmbedder(32)
-MODES: tuple[Mode, ...] = ("hybrid", "lexical", "dense")
+MODES: tuple[Mode, ...] = ("graph", "hybrid", "lexical", "dense")
 
 SUBJECTS = ("ship", "harbour", "glacier", "institute", "captain", "lighthouse")
 VERBS = ("sank", "froze", "burned", "opened", "vanished")
@@ -113,7 +115,8 @@ def test_dense_equals_brute_force(searcher: Searcher, store: Store, query: str, 
 @pytest.mark.parametrize("fusion", [MinMax(), MinMax(lexical_weight=0.2), ReciprocalRank()])
 @given(query=queries)
 def test_hybrid_is_the_fusion_of_the_two_lists(store: Store, fusion: Fusion, query: str) -> None:
-    hits = Searcher(store, EMBEDDER, fusion=fusion, depth=30).search(query, k=20).hits
+    searcher = Searcher(store, EMBEDDER, fusion=fusion, depth=30)
+    hits = searcher.search(query, k=20, mode="hybrid").hits
     fused = fusion.fuse(
         store.lexical(query, 30), store.dense(EMBEDDER.embed([query], "query")[0], 30), 30
     )
@@ -157,7 +160,7 @@ def test_a_query_of_100_000_characters(searcher: Searcher, mode: Mode) -> None:
         ({"query": ""}, "The query is empty"),
         ({"query": " \n\t"}, "The query is empty"),
         ({"query": "ship", "k": 0}, "needs k >= 1, not 0"),
-        ({"query": "ship", "mode": "best"}, "Unknown mode 'best': use one of hybrid, lexical"),
+        ({"query": "ship", "mode": "best"}, "Unknown mode 'best': use one of graph, hybrid"),
     ],
 )
 def test_wrong_settings_are_refused(
@@ -211,6 +214,7 @@ class MovingStore:
     resolved: int = 0
     asked: int = 0
     wanted: list[int] = field(default_factory=list)
+    linked: bool = False
 
     @property
     def generation(self) -> int:
@@ -227,6 +231,12 @@ class MovingStore:
 
     def dense(self, vector: NDArray[np.float32], k: int, where: Where) -> Candidates:
         return self.lexical("", k, where)
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        raise AssertionError("no search along names is made here")
+
+    def graph(self, where: Where) -> AbstractContextManager[Graph]:
+        raise AssertionError("no search along names is made here")
 
     def resolve(self, rows: NDArray[np.int64]) -> tuple[Passage | None, ...]:
         self.resolved += 1
