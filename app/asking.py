@@ -41,6 +41,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
     strategy: options.Strategy = None,
+    mode: options.AskMode = None,
     model: options.ModelUrl = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
@@ -70,7 +71,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     filters = where_of(where)
     served = served_model(model, model_name, api_key_file, tables.model)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
-    reach = reach_of(tables.ask)
+    reach = reach_of(mode, tables.ask)
     for file in (receipt, record):
         _check_writable(file)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)

@@ -27,6 +27,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     ],
     *,
     strategy: options.Strategy = None,
+    mode: options.AskMode = None,
     model: options.ModelUrl = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
@@ -76,7 +77,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
         budget=budget_of(
             budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget
         ),
-        settings=reach_of(tables.ask),
+        settings=reach_of(mode, tables.ask),
         limit=limit,
         **chosen,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoptrail.app.opening import read_key
-from hoptrail.app.settings import AskTable, BudgetTable, ModelTable, over, set_in
+from hoptrail.app.settings import AskTable, BudgetTable, ModelTable, over
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ def budget_of(
     return Budget(**over(table, flags, *BudgetTable.__slots__))
 
 
-def reach_of(table: AskTable) -> Settings:
-    """How far and wide the settings let a run search."""
+def reach_of(mode: str | None, table: AskTable) -> Settings:
+    """How far, wide and along what a run searches; what was typed is over the settings."""
     from hoptrail.agents import Settings  # noqa: PLC0415
 
-    return Settings(**set_in(table, "k", "read", "max_rounds", "max_queries"))
+    typed = AskTable(mode=mode)
+    return Settings(**over(table, typed, "mode", "k", "read", "max_rounds", "max_queries"))
 
 
 def served_model(

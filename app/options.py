@@ -69,6 +69,14 @@ KeyFile = Annotated[
 Strategy = Annotated[
     str | None, typer.Option(metavar="NAME", help="pool or single.  [default: pool]")
 ]
+AskMode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="NAME",
+        help="Search: graph, hybrid, lexical or dense.  [default: graph if the store has one]",
+    ),
+]
 Calls = Annotated[int | None, typer.Option(metavar="N", help="Most requests to the model.")]
 Tokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens.")]
 Searches = Annotated[int | None, typer.Option(metavar="N", help="Most searches.")]

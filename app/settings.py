@@ -7,7 +7,7 @@ default of the part that uses it. Paths are relative to the file they stand in.
               embedder_key_file
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
-    [ask]     strategy, k, read, max_rounds, max_queries
+    [ask]     strategy, mode, k, read, max_rounds, max_queries
     [model]   url, name, api_key_file
     [budget]  calls, tokens, searches, seconds
 """
@@ -65,6 +65,7 @@ class AskTable:
     """How a question is gone about."""
 
     strategy: str | None = None
+    mode: str | None = None
     k: int | None = None
     read: int | None = None
     max_rounds: int | None = None

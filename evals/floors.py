@@ -5,9 +5,12 @@
 For each set, ingested for real (the store is kept, so only the first run embeds everything):
 
 1. hybrid search: recall@5 at least that of the mean of min-max scores in the sets' README;
-2. `pool` without a model: the gold answer stands in the quotes shown (at most 5) for at least as
-   many questions as in hybrid search's first 3 passages (questions answered yes or no left out);
-3. `pool` beats `single` by at least 2 points of recall@5.
+2. `pool` without a model and without the passage graph: the gold answer stands in the quotes shown
+   (at most 5) for at least as many questions as in hybrid search's first 3 passages (questions
+   answered yes or no left out);
+3. there, `pool` beats `single` by at least 2 points of recall@5;
+4. search along the passage graph: recall@5, with titles and without, and on one-hop questions; and
+   both strategies with it beside those without (`hoptrail.evals.floors_graph`).
 
 Exits with 1 if a floor is missed, with 2 if it cannot be measured. The table goes to stdout,
 everything else to stderr.
@@ -23,7 +26,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hoptrail.agents import Settings
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
+from hoptrail.evals.floor import ROW, Floor
+from hoptrail.evals.floors_graph import graph_floors, one_hop_floors
 from hoptrail.evals.harness import Progress as Asked
 from hoptrail.evals.harness import Trial, evaluate
 from hoptrail.evals.memory import Remembering
@@ -35,7 +41,7 @@ from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.ingest import IngestEvent, Progress
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
-from hoptrail.rag.types import Hit
+from hoptrail.rag.types import Hit, Mode
 
 HYBRID_RECALL_AT_5 = {"2wiki_hipporag": 68.0, "musique_dev": 53.4, "hotpot_dev": 76.5}
 """Percent, on the whole set: the min-max row of the sets' README."""
@@ -51,35 +57,7 @@ _HITS = 20
 _SAY_EVERY = 10.0
 """Seconds between two lines of progress."""
 
-_ROW = "{set:<16} {what:<50} {measured:>9} {wanted:>10}  {verdict}"
-
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """Something measured, and the least it must be."""
-
-    set: str
-    what: str
-    measured: float
-    wanted: float
-    """Compared after rounding both to one decimal, as the baselines are given."""
-
-    @property
-    def reached(self) -> bool:
-        """Whether it holds."""
-        return round(self.measured, 1) >= round(self.wanted, 1)
-
-    def line(self) -> str:
-        """A line of the table."""
-        return _ROW.format(
-            set=self.set,
-            what=self.what,
-            measured=f"{self.measured:.1f}",
-            wanted=f">= {self.wanted:.1f}",
-            verdict="ok" if self.reached else "MISS",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +88,26 @@ def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> 
     steps.done(f"store ready: {store.documents:,} records, {store.passages:,} passages")
     searched = search_all(dataset, store.root, cache, dataset.questions[:limit])
     steps.done(f"hybrid search: {len(dataset.questions):,} questions")
-    reports = {}
-    for strategy in ("single", "pool"):
-        trial = Trial(strategy=strategy, limit=limit)
-        reports[strategy] = asyncio.run(evaluate(folder, cache, trial, on_progress=steps.asking))
-        steps.done(f"{strategy}: {reports[strategy].questions:,} questions")
-    return floors_of(dataset.name, searched, reports["single"], reports["pool"])
+    reports: dict[tuple[str, Mode], Report] = {}
+    modes: tuple[Mode, ...] = ("hybrid", "graph")
+    for mode in modes:
+        for strategy in ("single", "pool"):
+            trial = Trial(strategy=strategy, limit=limit, settings=Settings(mode=mode))
+            report = asyncio.run(evaluate(folder, cache, trial, on_progress=steps.asking))
+            steps.done(f"{strategy}, {mode}: {_summary(report)}")
+            reports[strategy, mode] = report
+    return [
+        *floors_of(dataset.name, searched, reports["single", "hybrid"], reports["pool", "hybrid"]),
+        *(
+            Floor(
+                set=dataset.name,
+                what=f"{strategy} with the graph, recall@5 in %, vs without",
+                measured=_percent(reports[strategy, "graph"], "recall@5"),
+                wanted=_percent(reports[strategy, "hybrid"], "recall@5"),
+            )
+            for strategy in ("single", "pool")
+        ),
+    ]
 
 
 def search_all(
@@ -128,7 +120,7 @@ def search_all(
     with Store.open(root, embedder=cache.embedder) as store:
         searcher = Searcher(store, cache.embedder)
         for question in dataset.questions:
-            hits = searcher.search(question.question, k=_HITS).hits
+            hits = searcher.search(question.question, k=_HITS, mode="hybrid").hits
             if question.support_is_whole:
                 ranking = first_occurrences(hit.passage.document_id for hit in hits)
                 recalls.append(recall(ranking, frozenset(question.supporting_ids), 5))
@@ -173,6 +165,13 @@ def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> li
 
 def _percent(report: Report, measure: str) -> float:
     return 100 * (report.measures[measure].value or 0.0)
+
+
+def _summary(report: Report) -> str:
+    """The measures by which strategies are compared, in percent."""
+    names = ("recall@2", "recall@5", "recall@10", "em", "f1", "contains")
+    values = ", ".join(f"{name} {_percent(report, name):.1f}" for name in names)
+    return f"{report.questions:,} questions, {values}"
 
 
 def _text(hit: Hit) -> str:
@@ -224,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     missed = [floor for floor in floors if not floor.reached]
     header = {"set": "set", "what": "floor", "measured": "measured", "wanted": "wanted"}
-    lines = [_ROW.format(**header, verdict=""), *(floor.line() for floor in floors)]
+    lines = [ROW.format(**header, verdict=""), *(floor.line() for floor in floors)]
     sys.stdout.write("\n".join(line.rstrip() for line in lines) + "\n")
     _note(f"{len(floors) - len(missed)} of {len(floors)} floors reached")
     return 1 if missed else 0
@@ -237,6 +236,8 @@ def _measure_all(options: argparse.Namespace, cache: StoreCache) -> list[Floor]:
     floors = []
     for name in options.sets:
         floors += measure(options.data / name, cache, limit=limit, say=_note)
+        floors += graph_floors(options.data / name, cache, say=_note)
+    floors += one_hop_floors(options.data, cache, say=_note)
     return floors
 
 

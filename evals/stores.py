@@ -76,7 +76,7 @@ def prepare(dataset: Dataset, cache: StoreCache, on_event: IngestListener) -> Pr
         EmbedderError, StoreError: as ingest raises them.
     """
     spec = cache.spec
-    key = _digest([corpus_hash(dataset), asdict(spec), cache.embedder.window])
+    key = _digest([corpus_hash(dataset), _made(spec), cache.embedder.window])
     root = cache.folder / f"{dataset.name}-{key[:16]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def prepare(dataset: Dataset, cache: StoreCache, on_event: IngestListener) -> Pr
         held = store.fingerprints()
         return PreparedStore(
             root=root,
-            fingerprint=_digest([asdict(spec), sorted(held.items())]),
+            fingerprint=_digest([_made(spec), sorted(held.items())]),
             documents=len(held),
             passages=store.stats().passages,
             missing=tuple(one.id for one in dataset.documents if one.id not in held),
@@ -101,6 +101,11 @@ def _opened(root: Path, spec: StoreSpec, embedder: Embedder) -> Store:
     if (root / _TENANT).exists():
         return Store.open(root, tenant=_TENANT, embedder=embedder)
     return Store.create(root, spec, tenant=_TENANT)
+
+
+def _made(spec: StoreSpec) -> dict[str, object]:
+    """What sets stores apart; the passage graph, which each has, follows from the rest."""
+    return {name: value for name, value in asdict(spec).items() if name != "graph"}
 
 
 def _digest(value: object) -> str:

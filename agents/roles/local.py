@@ -160,7 +160,8 @@ class LocalRefiner:
     def _linked(self, situation: Situation, window: _Window) -> bool:
         """Does it share a name with the question, or speak of a name that was followed?"""
         said = set(words(window.text))
-        linked = (*_subjects(situation), *situation.asked[1:])
+        via = window.reading.via
+        linked = (*_subjects(situation), *situation.asked[1:], *((via.name,) if via else ()))
         return any(set(words(name)) <= said for name in linked)
 
 
