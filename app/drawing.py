@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from hoptrail.rag.store import Store
     from hoptrail.rag.types import Passage, Via
 
-_HINT = 600
+_HINT, _LABEL = 600, 80
+"""Characters of what is shown at a box, and of a name in a list."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
 :root{color-scheme:light dark}
@@ -267,6 +268,6 @@ def _section(stop: _Stop, found: Sequence[Bond]) -> Element:
         said = f"Reached by the name {stop.via.name} from {stop.via.title or 'another passage'}."
         SubElement(section, "p").text = shown(said)
     if found:
-        names = ", ".join(one.name for one in found)
+        names = ", ".join(shortened(one.name, _LABEL) for one in found)
         SubElement(section, "p", {"class": "small"}).text = shown(f"Linked by: {names}")
     return section

@@ -83,9 +83,9 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     with Store.open(root, tenant=tenant_name, embedder=player) as opened:
         vector = None if player is None else _vector(query or "", player)
         found = dossier(opened, name, filters)
-        if found.empty:
-            raise _unknown(opened, name, filters)
         ego = around(opened, name, vector=vector, where=filters, bounds=bounds)
+        if found.empty or not ego.nodes:
+            raise _unknown(opened, name, filters)
     if as_json:
         emit(_record(found, ego))
     else:

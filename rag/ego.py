@@ -185,7 +185,10 @@ def _excerpt(passage: str, name: str, most: int) -> str:
     if not most or not whole:
         return ""
     at = whole.casefold().find(name.casefold())
-    first = 0 if at + len(name) < most else at - most // 4
-    first = whole.rfind(" ", 0, first) + 1
+    first = 0
+    if at >= 0 and at + len(name) >= most:
+        first = max(0, at - most // 4)
+        space = whole.rfind(" ", max(0, first - most // 4), first)
+        first = space + 1 if space >= 0 else first
     cut = whole[first : first + most]
     return f": {'…' if first else ''}{cut.rstrip()}{'…' if first + most < len(whole) else ''}"

@@ -23,6 +23,8 @@ from hoptrail.rag.types import Passage, tie_break
 ABOUT, MENTIONS = "is about", "mentions"
 
 _MOST_ABOUT = 2048
+_LONGEST = 200
+"""Characters of a label."""
 _SURE = 0.9
 """How surely a passage must be about a name for the name to be a form of its title."""
 _LEADS = 100
@@ -125,12 +127,9 @@ class Growth:
 
     def known(self, key: int) -> bool:
         """Whether a passage in scope is about the name or mentions it."""
-        keys, common = [key], self._bounds.common
-        return bool(
-            len(self.links.about(keys).rows)
-            or len(self.links.mentioning(keys, common).rows)
-            or self.links.counts(keys)[0] > common
-        )
+        common = self._bounds.common
+        found = self.links.about([key]).rows, self.links.mentioning([key], common).rows
+        return any(map(len, found)) or bool(self.links.counts([key])[0] > common)
 
     def grown(self, centre: Sequence[Place]) -> Ego:
         """The neighbourhood of the centre."""
@@ -301,7 +300,7 @@ class Growth:
         passage = self._passages[place.number] if place.is_row else None
         label = self.surfaces[place.number] if passage is None else passage.title
         return Node(
-            label=line(label) or (passage.document_id if passage else ""),
+            label=_short(label) or _short(passage.document_id if passage else ""),
             level=self._levels[place],
             parent=None if parent is None else numbers[parent],
             passage=passage,
@@ -320,7 +319,7 @@ class Growth:
         stated = {
             (
                 Place(entity(one.subject), is_row=False),
-                line(one.relation),
+                _short(one.relation),
                 Place(entity(one.object), is_row=False),
             )
             for one in self._statements.union(self.links.triples(rows))
@@ -337,6 +336,12 @@ def _is_phrase(name: str) -> bool:
 def _standing(passage: Passage, key: int) -> str | None:
     """How a name stands in a passage's title or text."""
     return surface(passage.title, key) or surface(passage.text, key)
+
+
+def _short(text: str) -> str:
+    """The text on one line that is not too long: a text in capitals is one long name."""
+    whole = line(text)
+    return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 1] + "…"
 
 
 def line(text: str) -> str:

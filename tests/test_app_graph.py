@@ -28,7 +28,7 @@ NAME = "Ilsa Corrin"
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that no test changes."""
-    return make_chain(tmp_path_factory.mktemp("chain"))
+    return make_chain(tmp_path_factory.mktemp("chain"), graph="links")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_hops_query_and_filter_change_the_neighbourhood(chain: Path) -> None:
 
 
 def test_show_lists_imported_triples(tmp_path: Path) -> None:
-    store = make_chain(tmp_path)
+    store = make_chain(tmp_path, graph="links")
     triples = [[NAME, "born at", f"Place {number}"] for number in range(12)]
     file = written(tmp_path / "t.jsonl", {"id": "d2", "triples": triples})
     assert cli("graph", "import", file, "--store", store).exit_code == 0
@@ -301,7 +301,11 @@ def test_a_road_is_drawn_through_a_passage_that_was_not_quoted(
 
 
 def test_a_quote_that_the_store_has_no_longer_is_marked(tmp_path: Path) -> None:
-    store, path, out = make_chain(tmp_path / "s"), tmp_path / "r.json", tmp_path / "page.html"
+    store, path, out = (
+        make_chain(tmp_path / "s", graph="links"),
+        tmp_path / "r.json",
+        tmp_path / "page.html",
+    )
     cli("ask", QUESTION, "--store", store, "--receipt", path)
     answered = Receipt.parse(path.read_text())
     gone = answered.evidence[0]
@@ -396,7 +400,7 @@ def imported(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
 
 
 def test_import_takes_documents_and_passages_and_adds_nothing_twice(tmp_path: Path) -> None:
-    store = make_chain(tmp_path / "s")
+    store = make_chain(tmp_path / "s", graph="links")
     with Store.open(store) as opened:
         passage = opened.passages_of("d3")[0].id
     file = written(
@@ -421,7 +425,7 @@ def test_import_takes_documents_and_passages_and_adds_nothing_twice(tmp_path: Pa
 
 
 def test_import_reports_what_is_wrong_and_takes_the_rest(tmp_path: Path) -> None:
-    store = make_chain(tmp_path / "s")
+    store = make_chain(tmp_path / "s", graph="links")
     good, long = [NAME, "kept", "Heron"], "c" * 1001
     file = tmp_path / "t.jsonl.gz"
     lines: list[object] = [
@@ -460,7 +464,7 @@ def test_import_reports_what_is_wrong_and_takes_the_rest(tmp_path: Path) -> None
 
 
 def test_import_tells_people_of_twenty_refusals_and_counts_the_rest(tmp_path: Path) -> None:
-    store = make_chain(tmp_path / "s")
+    store = make_chain(tmp_path / "s", graph="links")
     file = written(tmp_path / "t.jsonl", *({"id": f"x{at}", "triples": []} for at in range(23)))
     result = cli("graph", "import", file, "--store", store)
     assert result.exit_code == 1
@@ -483,6 +487,7 @@ def test_import_tells_people_of_twenty_refusals_and_counts_the_rest(tmp_path: Pa
         ("t.jsonl.gz", b'{"id": "d1", "triples": []}', "is named .jsonl.gz but looks like text"),
         ("t.jsonl.gz", gzip.compress(b'{"id": "d1", "triples": []}\n' * 99)[:-20], "is a damaged"),
     ],
+    ids=("empty", "blank", "utf-16", "packed", "unpacked", "cut"),
 )
 def test_a_broken_file_is_reported(
     chain: Path, tmp_path: Path, name: str, content: bytes, why: str
@@ -505,7 +510,7 @@ def test_a_file_that_cannot_be_one_of_triples_is_refused(chain: Path, tmp_path: 
 
 
 def test_a_document_without_passages_takes_no_triples(tmp_path: Path) -> None:
-    store = make_chain(tmp_path / "s")
+    store = make_chain(tmp_path / "s", graph="links")
     with Store.open(store) as opened:
         nothing = np.empty((0, opened.spec.dimension), dtype=np.float32)
         empty = Document(id="empty", title="Empty", text=" ")

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_helpers import DIMENSION, indexed, new_store
 
+from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.ego import ABOUT, MENTIONS, Bounds, Ego, Link, Node, around, around_passages, text
 from hoptrail.rag.entities import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
@@ -235,6 +236,67 @@ def test_a_document_cannot_write_lines_of_its_own_into_the_view(tmp_path: Path) 
             ]
         )
         assert len(text(around(store, "Nansen", bounds=Bounds(hops=1))).splitlines()) == 2
+
+
+def test_labels_are_not_long(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store:
+        store.commit([indexed("d", ["There was Nansen."], title="T " * 300)])
+        store.import_triples([triple("d", "Nansen", "was " * 99, "Word " * 99)])
+        ego = around(store, "Nansen", bounds=Bounds(hops=1))
+        assert sorted(len(node.label) for node in ego.nodes) == [6, 200, 200]
+        assert max(len(link.relation) for link in ego.links) == 200
+
+
+def test_an_excerpt_begins_before_the_name_or_at_the_beginning(store: Store) -> None:
+    def excerpt(name: str, body: str) -> str:
+        passage = Passage(id="p", document_id="d", start=0, end=1, title="T", text=body)
+        nodes = (
+            Node(label=name, level=0, parent=None),
+            Node(label="T", level=1, parent=0, passage=passage),
+        )
+        links = (Link(source=1, relation=MENTIONS, target=0),)
+        shown = text(Ego(nodes=nodes, links=links, left_out=0), excerpt=20)
+        return shown.splitlines()[1].partition("“T”")[2]
+
+    assert excerpt("Nansen", "Nansen came by sea in May") == ": Nansen came by sea i…"
+    assert excerpt("Nansen", "x" * 50 + " and then Nansen came") == ": …then Nansen came"
+    assert excerpt("Nansen", "x" * 50 + " Nansen came") == ": …xxxx Nansen came"
+    assert excerpt("A name of more than twenty", "x" * 50) == ": " + "x" * 20 + "…"
+    assert excerpt("Nansen", " \n") == ""
+
+
+def bond(found: Sequence[Bond], name: str) -> Bond:
+    (one,) = (one for one in found if one.name == name)
+    return one
+
+
+def test_bonds_are_the_names_that_passages_share_and_the_question_has(store: Store) -> None:
+    ids = [identifier(store, name) for name in ("heron", "corrin", "hollow")]
+    heron, corrin, hollow = ids
+    found = bonds(store, [*ids, "0" * 20], "Where was the first master of the Heron born?")
+    assert [one.name for one in found if one.asked] == ["Heron"]
+    assert found[0].asked
+    assert bond(found, "Heron").about == (heron,)
+    master = bond(found, "Ilsa Corrin")
+    assert (master.about, master.mentioning) == ((corrin,), (heron,))
+    village = bond(found, "Tarn Hollow")
+    assert (village.about, village.mentioning) == ((hollow,), (corrin,))
+    assert "Veil Institute" not in {one.name for one in found}  # nobody else has it
+    assert bonds(store, [], "Heron") == []
+    assert len([one for one in bonds(store, ids, "?", most=1) if not one.asked]) == 1
+
+
+def test_of_names_in_one_another_that_link_the_same_the_longest_is_kept(tmp_path: Path) -> None:
+    with new_store(tmp_path) as store:
+        bodies = ("they met Captain Edvin Skarne there", "and Captain Edvin Skarne left")
+        puts = [indexed(f"d{at}", [body], title="Log") for at, body in enumerate(bodies)]
+        store.commit([*puts, indexed("s", ["A captain."], title="Edvin Skarne")])
+        ids = [put.passages[0].id for put in puts]
+        names = {one.name for one in bonds(store, ids, "Who left?")}
+        assert "Captain Edvin Skarne" in names
+        assert "Edvin Skarne" not in names
+        ids.append(identifier(store, "s"))
+        assert {"Edvin Skarne"} <= {one.name for one in bonds(store, ids, "Who left?")}
 
 
 NAMES = ["Heron", "Tarn Hollow", "Ilsa Corrin", "Otto Renn", "Veil Institute", "Port Saben"]
