@@ -40,7 +40,7 @@ ALL = len(CHAIN)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    make_chain(tmp_path)
+    make_chain(tmp_path, graph="links")
     with Store.open(tmp_path) as opened:
         yield opened
 
@@ -246,7 +246,7 @@ def test_models_read_for_themselves(store: Store) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None,
+    max_examples=12, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(
@@ -264,7 +264,7 @@ def test_no_budget_is_overshot_and_nothing_that_was_read_is_lost(
     lies: bool,
     garbage: set[str],
 ) -> None:
-    root = make_chain(tmp_path_factory.mktemp("budget"))
+    root = make_chain(tmp_path_factory.mktemp("budget"), graph="links")
     model = endpoint(
         lambda request: "hm" if title_of(request) in garbage else reads(request),
         usage=lambda honest: None if lies else honest,
@@ -451,7 +451,7 @@ def test_a_store_without_a_graph_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_is_done_at_once(tmp_path: Path) -> None:
-    make_chain(tmp_path, {})
+    make_chain(tmp_path, {}, graph="links")
     with Store.open(tmp_path) as empty:
         assert cost(empty, endpoint(tokenizes=True)).passages == 0
         assert run(empty, endpoint()).stop == "done"
