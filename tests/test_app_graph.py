@@ -111,6 +111,18 @@ def test_show_lists_imported_triples(tmp_path: Path) -> None:
     assert found["triples"][0]["relation"] == "born at"
 
 
+def test_a_name_in_very_many_passages_is_counted_and_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoptrail.rag.dossier.MANY", 3)
+    texts = {f"d{at}": f"on day {at} we met Nansen there" for at in range(4)}
+    store = make_store(tmp_path / "s", texts)
+    shown = cli("graph", "show", "Nansen", "--store", store).stdout
+    assert "Mentioned in: 3 passages or more\n" in shown
+    (found,) = records(cli("graph", "show", "Nansen", "--store", store, "--json").stdout)
+    assert (found["mentioned"], found["mentioned_in"]) == (3, [])
+
+
 def test_a_name_that_is_not_there_is_answered_with_near_ones(chain: Path) -> None:
     line = error("graph", "show", "Ilsa Corin", "--store", chain, code=2)
     assert line == (
