@@ -67,8 +67,7 @@ class Ledger:
         self._journal = journal
         self._start = clock() - elapsed
         self._charges: list[_Charge] = []
-        # Kept beside the charges: the ten-thousandth call must cost no more than the first.
-        self._totals: dict[str | None, Usage] = {}
+        self._totals: dict[str | None, Usage] = {}  # kept: a sum over all charges is slow
         self._flags: list[Flag] = []
         self._divisions = 0
         self._mutex = threading.RLock()
