@@ -4,8 +4,8 @@ One question a passage. A reply is checked before it is kept: a triple whose nam
 its passage or title is the model's invention (or an intruder's, who wrote it into a document) and
 is left out.
 
-What triples add to a search depends on what the text shows by itself. On the one training set that
-has some (100 questions of MuSiQue, triples by gpt-3.5) recall@5 of mode `graph` gained nothing where
+What triples add to a search depends on what the text shows by itself. On the one training set with
+some (100 questions of MuSiQue, triples by gpt-3.5) recall@5 of mode `graph` gained nothing where
 names have capitals, and 1 to 2 points where the text was in lower case throughout.
 """
 
