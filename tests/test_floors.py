@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from evals_helpers import QUESTIONS, write_set
 
-from hoptrail.evals import floors
+from hoptrail.agents import Settings
+from hoptrail.evals import floors, floors_graph
 from hoptrail.evals.datasets import load_dataset
-from hoptrail.evals.floors import Floor, Searched, floors_of, main, search_all
+from hoptrail.evals.floor import Floor
+from hoptrail.evals.floors import Searched, floors_of, main, search_all
 from hoptrail.evals.harness import Trial, evaluate
 from hoptrail.evals.metrics import Mean, normalize_answer
 from hoptrail.evals.report import Report, summarise
@@ -78,7 +80,7 @@ def test_hybrid_search_is_measured_on_all_and_compared_on_some(data: Path, tmp_p
     with Store.open(root) as store:
         searcher = Searcher(store, HashEmbedder())
         for question in dataset.questions:
-            hits = searcher.search(question.question, k=8).hits
+            hits = searcher.search(question.question, k=8, mode="hybrid").hits
             first = {hit.passage.document_id for hit in hits[:5]}
             if question.id in ("q1", "q3", "q5"):
                 shares.append(
@@ -103,17 +105,47 @@ def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
     code = main(arguments(data))
     out, progress = capsys.readouterr()
     rows = out.splitlines()[1:]
-    assert [row.split()[0] for row in rows] == ["chain"] * 3
+    assert [row.split()[0] for row in rows] == ["chain"] * 5
     assert "hybrid search, recall@5" in rows[0]
     assert rows[0].endswith("ok")
     assert rows[2].endswith("ok")
     assert code == (1 if "MISS" in out else 0)
-    for step in ("store ready: 8 records, 8 passages", "single: 5 questions", "pool: 5 questions"):
+    assert "single with the graph, recall@5" in rows[3]
+    assert "pool with the graph, recall@5" in rows[4]
+    for step in (
+        "store ready: 8 records, 8 passages",
+        *(f"{name}, {mode}: 5" for name in ("single", "pool") for mode in ("hybrid", "graph")),
+    ):
         assert f"chain: {step}" in progress
     cache = StoreCache(folder=data.parent / "cache", embedder=HashEmbedder())
-    pool = asyncio.run(evaluate(data / "chain", cache, Trial(strategy="pool")))
+    trial = Trial(strategy="pool", settings=Settings(mode="hybrid"))
+    pool = asyncio.run(evaluate(data / "chain", cache, trial))
     printed = float(re.findall(r"[\d.]+", rows[2])[-2])
     assert printed == pytest.approx(100 * (pool.measures["recall@5"].value or 0), abs=0.051)
+
+
+def test_the_graph_has_floors_of_its_own(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(floors_graph.GRAPH_RECALL_AT_5, "chain", 1.0)
+    monkeypatch.setattr(floors_graph, "ONE_HOP", ("chain",))
+    main(arguments(data))
+    rows = [row for row in capsys.readouterr().out.splitlines() if "graph" in row]
+    whole, untitled, one_hop = (
+        next(row for row in rows if what in row)
+        for what in ("graph search, recall@5", "graph without titles, vs hybrid", "on one hop")
+    )
+    assert whole.split()[-2:] == ["1.0", "ok"]
+    for row, margin in ((untitled, 2.0), (one_hop, -1.0)):
+        hybrid = float(re.findall(r"hybrid's ([\d.]+)", row)[0])
+        assert float(row.split()[-2]) == pytest.approx(hybrid + margin, abs=0.051)
+
+
+def test_the_graphs_numbers_are_those_of_the_issue() -> None:
+    expected = {"2wiki_hipporag": 96.0, "musique_dev": 60.0, "hotpot_dev": 90.0}
+    assert expected == floors_graph.GRAPH_RECALL_AT_5
+    assert (floors_graph.UNTITLED_LEAD, floors_graph.ONE_HOP_LOSS) == (2.0, 1.0)
+    assert floors_graph.ONE_HOP == ("nq_open", "squad11_dev")
 
 
 def test_a_miss_is_an_error(
@@ -133,7 +165,7 @@ def test_quick_asks_only_the_first_questions(
     main(arguments(data, "--quick"))
     progress = capsys.readouterr().err
     assert "the floors mean all of them" in progress
-    assert "pool: 2 questions" in progress
+    assert "pool, graph: 2 questions" in progress
     assert f"hybrid search: {len(QUESTIONS)} questions" in progress
 
 
