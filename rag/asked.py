@@ -6,7 +6,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from hoptrail.rag.spans import CAPITAL, COMMON, DIGIT, SENTENCE, Span, Words, names, words
+from hoptrail.rag.spans import (
+    CAPITAL,
+    COMMON,
+    DIGIT,
+    LINK,
+    SENTENCE,
+    SHORT,
+    Span,
+    Words,
+    names,
+    words,
+)
 
 _LONGEST = 10
 _MOST_WORDS = 200
@@ -23,12 +34,16 @@ class Asked:
     """Its maximal names."""
 
     def longest(self, known: Collection[int]) -> dict[int, int]:
-        """Those phrases that are known and stand in no longer known one, with their words."""
+        """Those phrases that are known and stand in no longer known one, with their words.
+
+        A whole name counts in any case: a title that echoes the question must not hide it.
+        """
         found = {key: self.phrases[key] for key in known if key in self.phrases}
         return {
             key: last - first + 1
             for key, (first, last) in found.items()
-            if not any(
+            if key in self.mentions
+            or not any(
                 other != key and start <= first and last <= end
                 for other, (start, end) in found.items()
             )
@@ -52,11 +67,17 @@ def surface(text: str, key: int) -> str | None:
 
 
 def _phrases(found: Words, count: int) -> dict[int, Span]:
-    """All runs of words by key; of single words only the capitalised."""
+    """The runs of words that may be titles, by key; of single words only the capitalised."""
+    telling = [
+        not kind & (COMMON | LINK | SHORT) or (kind & CAPITAL and ends != SENTENCE)
+        for kind, ends in zip(found.kinds, found.breaks, strict=True)
+    ]
     phrases: dict[int, Span] = {}
     for first, last in _runs(found, count, 0):
         kind = found.kinds[first]
-        if last > first or (kind & (CAPITAL | DIGIT) and not kind & COMMON):
+        single = kind & (CAPITAL | DIGIT) and not kind & COMMON
+        # "In which" is a title of something, but no question means it.
+        if single if last == first else any(telling[first : last + 1]):
             phrases.setdefault(found.key((first, last)), (first, last))
     return phrases
 

@@ -19,7 +19,7 @@ from hoptrail.rag.links import Abouts, Mentions, Outgoing
 from hoptrail.rag.pagerank import Propagation, pagerank
 from hoptrail.rag.types import Candidates
 
-EXACT = Propagation(rounds=200, reads=1000, least=0.0)
+EXACT = Propagation(titled=2.0, rounds=200, reads=1000, least=0.0)
 
 
 @dataclass
@@ -214,7 +214,7 @@ def test_over_the_links_of_a_store(tmp_path: Path) -> None:
         place = {name: rows[store.passages_of(name)[0].id] for name in "abcde"}
         with store.snapshot().graph() as graph:
             start = Candidates(rows=whole([place["a"]]), scores=np.ones(1, dtype=np.float32))
-            found = pagerank(start, graph)
+            found = pagerank(start, graph, Propagation(rounds=4))
     assert found.rows.tolist() == [place[name] for name in "abdc"]
     assert found.scores.sum() == pytest.approx(1)
 

@@ -42,6 +42,8 @@ class Cost:
     graph_per_second_first: float
     graph_per_second_last: float
     """The same of the first and of the last tenth."""
+    graph_per_cpu_second: float
+    """The same by processor time, which a busy machine does not stretch."""
     ingest_per_second: float
     """Passages committed, without a graph."""
     plain_mb: float
@@ -63,14 +65,15 @@ class Cost:
     """Of the machine, over the last minute."""
 
 
-def cost(root: Path, passages: int) -> Cost:
+def cost(root: Path, passages: int, *, queries: int = _QUERIES) -> Cost:
     """Fills two stores of that size and measures them."""
     corpus = NamedCorpus(passages, dimension=DIMENSION)
     with _store(root / "links", "links") as links, _store(root / "none", "none") as plain:
-        built, bare, finding, sources = _filled(corpus, links, plain)
-        queries = [corpus.query(sources[at % len(sources)]) for at in range(_QUERIES)]
-        graph, hybrid, walks = _asked(links, queries)
-        documents = [corpus.document(at, 1) for at in range(_REPLACEMENTS)]
+        built, bare, finding, cpu, sources = _filled(corpus, links, plain)
+        asked = [corpus.query(sources[at % len(sources)]) for at in range(queries)]
+        graph, hybrid, walks = _asked(links, asked)
+        replacements = min(queries, _REPLACEMENTS)
+        documents = [corpus.document(at, 1) for at in range(replacements)]
         replaced = [(_ms(links.commit, [one]), _ms(plain.commit, [one])) for one in documents]
         for store in (links, plain):
             store.compact()
@@ -84,6 +87,7 @@ def cost(root: Path, passages: int) -> Cost:
         graph_per_second=passages / sum(own),
         graph_per_second_first=_BATCH * tenth / sum(own[:tenth]),
         graph_per_second_last=_BATCH * tenth / sum(own[-tenth:]),
+        graph_per_cpu_second=passages / cpu,
         ingest_per_second=passages / sum(bare),
         plain_mb=size / 1e6,
         graph_mb=added / 1e6,
@@ -107,17 +111,19 @@ def _store(root: Path, graph: str) -> Store:
 
 def _filled(
     corpus: NamedCorpus, links: Store, plain: Store
-) -> tuple[list[float], list[float], float, list[IndexedDocument]]:
-    """Seconds of each batch with a graph and without, of finding names, and some documents."""
+) -> tuple[list[float], list[float], float, float, list[IndexedDocument]]:
+    """Seconds by batch with a graph and without, of finding names, of the processor for the graph."""
     documents = corpus.documents()
-    built, bare, finding = [], [], 0.0
+    built, bare, finding, cpu = [], [], 0.0, 0.0
     sources: list[IndexedDocument] = []
     while batch := list(islice(documents, _BATCH // PER_DOCUMENT)):
         sources.append(batch[len(sources) % len(batch)])
         finding += _ms(extracted, batch) / 1e3
-        built.append(_ms(links.commit, batch) / 1e3)
-        bare.append(_ms(plain.commit, batch) / 1e3)
-    return built, bare, finding, sources
+        for store, spent, sign in ((links, built, 1), (plain, bare, -1)):
+            before = time.process_time()
+            spent.append(_ms(store.commit, batch) / 1e3)
+            cpu += sign * (time.process_time() - before)
+    return built, bare, finding, cpu, sources
 
 
 def _asked(store: Store, queries: Sequence[Query]) -> tuple[list[float], list[float], list[float]]:
@@ -127,7 +133,7 @@ def _asked(store: Store, queries: Sequence[Query]) -> tuple[list[float], list[fl
     for query in queries:
         # Once to embed and to fault pages in; the second time counts.
         for mode in ("graph", "hybrid"):
-            searcher.search(query.text, mode=mode)  # type: ignore[arg-type]
+            searcher.search(query.text, mode=mode)
         graph.append(_ms(lambda text=query.text: searcher.search(text, mode="graph")))
         hybrid.append(_ms(lambda text=query.text: searcher.search(text, mode="hybrid")))
         walks.append(_walk(store, query))

@@ -110,7 +110,7 @@ def _scored(
     pairs = zip(rankings, questions, strict=True)
     complete = [set(one.supporting_ids) <= set(ranking[:5]) for ranking, one in pairs]
     return Score(
-        set=made.dataset.name,
+        set=made.name,
         variant=made.variant,
         system=system,
         questions=len(questions),

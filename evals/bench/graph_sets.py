@@ -22,6 +22,8 @@ as in scripts that have none."""
 class Prepared:
     """A data set and its store."""
 
+    name: str
+    """Of the set, whatever the variant."""
     dataset: Dataset
     store: PreparedStore
     variant: Variant
@@ -34,7 +36,12 @@ def prepared(folder: Path, variant: Variant, cache: StoreCache) -> Prepared:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
     dataset = load_dataset(folder if variant == "whole" else _varied(folder, variant, cache.folder))
-    return Prepared(dataset=dataset, store=prepare(dataset, cache, _unheard), variant=variant)
+    return Prepared(
+        name=folder.resolve().name,
+        dataset=dataset,
+        store=prepare(dataset, cache, _unheard),
+        variant=variant,
+    )
 
 
 def recorded(folder: Path) -> Mapping[str, tuple[str, ...]]:
