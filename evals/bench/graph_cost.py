@@ -112,9 +112,11 @@ def _store(root: Path, graph: str) -> Store:
 def _filled(
     corpus: NamedCorpus, links: Store, plain: Store
 ) -> tuple[list[float], list[float], float, float, list[IndexedDocument]]:
-    """Seconds by batch with a graph and without, of finding names, of the processor for the graph."""
+    """Seconds by batch with a graph and without, of finding names, and the graph's processor time."""
     documents = corpus.documents()
-    built, bare, finding, cpu = [], [], 0.0, 0.0
+    built: list[float] = []
+    bare: list[float] = []
+    finding = cpu = 0.0
     sources: list[IndexedDocument] = []
     while batch := list(islice(documents, _BATCH // PER_DOCUMENT)):
         sources.append(batch[len(sources) % len(batch)])
