@@ -112,7 +112,7 @@ def _store(root: Path, graph: str) -> Store:
 def _filled(
     corpus: NamedCorpus, links: Store, plain: Store
 ) -> tuple[list[float], list[float], float, float, list[IndexedDocument]]:
-    """Seconds by batch with a graph and without, of finding names, and the graph's processor time."""
+    """Seconds by batch with a graph and without, of finding names, and of the graph's processor."""
     documents = corpus.documents()
     built: list[float] = []
     bare: list[float] = []
