@@ -7,16 +7,40 @@ name (see `spans`), so the graph needs no table of names; `named` finds them aga
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
-from hoptrail.rag.spans import Words, combine, names, sequences, signed, words
+from hoptrail.rag import aliases, phrases
+from hoptrail.rag.aliases import Alias
+from hoptrail.rag.spans import (
+    CAPITAL,
+    DIGIT,
+    MONTH,
+    Span,
+    Words,
+    combine,
+    inner_names,
+    month,
+    names,
+    sequences,
+    word_key,
+    words,
+)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the traces of one and the same text change: stores then build them anew."""
 
 _MOST_CANDIDATES = 512
-_BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
+_INHERITED = 0.6
+"""What an untitled document opens with, its later passages are about by this much of it."""
+
+_LIST = 40
+"""Names from which a passage is a list of them; 1 % of Wikipedia's passages have as many."""
+
+_LONGEST_QUOTED = 8
+_LONGEST_PERSON = 4
+_QUOTED = re.compile(r"[\"“«„]\s?([^\"“”«»„\n]{2,80}?)[,.]?\s?[\"”»“]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +51,7 @@ class Traces:
     """Entities the passage is about, each once, with a strength in (0, 1]."""
 
     mentions: tuple[int, ...]
-    """The names it mentions, each once, in the order of the text."""
+    """The names it mentions, each once."""
 
     candidates: tuple[int, ...]
     """Whatever in it may be another passage's title, each once; maximal names come first."""
@@ -39,40 +63,157 @@ def entity(name: str) -> int:
 
 
 def traces(title: str, texts: Sequence[str]) -> list[Traces]:
-    """The traces of one document's passages, in order."""
-    abouts = tuple(_titled(title).items())
-    return [_trace(abouts, words(text)) for text in texts]
+    """The traces of one document's passages, in order.
+
+    A surname alone, after the full name, is a mention of the full one, in later passages too.
+    """
+    titled = inherited = _strongest(aliases.of_title(words(title)))
+    surnames: dict[int, int] = {}
+    results = []
+    for text in texts:
+        reading = _read(text)
+        subject = _strongest(reading.subject_names())
+        whole = reading.surnames(surnames)
+        mentions = dict.fromkeys(whole.get(key, key) for key in reading.mentions())
+        mentions |= dict.fromkeys(islice(subject, 1))
+        candidates = dict.fromkeys((*mentions, *reading.sequences()))
+        abouts = _strongest(chain(inherited.items(), subject.items()))
+        results.append(
+            Traces(
+                abouts=tuple(abouts.items()),
+                mentions=tuple(mentions),
+                candidates=tuple(candidates)[:_MOST_CANDIDATES],
+            )
+        )
+        if not titled and len(results) == 1:
+            inherited = {key: _INHERITED * strength for key, strength in subject.items()}
+    return results
 
 
 def named(text: str) -> dict[int, str]:
     """The names that a text mentions: their keys, and each as it stands where it comes first."""
+    reading = _read(text)
+    return {
+        key: one if isinstance(one, str) else reading.found.surface(one)
+        for key, one in reading.mentions().items()
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """A text as its names are found in it."""
+
+    text: str
+    found: Words
+    content: list[bool] | None
+    """None, unless capitals say nothing and key phrases stand for names: which words they have."""
+    spans: list[Span]
+    """The maximal names, and their keys."""
+    keys: list[int]
+
+    def mentions(self) -> dict[int, Span | str]:
+        """The names by key, and where each comes first; the maximal ones before all others."""
+        found = self.found
+        mentions: dict[int, Span | str] = {}
+        for key, span in zip(self.keys, self.spans, strict=True):
+            mentions.setdefault(key, span)
+        for key, quoted in _quoted(self.text):
+            mentions.setdefault(key, quoted)
+        for key, span in _dates(found):
+            mentions.setdefault(key, span)
+        if self.content is None:
+            for span in self.spans:
+                for part in inner_names(found, span):
+                    mentions.setdefault(found.key(part), part)
+        return mentions
+
+    def sequences(self) -> Iterable[int]:
+        """The keys of what may be a title elsewhere, the first few hundred."""
+        within = sequences(self.found, _MOST_CANDIDATES)
+        if self.content is None:
+            return within
+        runs = map(self.found.key, islice(phrases.runs(self.found, self.content), _MOST_CANDIDATES))
+        return chain(runs, within)
+
+    def subject_names(self) -> Iterator[Alias]:
+        """The names of what the first sentence says it is about; a list is about nothing."""
+        found, spans = self.found, self.spans
+        if not spans or len(set(self.keys)) > _LIST:
+            return
+        span = aliases.subject(found, spans[0]) if self.content is None else aliases.opening(found)
+        if span is not None:
+            yield from aliases.of_subject(found, span)
+        if self.content is None:
+            yield from aliases.other_names(found, spans)
+
+    def surnames(self, known: dict[int, int]) -> dict[int, int]:
+        """The full name of each surname that stands alone only after it.
+
+        `known`: the full name of each surname so far in the document, 0 if it is that of two;
+        those of this text are added.
+        """
+        whole: dict[int, int] = {}
+        if self.content is not None:
+            return whole
+        alone = set[int]()
+        for key, (first, last) in zip(self.keys, self.spans, strict=True):
+            if first == last:
+                if key not in alone and known.get(key):
+                    whole[key] = known[key]
+                alone.add(key)
+            elif last - first < _LONGEST_PERSON and self._all_capitals(first, last):
+                surname = self.found.key((last, last))
+                known[surname] = key if known.get(surname, key) == key else 0
+        return whole
+
+    def _all_capitals(self, first: int, last: int) -> bool:
+        return all(kind & CAPITAL for kind in self.found.kinds[first : last + 1])
+
+
+def _read(text: str) -> _Reading:
     found = words(text)
-    surfaces: dict[int, str] = {}
-    for span in names(found):
-        surfaces.setdefault(found.key(span), found.surface(span))
-    return surfaces
+    content = phrases.content(found) if phrases.caseless(found) else None
+    spans = list(names(found) if content is None else phrases.phrases(found, content))
+    keys = list(map(found.key, spans))
+    return _Reading(text=text, found=found, content=content, spans=spans, keys=keys)
 
 
-def _trace(abouts: tuple[tuple[int, float], ...], found: Words) -> Traces:
-    mentions = dict.fromkeys(found.key(span) for span in names(found))
-    candidates = dict.fromkeys(mentions)
-    for key in sequences(found):
-        if len(candidates) >= _MOST_CANDIDATES:
-            break
-        candidates[signed(key)] = None
-    return Traces(abouts=abouts, mentions=tuple(mentions), candidates=tuple(candidates))
-
-
-def _titled(title: str) -> dict[int, float]:
-    """The names that a title is, and how surely: without its brackets, with and without "the"."""
+def _strongest(named_so: Iterable[Alias]) -> dict[int, float]:
+    """Keys of names, each with the highest strength given for it; 0 is the key of no name."""
     strengths: dict[int, float] = {}
-    for name, strength in ((title, 1.0), (_BRACKETS.sub("", title), 0.95)):
-        key = entity(name)
-        if key:
-            strengths.setdefault(key, strength)
-    for name in (title, _BRACKETS.sub("", title)):
-        bare = name.strip()
-        other = bare[4:] if bare.casefold().startswith("the ") else f"the {bare}"
-        if bare and (key := entity(other)):
-            strengths.setdefault(key, 0.9)
+    for key, strength in named_so:
+        if key and strength > strengths.get(key, 0.0):
+            strengths[key] = strength
     return strengths
+
+
+def _quoted(text: str) -> Iterator[tuple[int, str]]:
+    """What stands in quotation marks and begins with a capital: titles of works, nicknames."""
+    for quoted in _QUOTED.findall(text):
+        if quoted[0].isupper():
+            found = words(quoted)
+            if 0 < len(found.keys) <= _LONGEST_QUOTED:
+                yield combine(found.keys), quoted
+
+
+def _dates(found: Words) -> Iterator[tuple[int, Span]]:
+    """The full dates, keyed as `1911-03-08` is: "8 March 1911" and "March 8, 1911" are one."""
+    for at in [at for at, kind in enumerate(found.kinds) if kind & MONTH]:
+        day = _number(found, at - 1, 31)
+        year = _number(found, at + 1, 9999)
+        first, last = at - 1, at + 1
+        if not day or year < 1000:
+            day, year = _number(found, at + 1, 31), _number(found, at + 2, 9999)
+            first, last = at, at + 2
+        if day and year >= 1000:
+            text = (str(year), f"{month(found.word(at)):02}", f"{day:02}")
+            yield combine([word_key(part) for part in text]), (first, last)
+
+
+def _number(found: Words, at: int, most: int) -> int:
+    """The number that a word is, if it is one up to `most`; else 0."""
+    if not 0 <= at < len(found.kinds) or not found.kinds[at] & DIGIT:
+        return 0
+    word = found.word(at)
+    value = int(word) if word.isdecimal() and len(word) <= 4 else 0
+    return value if value <= most else 0

@@ -1,0 +1,102 @@
+"""Key phrases: what stands for names in a text without capitals.
+
+Arabic, Chinese, Hindi, notes typed in lower case, headings typed in capitals: there a capital
+letter says nothing, and the runs of content words between stop words and punctuation take the
+place of names (as in RAKE: Rose et al., "Automatic keyword extraction from individual documents",
+2010). The stop words are those of nltk that ship with llama-index-core, of the one of 33 languages
+that the text has most stop words of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+
+import regex
+
+from hoptrail.rag.spans import CAPITAL, CLAUSE, LONGEST, NONE, SENTENCE, Span, Words, fold
+from hoptrail.rag.text import static_folder
+
+_FEW = 0.03
+"""Share of capitalised words, heads of sentences aside, below which capitals say nothing: 1 % of
+Wikipedia's English passages."""
+
+_WORDS = 5
+"""Words of a candidate; for Chinese characters it is `LONGEST`."""
+
+_TELLING = 3
+"""Stop words of a language that say that a text in Latin letters is in it."""
+
+_UNSPACED = regex.compile(r"[\p{Han}\p{Katakana}ー]+")
+_SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")
+
+
+def caseless(found: Words) -> bool:
+    """Do the capitals of a text say nothing, because there are none or nothing else?"""
+    both = zip(found.kinds, found.breaks, strict=True)
+    inside = [kind & CAPITAL for kind, ends in both if ends != SENTENCE]
+    return sum(inside) <= _FEW * CAPITAL * len(inside) or "".join(found.parts).isupper()
+
+
+def content(found: Words) -> list[bool]:
+    """Which words are content words: no stop words, numbers or single letters."""
+    folded = [fold(found.word(at)) for at in range(len(found.keys))]
+    stops = _stop_words_of(folded)
+    return [_is_word(word) and word not in stops for word in folded]
+
+
+def phrases(found: Words, content: Sequence[bool]) -> Iterator[Span]:
+    """The runs of up to eight content words."""
+    start = 0
+    for at, one in enumerate(chain(content, (False,))):
+        if one and found.breaks[at] == NONE:
+            continue
+        if 0 < at - start <= LONGEST:
+            yield start, at - 1
+        start = at if one else at + 1
+
+
+def runs(found: Words, content: Sequence[bool]) -> Iterator[Span]:
+    """All spans of a few words that begin and end with a content word.
+
+    One comma may stand inside.
+    """
+    for start, begins in enumerate(content):
+        if not begins:
+            continue
+        most = LONGEST if _UNSPACED.fullmatch(found.word(start)) else _WORDS
+        clauses = 0
+        for at in range(start, min(len(content), start + most)):
+            clauses += found.breaks[at] if at > start else 0
+            if clauses > CLAUSE:
+                break
+            if content[at]:
+                yield start, at
+
+
+def _is_word(folded: str) -> bool:
+    if _UNSPACED.match(folded):
+        return True
+    letters = len(folded) > 1 and any(map(str.isalpha, folded))
+    return letters and not _SYLLABLES.fullmatch(folded)
+
+
+def _stop_words_of(folded: Sequence[str]) -> frozenset[str]:
+    """The stop words of the language that has most of these words; English if few say anything."""
+    lists = _stop_words()
+    counts = {language: sum(map(stops.__contains__, folded)) for language, stops in lists.items()}
+    best = max(counts, key=lambda language: (counts[language], language == "english"))
+    telling = _TELLING if any(map(str.isascii, folded)) else 1
+    return lists[best if counts[best] >= telling else "english"]
+
+
+@cache
+def _stop_words() -> dict[str, frozenset[str]]:
+    """Folded stop words by language."""
+    folder = static_folder("nltk_cache") / "corpora" / "stopwords"
+    return {
+        path.name: frozenset(map(fold, path.read_text(encoding="utf-8").split()))
+        for path in sorted(folder.iterdir())
+        if path.name.islower()
+    }
