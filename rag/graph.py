@@ -202,9 +202,9 @@ class _Walker:
         return dict(zip(ordered.tolist(), cosines.tolist(), strict=True))
 
     def _told(self, rows: Rows) -> NDArray[np.float64]:
-        """What a mention in each of the rows is worth: a list of all names says nothing."""
+        """What a mention in each of the rows is worth."""
         counts = self._graph.names(rows.tolist())
-        return np.minimum(1.0, 1.5 * self._guide.names / np.maximum(1, counts))
+        return np.minimum(1.0, self._guide.told / np.maximum(1, counts))
 
 
 def _diluted(names: int, most: int) -> float:

@@ -30,17 +30,17 @@ class Guide:
     """Added to a passage whose title the question names; less for a title of one word."""
     spoken: float = 0.5
     """Added to a passage that mentions a rare name of the question."""
-    rare: int = 8
+    rare: int = 12
     """Most passages that may share a rare name."""
     carry: float = 0.97
     """What a hop keeps of the standing it starts from."""
-    own: float = 0.3
+    own: float = 0.5
     """The share of that which depends on how near the target is to the question."""
     whole: float = 0.85
     """Worth of a title that is only a part of the name that mentions it."""
-    degree: float = 0.3
+    degree: float = 0.15
     """How much less a title is worth that many passages mention."""
-    shared: float = 0.6
+    shared: float = 0.7
     """Worth of a rare name that two passages mention, beside a title."""
     open: float = 1.2
     """Worth of any shared name where the target is near to what the question leaves open."""
@@ -53,8 +53,10 @@ class Guide:
     """Passages whose names are followed, each round."""
     siblings: int = 5
     """Passages that one name leads to by mention."""
-    names: int = 16
-    """Names of a passage beyond which each is worth less."""
+    names: int = 32
+    """Names of a passage beyond which each leads on less."""
+    told: int = 24
+    """Names of a passage beyond which it is told less of each: a list of all names says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,6 +219,11 @@ def test_an_unknown_settings_key(store: Path, tmp_path: Path) -> None:
     assert line.endswith("did you mean 'searches'?")
 
 
+def test_an_unknown_mode(store: Path) -> None:
+    line = error("ask", QUESTION, "--store", store, "--mode", "guess", code=2)
+    assert line == "error: Unknown mode 'guess': use one of graph, hybrid, lexical, dense."
+
+
 def test_an_unknown_strategy(store: Path) -> None:
     line = error("ask", QUESTION, "--store", store, "--strategy", "guess", code=2)
     assert line == "error: unknown strategy 'guess': use one of pool, single"

@@ -125,7 +125,7 @@ OTHER = Page(vector=(0.1, 0.1, 0.9899495), about={"Port Saben": 1.0})
 def test_a_title_that_the_best_passage_names_is_lifted() -> None:
     found = walk([SHIP, ILSA, OTHER], "who led it", {0: 0.9, 2: 0.1})
     # One passage mentions the name: degree 1; the target is half as near as the nearest.
-    expected = 0.97 * 1.0 / (1 + 0.3 * math.log(2)) * (1 - 0.3 + 0.3 * 0.5)
+    expected = 0.97 * 1.0 / (1 + 0.15 * math.log(2)) * (1 - 0.5 + 0.5 * 0.5)
     assert standing(found, 0) == 1.0
     assert standing(found, 1) == pytest.approx(expected, abs=1e-6)
     assert standing(found, 2) == pytest.approx(0.1 / 0.9, abs=1e-6)
@@ -177,7 +177,7 @@ def test_a_shared_name_leads_to_what_the_question_leaves_open() -> None:
     found = walk([start, open_to, beside], "who led it", {0: 1.0}, shared=0.0)
     # What is left of (1, 0, 0) beside the first passage is (.6, -.8, 0): the second lies there.
     worth = min(1.0, 1.2 / (1 + 0.1 * math.log(3)))
-    assert standing(found, 1) == pytest.approx(0.97 * worth * (0.7 + 0.3 * 0.75), abs=1e-6)
+    assert standing(found, 1) == pytest.approx(0.97 * worth * (0.5 + 0.5 * 0.75), abs=1e-6)
     assert standing(found, 2) == 0.0
 
 
