@@ -119,7 +119,7 @@ def test_a_full_disk_loses_nothing_acknowledged(tmp_path: Path) -> None:
     arguments = ("ingest", str(path), "--store", str(store), "--embedder", "hash", "--json")
     full = subprocess.run(
         [*COMMAND, *arguments], check=False, capture_output=True, text=True, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)),
     )  # fmt: skip
     assert full.returncode == 1, full.stderr
     assert "is full. Everything acknowledged is still there; free some space" in full.stderr
