@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import regex
 
+from hoptrail.rag.spans import COMMON_WORDS
+
 _ABBREVIATION = r"(?:St|Mt|Dr|Mr|Mrs|Ms|Sr|Fr|Col|Capt|Gen|Lt|Sgt|\p{Lu})\."
 _WORD = rf"(?:{_ABBREVIATION}|\p{{Lu}}(?:\w|['’\-.](?=\p{{L}}))*)"
 _LINK = r"(?:of|the|de|del|della|di|da|du|des|van|von|der|den|la|le|el|al|ibn|bin|&)"
@@ -21,18 +23,7 @@ _OPENING = re.compile(r"(?:^|[.!?:;]|\n)[\s(\[\"'“‘«—–-]*\Z")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 # Words that are capitalised at the head of sentences and questions without being names.
-_COMMON = frozenset(
-    """a about after all also although an and any are as at be because before being both but by can
-    could did do does during each either even every for from further had has have he her here him
-    his how however i if in into is it its later like many may more most much my near neither no nor
-    not now of on once one only or other our out over she since so some such than that the their
-    them then there these they this those though through thus to under until up upon was we were
-    what when where whether which while who whom whose why will with within without would yet you
-    your list name give tell find born despite according among between several two three four five
-    following today
-    january february march april may june july august september october november december
-    monday tuesday wednesday thursday friday saturday sunday""".split()  # noqa: SIM905 - readable so
-)
+_COMMON = COMMON_WORDS | {"list", "name", "give", "tell", "find", "born"}
 
 
 def fold(text: str) -> str:

@@ -13,6 +13,7 @@ from hoptrail.rag.spans import (
     CAPITAL,
     COMMON,
     DIGIT,
+    LINK,
     LONGEST,
     SENTENCE,
     Span,
@@ -31,7 +32,6 @@ _SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv"})
 _VERBS = frozenset(
     "is was are were has had became refers consists est ist es fue 是 は".split()  # noqa: SIM905
 )
-_SUBJECT = 0.8
 _ALSO_STRENGTH = 0.8
 _OPENING = 12
 """Words among which a subject must end."""
@@ -53,6 +53,7 @@ _ALSO = re.compile(
     r"|[,;(] ?(?:also|formerly|originally|sometimes) (?:called|named|titled|spelled|nicknamed))"
     r"(?: simply)?,?\s?[\"“'‘]?$"
 )
+_STOP = re.compile(r"[.!?\n。]")
 _REACH = 4
 """Words before a name that may say it is another name."""
 
@@ -73,11 +74,11 @@ def of_title(title: Words) -> Iterator[Alias]:
     yield from _of_person(title, (0, bare - 1), 0.6)
 
 
-def of_subject(found: Words, span: Span) -> Iterator[Alias]:
+def of_subject(found: Words, span: Span, strength: float) -> Iterator[Alias]:
     """The subject of a first sentence and its other forms."""
-    yield found.key(span), _SUBJECT
-    yield from _articles(found, span, _SUBJECT * 0.9)
-    yield from _of_person(found, span, _SUBJECT * 0.6)
+    yield found.key(span), strength
+    yield from _articles(found, span, strength * 0.9)
+    yield from _of_person(found, span, strength * 0.6)
 
 
 def subject(found: Words, first_name: Span) -> Span | None:
@@ -87,7 +88,7 @@ def subject(found: Words, first_name: Span) -> Span | None:
     that comes within the first four words, and a comma right after it, and later a verb.
     """
     end = _before_verb(found)
-    if end and _ends_are_capitals(found, end - 1):
+    if end and _is_name(found, end - 1):
         return 0, end - 1
     first, last = first_name
     if first > 3 or end or "," not in found.gap(last + 1):
@@ -104,15 +105,22 @@ def opening(found: Words) -> Span | None:
 def other_names(found: Words, named: list[Span]) -> Iterator[Alias]:
     """The names that the first sentence gives its subject: "also known as", née, an acronym."""
     given = 0
+    end = _first_sentence(found)
     for span in named:
-        start = span[0]
-        if start >= _FIRST or given == _MOST_ALSO:
+        if span[0] >= end or given == _MOST_ALSO:
             return
-        if start and found.breaks[start] == SENTENCE and "." in found.gap(start):
-            return
-        if _is_acronym(found, span) or _is_also(found, start):
+        if _is_acronym(found, span) or _is_also(found, span[0]):
             given += 1
             yield found.key(_first_of_several(found, span)), _ALSO_STRENGTH
+
+
+def _first_sentence(found: Words) -> int:
+    """How many words the first sentence has; a colon or semicolon ends none."""
+    most = min(len(found.keys), _FIRST)
+    ends = (
+        at for at in range(1, most) if found.breaks[at] == SENTENCE and _STOP.search(found.gap(at))
+    )
+    return next(ends, most)
 
 
 def _is_also(found: Words, start: int) -> bool:
@@ -183,10 +191,13 @@ def _has_verb(found: Words, start: int) -> bool:
     return False
 
 
-def _ends_are_capitals(found: Words, last: int) -> bool:
-    kinds = found.kinds
-    capitals = kinds[0] & (CAPITAL | DIGIT) and kinds[last] & (CAPITAL | DIGIT)
-    return bool(capitals) and last <= LONGEST and not (last == 0 and kinds[0] & COMMON)
+def _is_name(found: Words, last: int) -> bool:
+    """Are the words up to that one a name: capitals, joined by nothing but joining words?"""
+    kinds = found.kinds[: last + 1]
+    if len(kinds) > LONGEST or (not last and kinds[0] & COMMON):
+        return False
+    inside = all(kind & (CAPITAL | DIGIT | COMMON | LINK) for kind in kinds)
+    return inside and bool(kinds[0] & (CAPITAL | DIGIT) and kinds[-1] & (CAPITAL | DIGIT))
 
 
 def _first_of_several(found: Words, span: Span) -> Span:

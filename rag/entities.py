@@ -7,6 +7,7 @@ name (see `spans`), so the graph needs no table of names; `named` finds them aga
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -28,10 +29,13 @@ from hoptrail.rag.spans import (
     words,
 )
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the traces of one and the same text change: stores then build them anew."""
 
 _MOST_CANDIDATES = 512
+_SUBJECT, _BESIDE_TITLE = 0.9, 0.8
+"""How surely an untitled passage, or one with a title, is about what it opens with."""
+
 _INHERITED = 0.6
 """What an untitled document opens with, its later passages are about by this much of it."""
 
@@ -72,7 +76,7 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
     results = []
     for text in texts:
         reading = _read(text)
-        subject = _strongest(reading.subject_names())
+        subject = _strongest(reading.subject_names(_BESIDE_TITLE if titled else _SUBJECT))
         whole = reading.surnames(surnames)
         mentions = dict.fromkeys(whole.get(key, key) for key in reading.mentions())
         mentions |= dict.fromkeys(islice(subject, 1))
@@ -85,7 +89,7 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
                 candidates=tuple(candidates)[:_MOST_CANDIDATES],
             )
         )
-        if not titled and len(results) == 1:
+        if len(results) == 1 and not titled:
             inherited = {key: _INHERITED * strength for key, strength in subject.items()}
     return results
 
@@ -135,14 +139,14 @@ class _Reading:
         runs = map(self.found.key, islice(phrases.runs(self.found, self.content), _MOST_CANDIDATES))
         return chain(runs, within)
 
-    def subject_names(self) -> Iterator[Alias]:
+    def subject_names(self, strength: float) -> Iterator[Alias]:
         """The names of what the first sentence says it is about; a list is about nothing."""
         found, spans = self.found, self.spans
         if not spans or len(set(self.keys)) > _LIST:
             return
         span = aliases.subject(found, spans[0]) if self.content is None else aliases.opening(found)
         if span is not None:
-            yield from aliases.of_subject(found, span)
+            yield from aliases.of_subject(found, span, strength)
         if self.content is None:
             yield from aliases.other_names(found, spans)
 
@@ -171,6 +175,7 @@ class _Reading:
 
 
 def _read(text: str) -> _Reading:
+    text = unicodedata.normalize("NFC", text)
     found = words(text)
     content = phrases.content(found) if phrases.caseless(found) else None
     spans = list(names(found) if content is None else phrases.phrases(found, content))

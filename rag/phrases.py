@@ -3,7 +3,7 @@
 Arabic, Chinese, Hindi, notes typed in lower case, headings typed in capitals: there a capital
 letter says nothing, and the runs of content words between stop words and punctuation take the
 place of names (as in RAKE: Rose et al., "Automatic keyword extraction from individual documents",
-2010). The stop words are those of nltk that ship with llama-index-core, of the one of 33 languages
+2010). The stop words are those of nltk that ship with llama-index-core, of the one of 32 languages
 that the text has most stop words of.
 """
 
@@ -15,7 +15,18 @@ from itertools import chain
 
 import regex
 
-from hoptrail.rag.spans import CAPITAL, CLAUSE, LONGEST, NONE, SENTENCE, Span, Words, fold
+from hoptrail.rag.spans import (
+    CAPITAL,
+    CLAUSE,
+    COMMON_WORDS,
+    LONGEST,
+    NONE,
+    OPENERS,
+    SENTENCE,
+    Span,
+    Words,
+    fold,
+)
 from hoptrail.rag.text import static_folder
 
 _FEW = 0.03
@@ -27,6 +38,9 @@ _WORDS = 5
 
 _TELLING = 3
 """Stop words of a language that say that a text in Latin letters is in it."""
+
+_LOOKED_AT = 2000
+"""Words of a text that its language is told by."""
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Katakana}ー]+")
 _SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")
@@ -85,18 +99,26 @@ def _is_word(folded: str) -> bool:
 def _stop_words_of(folded: Sequence[str]) -> frozenset[str]:
     """The stop words of the language that has most of these words; English if few say anything."""
     lists = _stop_words()
-    counts = {language: sum(map(stops.__contains__, folded)) for language, stops in lists.items()}
+    some = folded[:_LOOKED_AT]
+    counts = {language: sum(map(stops.__contains__, some)) for language, stops in lists.items()}
     best = max(counts, key=lambda language: (counts[language], language == "english"))
-    telling = _TELLING if any(map(str.isascii, folded)) else 1
-    return lists[best if counts[best] >= telling else "english"]
+    telling = _TELLING if any(map(str.isascii, some)) else 1
+    if best == "english" or counts[best] < telling:
+        return _english()
+    return lists[best]
+
+
+@cache
+def _english() -> frozenset[str]:
+    return _stop_words()["english"] | COMMON_WORDS | OPENERS
 
 
 @cache
 def _stop_words() -> dict[str, frozenset[str]]:
-    """Folded stop words by language."""
+    """Folded stop words by language; Hinglish has all English ones and would pass for it."""
     folder = static_folder("nltk_cache") / "corpora" / "stopwords"
     return {
         path.name: frozenset(map(fold, path.read_text(encoding="utf-8").split()))
         for path in sorted(folder.iterdir())
-        if path.name.islower()
+        if path.name.islower() and path.name != "hinglish"
     }

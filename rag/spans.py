@@ -72,7 +72,7 @@ _MONTHS = tuple(
     "december".split()
 )
 # Words that are capitalised at the head of sentences and questions without being names.
-_COMMON = frozenset(
+COMMON_WORDS = frozenset(
     """a about after all also although an and any are as at be because before being both but by can
     could did do does during each either even every for from further had has have he her here him
     his how however i if in into is it its later like many may more most much my near neither no nor
@@ -83,14 +83,15 @@ _COMMON = frozenset(
     monday tuesday wednesday thursday friday saturday sunday""".split()  # noqa: SIM905 - readable so
 ).union(_MONTHS)
 # Words that head sentences, and names only by accident.
-_OPENERS = frozenset(
+OPENERS = frozenset(
     """additionally again almost along amongst another around based besides born built currently
-    directed due eventually except finally formerly founded generally given having hence
-    historically indeed initially instead just known located meanwhile members nevertheless
-    nonetheless normally notable note numerous occasionally officially often originally others
-    outside particularly previously primarily prior produced rather recently released shortly
-    similarly situated sometimes soon specifically starring subsequently therefore throughout
-    together typically unfortunately unlike using usually various whilst written""".split()  # noqa: SIM905
+    directed due eventually except finally find formerly founded generally give given having
+    hence historically indeed initially instead just known list located meanwhile members name
+    nevertheless nonetheless normally notable note numerous occasionally officially often
+    originally others outside particularly previously primarily prior produced rather recently
+    released shortly similarly situated sometimes soon specifically starring subsequently tell
+    therefore throughout together typically unfortunately unlike using usually various whilst
+    written""".split()  # noqa: SIM905
 )
 # What a hyphen joins to a name without making it part of the name: "Paris-based".
 _TAILS = frozenset(
@@ -101,9 +102,13 @@ _TAILS = frozenset(
 _JOINS = frozenset({"", "&", "–", "'", "’", "/", "_"})
 
 
-@lru_cache(maxsize=1 << 16)
 def fold(word: str) -> str:
     """Lower case, without accents, full stops, apostrophes and thousands separators."""
+    return _fold(word) if len(word) <= _LONGEST_REMEMBERED else _fold.__wrapped__(word)
+
+
+@lru_cache(maxsize=1 << 16)
+def _fold(word: str) -> str:
     bare = unicodedata.normalize("NFKD", word)
     bare = "".join(c for c in bare if not unicodedata.combining(c)).casefold()
     return _SEPARATOR.sub("", bare) if bare[:1].isdigit() else _INSIDE.sub("", bare)
@@ -300,10 +305,10 @@ def _kind(word: str, folded: str) -> int:
     first = word[0]
     kind = CAPITAL if first.isupper() or first.istitle() else DIGIT if first.isdigit() else 0
     lists = (
-        (COMMON, _COMMON),
+        (COMMON, COMMON_WORDS),
         (LINK, _LINKS),
         (ABBREVIATION, _ABBREVIATIONS),
-        (OPENER, _OPENERS),
+        (OPENER, OPENERS),
         (MONTH, _MONTHS),
     )
     for bit, members in lists:
