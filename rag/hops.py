@@ -42,7 +42,7 @@ class Guide:
     """How much less a title is worth that many passages mention."""
     shared: float = 0.7
     """Worth of a rare name that two passages mention, beside a title."""
-    open: float = 1.2
+    open: float = 1.1
     """Worth of any shared name where the target is near to what the question leaves open."""
     near: float = 0.5
     """The cosine to what is left open that counts as nearest."""
@@ -51,7 +51,7 @@ class Guide:
     rounds: int = 1
     reads: int = 10
     """Passages whose names are followed, each round."""
-    siblings: int = 5
+    siblings: int = 2
     """Passages that one name leads to by mention."""
     names: int = 32
     """Names of a passage beyond which each leads on less."""

@@ -176,7 +176,7 @@ def test_a_shared_name_leads_to_what_the_question_leaves_open() -> None:
     beside = Page(vector=(0.8, 0.6, 0), about={}, mentions=("Veil",))
     found = walk([start, open_to, beside], "who led it", {0: 1.0}, shared=0.0)
     # What is left of (1, 0, 0) beside the first passage is (.6, -.8, 0): the second lies there.
-    worth = min(1.0, 1.2 / (1 + 0.1 * math.log(3)))
+    worth = min(1.0, 1.1 / (1 + 0.1 * math.log(3)))
     assert standing(found, 1) == pytest.approx(0.97 * worth * (0.5 + 0.5 * 0.75), abs=1e-6)
     assert standing(found, 2) == 0.0
 
