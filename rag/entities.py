@@ -177,7 +177,7 @@ class _Reading:
 def _read(text: str) -> _Reading:
     text = unicodedata.normalize("NFC", text)
     found = words(text)
-    content = phrases.content(found) if phrases.caseless(found) else None
+    content = phrases.content(found) if phrases.caseless(text, found) else None
     spans = list(names(found) if content is None else phrases.phrases(found, content))
     keys = list(map(found.key, spans))
     return _Reading(text=text, found=found, content=content, spans=spans, keys=keys)

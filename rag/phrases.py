@@ -46,11 +46,15 @@ _UNSPACED = regex.compile(r"[\p{Han}\p{Katakana}ー]+")
 _SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")
 
 
-def caseless(found: Words) -> bool:
+def caseless(text: str, found: Words) -> bool:
     """Do the capitals of a text say nothing, because there are none or nothing else?"""
-    both = zip(found.kinds, found.breaks, strict=True)
-    inside = [kind & CAPITAL for kind, ends in both if ends != SENTENCE]
-    return sum(inside) <= _FEW * CAPITAL * len(inside) or "".join(found.parts).isupper()
+    few = _FEW * sum(1 for ends in found.breaks if ends != SENTENCE)
+    capitals = 0
+    for kind, ends in zip(found.kinds, found.breaks, strict=True):
+        capitals += kind & CAPITAL and ends != SENTENCE
+        if capitals > few:
+            return text.isupper()
+    return True
 
 
 def content(found: Words) -> list[bool]:

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import regex
 
@@ -35,6 +36,7 @@ Span = tuple[int, int]
 _PERIOD, _HYPHEN = 3, 4  # gaps whose meaning depends on the words around them
 _BASE = 0x9E3779B97F4A7C15
 _WHOLE, _HALF, _MASK = 1 << 64, (1 << 63) - 1, (1 << 64) - 1
+_POWERS = [pow(_BASE, length, 1 << 64) for length in range(LONGEST + 1)]
 _LONGEST_NAME = 16
 _MOST_REMEMBERED = 1 << 17
 _LONGEST_REMEMBERED = 48
@@ -247,24 +249,30 @@ def sequences(found: Words, most: int) -> list[int]:
     One comma may stand inside. A common word or a number alone is none. Signed, repetitions kept;
     the first `most` or a few more.
     """
-    keys, kinds, breaks = found.keys, found.kinds, found.breaks
+    kinds = found.kinds
+    # Of all words up to each: their key, and what ends among them. Differences are those of spans.
+    keys = list(accumulate(found.keys, _continued, initial=0))
+    ended = list(accumulate(found.breaks))
+    capitals = [at for at, kind in enumerate(kinds) if kind & (CAPITAL | DIGIT)]
     results: list[int] = []
-    ends = CAPITAL | DIGIT
-    for start in [at for at, kind in enumerate(kinds) if kind & ends and not kind & INNER]:
+    for place, start in enumerate(capitals):
+        kind, before, most_ended = kinds[start], keys[start], ended[start] + CLAUSE
+        if kind & INNER:
+            continue
         if len(results) >= most:
             break
-        key, clauses = keys[start], 0
-        if not kinds[start] & (DIGIT | COMMON | SHORT):
+        first = place + 1 if kind & (DIGIT | COMMON | SHORT) else place
+        for at in capitals[first : place + LONGEST]:
+            length = at - start + 1
+            if length > LONGEST or ended[at] > most_ended:
+                break
+            key = (keys[at + 1] - before * _POWERS[length]) & _MASK
             results.append(key if key <= _HALF else key - _WHOLE)
-        for at in range(start + 1, min(len(kinds), start + LONGEST)):
-            if breaks[at]:
-                clauses += breaks[at]
-                if clauses > CLAUSE:
-                    break
-            key = (key * _BASE + keys[at]) & _MASK
-            if kinds[at] & ends:
-                results.append(key if key <= _HALF else key - _WHOLE)
     return results
+
+
+def _continued(key: int, word: int) -> int:
+    return (key * _BASE + word) & _MASK
 
 
 def month(word: str) -> int:
