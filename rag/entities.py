@@ -44,6 +44,7 @@ _LIST = 40
 
 _LONGEST_QUOTED = 8
 _LONGEST_PERSON = 4
+_QUOTES = re.compile('["“«„]')
 _QUOTED = re.compile(r"[\"“«„]\s?([^\"“”«»„\n]{2,80}?)[,.]?\s?[\"”»“]")
 
 
@@ -80,13 +81,13 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
         whole = reading.surnames(surnames)
         mentions = dict.fromkeys(whole.get(key, key) for key in reading.mentions())
         mentions |= dict.fromkeys(islice(subject, 1))
-        candidates = dict.fromkeys((*mentions, *reading.sequences()))
+        candidates = dict.fromkeys(chain(mentions, reading.sequences()))
         abouts = _strongest(chain(inherited.items(), subject.items()))
         results.append(
             Traces(
                 abouts=tuple(abouts.items()),
                 mentions=tuple(mentions),
-                candidates=tuple(candidates)[:_MOST_CANDIDATES],
+                candidates=tuple(islice(candidates, _MOST_CANDIDATES)),
             )
         )
         if len(results) == 1 and not titled:
@@ -194,7 +195,7 @@ def _strongest(named_so: Iterable[Alias]) -> dict[int, float]:
 
 def _quoted(text: str) -> Iterator[tuple[int, str]]:
     """What stands in quotation marks and begins with a capital: titles of works, nicknames."""
-    for quoted in _QUOTED.findall(text):
+    for quoted in _QUOTED.findall(text) if _QUOTES.search(text) else ():
         if quoted[0].isupper():
             found = words(quoted)
             if 0 < len(found.keys) <= _LONGEST_QUOTED:

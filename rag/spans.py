@@ -234,6 +234,8 @@ def inner_names(found: Words, name: Span) -> Iterator[Span]:
     """
     first, last = name
     kinds, start = found.kinds, first
+    if last - first < 2:
+        return
     for at in range(first, last + 2):
         if at <= last and not (kinds[at] & LINK and found.word(at) in _LOOSE_LINKS):
             continue
@@ -249,10 +251,9 @@ def sequences(found: Words, most: int) -> list[int]:
     One comma may stand inside. A common word or a number alone is none. Signed, repetitions kept;
     the first `most` or a few more.
     """
+    # Of the words up to each: their key, and what ends among them. Differences are those of spans.
+    keys, ended = _keys_so_far(found.keys), list(accumulate(found.breaks))
     kinds = found.kinds
-    # Of all words up to each: their key, and what ends among them. Differences are those of spans.
-    keys = list(accumulate(found.keys, _continued, initial=0))
-    ended = list(accumulate(found.breaks))
     capitals = [at for at, kind in enumerate(kinds) if kind & (CAPITAL | DIGIT)]
     results: list[int] = []
     for place, start in enumerate(capitals):
@@ -271,8 +272,13 @@ def sequences(found: Words, most: int) -> list[int]:
     return results
 
 
-def _continued(key: int, word: int) -> int:
-    return (key * _BASE + word) & _MASK
+def _keys_so_far(words_keys: list[int]) -> list[int]:
+    """The keys of no word, of the first, of the first two, and so on."""
+    key, keys = 0, [0]
+    for word in words_keys:
+        key = (key * _BASE + word) & _MASK
+        keys.append(key)
+    return keys
 
 
 def month(word: str) -> int:
