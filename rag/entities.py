@@ -16,8 +16,11 @@ from hoptrail.rag import aliases, phrases
 from hoptrail.rag.aliases import Alias
 from hoptrail.rag.spans import (
     CAPITAL,
+    COMMON,
     DIGIT,
+    LINK,
     MONTH,
+    SHORT,
     Span,
     Words,
     combine,
@@ -29,18 +32,19 @@ from hoptrail.rag.spans import (
     words,
 )
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the traces of one and the same text change: stores then build them anew."""
 
 _MOST_CANDIDATES = 512
-_SUBJECT, _BESIDE_TITLE = 0.9, 0.8
-"""How surely an untitled passage, or one with a title, is about what it opens with."""
+_SUBJECT, _BESIDE_TITLE = 0.9, 0.6
+"""How surely a passage is about what it opens with: without a title that says what it is about, and
+with one."""
 
 _INHERITED = 0.6
 """What an untitled document opens with, its later passages are about by this much of it."""
 
-_LIST = 40
-"""Names from which a passage is a list of them; 1 % of Wikipedia's passages have as many."""
+_LIST = 50
+"""Names beyond which a passage is a list of them: less than 1 % of Wikipedia's passages."""
 
 _LONGEST_QUOTED = 8
 _LONGEST_PERSON = 4
@@ -72,12 +76,16 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
 
     A surname alone, after the full name, is a mention of the full one, in later passages too.
     """
-    titled = inherited = _strongest(aliases.of_title(words(title)))
+    heading = words(title)
+    titled = inherited = _strongest(aliases.of_title(heading))
+    strength = _SUBJECT
     surnames: dict[int, int] = {}
-    results = []
+    results: list[Traces] = []
     for text in texts:
         reading = _read(text)
-        subject = _strongest(reading.subject_names(_BESIDE_TITLE if titled else _SUBJECT))
+        if not results and _is_telling(heading, reading.found):
+            strength = _BESIDE_TITLE
+        subject = _strongest(reading.subject_names(strength))
         whole = reading.surnames(surnames)
         mentions = dict.fromkeys(whole.get(key, key) for key in reading.mentions())
         mentions |= dict.fromkeys(islice(subject, 1))
@@ -182,6 +190,20 @@ def _read(text: str) -> _Reading:
     spans = list(names(found) if content is None else phrases.phrases(found, content))
     keys = list(map(found.key, spans))
     return _Reading(text=text, found=found, content=content, spans=spans, keys=keys)
+
+
+def _is_telling(title: Words, first: Words) -> bool:
+    """Is a title what a document is about: does its first passage have half its words or more?
+
+    A file's name, a number or "Chapter three" is none.
+    """
+    telling = [
+        key
+        for key, kind in zip(title.keys, title.kinds, strict=True)
+        if not kind & (COMMON | LINK | SHORT | DIGIT)
+    ]
+    shared = len(set(telling).intersection(first.keys))
+    return 2 * shared >= len(telling) > 0
 
 
 def _strongest(named_so: Iterable[Alias]) -> dict[int, float]:

@@ -170,6 +170,24 @@ def test_later_passages_of_an_untitled_document_are_less_about_its_subject() -> 
     assert dict(third.abouts)[entity("Bo Moe")] == dict(first.abouts)[key]
 
 
+@pytest.mark.parametrize(
+    ("title", "strength"),
+    [
+        ("Ivo Falk", 1.0),
+        ("Falk (painter)", 0.6),
+        ("Works of Falk", 0.6),
+        ("notes_17.txt", 0.9),
+        ("Chapter 3", 0.9),
+        ("2024-05-01", 0.9),
+        ("", 0.9),
+    ],
+)
+def test_what_a_titled_passage_opens_with_counts_less_if_the_title_tells(
+    title: str, strength: float
+) -> None:
+    assert abouts("Ivo Falk was a painter of portraits.", title)[entity("Ivo Falk")] == strength
+
+
 def test_all_passages_are_about_the_title() -> None:
     assert [dict(one.abouts)[entity("Kalvik")] for one in traces("Kalvik", ["One.", "Two."])] == [
         1.0,
