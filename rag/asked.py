@@ -49,6 +49,11 @@ class Asked:
             )
         }
 
+    def meaning(self, others: Mapping[int, int]) -> Asked:
+        """The same question when some of its names are, by key, taken for others."""
+        taken = {other: self.phrases[key] for key, other in others.items() if key in self.phrases}
+        return Asked(phrases={**self.phrases, **taken}, mentions=self.mentions | taken.keys())
+
 
 def asked(question: str) -> Asked:
     """The names of a question; one written without capitals still has its longer phrases."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.asked import asked, surface
+from hoptrail.rag.asked import Asked, asked, surface
+from hoptrail.rag.entities import named
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
 from hoptrail.rag.graph import Graph, Query, Road, guided
 from hoptrail.rag.hops import Guide
+from hoptrail.rag.likeness import meant
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import (
     Candidates,
@@ -169,10 +171,25 @@ class Searcher:
         if mode == "hybrid":
             return _Found(candidates=fused, roads={})
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
-        wanted = Query(asked=asked(query), vector=vector, nearest=nearest)
         with snapshot.graph(where) as graph:
+            names = self._linked(query, fused.rows[: self._guide.reads], graph)
+            wanted = Query(asked=names, vector=vector, nearest=nearest)
             walk = guided(wanted, fused, graph, snapshot.vectors, self._guide)
         return _Found(candidates=walk.candidates, roads=walk.roads)
+
+    def _linked(self, query: str, rows: NDArray[np.int64], graph: Graph) -> Asked:
+        """The query's names; one that no passage has is taken for one much like it in the rows."""
+        names = asked(query)
+        keys = sorted(names.mentions)
+        counted = dict(zip(keys, graph.counts(keys).tolist(), strict=True))
+        known = {*graph.about(keys).keys.tolist(), *(key for key in keys if counted[key])}
+        unknown = {key: name for key, name in named(query).items() if key in names.mentions - known}
+        if not unknown:
+            return names
+        read = (one for one in self._store.resolve(rows) if one is not None)
+        texts = [f"{one.title}.\n{one.text}" for one in read]
+        embed = partial(self._embedder.embed, kind="query")
+        return names.meaning(meant(unknown, texts, embed))
 
     def _resolve(self, found: _Found, wanted: int, mode: Mode) -> tuple[tuple[Hit, ...], bool]:
         """The first hits with all that tie with the last, in order; whether none was missing."""

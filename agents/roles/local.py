@@ -31,7 +31,7 @@ BEARS = 0.25
 
 FOLLOWED = 4
 """Names that a round asks the rest of the question of."""
-FOLLOWED_WORTH = 0.6
+FOLLOWED_WORTH = 0.4
 """What the best hit of such a query is worth beside the passage that the name was read in."""
 
 _ASKS = (
