@@ -20,6 +20,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from hoptrail.agents import types
+from hoptrail.rag.types import Via
 
 REGISTERED = (
     types.Answer,
@@ -32,6 +33,7 @@ REGISTERED = (
     types.Plan,
     types.Query,
     types.StepRecord,
+    Via,
 )
 
 

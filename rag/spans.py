@@ -44,8 +44,8 @@ _LONGEST_REMEMBERED = 48
 # Initials with full stops are one word, however they are spaced; so is a number with its
 # separators. "'s" is no part of a word. {w}: a character of words, {l}: one but no digit.
 _WORD = (
-    r"{w}++(?:(?=['’.,])(?:(?<!\d)['’](?![sS]\b){l}++|(?<=\d)(?:[.,]\d++)++{w}*+"
-    r"|(?<=\b\w)\.(?:[ \u00A0]?{l}\.)++))*+"
+    r"{w}++(?:(?=['’.,])(?:(?<!\d)['’](?![sS](?!{w})){l}++|(?<=\d)(?:[.,]\d++)++{w}*+"
+    r"|(?<={w})(?<!{w}{w})\.(?:[ \u00A0]?{l}\.)++))*+"
 )
 _PLAIN = re.compile("(" + _WORD.replace("{w}", r"[^\W_]").replace("{l}", r"[^\W\d_]") + ")")
 # The standard library's expressions are 2.5 times faster, but know neither marks nor scripts. In

@@ -300,8 +300,10 @@ FRAGMENTS = st.sampled_from(
     "|known as|of|é|E\u0301|Å|A\u030a|\u0301|İ|ß|ǅ|²|½|٣|ー|京|が|カ|שלום|مصر|हिन्दी|서울|\u202e"
     "|\u200b|👩\u200d👧|\ud83d|\x00|Ω|и".split("|")
 )
+# What is no character yet in Python's own tables is folded by none of its functions.
+ASSIGNED = st.characters(exclude_categories=("Cn", "Cs"))
 TEXTS = st.one_of(
-    st.text(max_size=120),
+    st.text(ASSIGNED, max_size=120),
     st.lists(FRAGMENTS, max_size=40).map("".join),
     st.lists(WORDS, max_size=40).map(" ".join),
 )
