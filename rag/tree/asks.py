@@ -1,0 +1,57 @@
+"""What building a tree asks of a language model: requests out, replies in.
+
+A builder is a generator. It yields all requests that can be answered side by side and is sent their
+replies in the same order; None stands for a reply that could not be had, for which it has words of
+its own. Equal inputs give equal requests in equal order, so a build that was cut short goes on by
+being run again with the replies that were kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from hoptrail.rag.tree.types import Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryAsk:
+    """Prompt S: what the children of a node share and what tells it from others."""
+
+    texts: tuple[str, ...]
+    """The children's texts, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptorsAsk:
+    """Prompt K: five descriptors of one document, from one or two words to a short description."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A group of descriptors."""
+
+    name: str
+    description: str
+    descriptors: tuple[str, ...]
+    """Copied from the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicsAsk:
+    """Prompt T: descriptors and how many leaves have each → groups."""
+
+    descriptors: tuple[tuple[str, int], ...]
+    most: int
+    """Groups at most."""
+    known: tuple[Topic, ...] = ()
+    """Groups to put them into; empty: the model makes them."""
+
+
+Ask = SummaryAsk | DescriptorsAsk | TopicsAsk
+Reply = str | tuple[str, ...] | tuple[Topic, ...] | None
+"""To a `SummaryAsk` the text, to a `DescriptorsAsk` five texts, to a `TopicsAsk` the groups."""
+
+Builder = Generator[tuple[Ask, ...], tuple[Reply, ...], Tree]

@@ -1,0 +1,199 @@
+"""What a tree is, and what passes between a search of it and whoever scores.
+
+A leaf is a row of the store's catalogue (a passage, or a document's first row where the tree is
+over documents); rows are never used twice, so a row says for good what it meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.types import Vectors
+
+ROOT = 0
+"""The number of the root."""
+NOBODY = -1
+"""The parent of the root."""
+MOST_DEPTH = 8
+"""Edges from the root to a leaf at most."""
+FANOUT = 14
+"""Children of a node at most, unless told."""
+
+Method = Literal["bottom-up", "top-down"]
+Over = Literal["passages", "documents"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """An inner node: below it stand either inner nodes or leaves, never both."""
+
+    number: int
+    """Unique in its tree, never used twice."""
+    parent: int
+    """`NOBODY` for the root."""
+    text: str
+    """What distinguishes it from its siblings; empty for the root alone."""
+    children: tuple[int, ...] = ()
+    """Inner nodes below, by number."""
+    rows: tuple[int, ...] = ()
+    """Leaves below."""
+    count: int
+    """Leaves in the whole subtree."""
+    changed: int = 0
+    """Leaves that came or went in the subtree since the text was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tree:
+    """A tree over the rows of one store; replaced, never changed."""
+
+    nodes: Mapping[int, Node]
+    """By number; holds `ROOT`."""
+    totals: Mapping[int, NDArray[np.float32]]
+    """By node number: the sum of the unit vectors of the leaves below, (dimension,)."""
+    spec: TreeSpec
+    reflects: int
+    """The store's generation whose passages stand in it."""
+    generation: int
+    """The tree's own: grows with every change of it."""
+
+    def walk(self, start: int = ROOT) -> Iterator[Node]:
+        """A node and all inner nodes below it, parents before children, children in order."""
+        waiting = [start]
+        while waiting:
+            node = self.nodes[waiting.pop()]
+            yield node
+            waiting.extend(reversed(node.children))
+
+    def path(self, number: int) -> tuple[int, ...]:
+        """The numbers from the root to a node, both included."""
+        found = [number]
+        while (parent := self.nodes[found[-1]].parent) != NOBODY:
+            found.append(parent)
+        return tuple(reversed(found))
+
+    def depth(self, number: int) -> int:
+        """Edges from the root to a node; its leaves are one deeper."""
+        return len(self.path(number)) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSpec:
+    """How a tree was made."""
+
+    method: Method
+    fanout: int = FANOUT
+    over: Over = "passages"
+    seed: int = 0
+    model: str = ""
+    """Who wrote the texts; empty: nobody, they are the documents' own words."""
+    embedder: str
+    dimension: int
+
+
+class Leaves(Protocol):
+    """The leaves that a tree is built over."""
+
+    @property
+    def generation(self) -> int:
+        """The store's generation that they are of."""
+
+    def rows(self) -> NDArray[np.int64]:
+        """All of them, ascending."""
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        """Leaves of one document each, in the document's order; together all rows, ascending."""
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        """(len(rows), dimension) float32, L2-normalised, in their order."""
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """Title, a line break, text of each, in their order; empty for one that is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ref:
+    """An inner node or a leaf."""
+
+    leaf: bool
+    number: int
+    """A row for a leaf, else a node's number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A child of an opened node, as a scorer sees it."""
+
+    ref: Ref
+    text: str
+    """A leaf's title and text, a node's text."""
+    count: int
+    """Leaves below that the filter keeps, at least 1; 1 for a leaf."""
+    likeness: float
+    """Cosine of the query to the leaf, or to the mean of a node's leaves; -1..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An inner node with the children that the filter keeps, in order."""
+
+    node: int
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """A last inner node that cheap retrieval points to, with the way to it."""
+
+    path: tuple[int, ...]
+    """Numbers from the root to the node, both included."""
+    rows: tuple[int, ...]
+    """The leaves below it that were found, best first."""
+    prior: float
+    """0..1: what its standing in the frontier is until something of it was scored."""
+    likeness: float
+    """As of `Item`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slate:
+    """What one call of a scorer shows: children of one node, and anchors that were scored before.
+
+    A re-ask shows the same and asks for the children in `missing` alone.
+    """
+
+    node: int
+    items: tuple[Item, ...]
+    """The children, in order."""
+    anchors: tuple[Item, ...] = ()
+    missing: tuple[Ref, ...] = ()
+    """Empty: all children and anchors are to be scored."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the children are leaves."""
+        return self.items[0].ref.leaf
+
+    @property
+    def shown(self) -> tuple[Item, ...]:
+        """Children, then anchors: a scorer names them by their place here, from 0."""
+        return self.items + self.anchors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """A scorer's answer to one slate."""
+
+    scores: Mapping[int, float]
+    """By place in `Slate.shown`: 0..1. A place that is not there was not scored."""
+    failed: bool = False
+    """No answer could be used; `scores` is empty then."""
+
+
+Grade = Callable[[Sequence[Slate]], Sequence[Graded]]
+"""A scorer without a model or of a simulation: all slates of one iteration at once."""
