@@ -6,6 +6,8 @@
     │   ├── StoreMissing     no store there
     │   ├── StoreBusy        another process holds the writer's lock
     │   ├── StoreMismatch    made with another embedder, dimension or format
+    │   ├── TreeMissing      the store has no tree
+    │   ├── TreeMismatch     the tree is of another embedder, dimension, format or store
     │   ├── StoreDamaged     a file of the store cannot be read; says how to repair it
     │   ├── StoreFull        the disk is full; nothing acknowledged was lost
     │   └── BackendRefused   the chosen backend lacks what was asked
@@ -41,6 +43,14 @@ class StoreBusy(StoreError):
 
 class StoreMismatch(StoreError):
     """The store was made with another embedder, dimension or format version."""
+
+
+class TreeMissing(StoreError):
+    """The store has no tree."""
+
+
+class TreeMismatch(StoreError):
+    """The tree was made with another embedder, dimension or format, or over another store."""
 
 
 class StoreDamaged(StoreError):

@@ -6,6 +6,8 @@
                  /vectors-N.f32    exact dense index, derived
                  /tantivy-N/       lexical index, derived
                  /chroma/          Chroma's folder, derived
+                 /tree.db          SQLite, the tree over the passages; derived, but perhaps paid for
+                 /tree.lock        held by the one who builds it; tree.owner says who that is
 
 A tenant is a store of its own: its name is checked so that no path leaves ROOT, and symbolic
 links are refused so that no tenant's file is another's.
@@ -53,6 +55,11 @@ class Layout:
     def catalogue(self) -> Path:
         """The SQLite file."""
         return self.folder / "catalogue.db"
+
+    @property
+    def tree(self) -> Path:
+        """The file with the tree."""
+        return self.folder / "tree.db"
 
     @property
     def secret(self) -> Path:

@@ -6,9 +6,10 @@ A view is replaced, never changed. Whether another connection has committed is a
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,6 +34,7 @@ EVERYTHING: Where = MappingProxyType({})
 """The filter that keeps all."""
 
 _CACHED_FILTERS = 64
+_PLACES = "SELECT id, row, doc FROM passages WHERE id IN (SELECT value FROM json_each(?))"
 _ATTEMPTS = 5
 
 
@@ -82,6 +84,28 @@ class Snapshot:
         with self._errors:
             scope = self._views.scope(self._view.state, where)
             return self._view.dense.search(query, k, scope)
+
+    def rows(self, where: Where = EVERYTHING) -> Rows:
+        """The rows that a filter keeps, ascending; not to be written to.
+
+        Raises:
+            SettingsError: a filter value that is no scalar.
+        """
+        with self._errors:
+            return self._views.scope(self._view.state, where).rows()
+
+    def places(self, passages: Sequence[str]) -> tuple[Rows, Rows]:
+        """The rows of passages by id, and the first rows of their documents, in their order.
+
+        -1 in both for a passage that this generation does not have.
+        """
+        with self._errors, self._views.reading() as connection:
+            found = connection.execute(_PLACES, (json.dumps(list(passages)),)).fetchall()
+        live = self._view.state.live
+        known = {one: (row, doc) for one, row, doc in found if row < len(live) and live[row]}
+        pairs = [known.get(one, (-1, -1)) for one in passages]
+        rows, documents = np.array(pairs, dtype=np.int64).reshape(len(pairs), 2).T
+        return rows, documents
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of rows of this generation, (len(rows), dimension), in their order."""
@@ -164,10 +188,13 @@ class Views:
         cached = self._filters.get(key)
         if cached is not None:
             return cached
-        with self._parts.catalogue.reading() as connection:
-            rows = rows_with(connection, wanted)
-        rows = rows[rows < len(state.live)]
-        rows = rows[state.live[rows]]
+        if wanted:
+            with self._parts.catalogue.reading() as connection:
+                rows = rows_with(connection, wanted)
+            rows = rows[rows < len(state.live)]
+            rows = rows[state.live[rows]]
+        else:
+            rows = np.flatnonzero(state.live)
         with self._guard:
             self._filters[key] = rows
             while len(self._filters) > _CACHED_FILTERS:

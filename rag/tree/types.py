@@ -61,6 +61,13 @@ class Tree:
     """The store's generation whose passages stand in it."""
     generation: int
     """The tree's own: grows with every change of it."""
+    given: int = 0
+    """Numbers below it may have belonged to nodes that are gone."""
+
+    @property
+    def fresh(self) -> int:
+        """The first number that no node ever had; those after it had none either."""
+        return max(self.given, max(self.nodes, default=ROOT) + 1)
 
     def walk(self, start: int = ROOT) -> Iterator[Node]:
         """A node and all inner nodes below it, parents before children, children in order."""
@@ -80,6 +87,19 @@ class Tree:
     def depth(self, number: int) -> int:
         """Edges from the root to a node; its leaves are one deeper."""
         return len(self.path(number)) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """What a tree became, and what of it has to be written."""
+
+    tree: Tree
+    before: int
+    """The generation of the tree that it came of; equal to the tree's own: nothing changed."""
+    touched: frozenset[int]
+    """The nodes that are new or differ, totals included."""
+    gone: frozenset[int]
+    """The nodes that are no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
