@@ -251,6 +251,16 @@ def passages_of(connection: sqlite3.Connection, identifier: str) -> tuple[Passag
     return tuple(_passage(line) for line in lines)
 
 
+def spans(connection: Connection) -> tuple[int, NDArray[np.int64]]:
+    """As `Store.spans`, in one transaction."""
+    with snapshot(connection):
+        generation = int(meta(connection)["generation"])
+        found = connection.execute(
+            "SELECT doc, rows FROM documents WHERE rows > 0 ORDER BY doc"
+        ).fetchall()
+    return generation, np.array(found, dtype=np.int64).reshape(len(found), 2)
+
+
 def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[np.int64]:
     """The rows of the documents that have every one of the facets, ascending."""
     each = " INTERSECT ".join("SELECT doc FROM facets WHERE facet = ?" for _ in wanted)
@@ -261,9 +271,9 @@ def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[
     return expanded(ranges)
 
 
-def expanded(ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+def expanded(ranges: Sequence[tuple[int, int]] | NDArray[np.int64]) -> NDArray[np.int64]:
     """(first, count) pairs as the row numbers they stand for."""
-    if not ranges:
+    if len(ranges) == 0:
         return np.empty(0, dtype=np.int64)
     pairs = np.asarray(ranges, dtype=np.int64)
     firsts, counts = pairs[:, 0], pairs[:, 1]

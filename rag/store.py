@@ -291,6 +291,11 @@ class Store:
         """
         return self.snapshot().dense(vector, k, where)
 
+    def spans(self) -> tuple[int, NDArray[np.int64]]:
+        """The generation, and (first row, rows in order) of each document that has passages."""
+        with self._reading() as connection:
+            return catalogue.spans(connection)
+
     def stats(self) -> StoreStats:
         """Counts, size and settings."""
         with self._reading() as connection:

@@ -1,0 +1,179 @@
+"""Leaves without a store, and trees over them without a builder, for the tests of trees."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.tree.types import NOBODY, ROOT, Leaves, Node, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
+
+DIMENSION = 16
+TOPICS = (
+    ("harbour", "ship", "anchor", "sailor"),
+    ("violin", "concert", "melody", "choir"),
+    ("glacier", "summit", "avalanche", "climber"),
+    ("enzyme", "protein", "cell", "membrane"),
+    ("senate", "election", "ballot", "governor"),
+    ("orchard", "harvest", "cider", "apple"),
+    ("satellite", "orbit", "rocket", "telescope"),
+    ("cathedral", "bishop", "abbey", "pilgrim"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SomeLeaves:
+    """Leaves in memory; place i of each field belongs to `numbers[i]`."""
+
+    numbers: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    points: Vectors
+    bodies: tuple[str, ...]
+    generation: int = 1
+
+    def rows(self) -> NDArray[np.int64]:
+        return self.numbers
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        cuts = np.flatnonzero(np.diff(self.documents)) + 1
+        for group in np.split(self.numbers, cuts):
+            if len(group):
+                yield group.tolist()
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        return self.points[self._places(rows)]
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        return tuple(self.bodies[place] for place in self._places(rows).tolist())
+
+    def only(self, rows: Collection[int]) -> SomeLeaves:
+        """The next generation, with these rows of it alone."""
+        kept = np.isin(self.numbers, sorted(rows))
+        return replace(
+            self,
+            numbers=self.numbers[kept],
+            documents=self.documents[kept],
+            points=self.points[kept],
+            bodies=tuple(one for one, keep in zip(self.bodies, kept, strict=True) if keep),
+            generation=self.generation + 1,
+        )
+
+    def _places(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        wanted = np.asarray(rows, dtype=np.int64)
+        places = np.searchsorted(self.numbers, wanted)
+        assert np.array_equal(self.numbers[places], wanted), "a row that is not there"
+        return places
+
+
+def bunched(
+    count: int,
+    *,
+    passages: int = 1,
+    topics: int = len(TOPICS),
+    spread: float = 0.3,
+    dimension: int = DIMENSION,
+    seed: int = 0,
+    first: int = 0,
+) -> SomeLeaves:
+    """`count` leaves in documents of `passages` each; the i-th document is of topic i % topics.
+
+    Vectors scatter about their topic's direction, texts are of their topic's words.
+    """
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(topics, dimension))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    documents = np.arange(count, dtype=np.int64) // passages
+    about = documents % topics
+    points = centres[about] + spread * random.normal(size=(count, dimension)) / dimension**0.5
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return SomeLeaves(
+        numbers=np.arange(first, first + count, dtype=np.int64),
+        documents=documents,
+        points=points.astype(np.float32),
+        bodies=tuple(_body(random, at, topic) for at, topic in enumerate(about.tolist())),
+    )
+
+
+def _body(random: np.random.Generator, at: int, topic: int) -> str:
+    words = TOPICS[topic % len(TOPICS)]
+    chosen = random.choice(len(words), size=3)
+    told = " ".join(words[one] for one in chosen)
+    return f"Record {at} of the {words[0]}\nThis is what record {at} tells: {told}. It ends here."
+
+
+def spec(fanout: int = 4, dimension: int = DIMENSION, seed: int = 0) -> TreeSpec:
+    return TreeSpec(
+        method="bottom-up", fanout=fanout, seed=seed, embedder="test", dimension=dimension
+    )
+
+
+def made(leaves: Leaves, fanout: int = 4) -> Tree:
+    """A tree over leaves as they come: runs of `fanout`, layer upon layer; texts are "node 7"."""
+    rows = leaves.rows().tolist()
+    layer: list[Node] = []
+    nodes: dict[int, Node] = {}
+    for at in range(0, len(rows), fanout):
+        some = tuple(rows[at : at + fanout])
+        layer.append(_node(len(nodes) + len(layer) + 1, rows=some, count=len(some)))
+    while len(layer) > fanout:
+        nodes.update((node.number, node) for node in layer)
+        layer = _above(layer, fanout, len(nodes) + 1)
+    nodes.update((node.number, node) for node in layer)
+    root = _node(ROOT, children=tuple(node.number for node in layer), count=len(rows))
+    nodes[ROOT] = replace(root, text="")
+    for node in list(nodes.values()):
+        for child in node.children:
+            nodes[child] = replace(nodes[child], parent=node.number)
+    settings = spec(fanout, leaves.vectors([]).shape[1])
+    return Tree(
+        nodes=nodes,
+        totals=_totals(nodes, leaves),
+        spec=settings,
+        reflects=leaves.generation,
+        generation=1,
+    )
+
+
+def _above(layer: Sequence[Node], fanout: int, first: int) -> list[Node]:
+    runs = [layer[at : at + fanout] for at in range(0, len(layer), fanout)]
+    return [
+        _node(
+            first + at,
+            children=tuple(node.number for node in run),
+            count=sum(node.count for node in run),
+        )
+        for at, run in enumerate(runs)
+    ]
+
+
+def _node(
+    number: int, *, children: tuple[int, ...] = (), rows: tuple[int, ...] = (), count: int
+) -> Node:
+    return Node(
+        number=number,
+        parent=NOBODY,
+        text=f"node {number}",
+        children=children,
+        rows=rows,
+        count=count,
+    )
+
+
+def _totals(nodes: dict[int, Node], leaves: Leaves) -> dict[int, NDArray[np.float32]]:
+    totals: dict[int, NDArray[np.float32]] = {}
+
+    def total(number: int) -> NDArray[np.float32]:
+        node = nodes[number]
+        below = [total(child) for child in node.children] or list(leaves.vectors(node.rows))
+        totals[number] = np.sum(below, axis=0, dtype=np.float32) if below else _nothing(leaves)
+        return totals[number]
+
+    total(ROOT)
+    return totals
+
+
+def _nothing(leaves: Leaves) -> NDArray[np.float32]:
+    return np.zeros(leaves.vectors([]).shape[1], dtype=np.float32)
