@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from hoptrail.agents import openie
 from hoptrail.agents.fence import Fence
-from hoptrail.agents.models import Endpoint, Message
-from hoptrail.agents.openie import Size
+from hoptrail.agents.models import Endpoint
 from hoptrail.agents.serving import ServedModel, open_endpoint
+from hoptrail.agents.sizing import CountedBy, Size, factor
+from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.scope import Rows
 from hoptrail.rag.store import Store
 
 _PAGE = 256
 _SAMPLE = 16
-_COUNT_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Estimate:
     reply_tokens: int
     """If replies are as long as they usually are."""
     most_reply_tokens: int
-    counted_by: Literal["server", "tiktoken"]
+    counted_by: CountedBy
     rows: Rows = field(repr=False)
 
 
@@ -67,8 +66,9 @@ async def estimate(
         unread = await asyncio.to_thread(store.unread, info.model)
         rows = unread.rows[:limit]
         whole = await asyncio.to_thread(_size, store, rows, fence)
-        factor = await _factor(store, endpoint, rows, fence) if info.tokenizes else None
-    whole = whole if factor is None else whole.scaled(factor)
+        sample = await asyncio.to_thread(_sample, store, rows, fence)
+        scale = await factor(endpoint, sample)
+    whole = whole if scale is None else whole.scaled(scale)
     return Estimate(
         model=info.model,
         passages=len(rows),
@@ -77,7 +77,7 @@ async def estimate(
         prompt_tokens=whole.prompt,
         reply_tokens=whole.usual,
         most_reply_tokens=whole.most,
-        counted_by="tiktoken" if factor is None else "server",
+        counted_by="tiktoken" if scale is None else "server",
         rows=rows,
     )
 
@@ -92,19 +92,7 @@ def _size(store: Store, rows: Rows, fence: Fence) -> Size:
     return whole
 
 
-async def _factor(store: Store, endpoint: Endpoint, rows: Rows, fence: Fence) -> float | None:
-    """By how much the server's count of a sample is above tiktoken's; None: it does not say."""
+def _sample(store: Store, rows: Rows, fence: Fence) -> list[Rendered]:
+    """The prompts of some passages from all over."""
     places = np.unique(np.linspace(0, len(rows) - 1, num=min(_SAMPLE, len(rows))).astype(np.int64))
-    sample = await asyncio.to_thread(store.resolve, rows[places])
-    ours = theirs = 0
-    for passage in filter(None, sample):
-        messages = [
-            Message(role=role, content=content)
-            for role, content in openie.rendered(passage, fence).messages
-        ]
-        count = await endpoint.count_tokens(messages, timeout=_COUNT_TIMEOUT)
-        if count is None:
-            return None
-        theirs += count
-        ours += openie.size(passage, fence).prompt
-    return theirs / ours if ours else None
+    return [openie.rendered(one, fence) for one in store.resolve(rows[places]) if one is not None]

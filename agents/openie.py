@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hoptrail.agents.asking import Asker
 from hoptrail.agents.fence import Fence
 from hoptrail.agents.forms import json_form
+from hoptrail.agents.sizing import Size, prompt_tokens
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.spans import CAPITAL, DIGIT, words
 from hoptrail.rag.text import count_tokens
@@ -35,10 +35,6 @@ _REPLY_RATIO = 4
 the usual one 1.6."""
 
 _USUAL_RATIO = 1.7
-_TEMPLATE = 4
-"""Tokens that a chat template usually puts around a message."""
-
-_remembered = lru_cache(maxsize=4)(count_tokens)
 
 _Part = Annotated[str, Field(max_length=100)]
 
@@ -52,30 +48,6 @@ class TriplesForm(BaseModel):
     triples: Annotated[
         list[Annotated[list[_Part], Field(min_length=3, max_length=3)]], Field(max_length=40)
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """What reading some passages takes, in tokens."""
-
-    prompt: int
-    usual: int
-    """Of replies as long as they usually are."""
-    most: int
-    """Of replies as long as they may be."""
-
-    def __add__(self, other: Size) -> Size:
-        return Size(
-            prompt=self.prompt + other.prompt,
-            usual=self.usual + other.usual,
-            most=self.most + other.most,
-        )
-
-    def scaled(self, factor: float) -> Size:
-        """The same for a tokenizer that counts otherwise; replies keep their bound."""
-        return Size(
-            prompt=round(self.prompt * factor), usual=round(self.usual * factor), most=self.most
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +74,12 @@ def rendered(passage: Passage, fence: Fence) -> Rendered:
 
 def size(passage: Passage, fence: Fence) -> Size:
     """What reading a passage takes, by tiktoken's count."""
-    messages = rendered(passage, fence).messages
     own = count_tokens(passage.text)
     return Size(
-        prompt=sum(_counted(role, content) + _TEMPLATE for role, content in messages),
+        prompt=prompt_tokens(rendered(passage, fence)),
         usual=round(_USUAL_RATIO * own),
         most=reply_tokens(own),
     )
-
-
-def _counted(role: str, content: str) -> int:
-    # The system's words are the same for every passage, and more than most passages.
-    return _remembered(content) if role == "system" else count_tokens(content)
 
 
 def reply_tokens(passage_tokens: int) -> int:
