@@ -32,6 +32,7 @@ REGISTERED = (
     types.Need,
     types.Plan,
     types.Query,
+    types.SlateRecord,
     types.StepRecord,
     Via,
 )

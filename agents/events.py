@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.types import Claim, Evidence, Plan, Query
+from hoptrail.agents.types import Claim, Evidence, Plan, Query, SlateRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,29 @@ class HitsFound:
     query: Query
     count: int
     titles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeOpened:
+    """The corpus tree is about to be searched."""
+
+    nodes: int
+    """Inner nodes."""
+    leaves: int
+    """Passages in it, or documents."""
+    built: bool
+    """There was none, so one was built, without a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlatesScored:
+    """One iteration of a tree search ended."""
+
+    iteration: int
+    """From 1."""
+    slates: tuple[SlateRecord, ...]
+    best: str
+    """The beginning of the text that scored best; empty where nothing was scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +106,8 @@ Event = (
     | StepStarted
     | QueryMade
     | HitsFound
+    | TreeOpened
+    | SlatesScored
     | EvidenceAdded
     | AnswerDelta
     | ClaimVerified

@@ -172,6 +172,27 @@ class ModelUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlateRecord:
+    """One slate of a tree search: what a scorer was shown and what it made of it."""
+
+    node: int
+    """The inner node whose children were shown."""
+    leaves: bool
+    """Whether they are passages; else inner nodes, and so are the anchors."""
+    shown: tuple[int, ...]
+    """Children in order, then anchors: numbers of nodes, or of rows of the store."""
+    anchors: int
+    """How many of the last were scored before and are shown for scale."""
+    scores: tuple[float | None, ...]
+    """0..1, in the order of `shown`; None: not scored."""
+    re_ask: bool = False
+    """Whether only children without a score were asked for."""
+    failed: bool = False
+    """Whether there was no reply to use."""
+    use: ModelUse | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """One thing a node did, for the receipt."""
 
@@ -181,3 +202,5 @@ class StepRecord:
     found: tuple[str, ...] = ()
     """Ids: of passages for a search, of evidence for a refinement."""
     use: ModelUse | None = None
+    slates: tuple[SlateRecord, ...] = ()
+    """What one iteration of a tree search had scored."""
