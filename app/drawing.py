@@ -1,7 +1,6 @@
 """An answer's evidence as one HTML page: the passages, the names that link them, the quotes.
 
-The page loads nothing and runs no script: it says so in a content security policy, and works from
-a disk. All text is put in through ElementTree, which escapes it.
+The page is as `pages` makes them: it loads nothing and runs no script.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.output import counted, shortened, shown
+from hoptrail.app.output import counted, shortened
+from hoptrail.app.pages import blank, put, serialised
 from hoptrail.app.picture import Box, Kind, Line, rules, svg
 from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.entities import entity
@@ -25,27 +25,14 @@ if TYPE_CHECKING:
 
 _HINT, _LABEL = 600, 80
 """Characters of what is shown at a box, and of a name in a list."""
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
-:root{color-scheme:light dark}
-body{font:16px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}
-h1{font-size:1.3rem}
-.scroll{overflow-x:auto;border:1px solid #8886;border-radius:6px}
-svg{display:block;font-size:13px}
 svg text{text-anchor:middle;fill:#111}
-svg a{cursor:pointer}
 rect{stroke:#555;stroke-width:1}
 a:hover rect,g:hover rect{stroke-width:2.5}
 .question rect{fill:#ffe8cc}.asked rect{fill:#fff3bf}.name rect{fill:#f1f3f5}
 .evidence rect{fill:#d3f9d8}.passed rect{fill:#e7f5ff;stroke-dasharray:4 3}
 path{fill:none;stroke:#999;stroke-width:1}
 path.road{stroke:#1971c2;stroke-width:2.5}
-section{border:1px solid #8884;border-radius:6px;margin:1rem 0;padding:.3rem 1rem}
-section:target{outline:3px solid #d9480f}
-section h2{font-size:1.05rem}
-blockquote{border-left:3px solid #2b8a3e;margin:.6rem 0;padding-left:.8rem;white-space:pre-line}
-blockquote.changed{border-color:#c92a2a}
-.small{font-size:.85rem;opacity:.8}
 """
 
 
@@ -228,24 +215,21 @@ def _html(
     boxes: Sequence[Box],
     lines: Sequence[Line],
 ) -> str:
-    html = Element("html", lang="en")
-    head, body = SubElement(html, "head"), SubElement(html, "body")
-    SubElement(head, "meta", charset="utf-8")
-    SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY})
-    SubElement(head, "title").text = shown(shortened(receipt.question, 100))
-    # Style is not escaped by the serialiser: nothing of a document may stand in it.
-    SubElement(head, "style").text = _STYLE + rules(boxes)
-    SubElement(body, "h1").text = shown(receipt.question)
+    html, body = blank(receipt.question, _STYLE + rules(boxes))
+    put(body, "h1", receipt.question)
     answer = "The documents' own words:" if receipt.extractive else receipt.answer
-    SubElement(body, "p").text = shown(answer or "No answer.")
+    put(body, "p", answer or "No answer.")
     SubElement(body, "div", {"class": "scroll"}).append(svg(boxes, lines))
-    SubElement(body, "p", {"class": "small"}).text = (
+    put(
+        body,
+        "p",
         "Green: passages of the evidence. Yellow: names of the question. Grey: names that link "
-        "passages. Blue lines: the hops of the search. Click a passage for its quotes."
+        "passages. Blue lines: the hops of the search. Click a passage for its quotes.",
+        "small",
     )
     for stop in stops:
         body.append(_section(stop, [one for one in found if _has(one, stop)]))
-    return f"<!doctype html>\n{tostring(html, encoding='unicode', method='html')}\n"
+    return serialised(html)
 
 
 def _has(bond: Bond, stop: _Stop) -> bool:
@@ -254,20 +238,19 @@ def _has(bond: Bond, stop: _Stop) -> bool:
 
 def _section(stop: _Stop, found: Sequence[Bond]) -> Element:
     section = Element("section", id=stop.anchor)
-    SubElement(section, "h2").text = shown(f"{stop.number}. {stop.title}")
+    put(section, "h2", f"{stop.number}. {stop.title}")
     for item in stop.quotes:
         is_changed = item.id in stop.changed
-        quote = SubElement(section, "blockquote", {"class": "changed" if is_changed else "same"})
-        quote.text = shown(item.quote)
+        put(section, "blockquote", item.quote, "changed" if is_changed else "same")
         where = f"{item.document_id}, characters {item.start} to {item.end}"
         state = "the store's document has changed since" if is_changed else "as in the store"
-        SubElement(section, "p", {"class": "small"}).text = shown(f"{where}: {state}")
+        put(section, "p", f"{where}: {state}", "small")
     if not stop.quotes:
-        SubElement(section, "p").text = "The search passed through it; nothing of it is quoted."
+        put(section, "p", "The search passed through it; nothing of it is quoted.")
     if stop.via is not None:
         said = f"Reached by the name {stop.via.name} from {stop.via.title or 'another passage'}."
-        SubElement(section, "p").text = shown(said)
+        put(section, "p", said)
     if found:
         names = ", ".join(shortened(one.name, _LABEL) for one in found)
-        SubElement(section, "p", {"class": "small"}).text = shown(f"Linked by: {names}")
+        put(section, "p", f"Linked by: {names}", "small")
     return section

@@ -19,6 +19,7 @@ from hoptrail.app.opening import (
     where_of,
 )
 from hoptrail.app.output import counted, emit, indented, note, say, shortened
+from hoptrail.app.receipts import read_receipt
 from hoptrail.app.settings import load_settings
 from hoptrail.rag.errors import SettingsError
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hoptrail.agents.receipt import Receipt
     from hoptrail.rag.dossier import Dossier
     from hoptrail.rag.ego import Ego
     from hoptrail.rag.openie import OpenieReport, Refusal
@@ -110,17 +110,13 @@ def page(
     The page is one file: it loads nothing and runs no script.
     """
     from hoptrail.app.drawing import drawn  # noqa: PLC0415
+    from hoptrail.app.pages import write_page  # noqa: PLC0415
 
-    read = _receipt(receipt)
+    read = read_receipt(receipt)
     root, name = place(store, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
         written = drawn(read, opened)
-    try:
-        out.write_text(written.html, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise SettingsError(
-            f"The page cannot be written to {str(out)!r}: {error.strerror}."
-        ) from error
+    write_page(out, written.html)
     for warning in written.warnings:
         note(f"warning: {warning}")
     say(
@@ -258,32 +254,6 @@ def _list(head: str, passages: Sequence[Passage]) -> None:
 def _more(count: int) -> None:
     if count > _LISTED:
         say(f"    and {count - _LISTED:,} more (--json has all)")
-
-
-def _receipt(path: Path) -> Receipt:
-    """A receipt from its file.
-
-    Raises:
-        SettingsError: it cannot be read, or is no receipt.
-    """
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from hoptrail.agents.receipt import Receipt  # noqa: PLC0415
-
-    try:
-        return Receipt.parse(path.read_bytes())
-    except OSError as error:
-        raise SettingsError(
-            f"The receipt {str(path)!r} cannot be read: {error.strerror}."
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(one) for one in first["loc"])
-        raise SettingsError(
-            f"{str(path)!r} is no receipt of this version of hoptrail: "
-            f"{f'{where}: ' if where else ''}{first['msg'].lower()}. "
-            "Write one with hoptrail ask --receipt FILE."
-        ) from None
 
 
 class _Listener:

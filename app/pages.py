@@ -1,0 +1,72 @@
+"""What every page has that the command line writes: one file that loads nothing and runs no script.
+
+It says so in a content security policy, and works from a disk. All text is put in through
+ElementTree, which escapes it, with control characters shown and not obeyed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from hoptrail.app.output import shortened, shown
+from hoptrail.rag.errors import SettingsError
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}
+h1{font-size:1.3rem}
+.scroll{overflow-x:auto;border:1px solid #8886;border-radius:6px}
+svg{display:block;font-size:13px}
+svg a{cursor:pointer}
+section{border:1px solid #8884;border-radius:6px;margin:1rem 0;padding:.3rem 1rem}
+section:target{outline:3px solid #d9480f}
+section h2{font-size:1.05rem}
+blockquote{border-left:3px solid #2b8a3e;margin:.6rem 0;padding-left:.8rem;white-space:pre-line}
+blockquote.changed{border-color:#c92a2a}
+.small{font-size:.85rem;opacity:.8}
+"""
+_TITLE = 100
+
+
+def blank(title: str, style: str) -> tuple[Element, Element]:
+    """A page without content: its whole, and the body to be filled.
+
+    `style` is not escaped: nothing of a document may stand in it.
+    """
+    html = Element("html", lang="en")
+    head, body = SubElement(html, "head"), SubElement(html, "body")
+    SubElement(head, "meta", charset="utf-8")
+    SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY})
+    SubElement(head, "title").text = shown(shortened(title, _TITLE))
+    SubElement(head, "style").text = _STYLE + style
+    return html, body
+
+
+def put(parent: Element, tag: str, text: str, kind: str = "", **attributes: str) -> Element:
+    """A new element with a text, last in its parent; `kind` is its class."""
+    made = SubElement(parent, tag, attributes)
+    if kind:
+        made.set("class", kind)
+    made.text = shown(text)
+    return made
+
+
+def serialised(html: Element) -> str:
+    """The page as the file has it."""
+    return f"<!doctype html>\n{tostring(html, encoding='unicode', method='html')}\n"
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes a page.
+
+    Raises:
+        SettingsError: it cannot be written there.
+    """
+    try:
+        path.write_text(html, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise SettingsError(
+            f"The page cannot be written to {str(path)!r}: {error.strerror}."
+        ) from error

@@ -1,0 +1,37 @@
+"""Receipts from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.agents.receipt import Receipt
+
+
+def read_receipt(path: Path) -> Receipt:
+    """A receipt from its file.
+
+    Raises:
+        SettingsError: it cannot be read, or is no receipt.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 (heavy: loaded when used)
+
+    from hoptrail.agents.receipt import Receipt  # noqa: PLC0415
+
+    try:
+        return Receipt.parse(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"The receipt {str(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"])
+        raise SettingsError(
+            f"{str(path)!r} is no receipt of this version of hoptrail: "
+            f"{f'{where}: ' if where else ''}{first['msg'].lower()}. "
+            "Write one with hoptrail ask --receipt FILE."
+        ) from None
