@@ -107,7 +107,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
 
 def _budget(calls: int | None, tokens: int | None, seconds: float | None) -> Budget:
     """The budget that flags give; what they leave out has no limit."""
-    from hoptrail.agents.building import NO_LIMIT  # noqa: PLC0415
+    from hoptrail.agents.pump import NO_LIMIT  # noqa: PLC0415
 
     return replace(NO_LIMIT, **given(calls=calls, tokens=tokens, seconds=seconds))  # type: ignore[arg-type]
 

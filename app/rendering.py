@@ -49,7 +49,7 @@ def receipt_text(receipt: Receipt) -> str:
         "\n".join(_answer(receipt, numbers)),
         "\n".join(_quotes(cited)),
         "\n".join(_dropped(receipt)),
-        "\n".join(_hops(receipt.steps)),
+        "\n".join((*_hops(receipt.steps), *_climbs(receipt.steps))),
         "\n".join(_ending(receipt)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -110,6 +110,22 @@ def _hops(steps: tuple[StepRecord, ...]) -> Iterator[str]:
     for number, queries in enumerate(rounds, 1):
         head = f"Hop {number}: "
         yield indented(head + " · ".join(queries), by="", hanging=" " * len(head))
+
+
+def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
+    """How far the tree was searched."""
+    rounds = [step.slates for step in steps if step.slates]
+    if not rounds:
+        return
+    slates = [slate for slates in rounds for slate in slates]
+    opened = {slate.node for slate in slates}
+    leaves = {
+        row for one in slates if one.leaves for row in one.shown[: len(one.shown) - one.anchors]
+    }
+    yield (
+        f"Tree: {counted(len(opened), 'group')} opened in {counted(len(rounds), 'iteration')}, "
+        f"{counted(len(leaves), 'leaf', 'leaves')} looked at"
+    )
 
 
 def _ending(receipt: Receipt) -> Iterator[str]:

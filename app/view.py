@@ -21,16 +21,25 @@ from hoptrail.agents.events import (
     HitsFound,
     PlanMade,
     QueryMade,
+    SlatesScored,
     StepStarted,
+    TreeOpened,
 )
-from hoptrail.app.output import shortened, shown
+from hoptrail.app.output import counted, shortened, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hoptrail.agents.events import Event
+
+    _Told = (
+        PlanMade | QueryMade | HitsFound | TreeOpened | SlatesScored | EvidenceAdded | ClaimVerified
+    )
 
 _DOING = {
     "plan": "listing what must be known",
     "retrieve": "searching",
+    "navigate": "searching the tree",
     "refine": "reading",
     "assess": "judging the evidence",
     "next_query": "looking for what is missing",
@@ -90,21 +99,34 @@ class LiveView:
                 ]
 
 
-def _lines(
-    event: PlanMade | QueryMade | HitsFound | EvidenceAdded | ClaimVerified,
-) -> list[tuple[str, str, str]]:
+def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
     """What an event adds to the view: a word, a text, a style."""
     match event:
         case PlanMade(plan=plan):
-            return [("needs", need.text, "bold") for need in plan.needs]
+            yield from (("needs", need.text, "bold") for need in plan.needs)
         case QueryMade(query=query):
-            return [("query", query.text, "cyan")]
+            yield "query", query.text, "cyan"
         case HitsFound(titles=titles, count=count):
-            return [("", f"{count} passages: {', '.join(titles)}", "dim")]
+            yield "", f"{count} passages: {', '.join(titles)}", "dim"
+        case TreeOpened():
+            yield "tree", _tree(event), "cyan"
+        case SlatesScored():
+            yield "", _scored(event), "dim"
         case EvidenceAdded(evidence=evidence):
-            return [("quote", f"{evidence.title}: {evidence.quote}", "green")]
+            yield "quote", f"{evidence.title}: {evidence.quote}", "green"
         case ClaimVerified(claim=claim):
             holds = claim.verdict == "holds"
-            return [("claim", f"{'✓' if holds else '✗'} {claim.text}", "green" if holds else "red")]
+            yield "claim", f"{'✓' if holds else '✗'} {claim.text}", "green" if holds else "red"
         case _:
             assert_never(event)
+
+
+def _tree(event: TreeOpened) -> str:
+    size = f"{counted(event.leaves, 'leaf', 'leaves')} in {counted(event.nodes, 'group')}"
+    return f"{size}, built just now without a model" if event.built else size
+
+
+def _scored(event: SlatesScored) -> str:
+    looked = sum(len(one.shown) - one.anchors for one in event.slates if not one.re_ask)
+    best = f", best: {event.best}" if event.best else ""
+    return f"{event.iteration}. {counted(looked, 'child', 'children')} scored{best}"

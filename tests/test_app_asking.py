@@ -20,14 +20,27 @@ from hoptrail.agents.events import (
     HitsFound,
     PlanMade,
     QueryMade,
+    SlatesScored,
     StepStarted,
+    TreeOpened,
 )
 from hoptrail.agents.runs import Job, begin
-from hoptrail.agents.types import Claim, Evidence, Need, Outcome, Plan, Query, StepRecord
+from hoptrail.agents.types import (
+    Claim,
+    Evidence,
+    Need,
+    Outcome,
+    Plan,
+    Query,
+    SlateRecord,
+    StepRecord,
+)
 from hoptrail.app.rendering import cited_evidence, receipt_text
 from hoptrail.app.view import LiveView
 
 QUESTION = "At which town was the Nightjar launched?"
+
+SLATE = SlateRecord(node=3, leaves=True, shown=(4, 5, 9), anchors=1, scores=(0.5, None, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +206,7 @@ def test_claims_bear_the_numbers_of_their_quotes(receipt: Receipt) -> None:
             StepRecord(node="retrieve", action="subject", detail="Nightjar"),
             StepRecord(node="refine", action="read"),
             StepRecord(node="retrieve", action="bridge", detail="Quillane"),
+            StepRecord(node="navigate", action="score", slates=(SLATE,)),
         ),
     )
     assert [item.id for item in cited_evidence(reasoned)] == ["e2", "e1"]
@@ -201,6 +215,7 @@ def test_claims_bear_the_numbers_of_their_quotes(receipt: Receipt) -> None:
     assert "[1] d2 (d2, characters 2 to 6)\n    text\n[2] T1 (d1, characters 1 to 5)" in said
     assert "Left out: It sank. (no quote)\nLeft out: 1 quote whose document changed" in said
     assert "Hop 1: the question itself · Nightjar\nHop 2: Quillane\n" in said
+    assert "Tree: 1 group opened in 1 iteration, 2 leaves looked at\n" in said
     assert "could not be used 2 times; the local player stood in." in said
     assert "Outcome: partly answered; " in said
 
@@ -216,6 +231,8 @@ def test_the_view_draws_what_happens(receipt: Receipt) -> None:
         view(StepStarted(node="retrieve", round=1))
         view(QueryMade(query=query))
         view(HitsFound(query=query, count=2, titles=("Nightjar", "Altar")))
+        view(TreeOpened(nodes=7, leaves=1234, built=True))
+        view(SlatesScored(iteration=2, slates=(SLATE,), best="Ships"))
         view(EvidenceAdded(evidence=evidence(receipt, 1, quote="long \x1b[2J" + "word " * 50)))
         view(ClaimVerified(claim=Claim(text="so", evidence=("e1",), verdict="holds")))
         view(ClaimVerified(claim=Claim(text="no", evidence=("e1",), verdict="dropped")))
@@ -230,10 +247,14 @@ def test_the_view_draws_what_happens(receipt: Receipt) -> None:
         "query  Nightjar",
         "       2 passages: Nightjar, Altar",
     ]
-    assert lines[3].startswith("quote  T1: long")
-    assert "\x1b" not in lines[3]
-    assert lines[4:7] == ["claim  ✓ so", "claim  ✗ no", "Lars Omdrey"]
-    assert lines[7].endswith("round 1: searching")
+    assert lines[3:5] == [
+        "tree   1,234 leaves in 7 groups, built just now withou…",
+        "       2. 2 children scored, best: Ships",
+    ]
+    assert lines[5].startswith("quote  T1: long")
+    assert "\x1b" not in lines[5]
+    assert lines[6:9] == ["claim  ✓ so", "claim  ✗ no", "Lars Omdrey"]
+    assert lines[9].endswith("round 1: searching")
     assert "Omdrey" in screen.getvalue() or "starting" in screen.getvalue()
 
 
