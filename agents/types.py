@@ -173,23 +173,26 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlateRecord:
-    """One slate of a tree search: what a scorer was shown and what it made of it."""
+    """One inner node that a tree search opened: what a scorer was shown and made of it."""
 
     node: int
-    """The inner node whose children were shown."""
+    """Whose children were shown."""
+    standing: float
+    """0..1: the node's own when it was chosen."""
+    reserve: bool
+    """Chosen for its likeness to the question, not for its standing."""
     leaves: bool
-    """Whether they are passages; else inner nodes, and so are the anchors."""
+    """Whether the children are passages; else inner nodes, and so are the anchors."""
     shown: tuple[int, ...]
     """Children in order, then anchors: numbers of nodes, or of rows of the store."""
     anchors: int
     """How many of the last were scored before and are shown for scale."""
     scores: tuple[float | None, ...]
     """0..1, in the order of `shown`; None: not scored."""
-    re_ask: bool = False
-    """Whether only children without a score were asked for."""
-    failed: bool = False
-    """Whether there was no reply to use."""
-    use: ModelUse | None = None
+    failed: bool
+    """No child was scored."""
+    uses: tuple[ModelUse, ...] = ()
+    """What asking took; a second time where scores were missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
