@@ -1,0 +1,303 @@
+"""The tree on the disk: one SQLite file (WAL, synchronous=FULL) beside the catalogue.
+
+    meta     format, the tree's and the store's generation, how it was made
+    nodes    number, text, counts; children, rows and total as little-endian blobs
+    drafts   what a model said while a tree is being built, by the hash of what it was asked
+
+Every change is one transaction: a reader sees one generation whole, and a writer that is killed
+leaves the one before. Whoever grows a tree says which generation it grew from, so that no growth is
+written over a tree that was built meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
+from hoptrail.rag.layout import Layout, disk_errors
+from hoptrail.rag.locks import OwnedLock
+from hoptrail.rag.tree.types import NOBODY, ROOT, Growth, Method, Node, Over, Tree, TreeSpec
+
+FORMAT = 1
+"""Version of the file; another one is refused."""
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS nodes (number INTEGER PRIMARY KEY, text TEXT NOT NULL, "
+    "count INTEGER NOT NULL, changed INTEGER NOT NULL, children BLOB NOT NULL, "
+    "rows BLOB NOT NULL, total BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS drafts (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID",
+)
+_INSERT = "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_BUSY_SECONDS = 10.0
+
+Record = tuple[int, str, int, int, bytes, bytes, bytes]
+
+
+class TreeFile:
+    """A tenant's tree file; may be shared by threads, each call has a connection of its own."""
+
+    def __init__(self, layout: Layout) -> None:
+        """`layout`: of a store that is there; `Layout(root=store.root, tenant=store.tenant)`."""
+        self.path = layout.tree
+        self._store = str(layout.root)
+        self._lock = OwnedLock(layout.folder, "tree")
+
+    @contextmanager
+    def building(self, wait: float = 0.0) -> Iterator[None]:
+        """Keeps others from building at the same time; reading and growing go on.
+
+        Raises:
+            StoreBusy: somebody else builds, for `wait` seconds; names them.
+        """
+        with disk_errors(self.path):
+            self._lock.acquire(wait)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def exists(self) -> bool:
+        """Whether there is a tree; drafts alone are none."""
+        return self.generation() > 0
+
+    def generation(self) -> int:
+        """The tree's own generation; 0: there is no tree.
+
+        Raises:
+            TreeMismatch: a tree of another format.
+            StoreDamaged: the file cannot be read.
+        """
+        with self._reading() as connection:
+            return 0 if connection is None else int(_meta(connection).get("generation", 0))
+
+    def load(self) -> Tree:
+        """The tree of the newest commit.
+
+        Raises:
+            TreeMissing: there is none.
+            TreeMismatch: it has another format.
+            StoreDamaged: the file cannot be read, or what it holds is no tree.
+        """
+        with self._reading() as connection:
+            if connection is not None:
+                meta = _meta(connection)
+                if meta:
+                    return _tree(meta, connection.execute("SELECT * FROM nodes ORDER BY number"))
+        raise TreeMissing(
+            f"The store at {self._store!r} has no tree. Make one: "
+            f"hoptrail tree build --store {self._store}"
+        )
+
+    def save(self, tree: Tree) -> Tree:
+        """Puts a whole new tree in the place of the one before, if there was one.
+
+        A model's drafts go when a tree that a model wrote is kept.
+
+        Returns:
+            The tree with the generation that it got: one more than the one before.
+
+        Raises:
+            StoreBusy, StoreFull: as for `Store.commit`; the tree before is still there.
+        """
+        with self._writing() as connection:
+            before = int(_meta(connection).get("generation", 0))
+            kept = replace(tree, generation=max(before + 1, tree.generation))
+            connection.execute("DELETE FROM nodes")
+            connection.executemany(_INSERT, _records(kept, kept.nodes))
+            _set_meta(connection, kept)
+            if kept.spec.model:
+                connection.execute("DELETE FROM drafts")
+            return kept
+
+    def grow(self, growth: Growth) -> bool:
+        """Writes what has changed.
+
+        Returns:
+            Whether it was written: not if the tree there is no longer the one that it grew from.
+
+        Raises:
+            StoreBusy, StoreFull: as for `save`.
+        """
+        with self._writing() as connection:
+            if int(_meta(connection).get("generation", 0)) != growth.before:
+                return False
+            connection.executemany(
+                "DELETE FROM nodes WHERE number = ?", [(one,) for one in sorted(growth.gone)]
+            )
+            connection.executemany(_INSERT, _records(growth.tree, sorted(growth.touched)))
+            _set_meta(connection, growth.tree)
+            return True
+
+    def delete(self) -> None:
+        """Removes tree and drafts; there need not be any.
+
+        Raises:
+            StoreBusy: somebody builds a tree.
+        """
+        with self.building(), disk_errors(self.path):
+            for end in ("-wal", "-shm", ""):
+                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+
+    def draft(self, key: str) -> str | None:
+        """What was kept under a key, by any build since the last one that was completed."""
+        with self._reading() as connection:
+            if connection is None:
+                return None
+            found = connection.execute("SELECT reply FROM drafts WHERE key = ?", (key,)).fetchone()
+            return None if found is None else str(found[0])
+
+    def keep_drafts(self, replies: Mapping[str, str]) -> None:
+        """Keeps replies by key for a build that may not come to its end.
+
+        Raises:
+            StoreBusy, StoreFull: as for `save`.
+        """
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO drafts VALUES (?, ?)", replies.items())
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """One read transaction; None: there is no file, or nothing was ever committed to it."""
+        with self._errors():
+            if not self.path.exists():
+                yield None
+                return
+            connection = self._connect()
+            try:
+                connection.execute("BEGIN")
+                made = connection.execute(
+                    "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
+                ).fetchone()
+                yield connection if made else None
+            finally:
+                connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction, committed at the end or rolled back."""
+        with self._errors():
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                # Closing rolls back what was not committed.
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """As `disk_errors`, but a broken file is no broken store: the tree can be built again."""
+        try:
+            with disk_errors(self.path):
+                yield
+        except StoreDamaged as error:
+            why = error.__cause__ or error
+            raise StoreDamaged(
+                f"The tree {str(self.path)!r} cannot be read ({why}). The documents are not "
+                f"touched by that. Remove it and build it again: hoptrail tree drop --store "
+                f"{self._store}, then hoptrail tree build --store {self._store}"
+            ) from error
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, str | int]:
+    """All of the meta table; empty: there is no tree."""
+    values: dict[str, str | int] = dict(connection.execute("SELECT key, value FROM meta"))
+    if values and values.get("format") != FORMAT:
+        raise TreeMismatch(
+            f"The tree has format {values.get('format')!r}; this version reads {FORMAT}. Build it "
+            "again with hoptrail tree build, or use the version that made it."
+        )
+    return values
+
+
+def _set_meta(connection: sqlite3.Connection, tree: Tree) -> None:
+    values = {
+        "format": FORMAT,
+        "generation": tree.generation,
+        "reflects": tree.reflects,
+        "given": tree.fresh,
+        **asdict(tree.spec),
+    }
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def _records(tree: Tree, numbers: Iterable[int]) -> Iterator[Record]:
+    for number in numbers:
+        node = tree.nodes[number]
+        yield (
+            number,
+            node.text,
+            node.count,
+            node.changed,
+            np.array(node.children, dtype="<i8").tobytes(),
+            np.array(node.rows, dtype="<i8").tobytes(),
+            tree.totals[number].astype("<f4").tobytes(),
+        )
+
+
+def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
+    spec = _spec(meta)
+    nodes: dict[int, Node] = {}
+    totals: dict[int, NDArray[np.float32]] = {}
+    parents: dict[int, int] = {}
+    for number, text, count, changed, below, rows, total in records:
+        children = tuple(_numbers(below))
+        parents.update(dict.fromkeys(children, number))
+        nodes[number] = Node(
+            number=number,
+            parent=NOBODY,
+            text=text,
+            children=children,
+            rows=tuple(_numbers(rows)),
+            count=count,
+            changed=changed,
+        )
+        totals[number] = np.frombuffer(total, dtype="<f4")
+        if totals[number].shape != (spec.dimension,):
+            raise StoreDamaged(f"node {number} has a vector of {len(total)} bytes")
+    if ROOT not in nodes or parents.keys() != nodes.keys() - {ROOT}:
+        raise StoreDamaged("its nodes do not hang together")
+    return Tree(
+        nodes={
+            number: replace(node, parent=parents.get(number, NOBODY))
+            for number, node in nodes.items()
+        },
+        totals=totals,
+        spec=spec,
+        reflects=int(meta["reflects"]),
+        generation=int(meta["generation"]),
+        given=int(meta["given"]),
+    )
+
+
+def _spec(meta: Mapping[str, str | int]) -> TreeSpec:
+    try:
+        spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
+    except KeyError as error:
+        raise StoreDamaged(f"it does not say {error}") from None
+    if spec.method not in get_args(Method) or spec.over not in get_args(Over):
+        raise StoreDamaged(f"it was made {spec.method!r} over {spec.over!r}")
+    return spec
+
+
+def _numbers(blob: bytes) -> list[int]:
+    if len(blob) % 8:
+        raise StoreDamaged(f"a list of {len(blob)} bytes is cut short")
+    found: list[int] = np.frombuffer(blob, dtype="<i8").tolist()
+    return found

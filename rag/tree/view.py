@@ -1,0 +1,250 @@
+"""A tree as one search may see it: children with visible leaves, their counts and likeness.
+
+A search opens nodes and never meets a leaf that the filter hides or that the store has no longer,
+nor a branch that has none but such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.errors import TreeMismatch
+from hoptrail.rag.layout import Layout
+from hoptrail.rag.scope import Rows
+from hoptrail.rag.store import Store
+from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.living import caught_up
+from hoptrail.rag.tree.types import Growth, Item, Leaves, Opened, Over, Ref, Seed, Tree
+from hoptrail.rag.types import Where
+from hoptrail.rag.views import EVERYTHING, Snapshot
+
+_RANKS = 60
+"""The constant of reciprocal rank (`hoptrail.rag.fuse`)."""
+_DIGITS = 6
+_ATTEMPTS = 5
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """A tree's leaves in the order of a walk: those below a node stand side by side."""
+
+    rows: Rows
+    spans: dict[int, tuple[int, int]]
+    """By node: where its leaves begin and end in `rows`."""
+    places: dict[int, int]
+    """By leaf: the node that it hangs from."""
+
+
+class TreeView:
+    """A tree and the leaves of it that may be seen; may be shared by threads if the leaves may."""
+
+    __slots__ = ("_leaves", "_order", "_seen", "_visible", "tree")
+
+    def __init__(self, tree: Tree, leaves: Leaves) -> None:
+        """All leaves that are both in the tree and among `leaves`."""
+        self.tree = tree
+        self._leaves = leaves
+        self._order = _ordered(tree)
+        self._keep(leaves.rows())
+
+    def under(self, kept: Rows) -> TreeView:
+        """The same with fewer leaves.
+
+        Args:
+            kept: rows that a filter keeps, ascending (`Snapshot.rows`); others than leaves do not
+                matter.
+        """
+        view = object.__new__(TreeView)
+        view.tree, view._leaves, view._order = self.tree, self._leaves, self._order
+        view._keep(np.intersect1d(self._order.rows[self._visible], kept))
+        return view
+
+    def _keep(self, rows: Rows) -> None:
+        self._visible = np.isin(self._order.rows, rows)
+        self._seen = np.concatenate(([0], np.cumsum(self._visible)))
+
+    def count(self, number: int = 0) -> int:
+        """Visible leaves below a node."""
+        start, end = self._order.spans[number]
+        return int(self._seen[end] - self._seen[start])
+
+    def open(self, vector: Vector, numbers: Sequence[int]) -> tuple[Opened, ...]:
+        """The visible children of nodes, in their order; a node with none comes back empty.
+
+        Args:
+            vector: the query's, (dimension,) float32, L2-normalised.
+            numbers: of inner nodes.
+
+        Raises:
+            KeyError: a number that no node has.
+        """
+        return tuple(
+            Opened(
+                node=number,
+                items=self._inner(vector, children)
+                if (children := self.tree.nodes[number].children)
+                else self._last(vector, number),
+            )
+            for number in numbers
+        )
+
+    def seeds(self, vector: Vector, rows: Iterable[int], k: int = 10) -> tuple[Seed, ...]:
+        """The last nodes above what cheap retrieval found, best first.
+
+        A node's prior is the sum of 1 / (60 + rank) over its leaves, divided by that of the best.
+
+        Args:
+            vector: as of `open`.
+            rows: leaves, best first, each counted once; those not visible are passed over.
+            k: how many of the visible ones count.
+        """
+        found: dict[int, list[int]] = {}
+        worth: dict[int, float] = {}
+        visible = (row for row in dict.fromkeys(rows) if self._sees(row))
+        for rank, row in zip(range(1, k + 1), visible, strict=False):
+            node = self._order.places[row]
+            found.setdefault(node, []).append(row)
+            worth[node] = worth.get(node, 0.0) + 1 / (_RANKS + rank)
+        top = max(worth.values(), default=1.0)
+        # Python's sort is stable: of equal ones the first found stands first.
+        nodes = sorted(worth, key=lambda node: -worth[node])
+        likenesses = self._likenesses(vector, nodes)
+        return tuple(
+            Seed(
+                path=self.tree.path(node),
+                rows=tuple(found[node]),
+                prior=worth[node] / top,
+                likeness=likeness,
+            )
+            for node, likeness in zip(nodes, likenesses, strict=True)
+        )
+
+    def _sees(self, row: int) -> bool:
+        node = self._order.places.get(row)
+        if node is None:
+            return False
+        start, _ = self._order.spans[node]
+        return bool(self._visible[start + self.tree.nodes[node].rows.index(row)])
+
+    def _inner(self, vector: Vector, children: Sequence[int]) -> tuple[Item, ...]:
+        shown = [child for child in children if self.count(child)]
+        return tuple(
+            Item(
+                ref=Ref(leaf=False, number=child),
+                text=self.tree.nodes[child].text,
+                count=self.count(child),
+                likeness=likeness,
+            )
+            for child, likeness in zip(shown, self._likenesses(vector, shown), strict=True)
+        )
+
+    def _last(self, vector: Vector, number: int) -> tuple[Item, ...]:
+        start, end = self._order.spans[number]
+        rows = self._order.rows[start:end][self._visible[start:end]]
+        if not len(rows):
+            return ()
+        products = self._leaves.vectors(rows).astype(np.float64) @ vector
+        likenesses = np.round(products, _DIGITS).tolist()
+        lines = zip(rows.tolist(), self._leaves.texts(rows), likenesses, strict=True)
+        return tuple(
+            Item(ref=Ref(leaf=True, number=row), text=text, count=1, likeness=likeness)
+            for row, text, likeness in lines
+            if text
+        )
+
+    def _likenesses(self, vector: Vector, numbers: Sequence[int]) -> list[float]:
+        """The cosine of a vector to the mean of each node's leaves, hidden ones included."""
+        if not numbers:
+            return []
+        totals = np.array([self.tree.totals[one] for one in numbers], dtype=np.float64)
+        lengths = np.maximum(np.linalg.norm(totals, axis=1), 1e-9)
+        # Rounded, since a product's last digits depend on where a row lies.
+        found: list[float] = np.round(totals @ vector / lengths, _DIGITS).tolist()
+        return found
+
+
+def tree_of(store: Store) -> Tree:
+    """The tree of a store, with all passages of the present generation and no other.
+
+    What came and went since it was written is taken up in memory alone (`grown` writes it).
+
+    Raises:
+        TreeMissing: there is none.
+        TreeMismatch: it is of another embedder, or of a later state of the store.
+        StoreDamaged: its file cannot be read.
+    """
+    tree = _file(store).load()
+    return _caught_up(store, tree).tree
+
+
+def grown(store: Store) -> Growth | None:
+    """Brings a store's tree on the disk up to the present generation; None: there is no tree.
+
+    Raises:
+        TreeMismatch, StoreDamaged: as for `tree_of`.
+        StoreBusy, StoreFull: the tree could not be written; the one before is still there.
+    """
+    file = _file(store)
+    growth = None
+    for _ in range(_ATTEMPTS):
+        if not file.exists():
+            return None
+        growth = _caught_up(store, file.load())
+        if growth.before == growth.tree.generation or file.grow(growth):
+            break
+    return growth
+
+
+def view_of(store: Store, tree: Tree, where: Where = EVERYTHING) -> TreeView:
+    """A tree of `tree_of` as a search with a filter sees it."""
+    view = TreeView(tree, StoreLeaves(store, tree.spec.over))
+    return view.under(store.snapshot().rows(where)) if where else view
+
+
+def leaves_of(snapshot: Snapshot, passages: Sequence[str], over: Over) -> list[int]:
+    """The leaves that stand for passages by id, in their order; -1 for one that is not there."""
+    rows, documents = snapshot.places(passages)
+    found: list[int] = (rows if over == "passages" else documents).tolist()
+    return found
+
+
+def _ordered(tree: Tree) -> _Order:
+    rows: list[int] = []
+    spans: dict[int, tuple[int, int]] = {}
+    places: dict[int, int] = {}
+    walk = list(tree.walk())
+    for node in walk:
+        # A walk meets all that is below a node right after it.
+        spans[node.number] = (len(rows), len(rows) + node.count)
+        rows.extend(node.rows)
+        places.update(dict.fromkeys(node.rows, node.number))
+    return _Order(rows=np.array(rows, dtype=np.int64), spans=spans, places=places)
+
+
+def _caught_up(store: Store, tree: Tree) -> Growth:
+    made, spec = tree.spec, store.spec
+    if (made.embedder, made.dimension) != (spec.embedder, spec.dimension):
+        raise TreeMismatch(
+            f"The tree of the store at {str(store.root)!r} was made with the embedder "
+            f"{made.embedder!r} ({made.dimension} dimensions), the store with {spec.embedder!r} "
+            f"({spec.dimension}). Build it again: hoptrail tree build --store {store.root}"
+        )
+    leaves = StoreLeaves(store, made.over)
+    if leaves.generation < tree.reflects:
+        raise TreeMismatch(
+            f"The tree of the store at {str(store.root)!r} is of its generation {tree.reflects}, "
+            f"and the store has {leaves.generation} only: an older copy was put back. Build the "
+            f"tree again: hoptrail tree build --store {store.root}"
+        )
+    return caught_up(tree, leaves)
+
+
+def _file(store: Store) -> TreeFile:
+    return TreeFile(Layout(root=store.root, tenant=store.tenant))

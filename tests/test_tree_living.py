@@ -1,0 +1,191 @@
+"""Trees that leaves come to and go from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tree_helpers import DIMENSION, SomeLeaves, bunched, made
+
+from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.living import caught_up, halved, retold, stale
+from hoptrail.rag.tree.types import ROOT, Growth, Tree
+
+LEAVES = bunched(120, passages=3)
+
+
+def sound(growth: Growth, leaves: SomeLeaves, before: Tree) -> Tree:
+    """The tree has all invariants, and what is said to differ from before is what differs."""
+    tree = growth.tree
+    assert faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+    assert tree.reflects == leaves.generation
+    assert growth.before == before.generation
+    assert growth.gone == before.nodes.keys() - tree.nodes.keys()
+    assert growth.touched <= tree.nodes.keys()
+    for number in tree.nodes.keys() - growth.touched:
+        assert tree.nodes[number] == before.nodes[number]
+        assert np.array_equal(tree.totals[number], before.totals[number])
+    new = tree.nodes.keys() - before.nodes.keys()
+    assert all(before.fresh <= number < tree.fresh for number in new)
+    return tree
+
+
+def grown(tree: Tree, leaves: SomeLeaves) -> Tree:
+    return sound(caught_up(tree, leaves), leaves, tree)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 9),
+    st.lists(st.sets(st.integers(0, len(LEAVES.numbers) - 1)), min_size=1, max_size=6),
+)
+def test_whatever_comes_and_goes_the_tree_stays_sound(fanout: int, states: list[set[int]]) -> None:
+    tree = made(LEAVES.only(states[0]), max(fanout, 3))
+    tree = replace(tree, spec=replace(tree.spec, fanout=max(fanout, 3)))
+    for state in states:
+        tree = grown(tree, LEAVES.only(state))
+
+
+def test_equal_leaves_make_equal_trees() -> None:
+    start = made(LEAVES.only(range(60)))
+    first, second = caught_up(start, LEAVES), caught_up(start, LEAVES)
+    assert first.tree.nodes == second.tree.nodes
+    assert first.touched == second.touched
+    for number in first.tree.nodes:
+        assert np.array_equal(first.tree.totals[number], second.tree.totals[number])
+
+
+def test_nothing_new_changes_nothing() -> None:
+    tree = made(LEAVES)
+    later = replace(LEAVES, generation=7)
+    growth = caught_up(tree, later)
+    assert growth.tree.nodes is tree.nodes
+    assert (growth.touched, growth.gone) == (frozenset(), frozenset())
+    assert (growth.tree.generation, growth.before, growth.tree.reflects) == (1, 1, 7)
+
+
+def test_a_tree_can_begin_with_nothing_and_end_with_nothing() -> None:
+    empty = LEAVES.only([])
+    full = grown(made(empty), LEAVES)
+    assert full.nodes[ROOT].count == 120
+    assert max(full.depth(node.number) for node in full.walk()) <= 6
+    again = grown(full, empty)
+    assert list(again.nodes) == [ROOT]
+    assert not again.totals[ROOT].any()
+    assert again.fresh >= full.fresh
+
+
+def test_numbers_are_never_given_twice() -> None:
+    tree = made(LEAVES)
+    seen = set(tree.nodes)
+    for rows in (range(10), range(120), range(60, 90), range(120)):
+        after = grown(tree, LEAVES.only(rows))
+        new = after.nodes.keys() - tree.nodes.keys()
+        assert seen.isdisjoint(new)
+        seen |= new
+        tree = after
+
+
+def test_a_new_leaf_goes_where_its_like_are() -> None:
+    """Every leaf of a topic that is put in later ends in a node of that topic."""
+    leaves = bunched(160, topics=8, spread=0.1)
+    start = [row for row in range(160) if row % 8 < 4] + [4, 5, 6, 7]
+    tree = grown(made(leaves.only([])), leaves.only(start))
+    for row in range(160):
+        if row not in start:
+            start.append(row)
+            tree = grown(tree, leaves.only(start))
+    mixed = [node for node in tree.walk() if len({row % 8 for row in node.rows}) > 1]
+    assert len(mixed) <= 3
+
+
+def test_what_changed_is_counted_up_to_the_root_and_not_there() -> None:
+    leaves = bunched(40, spread=0.2)
+    tree = made(leaves.only(range(39)), 14)
+    tree = replace(tree, spec=replace(tree.spec, model="somebody", fanout=20))
+    after = grown(tree, leaves)
+    (home,) = (node for node in after.walk() if 39 in node.rows)
+    changed = {node.number: node.changed for node in after.walk()}
+    assert changed == dict.fromkeys(after.nodes, 0) | {home.number: 1}
+    gone = grown(after, leaves.only(range(39)))
+    assert gone.nodes[home.number].changed == 2
+    assert gone.nodes[ROOT].changed == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "count", "expected"), [(2, 10, ()), (3, 10, (1,)), (2, 9, (1,))]
+)
+def test_more_than_a_fifth_of_changes_makes_a_text_stale(
+    changed: int, count: int, expected: tuple[int, ...]
+) -> None:
+    tree = made(LEAVES.only(range(40)), 10)
+    nodes = {**tree.nodes, 1: replace(tree.nodes[1], changed=changed, count=count)}
+    assert stale(replace(tree, nodes=nodes)) == expected
+
+
+def test_stale_nodes_come_before_those_above_them() -> None:
+    tree = made(LEAVES)
+    nodes = {number: replace(node, changed=node.count) for number, node in tree.nodes.items()}
+    order = stale(replace(tree, nodes=nodes))
+    assert set(order) == tree.nodes.keys() - {ROOT}
+    assert all(
+        order.index(node.number) < order.index(node.parent)
+        for node in tree.walk()
+        if node.parent > ROOT
+    )
+
+
+def test_without_a_model_stale_and_new_texts_are_written_at_once() -> None:
+    told: list[int] = []
+
+    def tell(tree: Tree, numbers: object, leaves: object) -> dict[int, str]:
+        told.extend(numbers)  # type: ignore[call-overload]
+        return {number: f"told {number}" for number in told}
+
+    before = made(LEAVES.only(range(60)))
+    growth = caught_up(before, LEAVES, tell)
+    tree = sound(growth, LEAVES, before)
+    assert stale(tree) == ()
+    assert set(tree.nodes.keys() - before.nodes.keys()) <= set(told)
+    assert all(
+        (tree.nodes[one].text, tree.nodes[one].changed) == (f"told {one}", 0) for one in told
+    )
+
+
+def test_a_models_texts_stay_until_it_writes_them_again() -> None:
+    before = made(LEAVES.only(range(60)))
+    before = replace(before, spec=replace(before.spec, model="somebody"))
+    tree = sound(caught_up(before, LEAVES), LEAVES, before)
+    kept = tree.nodes.keys() & before.nodes.keys()
+    assert all(tree.nodes[number].text == before.nodes[number].text for number in kept)
+    new = tree.nodes.keys() - before.nodes.keys()
+    assert new <= set(stale(tree))
+    growth = retold(tree, {number: "again" for number in stale(tree)})
+    assert sound(growth, replace(LEAVES, generation=tree.reflects), tree).generation == 3
+    assert stale(growth.tree) == ()
+    assert growth.touched == set(stale(tree))
+
+
+def test_halves_are_the_groups_that_are_there() -> None:
+    leaves = bunched(20, topics=2, spread=0.1)
+    first = halved(leaves.points, 2)
+    assert len(set(first[::2])) == len(set(first[1::2])) == 1
+    assert first[0] != first[1]
+
+
+@given(st.integers(2, 20), st.integers(0, 5), st.booleans())
+def test_no_half_is_smaller_than_it_may_be(count: int, seed: int, same: bool) -> None:
+    leaves = bunched(count, topics=1 if same else 8, spread=0.0 if same else 0.4, seed=seed)
+    least = max(1, count // 4)
+    inside = int(np.count_nonzero(halved(leaves.points, least)))
+    assert least <= inside <= count - least
+
+
+@pytest.mark.parametrize("vector", [np.zeros(DIMENSION), np.full(DIMENSION, DIMENSION**-0.5)])
+def test_leaves_that_are_all_alike_still_fit(vector: np.ndarray) -> None:
+    points = np.tile(vector.astype(np.float32), (120, 1))
+    leaves = replace(LEAVES, points=points)
+    assert grown(made(leaves.only([])), leaves).nodes[ROOT].count == 120
