@@ -1,0 +1,109 @@
+"""What scores of many slates say together: one latent relevance an item, one offset a slate.
+
+A scorer is generous in one call and stingy in the next. Items shown in several slates (the
+anchors) tell how much: score = relevance of the item + offset of the slate + noise, fitted by
+weighted least squares over all scores of one query (LATTICE, arXiv 2510.13217, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Calibration = Literal["ridge", "mean", "last"]
+
+PULL = 0.01
+"""How firmly `ridge` holds relevance near the mean score."""
+STIFFNESS = 1.0
+"""How firmly `ridge` holds offsets near 0; anything from 0.01 to 3 does as well."""
+_LEAST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observations:
+    """Scores in the order in which they came; three arrays of one length, not empty.
+
+    Items and slates are numbered from 0 without a gap.
+    """
+
+    slates: Numbers
+    items: Numbers
+    scores: Floats
+    """0..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Latent:
+    """What was fitted."""
+
+    values: Floats
+    """(items,), 0..1: relevance."""
+    offsets: Floats
+    """(slates,): how much more the slate's scores were than its items are worth."""
+
+
+Calibrate = Callable[[Observations], Latent]
+
+
+def weights(scores: Floats) -> Floats:
+    """How much a score counts: high ones are told apart with more care.
+
+    2·max(sigmoid(s − 0.5), 0.1), as LATTICE's repository has it (b24930d), without the norm.
+    """
+    counts: Floats = 2 * np.maximum(1 / (1 + np.exp(0.5 - scores)), _LEAST_WEIGHT)
+    return counts
+
+
+def ridge(seen: Observations) -> Latent:
+    """The exact minimum of Σ w (x + b − s)² + PULL·Σ (x − μ)² + STIFFNESS·Σ b².
+
+    μ is the weighted mean score. At the minimum an item's x is a weighted mean of its scores less
+    their offsets, so x is put into the objective and one system of (slates, slates) remains.
+    """
+    items, slates = int(seen.items.max()) + 1, int(seen.slates.max()) + 1
+    w = weights(seen.scores)
+    centre = float(w @ seen.scores / w.sum())
+    above = seen.scores - centre
+    shown = np.bincount(seen.items * slates + seen.slates, w, items * slates)
+    shown = shown.reshape(items, slates)
+    by_item = np.bincount(seen.items, w * above, items)
+    by_slate = np.bincount(seen.slates, w * above, slates)
+    shares = shown / (shown.sum(axis=1) + PULL)[:, None]
+    system = np.diag(shown.sum(axis=0) + STIFFNESS) - shares.T @ shown
+    offsets = np.linalg.solve(system, by_slate - shares.T @ by_item)
+    values = centre + (by_item - shown @ offsets) / (shown.sum(axis=1) + PULL)
+    return Latent(values=_within(values), offsets=offsets)
+
+
+def mean(seen: Observations) -> Latent:
+    """The mean of an item's scores; no offsets."""
+    counts = np.bincount(seen.items)
+    values = np.bincount(seen.items, seen.scores) / counts
+    return Latent(values=values, offsets=np.zeros(int(seen.slates.max()) + 1))
+
+
+def last(seen: Observations) -> Latent:
+    """An item's last score; no offsets."""
+    backwards, where = np.unique(seen.items[::-1], return_index=True)
+    values = np.zeros(len(backwards))
+    values[backwards] = seen.scores[::-1][where]
+    return Latent(values=values, offsets=np.zeros(int(seen.slates.max()) + 1))
+
+
+CALIBRATIONS: Mapping[Calibration, Calibrate] = MappingProxyType(
+    {"ridge": ridge, "mean": mean, "last": last}
+)
+"""By the name that settings give them."""
+
+
+def _within(values: Floats) -> Floats:
+    """Brought into 0..1. Shrunk at the top rather than cut: the best would be equal there."""
+    shrunk: Floats = np.maximum(values, 0) / max(1.0, float(values.max()))
+    return shrunk

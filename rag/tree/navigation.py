@@ -1,0 +1,121 @@
+"""How a tree is searched, and what a search of it gives back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.tree.calibrate import CALIBRATIONS, Calibration
+from hoptrail.rag.tree.types import Ref
+
+Ended = Literal["iterations", "exhausted", "stable", "budget", "cancelled"]
+"""Why a search is over: all iterations were made; nothing is left to open; the best leaves are not
+going to change; or whoever drives it stopped it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NavigateSettings:
+    """How far a search goes and what it prefers.
+
+    Without seeds, failures and early stop it makes 1 + beam·(iterations − 1) calls of a scorer
+    where the frontier never runs short, and one more for each slate with missing scores.
+    """
+
+    iterations: int = 20
+    """At least 1."""
+    beam: int = 2
+    """Nodes opened side by side in an iteration; at least 1."""
+    alpha: float = 0.5
+    """0..1: how much of a node's standing is its parent's."""
+    prune_below: float = 0.0
+    """0..1: a node worth less does not profit from its parent; 0: all do."""
+    leaf_anchors: int = 10
+    """Leaves scored before that are shown again beside new ones; 0: none."""
+    inner_anchors: int = 1
+    """Siblings of the opened node that are shown again beside its inner children; 0: none."""
+    calibration: Calibration = "ridge"
+    explore_every: int = 4
+    """One of so many expansions opens what is most like the query; 0: none."""
+    seeds: int = 10
+    """Passages of cheap retrieval that point to where to begin; 0: none."""
+    patience: int = 5
+    """Expansions in which the best leaves stay the same before the search may end; 0: never."""
+    stable: int = 10
+    """How many best leaves those are; at least 1."""
+    seed: int = 0
+    """Decides which leaves are anchors."""
+
+    def __post_init__(self) -> None:
+        """Refuses what no search can be made with."""
+        for name in ("iterations", "beam", "stable"):
+            self._at_least(name, 1)
+        for name in ("leaf_anchors", "inner_anchors", "explore_every", "seeds", "patience", "seed"):
+            self._at_least(name, 0)
+        for name in ("alpha", "prune_below"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 1):
+                raise SettingsError(f"Navigation needs {name} in 0..1, not {value!r}.")
+        if self.calibration not in CALIBRATIONS:
+            known = ", ".join(sorted(CALIBRATIONS))
+            raise SettingsError(f"No calibration {self.calibration!r}: choose one of {known}.")
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value < least:
+            raise SettingsError(f"Navigation needs {name} >= {least}, not {value!r}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What one item of a slate was given."""
+
+    ref: Ref
+    score: float | None
+    """0..1 as the scorer gave it; None: it gave none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """One node that was opened."""
+
+    node: int
+    standing: float
+    """0..1: what it had when it was chosen."""
+    reserve: bool
+    """Chosen for its likeness to the query, not for its standing."""
+    items: tuple[Mark, ...]
+    anchors: tuple[Mark, ...]
+    calls: int
+    """2 where children were asked for again, else 1; 0: the search was stopped before."""
+    failed: bool
+    """No child was scored; the node went back to the frontier, or out."""
+
+
+Step = tuple[Expansion, ...]
+"""One iteration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundLeaf:
+    """A leaf that was scored."""
+
+    row: int
+    relevance: float
+    """0..1: its own and that of the way to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search found and what it took."""
+
+    leaves: tuple[FoundLeaf, ...]
+    """Best first; equal ones by a hash of the row."""
+    steps: tuple[Step, ...]
+    ended: Ended
+    calls: int
+    """Answers taken from the scorer, re-asks included."""
+    re_asks: int
+    looked: int
+    """Leaves that the scorer was shown."""
