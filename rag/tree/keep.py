@@ -206,8 +206,9 @@ class TreeFile:
         try:
             with disk_errors(self.path):
                 yield
-        except StoreDamaged as error:
-            why = error.__cause__ or error
+        except (StoreDamaged, UnicodeDecodeError) as error:
+            # The latter: SQLite's own message quotes the bytes that it cannot read.
+            why = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
             raise StoreDamaged(
                 f"The tree {str(self.path)!r} cannot be read ({why}). The documents are not "
                 f"touched by that. Remove it and build it again: hoptrail tree drop --store "
@@ -252,32 +253,44 @@ def _records(tree: Tree, numbers: Iterable[int]) -> Iterator[Record]:
 
 
 def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
-    spec = _spec(meta)
+    try:
+        tree = _parsed(meta, records)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreDamaged(f"it is no tree: {error!r}") from error
+    counts: dict[int, int] = {}
+    for node in reversed(list(tree.walk())):
+        counts[node.number] = len(node.rows) + sum(counts[child] for child in node.children)
+    if counts != {number: node.count for number, node in tree.nodes.items()}:
+        raise StoreDamaged("its counts are wrong, or a node hangs nowhere")
+    return tree
+
+
+def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
+    spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
+    if spec.method not in get_args(Method) or spec.over not in get_args(Over):
+        raise ValueError(f"made {spec.method!r} over {spec.over!r}")
     nodes: dict[int, Node] = {}
     totals: dict[int, NDArray[np.float32]] = {}
-    parents: dict[int, int] = {}
+    parents = {ROOT: NOBODY}
     for number, text, count, changed, below, rows, total in records:
-        children = tuple(_numbers(below))
+        children = _numbers(below)
+        if not parents.keys().isdisjoint(children):
+            raise ValueError(f"a child of node {number} has another parent")
         parents.update(dict.fromkeys(children, number))
         nodes[number] = Node(
             number=number,
             parent=NOBODY,
             text=text,
             children=children,
-            rows=tuple(_numbers(rows)),
+            rows=_numbers(rows),
             count=count,
             changed=changed,
         )
-        totals[number] = np.frombuffer(total, dtype="<f4")
-        if totals[number].shape != (spec.dimension,):
-            raise StoreDamaged(f"node {number} has a vector of {len(total)} bytes")
-    if ROOT not in nodes or parents.keys() != nodes.keys() - {ROOT}:
-        raise StoreDamaged("its nodes do not hang together")
+        totals[number] = np.frombuffer(total, dtype="<f4").reshape(spec.dimension)
+    if parents.keys() != nodes.keys():
+        raise ValueError("a node is missing, or hangs nowhere")
     return Tree(
-        nodes={
-            number: replace(node, parent=parents.get(number, NOBODY))
-            for number, node in nodes.items()
-        },
+        nodes={number: replace(node, parent=parents[number]) for number, node in nodes.items()},
         totals=totals,
         spec=spec,
         reflects=int(meta["reflects"]),
@@ -286,18 +299,5 @@ def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
     )
 
 
-def _spec(meta: Mapping[str, str | int]) -> TreeSpec:
-    try:
-        spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
-    except KeyError as error:
-        raise StoreDamaged(f"it does not say {error}") from None
-    if spec.method not in get_args(Method) or spec.over not in get_args(Over):
-        raise StoreDamaged(f"it was made {spec.method!r} over {spec.over!r}")
-    return spec
-
-
-def _numbers(blob: bytes) -> list[int]:
-    if len(blob) % 8:
-        raise StoreDamaged(f"a list of {len(blob)} bytes is cut short")
-    found: list[int] = np.frombuffer(blob, dtype="<i8").tolist()
-    return found
+def _numbers(blob: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(blob, dtype="<i8").tolist())
