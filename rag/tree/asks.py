@@ -55,3 +55,16 @@ Reply = str | tuple[str, ...] | tuple[Topic, ...] | None
 """To a `SummaryAsk` the text, to a `DescriptorsAsk` five texts, to a `TopicsAsk` the groups."""
 
 Builder = Generator[tuple[Ask, ...], tuple[Reply, ...], Tree]
+
+
+def following(builder: Builder, replies: tuple[Reply, ...] | None) -> tuple[Ask, ...] | Tree:
+    """What a builder asks next, or its tree; `replies` is None for one that has not begun.
+
+    For threads and loops: neither can hand on the `StopIteration` of a generator.
+    """
+    try:
+        return next(builder) if replies is None else builder.send(replies)
+    except StopIteration as whole:
+        tree = whole.value
+        assert isinstance(tree, Tree)
+        return tree
