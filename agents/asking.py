@@ -7,13 +7,14 @@ business of the role that asked. Only `OutOfBudget` passes through, for the node
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
+from hoptrail.agents.budget import less
 from hoptrail.agents.exchange import Call, DeltaListener, Exchange, Sampling, Tally, void
 from hoptrail.agents.forms import Form, ParseProblem, find_object
-from hoptrail.agents.ledger import OutOfBudget, Share, Usage
+from hoptrail.agents.ledger import Budget, OutOfBudget, Share, Usage
 from hoptrail.agents.models import (
     AttemptFailed,
     ChatReply,
@@ -113,6 +114,11 @@ class Asker:
         """What is known of the server, once prepared."""
         assert self._server is not None, "prepare() comes first"
         return self._server
+
+    @property
+    def budget(self) -> Budget:
+        """What all of the run may spend."""
+        return self._ledger.budget
 
     async def prepare(self) -> ServerInfo:
         """Finds out what the server can do; the first run that asks pays for the probe.
@@ -238,6 +244,26 @@ class Asker:
             left_out=tuple(sorted(set(range(len(blocks))) - set(kept))),
             by_budget=self.server.max_model_len is None or left < self.server.max_model_len,
         )
+
+    async def longest(
+        self, prompts: Iterable[Rendered], *, form: Form[T], max_tokens: int
+    ) -> Rendered | None:
+        """The first of some prompts that the server's window has room for, beside the reply.
+
+        Args:
+            prompts: longest first.
+            form: what will be asked for.
+            max_tokens: tokens kept free for the reply.
+        """
+        window = self.server.max_model_len
+        for prompt in prompts:
+            if window is None or await self._fits(prompt, form, window - max_tokens):
+                return prompt
+        return None
+
+    def shares(self, n: int, keep: Usage) -> tuple[Share, ...]:
+        """What is left, less what is kept for later, divided among `n` that ask side by side."""
+        return less(self._ledger.divide(n), keep)
 
     async def _until_read(
         self, call: Call[T], messages: tuple[Message, ...], tally: Tally

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from hoptrail.agents.models import ReportedUsage
@@ -93,6 +94,18 @@ class Share:
     calls: int
     tokens: int
     searches: int
+
+
+def parts(total: int, n: int) -> list[int]:
+    """`total` cut into `n` whole parts that differ by one at most, the larger ones first."""
+    return [total // n + (i < total % n) for i in range(n)]
+
+
+def less(shares: Sequence[Share], keep: Usage) -> tuple[Share, ...]:
+    """The shares of a fan-out after something of their sum is kept for later; even parts."""
+    calls = parts(max(0, sum(one.calls for one in shares) - keep.calls), len(shares))
+    tokens = parts(max(0, sum(one.tokens for one in shares) - keep.tokens), len(shares))
+    return tuple(replace(one, calls=calls[i], tokens=tokens[i]) for i, one in enumerate(shares))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

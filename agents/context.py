@@ -10,6 +10,7 @@ from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import Roles
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.tree.navigation import NavigateSettings
 from hoptrail.rag.types import Mode
 
 
@@ -27,6 +28,8 @@ class Settings:
     mode: Mode | None = None
     """How the question itself is searched. None: the best that the store has an index for; a run
     and its recording have that in its place."""
+    navigate: NavigateSettings = field(default_factory=NavigateSettings)
+    """How the corpus tree is searched, where a strategy does."""
 
     def __post_init__(self) -> None:
         """Refuses values that could not search at all."""

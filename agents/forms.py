@@ -75,13 +75,18 @@ def text_form(name: str) -> Form[str]:
     return Form(name=name, schema=None, parse=parse)
 
 
-def find_object(text: str) -> dict[str, Any] | ParseProblem:
+def find_object(
+    text: str, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> dict[str, Any] | ParseProblem:
     """The outermost JSON object in a reply, which may stand in prose or in a code fence.
 
     Raw control characters inside strings are allowed: some servers' grammars let them through.
+    `pairs` makes an object of its names and values; None: of equal names the last counts.
     """
     text = _without_thoughts(text)
-    decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+    decoder = json.JSONDecoder(
+        strict=False, parse_constant=_refuse_constant, object_pairs_hook=pairs
+    )
     reason = "the reply holds no JSON object"
     for number, match in enumerate(re.finditer(r"\{", text)):
         if number == _STARTS:

@@ -27,6 +27,7 @@ from hoptrail.agents.budget import (
     Reservation,
     Share,
     Usage,
+    parts,
 )
 from hoptrail.agents.journal import Journal, JournalError
 from hoptrail.agents.models import ReportedUsage
@@ -234,7 +235,7 @@ class Ledger:
             self._divisions += 1
             stem = f"{len(self._charges)}.{self._divisions}"
         calls, tokens, searches = (
-            _parts(max(0, total), n) for total in (left.calls, left.tokens, left.searches)
+            parts(max(0, total), n) for total in (left.calls, left.tokens, left.searches)
         )
         return tuple(
             Share(id=f"{stem}.{i}", calls=calls[i], tokens=tokens[i], searches=searches[i])
@@ -343,8 +344,3 @@ def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:
 
 def _as_dict(record: Budget | Reservation) -> dict[str, Any]:
     return {f.name: getattr(record, f.name) for f in fields(record)}
-
-
-def _parts(total: int, n: int) -> list[int]:
-    """`total` cut into `n` whole parts that differ by one at most, the larger ones first."""
-    return [total // n + (i < total % n) for i in range(n)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoptrail.agents.outside import Corpus, LiveCorpus
+from hoptrail.agents.trees import Trees
 from hoptrail.rag.embed import load_embedder
 from hoptrail.rag.founding import check_embedder
 from hoptrail.rag.protocols import Embedder
@@ -64,7 +65,7 @@ def open_library(
         raise
     searcher = Searcher(store, embedder)
     return Library(
-        corpus=LiveCorpus(store, searcher),
+        corpus=LiveCorpus(store, searcher, Trees(store, embedder)),
         secret=store.secret,
         runs=folder / tenant / "runs" if keep else None,
         store=store,

@@ -7,10 +7,7 @@ so that the best answer so far still comes out with its receipt.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from hoptrail.agents import pool
 from hoptrail.agents.context import Run
@@ -27,11 +24,10 @@ from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles import Played, Quote, Reading, Situation
 from hoptrail.agents.state import State
 from hoptrail.agents.tape import Cancelled
+from hoptrail.agents.together import together
 from hoptrail.agents.types import Answer, Evidence, Plan, Query, StepRecord, StopReason
 from hoptrail.agents.verify import verify as verify_answer
 from hoptrail.rag.types import Passage, Ranking
-
-T = TypeVar("T")
 
 
 async def plan(state: State, run: Run) -> State:
@@ -61,7 +57,7 @@ async def retrieve(state: State, run: Run) -> State:
     queries = tuple(q for q in state.queries if q.text.strip()) or (_whole_question(state, run),)
     # What is left is divided and reserved before any is dispatched: what it lacks is the last.
     reserved = [_reserve_search(run, share) for share in run.ledger.divide(len(queries))]
-    results = await _together(
+    results = await together(
         _search(state, run, query, reservation)
         for query, reservation in zip(queries, reserved, strict=True)
     )
@@ -175,9 +171,7 @@ async def verify(state: State, run: Run) -> State:
 async def receipt(state: State, run: Run) -> State:
     """Every quote against the stored document once more, then all of the above as a receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
-    slices = await _together(
-        run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence
-    )
+    slices = await together(run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence)
     pairs = list(zip(state.evidence, slices, strict=True))
     standing = tuple(item for item, text in pairs if text == item.quote)
     changed = tuple(item.id for item, text in pairs if text != item.quote)
@@ -231,17 +225,6 @@ def _searched(query: Query, run: Run) -> Query:
     if query.purpose in ("subject", "bridge") or run.settings.mode is None:
         return query
     return replace(query, mode=run.settings.mode)
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; when one fails, none of the others goes on unattended."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reserve_search(run: Run, share: Share) -> Reservation | StopReason:

@@ -1,7 +1,8 @@
-"""The documents as a run sees them, and how each call to the outside passes its tape.
+"""The documents as a run sees them, and how each call for them passes its tape.
 
-`Corpus` and `Endpoint` (`models.py`) are all that a run takes from outside its own code, besides
-the time, which the tape keeps. Nothing else may reach for a store, an embedder or a socket.
+`Corpus` and `Endpoint` (`models.py`, taped by `taping.py`) are all that a run takes from outside
+its own code, besides the time, which the tape keeps. Nothing else may reach for a store, an
+embedder or a socket.
 """
 
 from __future__ import annotations
@@ -9,24 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter
 
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.models import (
-    AttemptFailed,
-    ChatReply,
-    ChatRequest,
-    Endpoint,
-    Message,
-    ServerInfo,
-)
-from hoptrail.agents.tape import Call, Cancelled, Tape
+from hoptrail.agents.tape import Call, Tape
+from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
+from hoptrail.rag.tree.types import Opened
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 T = TypeVar("T")
@@ -37,8 +30,8 @@ THREADS = 4
 _RANKING = TypeAdapter(Ranking)
 _PASSAGES = TypeAdapter(tuple[Passage | None, ...])
 _SCORES = TypeAdapter(tuple[float, ...])
-_REPLY = TypeAdapter(ChatReply)
-_INFO = TypeAdapter(ServerInfo)
+_START = TypeAdapter(TreeStart)
+_OPENED = TypeAdapter(tuple[Opened, ...])
 
 
 @runtime_checkable
@@ -47,6 +40,9 @@ class Corpus(Protocol):
 
     async def generation(self) -> int:
         """The store's newest committed generation."""
+
+    async def language(self) -> str:
+        """By whose rules words are told apart: that of the store's analyser."""
 
     async def search(
         self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
@@ -66,6 +62,34 @@ class Corpus(Protocol):
             TimeoutError: not answered within `timeout` seconds.
         """
 
+    async def tree_start(
+        self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
+    ) -> TreeStart:
+        """Opens the corpus tree, which is built where there is none.
+
+        Args:
+            query: what is searched for.
+            found: ids of passages that are known to bear on it, best first.
+            k: how many of them point to where to begin.
+            where: equality filter on metadata.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: not answered within `timeout` seconds; what is being built is kept.
+        """
+
+    async def tree_open(
+        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where, timeout: float
+    ) -> tuple[Opened, ...]:
+        """Nodes of the tree with the children that the filter keeps; `stand` is `tree_start`'s.
+
+        Raises:
+            TimeoutError: not answered within `timeout` seconds.
+        """
+
+    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+        """The passage that stands for each leaf of the tree; None for one that is gone."""
+
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
 
@@ -76,9 +100,12 @@ class Corpus(Protocol):
 class LiveCorpus:
     """A store and its searcher, entered through one bounded pool of threads."""
 
-    def __init__(self, store: Store, searcher: Searcher, *, threads: int = THREADS) -> None:
+    def __init__(
+        self, store: Store, searcher: Searcher, trees: Trees, *, threads: int = THREADS
+    ) -> None:
         self._store = store
         self._searcher = searcher
+        self._trees = trees
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hoptrail")
         self._inside = 0
         self._counting = Lock()
@@ -96,6 +123,10 @@ class LiveCorpus:
         """The store's newest committed generation."""
         return await self._enter(lambda: self._store.generation)
 
+    async def language(self) -> str:
+        """That of the store's analyser."""
+        return self._store.spec.language
+
     async def search(
         self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
     ) -> Ranking:
@@ -110,6 +141,24 @@ class LiveCorpus:
         work = self._enter(lambda: self._searcher.similarity(query, texts))
         scores = await asyncio.wait_for(work, timeout)
         return tuple(round(float(score), 6) for score in scores)
+
+    async def tree_start(
+        self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
+    ) -> TreeStart:
+        """Opens the corpus tree, which is built where there is none."""
+        work = self._enter(lambda: self._trees.start(query, found, k=k, where=where))
+        return await asyncio.wait_for(work, timeout)
+
+    async def tree_open(
+        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where, timeout: float
+    ) -> tuple[Opened, ...]:
+        """Nodes of the tree with the children that the filter keeps."""
+        work = self._enter(lambda: self._trees.open(query, nodes, stand=stand, where=where))
+        return await asyncio.wait_for(work, timeout)
+
+    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+        """The passage that stands for each leaf of the tree; None for one that is gone."""
+        return await self._enter(lambda: self._trees.passages(query, leaves))
 
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
@@ -164,6 +213,19 @@ class TapedCorpus:
             )
         )
 
+    async def language(self) -> str:
+        """That of the store's analyser."""
+        return await self._tape.through(
+            Call(
+                kind="corpus.language",
+                arguments=dict,
+                live=self._corpus.language,
+                encode=str,
+                decode=str,
+                short=True,
+            )
+        )
+
     async def search(
         self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
     ) -> Ranking:
@@ -194,6 +256,56 @@ class TapedCorpus:
             )
         )
 
+    async def tree_start(
+        self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
+    ) -> TreeStart:
+        """Opens the corpus tree, which is built where there is none."""
+        return await self._tape.through(
+            Call(
+                kind="corpus.tree_start",
+                arguments=lambda: {
+                    "query": query,
+                    "found": list(found),
+                    "k": k,
+                    "where": dict(where),
+                },
+                live=lambda: self._corpus.tree_start(
+                    query, found, k=k, where=where, timeout=timeout
+                ),
+                encode=lambda start: _START.dump_python(start, mode="json"),
+                decode=_START.validate_python,
+            )
+        )
+
+    async def tree_open(
+        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where, timeout: float
+    ) -> tuple[Opened, ...]:
+        """Nodes of the tree with the children that the filter keeps."""
+        return await self._tape.through(
+            Call(
+                kind="corpus.tree_open",
+                arguments=lambda: {"query": query, "nodes": list(nodes), "where": dict(where)},
+                live=lambda: self._corpus.tree_open(
+                    query, nodes, stand=stand, where=where, timeout=timeout
+                ),
+                encode=lambda opened: _OPENED.dump_python(opened, mode="json"),
+                decode=_OPENED.validate_python,
+            )
+        )
+
+    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+        """The passage that stands for each leaf of the tree; None for one that is gone."""
+        return await self._tape.through(
+            Call(
+                kind="corpus.tree_passages",
+                arguments=lambda: {"query": query, "leaves": list(leaves)},
+                live=lambda: self._corpus.tree_passages(query, leaves),
+                encode=lambda found: _PASSAGES.dump_python(found, mode="json"),
+                decode=_PASSAGES.validate_python,
+                short=True,
+            )
+        )
+
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
         return await self._tape.through(
@@ -219,131 +331,3 @@ class TapedCorpus:
                 short=True,
             )
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
-    """A request as a recording shows it: the fence's word hidden."""
-
-    fence: Fence
-
-    def messages(self, messages: Sequence[Message]) -> list[dict[str, str]]:
-        """Each message as a record of role and content."""
-        return [{"role": m.role, "content": self.fence.hide(m.content)} for m in messages]
-
-    def request(self, request: ChatRequest) -> dict[str, object]:
-        """Everything that decides the reply."""
-        return {
-            "messages": self.messages(request.messages),
-            "schema": request.schema,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
-        }
-
-
-wait = asyncio.sleep
-"""What a pause waits by; tests put a clock of their own here."""
-
-
-async def pause(tape: Tape, seconds: float) -> None:
-    """Waits between two attempts; a replay does not, and a cancellation ends it.
-
-    Raises:
-        AttemptFailed: the run was cancelled.
-    """
-    call: Call[None] = Call(
-        kind="clock.pause",
-        arguments=dict,
-        live=lambda: wait(seconds),
-        encode=lambda _: None,
-        decode=lambda _: None,
-    )
-    try:
-        await tape.through(call)
-    except Cancelled:
-        raise AttemptFailed("cancelled", "the run was cancelled") from None
-
-
-class TapedEndpoint:
-    """An endpoint whose every call passes a tape; a cancelled attempt is a failed one."""
-
-    def __init__(self, endpoint: Endpoint, tape: Tape, fence: Fence) -> None:
-        self._endpoint = endpoint
-        self._tape = tape
-        self._shown = _Shown(fence=fence)
-        self._learnt: ServerInfo | None = None
-
-    async def attempt(
-        self,
-        request: ChatRequest,
-        *,
-        timeout: float,
-        on_delta: Callable[[str], None] | None = None,
-    ) -> ChatReply:
-        """Sends the request once."""
-        call = Call(
-            kind="endpoint.attempt",
-            arguments=lambda: self._shown.request(request),
-            live=lambda: self._hidden(request, timeout, on_delta),
-            encode=lambda reply: _REPLY.dump_python(reply, mode="json"),
-            decode=_REPLY.validate_python,
-        )
-        try:
-            return await self._tape.through(call)
-        except Cancelled:
-            raise AttemptFailed("cancelled", "the run was cancelled", spent=True) from None
-
-    async def _hidden(
-        self, request: ChatRequest, timeout: float, on_delta: Callable[[str], None] | None
-    ) -> ChatReply:
-        """The live reply or failure; a fence's word that the server repeats goes no further."""
-        hide = self._shown.fence.hide
-        try:
-            reply = await self._endpoint.attempt(request, timeout=timeout, on_delta=on_delta)
-        except AttemptFailed as failed:
-            raise AttemptFailed(
-                failed.kind,
-                hide(failed.detail),
-                retryable=failed.retryable,
-                retry_after=failed.retry_after,
-                spent=failed.spent,
-            ) from None
-        return replace(reply, text=hide(reply.text))
-
-    async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
-        """Tokens of the messages, as the server counts them."""
-        call = Call(
-            kind="endpoint.count_tokens",
-            arguments=lambda: {"messages": self._shown.messages(messages)},
-            live=lambda: self._endpoint.count_tokens(messages, timeout=timeout),
-            encode=lambda count: count,
-            decode=lambda count: None if count is None else int(count),
-        )
-        try:
-            return await self._tape.through(call)
-        except Cancelled:
-            return None
-
-    async def info(self) -> ServerInfo:
-        """What is known of the server."""
-        if self._learnt is None:
-            self._learnt = await self._tape.through(
-                Call(
-                    kind="endpoint.info",
-                    arguments=dict,
-                    live=self._endpoint.info,
-                    encode=lambda info: _INFO.dump_python(info, mode="json"),
-                    decode=_INFO.validate_python,
-                )
-            )
-        return self._learnt
-
-    def learn(self, info: ServerInfo) -> None:
-        """Remembers what a probe has shown, here and where later runs will ask."""
-        self._learnt = info
-        if not isinstance(self._endpoint, Absent):
-            self._endpoint.learn(info)
-
-    async def aclose(self) -> None:
-        """Leaves the endpoint open: it is its owner's to close."""

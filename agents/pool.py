@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
+import numpy as np
+
 from hoptrail.agents.names import fold, words
 from hoptrail.agents.types import Candidate, Evidence, Query
-from hoptrail.rag.types import Hit, Ranking, tie_break
+from hoptrail.rag.fuse import Fusion, MinMax
+from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
 
 KEPT = 100
 """Candidates a run remembers: recall is read off at 20, and a checkpoint must stay small."""
@@ -29,6 +32,9 @@ MENTION = 0.8
 """What mentioning a name is worth beside being titled by it, where no title is."""
 MENTIONING = 3
 """Hits that may count by mentioning a name."""
+
+TREE_FUSION: Fusion = MinMax(lexical_weight=0.5)
+"""How the leaves of a tree search and the hits of cheap retrieval become one ranking."""
 
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
@@ -72,8 +78,60 @@ def merge(
                     query=query.text,
                     via=hit.via,
                 )
-    order = sorted(best.values(), key=lambda c: (-c.score, tie_break(c.passage_id)))
-    return tuple(order[:KEPT])
+    return tuple(sorted(best.values(), key=_order)[:KEPT])
+
+
+def fused(
+    candidates: Sequence[Candidate],
+    leaves: Sequence[tuple[Passage, float]],
+    *,
+    query: str,
+    round_number: int,
+) -> tuple[Candidate, ...]:
+    """The candidates with what a tree search found, best first, scores 0..1.
+
+    Args:
+        candidates: of cheap retrieval, best first.
+        leaves: passages and their relevance, 0..1, best first, each passage once.
+        query: what the tree was searched for.
+        round_number: of candidates that are new.
+    """
+    old = {c.passage_id: c for c in candidates}
+    passages = {passage.id: passage for passage, _ in leaves}
+    places = {one: place for place, one in enumerate({**old, **passages})}
+    both = TREE_FUSION.fuse(
+        _listed([places[one] for one in passages], [score for _, score in leaves]),
+        _listed([places[c.passage_id] for c in candidates], [c.score for c in candidates]),
+    )
+    standing = dict(zip(both.rows.tolist(), both.scores.tolist(), strict=True))
+    top = max(standing.values(), default=0.0) or 1.0
+    new = (
+        Candidate(
+            passage_id=passage.id,
+            document_id=passage.document_id,
+            score=0.0,
+            own=0.0,
+            round=round_number,
+            query=query,
+        )
+        for passage in passages.values()
+        if passage.id not in old
+    )
+    found = [
+        replace(c, score=round(standing[places[c.passage_id]] / top, 6))
+        for c in (*candidates, *new)
+    ]
+    return tuple(sorted(found, key=_order)[:KEPT])
+
+
+def _listed(rows: Sequence[int], scores: Sequence[float]) -> Candidates:
+    return Candidates(
+        rows=np.array(rows, dtype=np.int64), scores=np.array(scores, dtype=np.float32)
+    )
+
+
+def _order(candidate: Candidate) -> tuple[float, str]:
+    return -candidate.score, tie_break(candidate.passage_id)
 
 
 def _standings(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:

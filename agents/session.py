@@ -33,7 +33,7 @@ from hoptrail.agents.graph import build, recursion_limit
 from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.models import Endpoint
-from hoptrail.agents.outside import Absent, Corpus, TapedCorpus, TapedEndpoint, pause
+from hoptrail.agents.outside import Absent, Corpus, TapedCorpus
 from hoptrail.agents.portal import portal
 from hoptrail.agents.receipt import Environment, Receipt
 from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, difference
@@ -44,6 +44,7 @@ from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.agents.tape import Cancelled, LiveTape, Tape
+from hoptrail.agents.taping import TapedEndpoint, pause
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.layout import disk_errors
 from hoptrail.rag.protocols import Embedder

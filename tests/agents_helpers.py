@@ -11,14 +11,16 @@ from typing import Any, Literal
 
 import pytest
 
-from hoptrail.agents import outside
+from hoptrail.agents import taping
 from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.models import ChatRequest
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.scripted import ScriptedEndpoint
+from hoptrail.agents.trees import Stand, TreeStart
 from hoptrail.rag.embed.hash import HashEmbedder
 from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.tree.types import Opened
 from hoptrail.rag.types import (
     Document,
     IndexedDocument,
@@ -126,6 +128,9 @@ class Around:
     async def generation(self) -> int:
         return await self.corpus.generation()
 
+    async def language(self) -> str:
+        return await self.corpus.language()
+
     async def search(
         self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
     ) -> Ranking:
@@ -136,6 +141,19 @@ class Around:
         self, query: str, texts: Sequence[str], *, timeout: float
     ) -> tuple[float, ...]:
         return await self.corpus.similarity(query, texts, timeout=timeout)
+
+    async def tree_start(
+        self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
+    ) -> TreeStart:
+        return await self.corpus.tree_start(query, found, k=k, where=where, timeout=timeout)
+
+    async def tree_open(
+        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where, timeout: float
+    ) -> tuple[Opened, ...]:
+        return await self.corpus.tree_open(query, nodes, stand=stand, where=where, timeout=timeout)
+
+    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+        return await self.corpus.tree_passages(query, leaves)
 
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         return await self.corpus.passages(ids)
@@ -200,7 +218,7 @@ def no_waiting(patch: pytest.MonkeyPatch) -> list[float]:
     async def at_once(seconds: float) -> None:
         waited.append(seconds)
 
-    patch.setattr(outside, "wait", at_once)
+    patch.setattr(taping, "wait", at_once)
     return waited
 
 

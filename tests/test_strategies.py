@@ -33,8 +33,8 @@ def shape(strategy: Strategy) -> set[tuple[str, str]]:
     return {(edge.source.strip("_"), edge.target.strip("_")) for edge in drawn.edges}
 
 
-def test_there_are_two() -> None:
-    assert sorted(STRATEGIES) == ["pool", "single"]
+def test_there_are_three() -> None:
+    assert sorted(STRATEGIES) == ["lattice", "pool", "single"]
     for name, strategy in STRATEGIES.items():
         assert strategy.name == name
         assert strategies.strategy(name) is strategy
@@ -43,7 +43,7 @@ def test_there_are_two() -> None:
 
 
 def test_an_unknown_one_is_refused_with_those_there_are(library: Library) -> None:
-    with pytest.raises(SettingsError, match=r"unknown strategy 'iter': use one of pool, single"):
+    with pytest.raises(SettingsError, match=r"unknown strategy 'iter': use one of lattice, pool, single"):
         ask(QUESTION, library, strategy="iter")
 
 
@@ -64,6 +64,14 @@ def test_single_retrieves_once(library: Library) -> None:
     }  # fmt: skip
     receipt = ask(QUESTION, library, strategy="single")
     assert (receipt.strategy, receipt.rounds, receipt.usage.searches) == ("single", 1, 1)
+
+
+def test_lattice_searches_the_tree_from_what_a_search_found() -> None:
+    assert shape(STRATEGIES["lattice"]) == {
+        ("start", "retrieve"), ("retrieve", "navigate"), ("retrieve", "refine"),
+        ("navigate", "refine"), ("refine", "answer"), ("answer", "verify"),
+        ("verify", "receipt"), ("receipt", "end"),
+    }  # fmt: skip
 
 
 def wire_twice(graph: Graph) -> None:

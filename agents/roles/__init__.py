@@ -1,4 +1,4 @@
-"""What the nodes ask for: five roles of one method each, and who may play them.
+"""What the nodes ask for: six roles of one method each, and who may play them.
 
 A node knows the role, never the player. `local.py` plays without a model, `served.py` asks a
 model and falls back on the local player, counted, when the model's reply cannot be used.
@@ -20,6 +20,7 @@ from hoptrail.agents.types import (
     Query,
     StopReason,
 )
+from hoptrail.rag.tree.types import Graded, Slate
 from hoptrail.rag.types import Passage, Via
 
 T_co = TypeVar("T_co", covariant=True)
@@ -103,6 +104,13 @@ class Answerer(Protocol):
         """Claims with evidence ids; may abstain."""
 
 
+class Scorer(Protocol):
+    """Scores what a tree search is shown."""
+
+    async def score(self, question: str, slates: Sequence[Slate]) -> Sequence[Played[Graded]]:
+        """One answer a slate, in order; what could not be scored is not there, and not zero."""
+
+
 class DeltaListener(Protocol):
     """Takes pieces of the answer while it is written."""
 
@@ -119,3 +127,4 @@ class Roles:
     assessor: Assessor
     query_writer: QueryWriter
     answerer: Answerer
+    scorer: Scorer

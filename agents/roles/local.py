@@ -16,6 +16,7 @@ from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.names import fold, names, only_opens_sentences, words
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
+from hoptrail.agents.roles.slates import LocalScorer
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.rag.text import sentences
@@ -52,7 +53,7 @@ _EMPTY = frozenset(
 def local_roles(
     corpus: Corpus, seconds_left: Callable[[], float], mode: Mode | None = None
 ) -> Roles:
-    """All five roles, played without a model over a corpus, until the time is up.
+    """All six roles, played without a model over a corpus, until the time is up.
 
     `mode`: how the question is searched; a search of the passage graph follows names by itself.
     """
@@ -62,6 +63,7 @@ def local_roles(
         assessor=LocalAssessor(),
         query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
+        scorer=LocalScorer(corpus),
     )
 
 

@@ -19,11 +19,12 @@ from hoptrail.prompts import Rendered, load
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-_STOPS: dict[str, StopReason] = {
+STOPS: dict[str, StopReason] = {
     "unavailable": "model_unavailable",
     "refused_by_server": "model_unavailable",
     "cancelled": "cancelled",
 }
+"""What a failure to be answered means for the whole run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ async def play(
         fallback: plays instead.
     """
     if asker.lost is not None:
-        gone = _note(task.role, load(task.role).hash, asker, Usage(), 0, asker.lost)
-        return Played(value=(await fallback()).value, use=gone, stop=_STOPS.get(asker.lost))
+        gone = unasked(task.role, load(task.role).hash, asker, Usage(), 0, asker.lost)
+        return Played(value=(await fallback()).value, use=gone, stop=STOPS.get(asker.lost))
     form = json_form(task.form)
     left_out = 0
     try:
@@ -64,7 +65,7 @@ async def play(
         if task.blocks and not fitted.kept:
             if fitted.by_budget:
                 raise OutOfBudget("out_of_tokens")
-            nothing = _note(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
+            nothing = unasked(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
             return Played(value=(await fallback()).value, use=nothing)
         asked = await asker.ask(
             node=task.role,
@@ -74,16 +75,17 @@ async def play(
             on_delta=task.hear,
         )
     except OutOfBudget as error:
-        note = _note(task.role, load(task.role).hash, asker, error.usage, left_out, error.stop)
+        note = unasked(task.role, load(task.role).hash, asker, error.usage, left_out, error.stop)
         return Played(value=(await fallback()).value, use=note, stop=error.stop)
-    note = _use(task.role, asked, left_out)
+    note = used(task.role, asked, left_out)
     if asked.value is None:
-        stop = _STOPS.get(asked.failure or "")
+        stop = STOPS.get(asked.failure or "")
         return Played(value=(await fallback()).value, use=note, stop=stop)
     return Played(value=use(asked.value, fitted.kept), use=note)
 
 
-def _use(role: str, asked: Asked[M], left_out: int) -> ModelUse:
+def used(role: str, asked: Asked[T], left_out: int = 0) -> ModelUse:
+    """What one question took."""
     return ModelUse(
         role=role,
         prompt_hash=asked.prompt_hash,
@@ -98,9 +100,10 @@ def _use(role: str, asked: Asked[M], left_out: int) -> ModelUse:
     )
 
 
-def _note(
+def unasked(
     role: str, prompt_hash: str, asker: Asker, spent: Usage, left_out: int, failure: str
 ) -> ModelUse:
+    """What a question took that was not answered, or not even put."""
     return ModelUse(
         role=role,
         prompt_hash=prompt_hash,

@@ -14,6 +14,7 @@ from hoptrail.agents.fence import Fence
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
 from hoptrail.agents.roles.play import Task, play
 from hoptrail.agents.roles.replies import AnswerForm, AssessForm, PlanForm, QueriesForm, RefineForm
+from hoptrail.agents.roles.slates import ServedScorer
 from hoptrail.agents.roles.telling import Teller
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.prompts import Rendered, load
@@ -21,13 +22,14 @@ from hoptrail.rag.text import sentences
 
 
 def served_roles(asker: Asker, fence: Fence, fallback: Roles) -> Roles:
-    """All five roles, played by the asker's model; `fallback` plays where its reply fails."""
+    """All six roles, played by the asker's model; `fallback` plays where its reply fails."""
     return Roles(
         planner=ServedPlanner(asker, fallback),
         refiner=ServedRefiner(asker, fence, fallback),
         assessor=ServedAssessor(asker, fence, fallback),
         query_writer=ServedQueryWriter(asker, fence, fallback),
         answerer=ServedAnswerer(asker, fence, fallback),
+        scorer=ServedScorer(asker, fence),
     )
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hoptrail.agents.graph import Strategy
-from hoptrail.agents.strategies import pool, single
+from hoptrail.agents.strategies import lattice, pool, single
 from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "lattice": Strategy(name="lattice", wire=lattice.wire),
         "pool": Strategy(name="pool", wire=pool.wire),
         "single": Strategy(name="single", wire=single.wire),
     }

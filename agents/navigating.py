@@ -1,0 +1,178 @@
+"""The node that searches the corpus tree (LATTICE, arXiv 2510.13217) and adds what it finds.
+
+It begins where cheap retrieval points to, so it follows `retrieve`, at once or when a strategy
+finds that not enough came of it: a strategy that escalates to it needs no more than the edge. What
+it meets on the way (budget, deadline, cancellation, a lost server) ends the search and not the run:
+whatever was found by then, the cheap hits at least, is what goes on to be read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hoptrail.agents import pool
+from hoptrail.agents.context import Run
+from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
+from hoptrail.agents.state import State
+from hoptrail.agents.tape import Cancelled
+from hoptrail.agents.trees import TreeStart
+from hoptrail.agents.types import ModelUse, SlateRecord, StepRecord, StopReason
+from hoptrail.rag.tree.navigation import Expansion, Found
+from hoptrail.rag.tree.search import Search
+from hoptrail.rag.tree.types import Opened, Ref, Slate
+from hoptrail.rag.types import Passage
+
+KEPT_SECONDS = 0.25
+"""The part of the time budget that is kept for reading and answering."""
+_BEST_CHARS = 160
+
+
+async def navigate(state: State, run: Run) -> State:
+    """Candidates → more and better ones, by a search of the tree from where they stand."""
+    run.emit(StepStarted(node="navigate", round=state.round))
+    # What a strategy leaves to be asked, if it does, else the question.
+    query = next((one.text for one in state.queries if one.text.strip()), state.question)
+    settings = run.settings.navigate
+    try:
+        start = await run.corpus.tree_start(
+            query,
+            [candidate.passage_id for candidate in state.candidates],
+            k=settings.seeds,
+            where=dict(state.where),
+            timeout=_seconds(run),
+        )
+    except TimeoutError:
+        return state.stopped("out_of_time")
+    except Cancelled:
+        return state.stopped("cancelled")
+    run.emit(TreeOpened(nodes=start.nodes, leaves=start.leaves, built=start.built))
+    walk = _Walk(state, run, query, start)
+    stop = await walk.go()
+    found = walk.found()
+    best = found.leaves[: run.settings.k]
+    passages = await run.corpus.tree_passages(query, [leaf.row for leaf in best])
+    leaves = [
+        (passage, leaf.relevance)
+        for leaf, passage in zip(best, passages, strict=True)
+        if passage is not None
+    ]
+    candidates = (
+        pool.fused(state.candidates, leaves, query=query, round_number=state.round)
+        if leaves
+        else state.candidates
+    )
+    steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
+    state = replace(state, candidates=candidates, steps=(*state.steps, *steps))
+    return state.stopped(stop)
+
+
+class _Walk:
+    """One search of the tree, driven by the doors and players of a run."""
+
+    def __init__(self, state: State, run: Run, query: str, start: TreeStart) -> None:
+        self.steps: list[StepRecord] = []
+        self._run = run
+        self._query = query
+        self._stand = start.stand
+        self._where = dict(state.where)
+        self._search = Search(run.settings.navigate, start.seeds)
+
+    async def go(self) -> StopReason | None:
+        """Searches to the end; a stop reason: something ended it before."""
+        stop: StopReason | None = None
+        while stop is None and (nodes := self._search.beam()):
+            try:
+                opened = await self._open(nodes)
+            except TimeoutError:
+                stop = "out_of_time"
+            except Cancelled:
+                stop = "cancelled"
+            else:
+                stop = await self._score(self._search.slates(opened))
+            self._end(stop)
+        return stop
+
+    def found(self) -> Found:
+        """What came of it, once it is over."""
+        return self._search.found()
+
+    async def _open(self, nodes: Sequence[int]) -> tuple[Opened, ...]:
+        seconds = _seconds(self._run)
+        if seconds <= 0:
+            raise TimeoutError
+        return await self._run.corpus.tree_open(
+            self._query, nodes, stand=self._stand, where=self._where, timeout=seconds
+        )
+
+    async def _score(self, slates: Sequence[Slate]) -> StopReason | None:
+        """One iteration: all slates, then those that lack scores once more."""
+        if not slates:
+            return None  # of what was opened nothing is visible
+        texts = {item.ref: item.text for slate in slates for item in slate.shown}
+        uses: dict[int, tuple[ModelUse, ...]] = defaultdict(tuple)
+        stop: StopReason | None = None
+        while slates and stop is None:
+            played = await self._run.roles.scorer.score(self._query, slates)
+            for slate, one in zip(slates, played, strict=True):
+                uses[slate.node] += (one.use,) if one.use is not None else ()
+            stop = next((one.stop for one in played if one.stop is not None), None)
+            slates = self._search.take([one.value for one in played])
+        self._end(stop)
+        self._note(uses, texts)
+        return stop
+
+    def _end(self, stop: StopReason | None) -> None:
+        if stop is not None:
+            self._search.stop("cancelled" if stop == "cancelled" else "budget")
+
+    def _note(self, uses: Mapping[int, tuple[ModelUse, ...]], texts: Mapping[Ref, str]) -> None:
+        """Writes the last iteration down and tells of it."""
+        steps = self._search.steps()
+        slates = tuple(_record(one, uses[one.node]) for one in steps[-1])
+        marks = [mark for one in steps[-1] for mark in one.items if mark.score is not None]
+        best = max(marks, key=lambda mark: mark.score or 0.0, default=None)
+        shown = " ".join(texts[best.ref].split())[:_BEST_CHARS] if best is not None else ""
+        self._run.emit(SlatesScored(iteration=len(steps), slates=slates, best=shown))
+        asked = sum(len(slate.scores) for slate in slates)
+        scored = sum(score is not None for slate in slates for score in slate.scores)
+        detail = f"iteration {len(steps)}: {scored} of {asked} scored"
+        self.steps.append(
+            StepRecord(node="navigate", action="scored", detail=detail, slates=slates)
+        )
+
+
+def _seconds(run: Run) -> float:
+    """What a search may still take of the run's time."""
+    return max(0.0, run.ledger.seconds_left() - KEPT_SECONDS * run.ledger.budget.seconds)
+
+
+def _record(expansion: Expansion, uses: tuple[ModelUse, ...]) -> SlateRecord:
+    marks = (*expansion.items, *expansion.anchors)
+    return SlateRecord(
+        node=expansion.node,
+        standing=round(expansion.standing, 6),
+        reserve=expansion.reserve,
+        leaves=expansion.items[0].ref.leaf,
+        shown=tuple(mark.ref.number for mark in marks),
+        anchors=len(expansion.anchors),
+        scores=tuple(None if mark.score is None else round(mark.score, 6) for mark in marks),
+        failed=expansion.failed,
+        uses=uses,
+    )
+
+
+def _opening(start: TreeStart) -> StepRecord:
+    found = f"{start.nodes:,} nodes, {start.leaves:,} leaves, {len(start.seeds)} seeds"
+    action = "built a tree without a model" if start.built else "opened the tree"
+    return StepRecord(node="navigate", action=action, detail=found)
+
+
+def _ending(found: Found, passages: Sequence[Passage]) -> StepRecord:
+    detail = (
+        f"{found.ended}: {found.looked} leaves looked at, {found.calls} slates, "
+        f"{found.re_asks} asked again"
+    )
+    ids = tuple(passage.id for passage in passages)
+    return StepRecord(node="navigate", action="found", detail=detail, found=ids)

@@ -1,0 +1,31 @@
+"""`lattice`: search, then search the corpus tree from there (LATTICE, arXiv 2510.13217).
+
+What cheap retrieval finds is where the tree search begins and what comes back if the budget ends
+first; both together are read. A store without a tree gets one, built without a model.
+"""
+
+from __future__ import annotations
+
+from langgraph.graph import END, START
+
+from hoptrail.agents import nodes
+from hoptrail.agents.graph import Graph, add
+from hoptrail.agents.navigating import navigate
+from hoptrail.agents.state import State
+
+
+def wire(graph: Graph) -> None:
+    """Retrieve → navigate → refine → answer → verify → receipt."""
+    add(graph, nodes.retrieve, navigate, nodes.refine)
+    add(graph, nodes.answer, nodes.verify, nodes.receipt)
+    graph.add_edge(START, "retrieve")
+    graph.add_conditional_edges("retrieve", _while_budget_lasts, ["navigate", "refine"])
+    graph.add_edge("navigate", "refine")
+    graph.add_edge("refine", "answer")
+    graph.add_edge("answer", "verify")
+    graph.add_edge("verify", "receipt")
+    graph.add_edge("receipt", END)
+
+
+def _while_budget_lasts(state: State) -> str:
+    return "navigate" if state.stop is None else "refine"

@@ -1,0 +1,154 @@
+"""The corpus tree as runs see it: opened when the first one asks, built where there is none.
+
+A run searches one state of the tree: what `start` says of it has to be given back to `open`, so
+that a store which moves on meanwhile changes nothing about the nodes that the run knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.errors import StoreBusy, TreeMissing
+from hoptrail.rag.layout import Layout
+from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.store import Store
+from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.types import Opened, Seed, Tree
+from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
+from hoptrail.rag.types import Passage, Where
+
+_VIEWS = 8
+"""Trees under a filter that are kept in memory."""
+_VECTORS = 64
+
+Stand = tuple[int, int]
+"""A state of a tree: the generations of the store and of the tree's file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeStart:
+    """What a search of the tree begins with."""
+
+    stand: Stand
+    """To be given back to `open`."""
+    nodes: int
+    """Inner nodes."""
+    leaves: int
+    """Passages that the filter keeps, or documents."""
+    seeds: tuple[Seed, ...]
+    built: bool
+    """There was no tree, so one was built, without a model."""
+
+
+class Trees:
+    """The tree of one store. May be shared by threads."""
+
+    def __init__(self, store: Store, embedder: Embedder) -> None:
+        self._store = store
+        self._file = TreeFile(Layout(root=store.root, tenant=store.tenant))
+        self._vector = lru_cache(maxsize=_VECTORS)(lambda text: embedder.embed([text], "query")[0])
+        self._making = Lock()
+        self._newest: tuple[Stand, Tree] | None = None
+        self._views: OrderedDict[tuple[Stand, str], TreeView] = OrderedDict()
+
+    def start(self, query: str, found: Sequence[str], *, k: int, where: Where) -> TreeStart:
+        """Opens the tree, which is built and kept where there is none.
+
+        Args:
+            query: what is searched for.
+            found: ids of the passages that cheap retrieval found, best first.
+            k: how many of them point to where to begin.
+            where: equality filter on metadata.
+
+        Raises:
+            TreeMismatch: the tree is of another embedder, or of a later state of the store.
+            StoreDamaged: its file cannot be read.
+            StoreFull: there was none, and the new one cannot be kept.
+        """
+        with self._making:
+            stand, tree, built = self._present()
+            view = self._view(stand, where, tree)
+        rows = leaves_of(self._store.snapshot(), found, tree.spec.over) if found else []
+        return TreeStart(
+            stand=stand,
+            nodes=len(tree.nodes),
+            leaves=view.count(),
+            seeds=view.seeds(self._vector(query), rows, k) if k else (),
+            built=built,
+        )
+
+    def open(
+        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where
+    ) -> tuple[Opened, ...]:
+        """Nodes with their visible children; empty ones for nodes that are gone."""
+        with self._making:
+            view = self._views.get((stand, _key(where)))
+            if view is None:  # pushed out by others, or the process began anew
+                _, tree, _ = self._present()
+                view = self._view(stand, where, tree)
+        known = [number for number in nodes if number in view.tree.nodes]
+        opened = {one.node: one for one in view.open(self._vector(query), known)}
+        return tuple(opened.get(number, Opened(node=number, items=())) for number in nodes)
+
+    def passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+        """The passage that stands for each leaf; of a document the one most like the query."""
+        first = self._store.resolve(leaves)
+        if self._newest is None or self._newest[1].spec.over == "passages":
+            return first
+        return tuple(one and self._most_like(query, one) for one in first)
+
+    def _most_like(self, query: str, first: Passage) -> Passage:
+        snapshot = self._store.snapshot()
+        passages = self._store.passages_of(first.document_id)
+        rows, _ = snapshot.places([one.id for one in passages])
+        if not len(rows) or (rows < 0).any():
+            return first  # it was replaced this moment
+        likeness: NDArray[np.float32] = snapshot.vectors(rows) @ self._vector(query)
+        return passages[int(likeness.argmax())]
+
+    def _present(self) -> tuple[Stand, Tree, bool]:
+        """The tree as it is now, its state, and whether it was made for that."""
+        stand = (self._store.generation, self._file.generation())
+        if self._newest is not None and self._newest[0] == stand:
+            return stand, self._newest[1], False
+        built = False
+        try:
+            tree = tree_of(self._store)
+        except TreeMissing:
+            tree, built = self._plant(), True
+            stand = (tree.reflects, self._file.generation())
+        self._newest = (stand, tree)
+        return stand, tree, built
+
+    def _plant(self) -> Tree:
+        from hoptrail.rag.tree.planting import planted
+
+        try:
+            with self._file.building():
+                return self._file.save(planted(StoreLeaves(self._store), self._store.spec.embedder))
+        except StoreBusy:
+            # Somebody builds a better one, perhaps for hours; until then this one does.
+            return planted(StoreLeaves(self._store), self._store.spec.embedder)
+
+    def _view(self, stand: Stand, where: Where, tree: Tree) -> TreeView:
+        key = (stand, _key(where))
+        if key not in self._views:
+            self._views[key] = view_of(self._store, tree, where)
+        self._views.move_to_end(key)
+        while len(self._views) > _VIEWS:
+            self._views.popitem(last=False)
+        return self._views[key]
+
+
+def _key(where: Where) -> str:
+    # As JSON, in which true and 1 differ.
+    return json.dumps(sorted(where.items()))
