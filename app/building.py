@@ -6,8 +6,7 @@ Estimate and report are results; failures, questions and the progress bar go to 
 from __future__ import annotations
 
 import asyncio
-import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,15 @@ from hoptrail.app.interrupting import interruptible
 from hoptrail.app.modelling import served_model
 from hoptrail.app.opening import WAIT, open_store, place
 from hoptrail.app.output import counted, emit, note, say
-from hoptrail.app.settings import given, load_settings
+from hoptrail.app.paying import (
+    build_budget,
+    confirmed,
+    failure_words,
+    say_cost,
+    say_failures,
+    say_tokens,
+)
+from hoptrail.app.settings import load_settings
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -29,21 +36,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.store import Store
 
 _STOPPING = "finishing what is being read; press Ctrl-C again to leave that unread"
-_STOPPED = {
-    "done": "every passage that it was to read was tried",
-    "out_of_calls": "the budget has no call left",
-    "out_of_tokens": "the budget has too few tokens left",
-    "out_of_time": "its time was up",
-    "model_unavailable": "the model server does not answer any more, or refuses everything",
-    "interrupted": "it was interrupted",
-}
-_FAILURES = {
-    "parse": "no reply that could be read",
-    "length": "the reply was cut off",
-    "overlong": "too long for the server's window",
-    "refused_by_server": "refused by the server",
-    "cancelled": "cancelled",
-}
+_DONE = "every passage that it was to read was tried"
 
 
 def build(  # noqa: PLR0913 (a command's options are its parameters)
@@ -88,13 +81,13 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     served = served_model(model, model_name, api_key_file, tables.model)
     if served is None:
         raise SettingsError("No model is named: give --model URL, or url in [model] of a file.")
-    budget = _budget(budget_calls, budget_tokens, budget_seconds)
+    budget = build_budget(budget_calls, budget_tokens, budget_seconds)
     with open_store(root, name, wait) as opened:
         plan = asyncio.run(estimating.estimate(opened, served, limit=limit))
         _show_estimate(plan, as_json)
         if dry_run or not plan.passages:
             return
-        if not yes and _at_terminal() and not typer.confirm("Read them now?", err=True):
+        if not confirmed("Read them now?", yes):
             note("nothing was read")
             return
         report = _built(opened, served, plan, budget, parallel, as_json)
@@ -103,13 +96,6 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         raise typer.Exit(INTERRUPTED)
     if report.failed or report.stop == "model_unavailable":
         raise typer.Exit(FAILED)
-
-
-def _budget(calls: int | None, tokens: int | None, seconds: float | None) -> Budget:
-    """The budget that flags give; what they leave out has no limit."""
-    from hoptrail.agents.pump import NO_LIMIT  # noqa: PLC0415
-
-    return replace(NO_LIMIT, **given(calls=calls, tokens=tokens, seconds=seconds))  # type: ignore[arg-type]
 
 
 def _built(
@@ -128,15 +114,16 @@ def _built(
     from hoptrail.agents import building  # noqa: PLC0415
     from hoptrail.app.progress import BuildBar  # noqa: PLC0415
 
-    with BuildBar(plan.passages) as bar:
+    with BuildBar("reading", "passages") as bar:
 
         def listen(event: BuildEvent) -> None:
             if isinstance(event, building.Progressed):
-                bar(event.done, event.triples, event.tokens)
+                triples = counted(event.triples, "triple")
+                bar(event.done, plan.passages, f"{triples}, {counted(event.tokens, 'token')}")
                 return
             where = f"{event.document_id} {event.start}:{event.end}"
             detail = f" ({event.detail})" if event.detail else ""
-            note(f"failed: {where} {_FAILURES.get(event.failure, event.failure)}{detail}")
+            note(f"failed: {where} {failure_words(event.failure)}{detail}")
             if as_json:
                 emit({"event": "failed", **asdict(event)})
 
@@ -150,10 +137,6 @@ def _built(
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _at_terminal() -> bool:
-    return sys.stdin.isatty()
-
-
 def _show_estimate(plan: Estimate, as_json: bool) -> None:
     if as_json:
         emit({"event": "estimate", **_record(plan)})
@@ -162,16 +145,11 @@ def _show_estimate(plan: Estimate, as_json: bool) -> None:
     say(f"{counted(plan.unread, 'passage')} unread by {plan.model!r}{before}")
     if not plan.passages:
         return
-    whose = "the server's" if plan.counted_by == "server" else "tiktoken's"
     say(
         f"To read now: {counted(plan.passages, 'passage')}, one call each, two where a reply "
         "cannot be used"
     )
-    say(f"Prompts: about {plan.prompt_tokens:,} tokens by {whose} count")
-    say(
-        f"Replies: about {plan.reply_tokens:,} tokens, at most {plan.most_reply_tokens:,} "
-        "for the first calls"
-    )
+    say_tokens(plan)
 
 
 def _show_report(report: BuildReport, as_json: bool) -> None:
@@ -183,22 +161,12 @@ def _show_report(report: BuildReport, as_json: bool) -> None:
         f"{counted(report.read, 'passage')} read, {counted(report.triples, 'new triple')}, "
         f"{report.failed:,} failed; {report.unread:,} unread"
     )
-    for failure, count in report.failures.items():
-        say(f"  {count:,} × {_FAILURES.get(failure, failure)}")
+    say_failures(report.failures)
     if report.invented:
         say(f"Left out: {counted(report.invented, 'triple')} of names that the passage has not")
     if report.gone:
         say(f"Gone meanwhile: {counted(report.gone, 'passage')} of documents that were replaced")
-    spent = report.usage
-    say(
-        f"Cost: {counted(spent.calls, 'model call')}, {spent.prompt_tokens:,} prompt and "
-        f"{spent.completion_tokens:,} reply tokens, {spent.seconds:.1f} s"
-    )
-    if report.flags:
-        say(f"The server's own count was missing or not credible {counted(report.flags, 'time')}.")
-    if report.without_salt:
-        say("The server refused cache_salt: its prompt cache is shared with other tenants.")
-    say(f"It stopped because {_STOPPED[report.stop]}")
+    say_cost(report, _DONE)
 
 
 def _record(plan: Estimate) -> dict[str, Any]:

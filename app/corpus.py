@@ -10,6 +10,7 @@ import typer
 
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED
+from hoptrail.app.growing import grow
 from hoptrail.app.opening import (
     WAIT,
     embedder_flags,
@@ -96,11 +97,13 @@ def delete(
         found = [one for one in dict.fromkeys(ids) if one in known]
         missing = [one for one in dict.fromkeys(ids) if one not in known]
         generation = opened.commit((), found)
-    for one in found:
-        if as_json:
-            emit({"event": "deleted", "id": one, "generation": generation})
-        else:
-            say(f"deleted {one}")
+        for one in found:
+            if as_json:
+                emit({"event": "deleted", "id": one, "generation": generation})
+            else:
+                say(f"deleted {one}")
+        if found:
+            grow(opened, as_json)
     for one in missing:
         if as_json:
             emit({"event": "unknown", "id": one})

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from hoptrail.app.output import counted, shortened
-from hoptrail.app.pages import blank, put, serialised
+from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.picture import Box, Kind, Line, rules, svg
+from hoptrail.app.receipts import changed_quotes
 from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.entities import entity
 from hoptrail.rag.errors import SettingsError
@@ -98,16 +99,7 @@ def _stops(receipt: Receipt, store: Store) -> list[_Stop]:
         quotes.setdefault(item.passage_id, []).append(item)
     vias: dict[str, Via | None] = {item.passage_id: item.via for item in receipt.evidence}
     sources = {via.passage_id: via.title for via in vias.values() if via is not None}
-    changed = {
-        item.id
-        for item in receipt.evidence
-        if store.slice(item.document_id, item.start, item.end) != item.quote
-    }
-    if len(changed) == len(receipt.evidence):
-        raise SettingsError(
-            f"None of the receipt's quotes stands in the store at {str(store.root)!r} (tenant "
-            f"{store.tenant!r}): name the store that the answer was given from."
-        )
+    changed = changed_quotes(receipt, store)
     ids = list(dict.fromkeys([*quotes, *sources]))
     return [
         _Stop(
@@ -216,9 +208,7 @@ def _html(
     lines: Sequence[Line],
 ) -> str:
     html, body = blank(receipt.question, _STYLE + rules(boxes))
-    put(body, "h1", receipt.question)
-    answer = "The documents' own words:" if receipt.extractive else receipt.answer
-    put(body, "p", answer or "No answer.")
+    put_answer(body, receipt)
     SubElement(body, "div", {"class": "scroll"}).append(svg(boxes, lines))
     put(
         body,
@@ -240,11 +230,7 @@ def _section(stop: _Stop, found: Sequence[Bond]) -> Element:
     section = Element("section", id=stop.anchor)
     put(section, "h2", f"{stop.number}. {stop.title}")
     for item in stop.quotes:
-        is_changed = item.id in stop.changed
-        put(section, "blockquote", item.quote, "changed" if is_changed else "same")
-        where = f"{item.document_id}, characters {item.start} to {item.end}"
-        state = "the store's document has changed since" if is_changed else "as in the store"
-        put(section, "p", f"{where}: {state}", "small")
+        put_quote(section, item, changed=item.id in stop.changed)
     if not stop.quotes:
         put(section, "p", "The search passed through it; nothing of it is quoted.")
     if stop.via is not None:

@@ -12,6 +12,7 @@ import typer
 
 from hoptrail.app import options
 from hoptrail.app.exits import FAILED, INTERRUPTED
+from hoptrail.app.growing import grow
 from hoptrail.app.opening import (
     WAIT,
     embedder_flags,
@@ -106,15 +107,17 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
         find_sources(paths)  # nothing to read: no store
         player = named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER)
         _found(root, name, player, made_with)
-    with ExitStack() as stack:
-        opened = stack.enter_context(Store.open(root, tenant=name, embedder=player, wait=wait))
-        listener = _Listener(as_json, stack)
-        try:
-            report = run(paths, opened, player, how, listener)
-        except KeyboardInterrupt:
-            listener.interrupted()
-            raise typer.Exit(INTERRUPTED) from None
-    _finish(report, as_json)
+    with Store.open(root, tenant=name, embedder=player, wait=wait) as opened:
+        with ExitStack() as stack:
+            listener = _Listener(as_json, stack)
+            try:
+                report = run(paths, opened, player, how, listener)
+            except KeyboardInterrupt:
+                listener.interrupted()
+                raise typer.Exit(INTERRUPTED) from None
+        _say_report(report, as_json)
+        grow(opened, as_json)
+    _finish(report)
 
 
 def _settings(values: dict[str, Any]) -> IngestSettings:
@@ -190,18 +193,21 @@ def _sentence(failed: FileFailed) -> str:
     return f"{failed.path}{line} {failed.reason}"
 
 
-def _finish(report: IngestReport, as_json: bool) -> None:
+def _say_report(report: IngestReport, as_json: bool) -> None:
     if as_json:
         emit({"event": "report", **asdict(report)})
-    else:
-        say(
-            f"{counted(report.added, 'document')} added, {report.replaced:,} replaced, "
-            f"{report.unchanged:,} unchanged, {report.deleted:,} deleted, "
-            f"{report.failed:,} failed; "
-            f"{counted(report.passages, 'passage')} in {report.seconds:.1f} s"
-        )
-        if report.skipped_files:
-            note(f"{counted(report.skipped_files, 'file')} of other kinds were not read")
+        return
+    say(
+        f"{counted(report.added, 'document')} added, {report.replaced:,} replaced, "
+        f"{report.unchanged:,} unchanged, {report.deleted:,} deleted, "
+        f"{report.failed:,} failed; "
+        f"{counted(report.passages, 'passage')} in {report.seconds:.1f} s"
+    )
+    if report.skipped_files:
+        note(f"{counted(report.skipped_files, 'file')} of other kinds were not read")
+
+
+def _finish(report: IngestReport) -> None:
     if report.prune_refused is not None:
         note(f"error: nothing was pruned: {report.prune_refused}")
     if report.failed or report.prune_refused is not None:

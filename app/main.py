@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hoptrail.app import asking, corpus, evaluating, graphing, ingesting
+from hoptrail.app import asking, corpus, evaluating, graphing, ingesting, treeing
 from hoptrail.app.exits import FAILED, INTERRUPTED, MISUSED
 from hoptrail.app.output import Notes, note
 from hoptrail.rag.errors import HoptrailError, SettingsError
@@ -79,6 +79,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")
+app.add_typer(treeing.tree, name="tree")
 app.command("eval")(evaluating.evaluate)
 
 

@@ -67,7 +67,7 @@ KeyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File that holds the server's API key.")
 ]
 Strategy = Annotated[
-    str | None, typer.Option(metavar="NAME", help="pool or single.  [default: pool]")
+    str | None, typer.Option(metavar="NAME", help="pool, single or lattice.  [default: pool]")
 ]
 AskMode = Annotated[
     str | None,

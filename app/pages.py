@@ -7,10 +7,15 @@ ElementTree, which escapes it, with control characters shown and not obeyed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from hoptrail.app.output import shortened, shown
 from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.types import Evidence
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -51,6 +56,21 @@ def put(parent: Element, tag: str, text: str, kind: str = "", **attributes: str)
         made.set("class", kind)
     made.text = shown(text)
     return made
+
+
+def put_answer(parent: Element, receipt: Receipt) -> None:
+    """The question, as the head of a page, and its answer."""
+    put(parent, "h1", receipt.question)
+    answer = "The documents' own words:" if receipt.extractive else receipt.answer
+    put(parent, "p", answer or "No answer.")
+
+
+def put_quote(parent: Element, item: Evidence, *, changed: bool) -> None:
+    """A quote, where it stands, and whether it stands there still."""
+    put(parent, "blockquote", item.quote, "changed" if changed else "same")
+    where = f"{item.document_id}, characters {item.start} to {item.end}"
+    state = "the store's document has changed since" if changed else "as in the store"
+    put(parent, "p", f"{where}: {state}", "small")
 
 
 def serialised(html: Element) -> str:

@@ -103,13 +103,14 @@ class EvalBar:
 
 
 class BuildBar:
-    """Draws how far a model is with its reading, where stderr is a terminal; a context manager."""
+    """Draws how far a build is, where stderr is a terminal; a context manager."""
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
-        """`total`: passages to read; `console`: where to draw; None: stderr."""
+    def __init__(self, doing: str, nouns: str, console: Console | None = None) -> None:
+        """`nouns`: what it counts; `console`: where to draw; None: stderr."""
         console = console or Console(stderr=True)
+        self._nouns = nouns
         self._bars = Bars(
-            TextColumn("reading"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -118,7 +119,7 @@ class BuildBar:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bars.add_task("reading", total=total, rate="")
+        self._task = self._bars.add_task(doing, total=None, rate="")
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -127,9 +128,9 @@ class BuildBar:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def __call__(self, done: int, triples: int, tokens: int) -> None:
-        """Takes in how far it is."""
+    def __call__(self, done: int, total: int, more: str = "") -> None:
+        """Takes in how far it is; `more` is shown beside its speed."""
         seconds = self._bars.tasks[0].elapsed
-        speed = f"{done / seconds:,.1f} passages/s, " if seconds else ""
-        rate = f"{speed}{counted(triples, 'triple')}, {counted(tokens, 'token')}"
-        self._bars.update(self._task, completed=done, rate=rate)
+        speed = f"{done / seconds:,.1f} {self._nouns}/s" if seconds else ""
+        rate = ", ".join(part for part in (speed, more) if part)
+        self._bars.update(self._task, completed=done, total=total, rate=rate)

@@ -1,4 +1,4 @@
-"""Receipts from their files."""
+"""Receipts from their files, held against a store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
+    from hoptrail.rag.store import Store
 
 
 def read_receipt(path: Path) -> Receipt:
@@ -35,3 +36,22 @@ def read_receipt(path: Path) -> Receipt:
             f"{f'{where}: ' if where else ''}{first['msg'].lower()}. "
             "Write one with hoptrail ask --receipt FILE."
         ) from None
+
+
+def changed_quotes(receipt: Receipt, store: Store) -> frozenset[str]:
+    """Ids of the quotes that the store's documents no longer have.
+
+    Raises:
+        SettingsError: they have none of them, so the receipt is of another store.
+    """
+    changed = frozenset(
+        item.id
+        for item in receipt.evidence
+        if store.slice(item.document_id, item.start, item.end) != item.quote
+    )
+    if changed and len(changed) == len(receipt.evidence):
+        raise SettingsError(
+            f"None of the receipt's quotes stands in the store at {str(store.root)!r} (tenant "
+            f"{store.tenant!r}): name the store that the answer was given from."
+        )
+    return changed

@@ -127,6 +127,6 @@ def _tree(event: TreeOpened) -> str:
 
 
 def _scored(event: SlatesScored) -> str:
-    looked = sum(len(one.shown) - one.anchors for one in event.slates if not one.re_ask)
+    looked = sum(len(one.shown) - one.anchors for one in event.slates)
     best = f", best: {event.best}" if event.best else ""
     return f"{event.iteration}. {counted(looked, 'child', 'children')} scored{best}"

@@ -40,7 +40,10 @@ from hoptrail.app.view import LiveView
 
 QUESTION = "At which town was the Nightjar launched?"
 
-SLATE = SlateRecord(node=3, leaves=True, shown=(4, 5, 9), anchors=1, scores=(0.5, None, 1.0))
+SLATE = SlateRecord(
+    node=3, standing=0.5, reserve=False, leaves=True, shown=(4, 5, 9), anchors=1,
+    scores=(0.5, None, 1.0), failed=False,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

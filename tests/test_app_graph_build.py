@@ -128,9 +128,9 @@ def test_a_budget_stops_it_and_a_second_run_goes_on(store: Path) -> None:
 def test_at_a_terminal_it_asks_first(
     store: Path, monkeypatch: pytest.MonkeyPatch, answer: str, asked: int
 ) -> None:
-    from hoptrail.app import building
+    from hoptrail.app import paying
 
-    monkeypatch.setattr(building, "_at_terminal", lambda: True)
+    monkeypatch.setattr(paying, "_at_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text, err: answer == "y\n")
     with FakeServer(reads) as server:
         result = cli(*build(store, server))
@@ -204,15 +204,15 @@ def test_ctrl_c_keeps_what_was_read_and_the_next_run_goes_on(store: Path) -> Non
 
 def test_the_bar_shows_rate_and_counts() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with BuildBar(10, terminal) as bar:
-        bar(4, 12, 3456)
+    with BuildBar("reading", "passages", terminal) as bar:
+        bar(4, 10, "12 triples, 3,456 tokens")
         bar._bars.refresh()
         shown = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert "4/10" in shown
     assert re.search(r"passages/s, 12 triples, 3,456 tokens", shown)
     plain = Console(file=io.StringIO(), force_terminal=False)
-    with BuildBar(10, plain) as bar:
-        bar(1, 1, 1)
+    with BuildBar("reading", "passages", plain) as bar:
+        bar(1, 1)
     assert plain.file.getvalue() == ""  # type: ignore[attr-defined]
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-GROUPS = ("graph",)
+GROUPS = ("graph", "tree")
 """Commands that have commands of their own."""
 
 

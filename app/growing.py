@@ -1,0 +1,53 @@
+"""A store's tree, if it has one, brought up to what a command has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hoptrail.app.output import counted, emit, note
+from hoptrail.rag.errors import StoreError
+
+if TYPE_CHECKING:
+    from hoptrail.rag.store import Store
+
+
+def grow(store: Store, as_json: bool) -> None:
+    """Takes into the tree what came to the store, and out of it what went; says so.
+
+    What cannot be done is only noted: the documents are committed, and a search of the tree takes
+    up for itself what is missing in it.
+    """
+    from hoptrail.rag.tree.living import stale  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
+    from hoptrail.rag.tree.view import grown  # noqa: PLC0415
+
+    try:
+        growth = grown(store)
+    except StoreError as error:
+        note(f"warning: the tree did not grow: {error}")
+        return
+    if growth is None or growth.before == growth.tree.generation:
+        return
+    tree = growth.tree
+    leaves, nodes = tree.nodes[ROOT].count, len(tree.nodes)
+    if as_json:
+        emit(
+            {
+                "event": "tree",
+                "generation": tree.generation,
+                "leaves": leaves,
+                "inner_nodes": nodes,
+                "changed_nodes": len(growth.touched) + len(growth.gone),
+            }
+        )
+    else:
+        note(
+            f"the tree has grown with it: {counted(leaves, 'leaf', 'leaves')} below "
+            f"{counted(nodes, 'node')}"
+        )
+    old = len(stale(tree)) if tree.spec.model else 0
+    if old:
+        note(
+            f"{counted(old, 'text')} of the tree no longer tell what is below: hoptrail tree build "
+            f"--store {store.root} --model URL writes them anew"
+        )

@@ -1,0 +1,300 @@
+"""`hoptrail tree build`: a tree over a store, without a model or with a served one.
+
+Estimate and report are results; failures, questions and the progress bar go to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from hoptrail.app import options
+from hoptrail.app.exits import FAILED, INTERRUPTED
+from hoptrail.app.interrupting import interruptible
+from hoptrail.app.modelling import served_model
+from hoptrail.app.opening import WAIT, embedder_flags, embedder_of, open_store, place
+from hoptrail.app.output import counted, emit, note, say
+from hoptrail.app.paying import (
+    build_budget,
+    confirmed,
+    failure_words,
+    say_cost,
+    say_failures,
+    say_tokens,
+)
+from hoptrail.app.settings import ModelTable, load_settings
+from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.agents import Budget, ServedModel
+    from hoptrail.agents.planting import Ground, PlantingEvent, PlantingReport
+    from hoptrail.rag.protocols import Embedder
+    from hoptrail.rag.store import Store
+    from hoptrail.rag.tree.keep import TreeFile
+    from hoptrail.rag.tree.leaves import StoreLeaves
+    from hoptrail.rag.tree.types import Tree, TreeSpec
+
+_STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
+_DONE = "the tree is whole"
+
+
+def build(  # noqa: PLR0913 (a command's options are its parameters)
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="bottom-up, top-down, or auto: by the documents.")
+    ] = "auto",
+    fanout: Annotated[
+        int, typer.Option(metavar="N", help="Children of a node at most, 2 or more.")
+    ] = 14,
+    over: Annotated[
+        str, typer.Option(metavar="NAME", help="What the leaves are: passages or documents.")
+    ] = "passages",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="OpenAI-compatible server that writes the nodes' texts. Without one they are the "
+            "documents' own words.",
+        ),
+    ] = None,
+    model_name: options.ModelName = None,
+    api_key_file: options.KeyFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
+    ] = False,
+    budget_calls: options.Calls = None,
+    budget_tokens: options.Tokens = None,
+    budget_seconds: options.Seconds = None,
+    parallel: Annotated[
+        int, typer.Option(metavar="N", help="Questions to the model at one time, 1 to 32.")
+    ] = 16,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it begins.")] = False,
+    wait: options.Wait = WAIT,
+    embedder: options.EmbedderName = None,
+    embedder_folder: options.EmbedderFolder = None,
+    embedder_key_file: options.EmbedderKeyFile = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Build the tree of a store, in the place of the one before.
+
+    Without a model it takes seconds. With one it costs what it says beforehand; a build that was
+    stopped goes on when it is started again. A budget of the settings file is for questions and
+    does not count here, nor does its model: name the one that is to write. Exits with 1 if the tree
+    did not come to be whole.
+    """
+    from hoptrail.rag.layout import Layout  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
+
+    tables = load_settings(settings)
+    root, name = place(store, tenant, tables.store)
+    served = served_model(model, model_name, api_key_file, tables.model if model else ModelTable())
+    budget = build_budget(budget_calls, budget_tokens, budget_seconds)
+    flags = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    file = TreeFile(Layout(root=root, tenant=name))
+    with open_store(root, name, wait) as opened, file.building(wait):
+        site = _site(opened, file, method, fanout, over, as_json)
+        if served is None:
+            _build_alone(site, dry_run=dry_run, yes=yes)
+            return
+        player = embedder_of(root, name, flags, tables.store)
+        ground = _ground(site, player)
+        if not _agreed(site, ground, served, dry_run=dry_run, yes=yes):
+            return
+        report = _built(site, ground, served, budget, parallel)
+        _show_report(report, as_json)
+    if report.stop != "done":
+        raise typer.Exit(INTERRUPTED if report.stop == "interrupted" else FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Site:
+    """Where a tree is built."""
+
+    store: Store
+    file: TreeFile
+    leaves: StoreLeaves
+    spec: TreeSpec
+    as_json: bool
+
+
+def _site(
+    store: Store, file: TreeFile, method: str, fanout: int, over: str, as_json: bool
+) -> _Site:
+    """Where and how a tree is to be built.
+
+    Raises:
+        SettingsError: a method or leaves that there are not, or too small a fan-out.
+    """
+    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
+    from hoptrail.rag.tree.planting import method_for  # noqa: PLC0415
+    from hoptrail.rag.tree.types import Method, Over, TreeSpec  # noqa: PLC0415
+
+    for option, value, known in (
+        ("--method", method, ("auto", *get_args(Method))),
+        ("--over", over, get_args(Over)),
+    ):
+        if value not in known:
+            raise SettingsError(f"There is no {option} {value!r}: choose {' or '.join(known)}.")
+    if fanout < 2:
+        raise SettingsError(f"A tree needs --fanout 2 or more, not {fanout!r}.")
+    leaves = StoreLeaves(store, cast("Over", over))
+    spec = TreeSpec(
+        method=method_for(leaves) if method == "auto" else cast("Method", method),
+        fanout=fanout,
+        over=leaves.over,
+        embedder=store.spec.embedder,
+        dimension=store.spec.dimension,
+    )
+    return _Site(store=store, file=file, leaves=leaves, spec=spec, as_json=as_json)
+
+
+def _build_alone(site: _Site, *, dry_run: bool, yes: bool) -> None:
+    """Builds without a model."""
+    from hoptrail.app.progress import BuildBar  # noqa: PLC0415
+    from hoptrail.rag.tree.planting import planted  # noqa: PLC0415
+
+    before = site.file.load().spec.model if site.file.exists() else ""
+    count = len(site.leaves.rows())
+    if dry_run:
+        _show_plan(site, count)
+        return
+    if before and not confirmed(f"{before!r} wrote the tree that is there. Replace it?", yes):
+        note("nothing was built")
+        return
+    began = time.monotonic()
+    with BuildBar("building", "leaves") as bar:
+        tree = planted(site.leaves, site.spec, bar)
+    _keep(site, tree, time.monotonic() - began)
+
+
+def _show_plan(site: _Site, leaves: int) -> None:
+    if site.as_json:
+        emit({"event": "estimate", "method": site.spec.method, "leaves": leaves, "calls": 0})
+        return
+    say(f"{_leaves(leaves, site.spec)}, {site.spec.method}, without a model: it costs nothing")
+
+
+def _ground(site: _Site, player: Embedder) -> Ground:
+    """Where and with what a served model builds."""
+    from hoptrail.agents.planting import Ground  # noqa: PLC0415
+    from hoptrail.rag.tree.planting import builder_for  # noqa: PLC0415
+
+    return Ground(
+        leaves=site.leaves,
+        spec=site.spec,
+        drafts=site.file,
+        secret=site.store.secret,
+        builder=builder_for(site.spec, partial(player.embed, kind="passage")),
+    )
+
+
+def _agreed(site: _Site, ground: Ground, served: ServedModel, *, dry_run: bool, yes: bool) -> bool:
+    """Says what it would cost; whether to begin."""
+    from hoptrail.agents.forecasting import estimate  # noqa: PLC0415
+
+    plan = asyncio.run(estimate(ground, served))
+    if site.as_json:
+        emit({"event": "estimate", "method": site.spec.method, **asdict(plan)})
+    else:
+        say(f"{_leaves(plan.leaves, site.spec)}, {site.spec.method}, texts by {plan.model!r}")
+        kept = f", {plan.kept:,} answered by an earlier build" if plan.kept else ""
+        say(f"To ask now: about {counted(plan.calls, 'call')}{kept}")
+        say_tokens(plan)
+    if dry_run:
+        return False
+    agreed = confirmed("Build it now?", yes)
+    if not agreed:
+        note("nothing was built")
+    return agreed
+
+
+def _built(
+    site: _Site, ground: Ground, served: ServedModel, budget: Budget, parallel: int
+) -> PlantingReport:
+    """Builds in view; the first Ctrl-C finishes what is being asked, the second leaves it.
+
+    Raises:
+        typer.Exit: stopped by the second.
+    """
+    from hoptrail.agents import planting  # noqa: PLC0415
+    from hoptrail.app.progress import BuildBar  # noqa: PLC0415
+
+    with BuildBar("building", "answers") as bar:
+
+        def listen(event: PlantingEvent) -> None:
+            if isinstance(event, planting.Planted):
+                tokens = counted(event.tokens, "token")
+                bar(event.done, event.asked, f"step {event.step}, {tokens}")
+                return
+            detail = f" ({event.detail})" if event.detail else ""
+            note(f"failed: {event.prompt}: {failure_words(event.failure)}{detail}")
+            if site.as_json:
+                emit({"event": "failed", **asdict(event)})
+
+        plant = partial(
+            planting.plant, ground, served, budget=budget, parallel=parallel, on_event=listen
+        )
+        try:
+            report = asyncio.run(interruptible(lambda cancel: plant(cancel=cancel), _STOPPING))
+        except asyncio.CancelledError:
+            note("interrupted; what was answered is kept, and the same command goes on")
+            raise typer.Exit(INTERRUPTED) from None
+    if report.tree is not None:
+        _keep(site, report.tree, report.usage.seconds)
+    return report
+
+
+def _keep(site: _Site, tree: Tree, seconds: float) -> None:
+    """Puts a tree in the place of the one before, and takes in what came to the store meanwhile."""
+    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
+    from hoptrail.rag.tree.view import grown  # noqa: PLC0415
+
+    kept = site.file.save(tree)
+    growth = grown(site.store)
+    tree = kept if growth is None else growth.tree
+    depth = max(tree.depth(node.number) for node in tree.walk()) + 1
+    if site.as_json:
+        emit(
+            {
+                "event": "built",
+                **asdict(tree.spec),
+                "generation": tree.generation,
+                "leaves": tree.nodes[ROOT].count,
+                "inner_nodes": len(tree.nodes),
+                "depth": depth,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    say(
+        f"{_leaves(tree.nodes[ROOT].count, tree.spec)} below {counted(len(tree.nodes), 'node')} "
+        f"in {counted(depth, 'layer')}, {tree.spec.method}; {seconds:.1f} s"
+    )
+
+
+def _leaves(count: int, spec: TreeSpec) -> str:
+    return counted(count, "passage" if spec.over == "passages" else "document")
+
+
+def _show_report(report: PlantingReport, as_json: bool) -> None:
+    if as_json:
+        names = (name for name in report.__slots__ if name != "tree")
+        whole = {name: getattr(report, name) for name in names}
+        emit({"event": "report", **whole, "usage": asdict(report.usage)})
+        return
+    kept = f", {report.kept:,} kept from an earlier build" if report.kept else ""
+    say(f"{counted(report.answered, 'question')} answered{kept}, {report.failed:,} failed")
+    say_failures(report.failures)
+    if report.failed and report.tree is not None:
+        say("Where one failed the node has the documents' own words.")
+    if report.tree is None:
+        say("What was answered is kept: the same command goes on.")
+    say_cost(report, _DONE)

@@ -1,0 +1,150 @@
+"""`hoptrail tree`: the tree of a store looked at, drawn, and dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hoptrail.app import options, planting
+from hoptrail.app.opening import WAIT, open_store, place
+from hoptrail.app.output import counted, emit, note, say
+from hoptrail.app.settings import load_settings
+from hoptrail.rag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from hoptrail.app.tree_road import Road
+    from hoptrail.rag.store import Store
+    from hoptrail.rag.tree.types import Tree
+
+tree = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Build the tree of a store, look at it, draw it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+tree.command()(planting.build)
+
+
+@tree.command()
+def show(
+    node: Annotated[
+        int, typer.Argument(metavar="[NODE]", help="Its number.  [default: the root]")
+    ] = 0,
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    depth: Annotated[int, typer.Option(metavar="N", help="Layers below the node.")] = 2,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show a tree, or what is below one of its nodes."""
+    from hoptrail.app import tree_outline  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
+
+    if depth < 1:
+        raise SettingsError(f"A tree is shown to a depth of at least 1, not {depth!r}.")
+    root, name = place(store, tenant, load_settings(settings).store)
+    with open_store(root, name, WAIT) as opened:
+        found = tree_of(opened)
+        if node not in found.nodes:
+            raise SettingsError(
+                f"The tree has no node {node}: hoptrail tree show, without a number, begins at "
+                "the root and gives the numbers of those below."
+            )
+        if as_json:
+            emit(tree_outline.record(found, opened, node, depth))
+        else:
+            say(tree_outline.outline(found, opened, node, depth))
+
+
+@tree.command()
+def page(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the page (HTML).")],
+    *,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECEIPT", help="What `ask --receipt` has written: its search is drawn."
+        ),
+    ] = None,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Draw a tree and, given a receipt, the search over it.
+
+    The page is one file: it loads nothing and runs no script.
+    """
+    from hoptrail.app.pages import write_page  # noqa: PLC0415
+    from hoptrail.app.tree_page import drawn  # noqa: PLC0415
+    from hoptrail.app.tree_sight import looked_at  # noqa: PLC0415
+    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
+    from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
+
+    root, name = place(store, tenant, load_settings(settings).store)
+    with open_store(root, name, WAIT) as opened:
+        found = tree_of(opened)
+        road = None if receipt is None else _road(receipt, found, opened)
+        sight = looked_at(found, opened, road)
+    write_page(out, drawn(sight, f"The tree of {root}"))
+    listed = sum(1 for _ in sight.nodes())
+    of = f"{listed:,} of {len(found.nodes):,}" if listed < len(found.nodes) else f"{listed:,}"
+    say(f"{out}: {of} nodes over {counted(found.nodes[ROOT].count, noun(found))}")
+    if road is not None:
+        say(
+            f"The search opened {counted(len(road.openings), 'node')}; the evidence stands in "
+            f"{counted(len(road.proofs), noun(found))}"
+        )
+
+
+@tree.command()
+def drop(
+    *,
+    store: options.StoreDir = None,
+    tenant: options.Tenant = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Remove a tree, and what a build of one has left. The documents stay."""
+    from hoptrail.app.opening import spec_of  # noqa: PLC0415
+    from hoptrail.rag.layout import Layout  # noqa: PLC0415
+    from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
+
+    root, name = place(store, tenant, load_settings(settings).store)
+    spec_of(root, name)
+    file = TreeFile(Layout(root=root, tenant=name))
+    there = file.path.exists()
+    file.delete()
+    if as_json:
+        emit({"event": "dropped" if there else "none"})
+    elif there:
+        say(f"dropped the tree of {root}")
+    else:
+        note("there is no tree")
+
+
+def noun(tree: Tree) -> str:
+    """What one leaf of a tree is."""
+    return "passage" if tree.spec.over == "passages" else "document"
+
+
+def _road(receipt: Path, tree: Tree, store: Store) -> Road:
+    """The search of a receipt; what does not fit the tree is noted."""
+    from hoptrail.app.receipts import read_receipt  # noqa: PLC0415
+    from hoptrail.app.tree_road import road  # noqa: PLC0415
+
+    found = road(read_receipt(receipt), tree, store)
+    if found.changed:
+        quotes = counted(len(found.changed), "quote")
+        note(f"warning: {quotes} no longer in the store: marked red on the page")
+    if found.unplaced:
+        quotes = counted(found.unplaced, "quote")
+        note(f"warning: {quotes} left out, of passages that do not stand in the tree")
+    if found.lost:
+        nodes = counted(found.lost, "node")
+        note(f"warning: {nodes} of the search left out: the tree has changed since")
+    elif not found.openings:
+        note("the answer was not found by a search of the tree: only its evidence is marked")
+    return found
