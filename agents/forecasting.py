@@ -1,0 +1,104 @@
+"""What it would cost to have a served model build a tree, said beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hoptrail.agents.fence import Fence
+from hoptrail.agents.models import Endpoint
+from hoptrail.agents.planting import Ground
+from hoptrail.agents.serving import ServedModel, open_endpoint
+from hoptrail.agents.sizing import CountedBy, Size, factor
+from hoptrail.agents.tree_asks import ROOM, Question, question
+from hoptrail.prompts import Rendered
+from hoptrail.rag.tree.asks import Reply, following
+from hoptrail.rag.tree.types import Tree
+
+_SAMPLE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantingEstimate:
+    """What a build would take from here on."""
+
+    model: str
+    leaves: int
+    calls: int
+    """Two where a reply cannot be used. Of a tree's upper layers this is a guess."""
+    kept: int
+    """Replies that an earlier build left, for which nobody is asked."""
+    prompt_tokens: int
+    reply_tokens: int
+    """If replies are as long as they usually are."""
+    most_reply_tokens: int
+    counted_by: CountedBy
+
+
+async def estimate(ground: Ground, model: ServedModel | Endpoint) -> PlantingEstimate:
+    """What building would take from here on; asks the model nothing.
+
+    The build is gone through with stand-ins for what nobody has answered yet.
+
+    Raises:
+        ModelError: the server cannot be used.
+        SettingsError: what the builder raises.
+    """
+    async with AsyncExitStack() as stack:
+        endpoint = await open_endpoint(stack, model, ground.secret)
+        assert endpoint is not None
+        name = (await endpoint.info()).model
+        forecast = await asyncio.to_thread(_forecast, ground, name)
+        scale = await factor(endpoint, forecast.sample)
+    size = forecast.size if scale is None else forecast.size.scaled(scale)
+    return PlantingEstimate(
+        model=name,
+        leaves=len(ground.leaves.rows()),
+        calls=forecast.calls,
+        kept=forecast.kept,
+        prompt_tokens=size.prompt,
+        reply_tokens=size.usual,
+        most_reply_tokens=size.most,
+        counted_by="tiktoken" if scale is None else "server",
+    )
+
+
+@dataclass(slots=True)
+class _Forecast:
+    """What a build would ask, so far."""
+
+    calls: int = 0
+    kept: int = 0
+    size: Size = field(default_factory=lambda: Size(prompt=0, usual=0, most=0))
+    sample: list[Rendered] = field(default_factory=list)
+
+    def add(self, one: Question[Any]) -> None:
+        self.calls += 1
+        self.size += one.size()
+        # Doubling distances: of the many questions at the bottom and the few above.
+        if len(self.sample) < _SAMPLE and self.calls & (self.calls - 1) == 0:
+            self.sample.append(one.render(ROOM))
+
+
+def _forecast(ground: Ground, model: str) -> _Forecast:
+    """Goes through a build without asking anybody."""
+    fence = Fence.of(ground.secret)
+    builder = ground.builder(ground.leaves, replace(ground.spec, model=model))
+    forecast = _Forecast()
+    came = following(builder, None)
+    while not isinstance(came, Tree):
+        replies: list[Reply] = []
+        for ask in came:
+            one = question(ask, fence)
+            draft = ground.drafts.draft(one.key(model))
+            reply = None if draft is None else one.read(draft)
+            if reply is None:
+                forecast.add(one)
+                reply = one.stand_in()
+            else:
+                forecast.kept += 1
+            replies.append(reply)
+        came = following(builder, tuple(replies))
+    return forecast

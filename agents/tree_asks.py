@@ -1,0 +1,275 @@
+"""What a builder of trees asks, as questions to a served model, and its replies read.
+
+Documents' words reach the model inside the fence and folded to one line each, so that none can
+fake another's number. A reply is checked before it is used: a summary that shares no word with what
+it sums up is the model's invention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar, assert_never
+
+from pydantic import BaseModel
+
+from hoptrail.agents.fence import Fence
+from hoptrail.agents.forms import Form, ParseProblem, json_form
+from hoptrail.agents.sizing import Size, prompt_tokens
+from hoptrail.agents.tree_forms import (
+    MOST_LISTED,
+    DescriptorsForm,
+    SortingForm,
+    SummaryForm,
+    TopicsForm,
+)
+from hoptrail.prompts import Rendered, load
+from hoptrail.rag.spans import words
+from hoptrail.rag.tree.asks import Ask, DescriptorsAsk, Reply, SummaryAsk, Topic, TopicsAsk
+
+ROOM = 12_000
+"""Characters of data that a question shows; fewer where the server's window is small."""
+
+LEAST_ROOM = 750
+_MOST_REPLY = 4096
+_STAND_IN_WORDS = (1, 3, 6, 10, 25)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Generic[Model]):
+    """One ask, ready to be put to a server."""
+
+    ask: Ask
+    prompt: str
+    """The prompt's name."""
+    form: Form[Model]
+    render: Callable[[int], Rendered]
+    """The prompt with at most so many characters of data."""
+    reply: Callable[[Model], Reply]
+    usual: int
+    """Tokens of a usual reply."""
+    most: int
+    """Tokens of the longest reply."""
+
+    def size(self) -> Size:
+        """What asking takes, by tiktoken's count."""
+        prompt = prompt_tokens(self.render(ROOM))
+        return Size(prompt=prompt, usual=min(self.usual, self.most), most=self.most)
+
+    def key(self, model: str) -> str:
+        """What the reply is kept under: a hash of who is asked what by which prompt."""
+        content = [model, load(self.prompt).hash, asdict(self.ask)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def stand_in(self) -> Reply:
+        """What goes for a reply where only the number and size of questions matter."""
+        match self.ask:
+            case DescriptorsAsk():
+                parts = _headed(self.ask.text).split()
+                return tuple(" ".join(parts[:many]) or "-" for many in _STAND_IN_WORDS)
+            case TopicsAsk() if not self.ask.known:
+                names = [name for name, _ in self.ask.descriptors]
+                runs = (names[at :: self.ask.most] for at in range(self.ask.most))
+                return tuple(
+                    Topic(name=run[0], description="", descriptors=tuple(run))
+                    for run in runs
+                    if run
+                )
+            case _:
+                return None
+
+    def read(self, draft: str) -> Reply:
+        """The reply that was kept as a draft; None: it cannot be read."""
+        found = self.form.parse(draft)
+        return None if isinstance(found, ParseProblem) else self.reply(found)
+
+
+def question(ask: Ask, fence: Fence) -> Question[Any]:
+    """The question that an ask is."""
+    match ask:
+        case SummaryAsk():
+            return _summary(ask, fence)
+        case DescriptorsAsk():
+            return _descriptors(ask, fence)
+        case TopicsAsk():
+            return _sorting(ask, fence) if ask.known else _topics(ask, fence)
+        case _:
+            assert_never(ask)
+
+
+def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
+    texts = [_headed(text) for text in ask.texts[:MOST_LISTED]]
+
+    def render(room: int) -> Rendered:
+        return load("summary").render(texts=fence.wrap("texts", _numbered(_evenly(texts, room))))
+
+    def check(form: SummaryForm) -> str:
+        if not form.summary.strip():
+            return "the summary is empty"
+        known = set(words("\n".join(texts)).keys)
+        if known.isdisjoint(words(form.summary).keys):
+            return "the summary has no word of the texts"
+        return ""
+
+    return Question(
+        ask=ask,
+        prompt="summary",
+        form=_checked(json_form(SummaryForm), check),
+        render=render,
+        reply=lambda form: _folded(form.summary),
+        usual=160 + 20 * len(texts),
+        most=min(_MOST_REPLY, 512 + 60 * len(texts)),
+    )
+
+
+def _descriptors(ask: DescriptorsAsk, fence: Fence) -> Question[DescriptorsForm]:
+    def render(room: int) -> Rendered:
+        return load("descriptors").render(document=fence.wrap("document", ask.text[:room]))
+
+    def check(form: DescriptorsForm) -> str:
+        return "" if all(map(_folded, form.descriptors)) else "a descriptor is empty"
+
+    return Question(
+        ask=ask,
+        prompt="descriptors",
+        form=_checked(json_form(DescriptorsForm), check),
+        render=render,
+        reply=lambda form: tuple(sorted(map(_folded, form.descriptors), key=len)),
+        usual=100,
+        most=512,
+    )
+
+
+def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
+    listed = ask.descriptors[:MOST_LISTED]
+
+    def render(room: int) -> Rendered:
+        return load("topics").render(
+            descriptors=fence.wrap("descriptors", _numbered(_listing(listed, room))),
+            most=str(ask.most),
+        )
+
+    def reply(form: TopicsForm) -> tuple[Topic, ...]:
+        return tuple(
+            Topic(
+                name=_folded(group.name),
+                description=_folded(group.description),
+                descriptors=_chosen(listed, group.numbers),
+            )
+            for group in form.groups
+        )
+
+    def check(form: TopicsForm) -> str:
+        if sum(bool(_chosen(listed, group.numbers)) for group in form.groups) < 2:
+            return "there are not two groups with descriptors"
+        if not all(_folded(group.name) for group in form.groups):
+            return "a group has no name"
+        return ""
+
+    return Question(
+        ask=ask,
+        prompt="topics",
+        form=_checked(json_form(TopicsForm), check),
+        render=render,
+        reply=reply,
+        usual=3 * len(listed) + 50 * ask.most,
+        most=min(_MOST_REPLY, 256 + 6 * len(listed) + 130 * ask.most),
+    )
+
+
+def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
+    listed = ask.descriptors[:MOST_LISTED]
+    groups = [f"{one.name}: {one.description}" for one in ask.known]
+
+    def render(room: int) -> Rendered:
+        known = _evenly(groups, room // 2)
+        rest = room - sum(map(len, known))
+        return load("sorting").render(
+            groups=fence.wrap("groups", _numbered(known)),
+            descriptors=fence.wrap("descriptors", _numbered(_listing(listed, rest))),
+        )
+
+    def reply(form: SortingForm) -> tuple[Topic, ...]:
+        placed: dict[int, list[int]] = {}
+        for one in form.groups:
+            placed.setdefault(one.group - 1, []).extend(one.numbers)
+        return tuple(
+            Topic(
+                name=topic.name,
+                description=topic.description,
+                descriptors=_chosen(listed, placed.get(at, ())),
+            )
+            for at, topic in enumerate(ask.known)
+        )
+
+    return Question(
+        ask=ask,
+        prompt="sorting",
+        form=json_form(SortingForm),
+        render=render,
+        reply=reply,
+        usual=3 * len(listed) + 12 * len(groups),
+        most=min(_MOST_REPLY, 256 + 6 * len(listed) + 16 * len(groups)),
+    )
+
+
+def _checked(form: Form[Model], check: Callable[[Model], str]) -> Form[Model]:
+    """The form, refusing as well what `check` finds fault with."""
+
+    def parse(text: str) -> Model | ParseProblem:
+        found = form.parse(text)
+        if isinstance(found, ParseProblem):
+            return found
+        fault = check(found)
+        return ParseProblem(reason=fault) if fault else found
+
+    return Form(name=form.name, schema=form.schema, parse=parse)
+
+
+def _chosen(listed: Sequence[tuple[str, int]], numbers: Iterable[int]) -> tuple[str, ...]:
+    """The descriptors of some numbers, each once; numbers that were not listed are nobody's."""
+    return tuple(listed[n - 1][0] for n in dict.fromkeys(numbers) if n <= len(listed))
+
+
+def _folded(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def _headed(text: str) -> str:
+    """A leaf's title and text, or a node's text, on one line."""
+    title, _, body = map(_folded, text.partition("\n"))
+    return f"{title}: {body}" if title and body else title or body
+
+
+def _numbered(lines: Iterable[str]) -> str:
+    return "\n".join(f"[{number}] {line}" for number, line in enumerate(lines, start=1))
+
+
+def _evenly(texts: Sequence[str], room: int) -> list[str]:
+    """The texts cut to one length, the greatest at which they have at most `room` characters."""
+    lengths = sorted(map(len, texts))
+    cut = 0
+    for at, length in enumerate(lengths):
+        cut = room // (len(lengths) - at)
+        if length > cut:
+            break
+        room -= length
+        cut = length
+    return [text[:cut] for text in texts]
+
+
+def _listing(listed: Sequence[tuple[str, int]], room: int) -> list[str]:
+    """The first descriptors that there is room for, each with its count."""
+    lines: list[str] = []
+    for descriptor, count in listed:
+        line = f"{_folded(descriptor)} ({count})"
+        room -= len(line)
+        if room < 0 and lines:
+            break
+        lines.append(line)
+    return lines
