@@ -19,13 +19,15 @@ from hoptrail.agents.state import State
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.trees import TreeStart
 from hoptrail.agents.types import ModelUse, SlateRecord, StepRecord, StopReason
-from hoptrail.rag.tree.navigation import Expansion, Found
+from hoptrail.rag.tree.navigation import Expansion, Found, FoundLeaf
 from hoptrail.rag.tree.search import Search
 from hoptrail.rag.tree.types import Opened, Ref, Slate
 from hoptrail.rag.types import Passage
 
 KEPT_SECONDS = 0.25
 """The part of the time budget that is kept for reading and answering."""
+FUSED_LEAVES = 50
+"""Leaves of the tree that are fused with the hits of cheap retrieval."""
 _BEST_CHARS = 160
 
 
@@ -34,15 +36,8 @@ async def navigate(state: State, run: Run) -> State:
     run.emit(StepStarted(node="navigate", round=state.round))
     # What a strategy leaves to be asked, if it does, else the question.
     query = next((one.text for one in state.queries if one.text.strip()), state.question)
-    settings = run.settings.navigate
     try:
-        start = await run.corpus.tree_start(
-            query,
-            [candidate.passage_id for candidate in state.candidates],
-            k=settings.seeds,
-            where=dict(state.where),
-            timeout=_seconds(run),
-        )
+        start = await _started(state, run, query)
     except TimeoutError:
         return state.stopped("out_of_time")
     except Cancelled:
@@ -51,21 +46,31 @@ async def navigate(state: State, run: Run) -> State:
     walk = _Walk(state, run, query, start)
     stop = await walk.go()
     found = walk.found()
-    best = found.leaves[: run.settings.k]
-    passages = await run.corpus.tree_passages(query, [leaf.row for leaf in best])
-    leaves = [
+    leaves = await _read(found.leaves[:FUSED_LEAVES], run, query)
+    candidates = pool.fused(state.candidates, leaves, query=query, round_number=state.round)
+    steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
+    return replace(state, candidates=candidates, steps=(*state.steps, *steps)).stopped(stop)
+
+
+async def _started(state: State, run: Run, query: str) -> TreeStart:
+    """The tree, and where in it to begin."""
+    return await run.corpus.tree_start(
+        query,
+        [candidate.passage_id for candidate in state.candidates],
+        k=run.settings.navigate.seeds,
+        where=dict(state.where),
+        timeout=_seconds(run),
+    )
+
+
+async def _read(leaves: Sequence[FoundLeaf], run: Run, query: str) -> list[tuple[Passage, float]]:
+    """The passages of leaves that are still there, with their relevance."""
+    passages = await run.corpus.tree_passages(query, [leaf.row for leaf in leaves])
+    return [
         (passage, leaf.relevance)
-        for leaf, passage in zip(best, passages, strict=True)
+        for leaf, passage in zip(leaves, passages, strict=True)
         if passage is not None
     ]
-    candidates = (
-        pool.fused(state.candidates, leaves, query=query, round_number=state.round)
-        if leaves
-        else state.candidates
-    )
-    steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
-    state = replace(state, candidates=candidates, steps=(*state.steps, *steps))
-    return state.stopped(stop)
 
 
 class _Walk:

@@ -34,7 +34,8 @@ MENTIONING = 3
 """Hits that may count by mentioning a name."""
 
 TREE_FUSION: Fusion = MinMax(lexical_weight=0.5)
-"""How the leaves of a tree search and the hits of cheap retrieval become one ranking."""
+"""How the hits of cheap retrieval (whose weight it is) and the leaves of a tree search become one
+ranking."""
 
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
@@ -96,12 +97,14 @@ def fused(
         query: what the tree was searched for.
         round_number: of candidates that are new.
     """
-    old = {c.passage_id: c for c in candidates}
+    if not leaves:
+        return tuple(candidates)
+    old = [c.passage_id for c in candidates]
     passages = {passage.id: passage for passage, _ in leaves}
-    places = {one: place for place, one in enumerate({**old, **passages})}
+    places = {one: place for place, one in enumerate(dict.fromkeys((*old, *passages)))}
     both = TREE_FUSION.fuse(
+        _listed([places[one] for one in old], [c.score for c in candidates]),
         _listed([places[one] for one in passages], [score for _, score in leaves]),
-        _listed([places[c.passage_id] for c in candidates], [c.score for c in candidates]),
     )
     standing = dict(zip(both.rows.tolist(), both.scores.tolist(), strict=True))
     top = max(standing.values(), default=0.0) or 1.0
@@ -115,7 +118,7 @@ def fused(
             query=query,
         )
         for passage in passages.values()
-        if passage.id not in old
+        if places[passage.id] >= len(old)
     )
     found = [
         replace(c, score=round(standing[places[c.passage_id]] / top, 6))

@@ -22,7 +22,7 @@ from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.types import Opened, Seed, Tree
+from hoptrail.rag.tree.types import Opened, Seed, Tree, TreeSpec
 from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
 from hoptrail.rag.types import Passage, Where
 
@@ -130,14 +130,16 @@ class Trees:
         return stand, tree, built
 
     def _plant(self) -> Tree:
-        from hoptrail.rag.tree.planting import planted
+        from hoptrail.rag.tree.planting import method_for, planted
 
+        leaves, spec = StoreLeaves(self._store), self._store.spec
+        plan = TreeSpec(method=method_for(leaves), embedder=spec.embedder, dimension=spec.dimension)
         try:
             with self._file.building():
-                return self._file.save(planted(StoreLeaves(self._store), self._store.spec.embedder))
+                return self._file.save(planted(leaves, plan))
         except StoreBusy:
             # Somebody builds a better one, perhaps for hours; until then this one does.
-            return planted(StoreLeaves(self._store), self._store.spec.embedder)
+            return planted(leaves, plan)
 
     def _view(self, stand: Stand, where: Where, tree: Tree) -> TreeView:
         key = (stand, _key(where))

@@ -71,6 +71,12 @@ LEGAL: dict[str, st.SearchStrategy[str]] = {
     name: legal(json_form(form).schema or {}).map(json.dumps) for name, form in FORMS.items()
 }
 """Replies that a server under its schema could give, by the form's name."""
+LEGAL["ScoresForm"] = st.fixed_dictionaries(
+    {
+        "reasoning": TEXTS,
+        "scores": st.dictionaries(st.integers(1, 12).map(str), st.integers(0, 100), max_size=12),
+    }
+).map(json.dumps)
 
 FAILURES = st.builds(
     AttemptFailed,
@@ -96,7 +102,9 @@ ILLEGAL = st.one_of(
     st.just("[" * 3000),
     st.just('{"needs": [], "asks": "place"}'),
     st.dictionaries(
-        st.sampled_from(["needs", "sentences", "sufficient", "missing", "queries", "claims", "x"]),
+        st.sampled_from(
+            ["needs", "sentences", "sufficient", "missing", "queries", "claims", "scores", "x"]
+        ),
         st.one_of(NUMBERED, st.lists(NUMBERED, max_size=3)),
         max_size=3,
     ).map(json.dumps),
@@ -209,7 +217,7 @@ def check(receipt: Receipt, budget: Budget) -> None:
 @given(
     data=st.data(),
     question=st.sampled_from([QUESTION, UNKNOWN, "When was the Heron launched?"]),
-    strategy=st.sampled_from(["pool", "pool", "single"]),
+    strategy=st.sampled_from(["pool", "pool", "lattice", "single"]),
     budget=BUDGETS,
     limits=LIMITS,
     honesty=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
@@ -234,25 +242,33 @@ def test_whatever_a_model_says_a_run_ends_well(
     assert receipt.rounds <= limits.max_rounds
 
 
-@given(data=st.data(), budget=BUDGETS)
+@given(data=st.data(), strategy=st.sampled_from(["pool", "lattice"]), budget=BUDGETS)
 @settings(
-    max_examples=12,
+    max_examples=16,
     deadline=None,
     derandomize=True,
     phases=PHASES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_a_model_says_is_replayed(
-    library: Library, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, budget: Budget
-) -> None:
+    library: Library, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, strategy: str,
+    budget: Budget,
+) -> None:  # fmt: skip
     path: Path = tmp_path_factory.mktemp("run") / "run.jsonl"
-    receipt = ask(QUESTION, library, model=server(data, 0.6), budget=budget, record=path)
+    receipt = ask(
+        QUESTION, library, strategy=strategy, model=server(data, 0.6), budget=budget, record=path
+    )  # fmt: skip
     again = replay(path)
     assert again.same, again.difference
     assert again.receipt.canonical() == receipt.canonical()
 
 
-@given(question=st.text(max_size=200).filter(str.strip), budget=BUDGETS, limits=LIMITS)
+@given(
+    question=st.text(max_size=200).filter(str.strip),
+    strategy=st.sampled_from(["pool", "lattice"]),
+    budget=BUDGETS,
+    limits=LIMITS,
+)
 @settings(
     max_examples=25,
     deadline=None,
@@ -261,9 +277,9 @@ def test_whatever_a_model_says_is_replayed(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_is_asked_a_run_without_a_model_ends_well(
-    library: Library, question: str, budget: Budget, limits: Settings
+    library: Library, question: str, strategy: str, budget: Budget, limits: Settings
 ) -> None:
-    receipt = ask(question, library, budget=budget, settings=limits)
+    receipt = ask(question, library, strategy=strategy, budget=budget, settings=limits)
     check(receipt, budget)
     assert receipt.extractive
     assert receipt.usage.calls == 0

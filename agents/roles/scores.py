@@ -2,8 +2,7 @@
 
 Every number that is asked for is a property of its own, so a server that enforces the schema can
 neither leave one out nor name it twice. Of others each score is judged by itself: what is no
-number, lies outside 0..100 or was said twice with different values counts as not said. Only a
-reply without a single usable score is no reply.
+number, lies outside 0..100 or was said twice with different values counts as not said.
 """
 
 from __future__ import annotations
@@ -32,8 +31,11 @@ def reply_tokens(count: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def scores_form(numbers: tuple[int, ...]) -> Form[Scores]:
-    """The form that scores these numbers; one kind for equal numbers, since servers compile it."""
+def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> Form[Scores]:
+    """The form that scores these numbers; the same for equal numbers, since servers compile it.
+
+    A reply with fewer than `least` usable scores is a problem.
+    """
     score = {"type": "integer", "minimum": 0, "maximum": TOP}
     properties = {
         "reasoning": {"type": "string", "maxLength": _REASONING},
@@ -49,7 +51,9 @@ def scores_form(numbers: tuple[int, ...]) -> Form[Scores]:
             return ParseProblem(reason='"scores" is no object with one score a number')
         usable = {number: _score(scores.get(str(number))) for number in numbers}
         kept = {number: score for number, score in usable.items() if score is not None}
-        return kept or ParseProblem(reason=f"none of the numbers has a score from 0 to {TOP}")
+        if len(kept) < least:
+            return ParseProblem(reason=f"none of the numbers has a score from 0 to {TOP}")
+        return kept
 
     return Form(name="ScoresForm", schema=_closed(properties), parse=parse)
 

@@ -64,7 +64,9 @@ class ServedScorer:
         if asker.lost is not None:
             return _failed(asker, prompt.hash, asker.lost)
         wanted = asked_for(slate)
-        form, most = scores_form(wanted), reply_tokens(len(wanted))
+        # What was missing is asked for once: of that reply nothing is no reason to ask again.
+        form = scores_form(wanted, least=0 if slate.missing else 1)
+        most = reply_tokens(len(wanted))
         try:
             fitting = await asker.longest(
                 renderings(slate, question, self._fence), form=form, max_tokens=most
