@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -221,7 +222,9 @@ class Search:
             every = self._settings.explore_every
             reserve = every > 0 and self._chosen % every == 0
             rank = self._frontier.__getitem__ if reserve else self._standing
-            node = min(self._frontier, key=lambda number: (-rank(number), _tie(number)))
+            node = min(
+                self._frontier, key=lambda number: (-rank(number), number != ROOT, _tie(number))
+            )
             standing, likeness = self._standing(node), self._frontier.pop(node)
             trials.append(_Trial(node=node, standing=standing, likeness=likeness, reserve=reserve))
         return trials
@@ -307,5 +310,6 @@ def _re_ask(trial: _Trial) -> Slate:
     return Slate(node=slate.node, items=slate.items, anchors=slate.anchors, missing=trial.missing)
 
 
+@lru_cache(maxsize=65_536)
 def _tie(number: int) -> str:
     return tie_break(str(number))
