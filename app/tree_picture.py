@@ -83,7 +83,7 @@ class _Icicle:
         return height
 
     def _least(self, ref: Ref) -> float:
-        if ref in self.ways or (not ref.leaf and ref.number in self.opened):
+        if ref in self.ways or (not ref.leaf and ref.number in {ROOT, *self.opened}):
             return _LINE
         if ref in self.scores:
             return _SCORED_LEAF if ref.leaf else _SCORED_NODE
