@@ -22,7 +22,8 @@ from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.types import Opened, Seed, Tree, TreeSpec
+from hoptrail.rag.tree.planting import planted, spec_for
+from hoptrail.rag.tree.types import Opened, Seed, Tree
 from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
 from hoptrail.rag.types import Passage, Where
 
@@ -130,16 +131,14 @@ class Trees:
         return stand, tree, built
 
     def _plant(self) -> Tree:
-        from hoptrail.rag.tree.planting import method_for, planted
-
-        leaves, spec = StoreLeaves(self._store), self._store.spec
-        plan = TreeSpec(method=method_for(leaves), embedder=spec.embedder, dimension=spec.dimension)
+        leaves = StoreLeaves(self._store)
+        spec = spec_for(leaves, self._store.spec.embedder)
         try:
             with self._file.building():
-                return self._file.save(planted(leaves, plan))
+                return self._file.save(planted(leaves, spec))
         except StoreBusy:
             # Somebody builds a better one, perhaps for hours; until then this one does.
-            return planted(leaves, plan)
+            return planted(leaves, spec)
 
     def _view(self, stand: Stand, where: Where, tree: Tree) -> TreeView:
         key = (stand, _key(where))

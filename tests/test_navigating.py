@@ -368,7 +368,6 @@ def test_over_documents_a_leaf_stands_for_its_nearest_passage(tmp_path: Path) ->
 
 
 def test_a_missing_tree_is_built_and_kept_and_said(tmp_path: Path) -> None:
-    pytest.importorskip("hoptrail.rag.tree.planting")
     store = make_chain(tmp_path / "store", WORLD)
     events: list[Event] = []
     with open_chain(store) as library:
@@ -388,7 +387,6 @@ def test_a_missing_tree_is_built_and_kept_and_said(tmp_path: Path) -> None:
 def test_while_somebody_builds_one_a_tree_of_the_moment_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("hoptrail.rag.tree.planting")
     store = make_chain(tmp_path / "store")
     monkeypatch.setattr(TreeFile, "building", busy)
     with open_chain(store) as library:
@@ -404,7 +402,6 @@ def busy(self: TreeFile, wait: float = 0.0) -> Any:  # noqa: ANN401
 
 
 def test_an_empty_store_has_nothing_to_navigate(tmp_path: Path) -> None:
-    pytest.importorskip("hoptrail.rag.tree.planting")
     with open_chain(make_chain(tmp_path / "store", {})) as library:
         receipt = lattice(library)
     assert (receipt.outcome.reason, slates(receipt)) == ("nothing_found", [])
