@@ -60,7 +60,7 @@ def caseless(text: str, found: Words) -> bool:
 def content(found: Words) -> list[bool]:
     """Which words are content words: no stop words, numbers or single letters."""
     folded = [fold(found.word(at)) for at in range(len(found.keys))]
-    stops = _stop_words_of(folded)
+    stops = stop_words_of(folded)
     return [_is_word(word) and word not in stops for word in folded]
 
 
@@ -100,7 +100,7 @@ def _is_word(folded: str) -> bool:
     return letters and not _SYLLABLES.fullmatch(folded)
 
 
-def _stop_words_of(folded: Sequence[str]) -> frozenset[str]:
+def stop_words_of(folded: Sequence[str]) -> frozenset[str]:
     """The stop words of the language that has most of these words; English if few say anything."""
     lists = _stop_words()
     some = folded[:_LOOKED_AT]

@@ -1,0 +1,194 @@
+"""A tree from the leaves up: what belongs together becomes a node, layer upon layer.
+
+The passages of one document stand together, in runs of adjacent ones; documents too small for a
+node of their own share one with what is near. Then the nodes of a layer are grouped until they are
+few enough to stand below the root: by the mean of their leaves, or, with a model, by the vectors of
+the summaries it writes. (LATTICE, arXiv 2510.13217, the agglomerative tree of section 3; there the
+clustering is spectral.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.tree.asks import Ask, Builder, Reply, SummaryAsk
+from hoptrail.rag.tree.assemble import Branch, assembled
+from hoptrail.rag.tree.cluster import Places, capped, packed
+from hoptrail.rag.tree.extract import told
+from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, Leaves, TreeSpec
+from hoptrail.rag.types import Vectors
+
+Embed = Callable[[Sequence[str]], Vectors]
+"""Texts to unit vectors, (n, dimension) float32."""
+
+_ASKED = 256
+"""Nodes whose children's texts are in memory at once."""
+_BLOCK = 8192
+
+Row = NDArray[np.int64]
+
+
+def bottom_up(leaves: Leaves, spec: TreeSpec, embed: Embed | None = None) -> Builder:
+    """Builds a tree from the leaves up.
+
+    Args:
+        leaves: what it is built over.
+        spec: how; without a `model` nothing is asked and texts are the documents' own words.
+        embed: of summaries; None: nodes are grouped by the means of their leaves all the same.
+
+    Raises:
+        SettingsError: a fan-out with which the tree would be too deep.
+    """
+    rows = leaves.rows()
+    check_room(len(rows), spec.fanout)
+    if len(rows) <= spec.fanout:
+        return assembled(Branch(rows=tuple(rows.tolist())), leaves, spec)
+    layer = _first(leaves, spec)
+    while True:
+        if spec.model:
+            yield from _summarised(layer, leaves, spec, embed)
+        if len(layer.branches) <= spec.fanout:
+            break
+        layer = _next(layer, spec)
+    return told(assembled(Branch(branches=tuple(layer.branches)), leaves, spec), leaves)
+
+
+def check_room(count: int, fanout: int) -> None:
+    """Raises SettingsError if a tree of so many leaves would be too deep."""
+    if fanout < 2:
+        raise SettingsError(f"A node needs room for at least 2 children, not {fanout!r}.")
+    if count > fanout**MOST_DEPTH:
+        raise SettingsError(
+            f"{count} leaves do not fit below nodes of at most {fanout!r} children in "
+            f"{MOST_DEPTH} layers: give a larger fan-out ({FANOUT} is the default)."
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Layer:
+    """Nodes at one height, while there is nothing above them."""
+
+    branches: list[Branch]
+    sums: Vectors
+    """Of the unit vectors of the leaves below each."""
+    directions: Vectors
+    """What the next grouping goes by."""
+    room: int
+    """How many nodes the next layer may have, so that the tree is not too deep."""
+
+
+def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
+    """The last inner nodes: what stands right above the leaves."""
+    room = spec.fanout ** (MOST_DEPTH - 1)
+    nodes = _merged(_runs(leaves, spec.fanout), leaves, spec)
+    if len(nodes) > room:
+        rows = leaves.rows()
+        full = packed(_rows_of(leaves, rows), len(rows), spec.fanout, seed=spec.seed)
+        nodes = [rows[group] for group in full]
+    sums = _sums(nodes, leaves, spec.dimension)
+    branches = [Branch(rows=tuple(node.tolist())) for node in nodes]
+    return _Layer(branches=branches, sums=sums, directions=sums, room=room // spec.fanout)
+
+
+def _runs(leaves: Leaves, fanout: int) -> Iterator[Row]:
+    """Adjacent passages of one document each, in runs of nearly equal length."""
+    for group in leaves.groups():
+        rows = np.asarray(group, dtype=np.int64)
+        yield from np.array_split(rows, math.ceil(len(rows) / fanout))
+
+
+def _merged(runs: Iterator[Row], leaves: Leaves, spec: TreeSpec) -> list[Row]:
+    """The runs, where those that fill less than half a node share one with near ones."""
+    whole: list[Row] = []
+    small: list[Row] = []
+    for run in runs:
+        (whole if 2 * len(run) > spec.fanout else small).append(run)
+    if sum(map(len, small)) == 1:  # it would stand alone in its node
+        whole, small = [], [*whole, *small]
+    groups = capped(
+        lambda places: _sums([small[at] for at in places.tolist()], leaves, spec.dimension),
+        len(small),
+        spec.fanout,
+        weights=np.fromiter(map(len, small), dtype=np.int64, count=len(small)),
+        seed=spec.seed,
+    )
+    shared = [np.concatenate([small[at] for at in group.tolist()]) for group in groups]
+    return sorted(whole + shared, key=lambda rows: int(rows[0]))
+
+
+def _next(layer: _Layer, spec: TreeSpec) -> _Layer:
+    """The layer above."""
+    count = len(layer.branches)
+    groups = capped(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
+    if len(groups) > layer.room:
+        groups = packed(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
+    sums = np.array([layer.sums[group].sum(axis=0) for group in groups])
+    return _Layer(
+        branches=[_above([layer.branches[at] for at in group.tolist()]) for group in groups],
+        sums=sums,
+        directions=sums,
+        room=layer.room // spec.fanout,
+    )
+
+
+def _above(branches: Sequence[Branch]) -> Branch:
+    """A node over others; over a single one it would say nothing more."""
+    return branches[0] if len(branches) == 1 else Branch(branches=tuple(branches))
+
+
+def _summarised(
+    layer: _Layer, leaves: Leaves, spec: TreeSpec, embed: Embed | None
+) -> Generator[tuple[Ask, ...], tuple[Reply, ...], None]:
+    """Has the texts of a layer written, and embedded."""
+    for at in range(0, len(layer.branches), _ASKED):
+        some = [one for one in layer.branches[at : at + _ASKED] if not one.text]
+        asks = tuple(SummaryAsk(texts=_below(branch, leaves)) for branch in some)
+        replies = iter((yield asks) if asks else ())
+        for place, branch in enumerate(layer.branches[at : at + _ASKED], start=at):
+            if not branch.text:
+                layer.branches[place] = replace(branch, text=_text(next(replies)))
+    untold = [place for place, branch in enumerate(layer.branches) if not branch.text]
+    if untold:
+        whole = assembled(Branch(branches=tuple(layer.branches)), leaves, spec)
+        own = told(whole, leaves)
+        for place in untold:
+            text = own.nodes[place + 1].text
+            layer.branches[place] = replace(layer.branches[place], text=text)
+    if embed is not None:
+        layer.directions = embed([branch.text for branch in layer.branches])
+
+
+def _text(reply: Reply) -> str:
+    return reply.strip() if isinstance(reply, str) else ""
+
+
+def _below(branch: Branch, leaves: Leaves) -> tuple[str, ...]:
+    """The texts of what is right below a node."""
+    if branch.rows:
+        return leaves.texts(branch.rows)
+    return tuple(one.text for one in branch.branches)
+
+
+def _rows_of(leaves: Leaves, rows: Row) -> Callable[[Places], Vectors]:
+    return lambda places: leaves.vectors(rows[places])
+
+
+def _sums(groups: Sequence[Row], leaves: Leaves, dimension: int) -> Vectors:
+    """The sum of the vectors of each group of rows."""
+    sums = np.zeros((len(groups), dimension), dtype=np.float32)
+    start = 0
+    ends = np.cumsum([len(group) for group in groups])
+    while start < len(groups):
+        before = int(ends[start]) - len(groups[start])
+        stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK, side="right")))
+        vectors = leaves.vectors(np.concatenate(groups[start:stop]))
+        firsts = [int(end) - before for end in ends[start : stop - 1]]
+        sums[start:stop] = np.add.reduceat(vectors, [0, *firsts], axis=0)
+        start = stop
+    return sums

@@ -1,0 +1,125 @@
+"""A whole tree without a model, and how a tree is best made for some leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.tree.asks import Builder, Reply, following
+from hoptrail.rag.tree.bottom_up import Embed, bottom_up
+from hoptrail.rag.tree.top_down import top_down
+from hoptrail.rag.tree.types import FANOUT, Leaves, Method, Over, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
+
+Progress = Callable[[int, int], None]
+"""Hears how many of how many leaves are about done."""
+
+_LOOKED_AT = 10_000
+_TOGETHER = 0.5
+"""The share of the leaves in documents of several that makes documents a grouping."""
+_PASSES = 3
+"""How often a build reads each vector, about."""
+
+
+def spec_for(leaves: Leaves, embedder: str, *, over: Over = "passages") -> TreeSpec:
+    """How to make a tree without a model.
+
+    Args:
+        leaves: what it is to be built over.
+        embedder: whose vectors they have.
+        over: what the leaves are.
+    """
+    return TreeSpec(
+        method=method_for(leaves),
+        fanout=FANOUT,
+        over=over,
+        embedder=embedder,
+        dimension=leaves.vectors([]).shape[1],
+    )
+
+
+def method_for(leaves: Leaves, model: str = "") -> Method:
+    """The method that suits some leaves.
+
+    Bottom-up keeps the passages of a document together; for independent records a model finds
+    better topics from the top down. (LATTICE, Table 4: the wrong one costs 9 to 12 points of
+    nDCG@10.) Without a model there are no topics to find.
+    """
+    if not model:
+        return "bottom-up"
+    sizes = [len(group) for group in islice(leaves.groups(), _LOOKED_AT)]
+    together = sum(size for size in sizes if size > 1)
+    return "bottom-up" if together >= _TOGETHER * sum(sizes) else "top-down"
+
+
+def builder_for(
+    spec: TreeSpec, embed: Embed | None = None
+) -> Callable[[Leaves, TreeSpec], Builder]:
+    """What begins a build by the method of `spec`; `embed`: of the texts that a model writes."""
+    match spec.method:
+        case "bottom-up":
+            return lambda leaves, spec: bottom_up(leaves, spec, embed)
+        case "top-down":
+            return top_down
+        case _:
+            assert_never(spec.method)
+
+
+def planted(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = None) -> Tree:
+    """The tree of some leaves, with texts in the documents' own words; asks nobody.
+
+    Raises:
+        SettingsError: a fan-out that makes the tree too deep.
+    """
+    read = leaves if on_progress is None else _Counted(leaves, on_progress)
+    growing = builder_for(spec)(read, spec)
+    replies: tuple[Reply, ...] | None = None
+    while True:
+        asked = following(growing, replies)
+        if isinstance(asked, Tree):
+            return asked
+        replies = (None,) * len(asked)
+
+
+class _Counted:
+    """Leaves that tell how much of them was read: that is how far a build is."""
+
+    def __init__(self, leaves: Leaves, on_progress: Progress) -> None:
+        self._leaves = leaves
+        self._on_progress = on_progress
+        self._total = len(leaves.rows())
+        self._vectors = 0
+        self._texts = 0
+
+    @property
+    def generation(self) -> int:
+        """As of `Leaves`."""
+        return self._leaves.generation
+
+    def rows(self) -> NDArray[np.int64]:
+        """As of `Leaves`."""
+        return self._leaves.rows()
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        """As of `Leaves`."""
+        return self._leaves.groups()
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        """As of `Leaves`."""
+        self._vectors += len(rows)
+        self._tell()
+        return self._leaves.vectors(rows)
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """As of `Leaves`."""
+        self._texts += len(rows)
+        self._tell()
+        return self._leaves.texts(rows)
+
+    def _tell(self) -> None:
+        grouped = min(self._vectors // _PASSES, self._total)
+        self._on_progress((grouped + min(self._texts, self._total)) // 2, self._total)
