@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_helpers import DIMENSION, SomeLeaves, bunched, made
 
+from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.living import caught_up, halved, retold, stale
-from hoptrail.rag.tree.types import ROOT, Growth, Tree
+from hoptrail.rag.tree.living import caught_up, retold, stale
+from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Growth, Node, Tree
 
 LEAVES = bunched(120, passages=3)
 
@@ -37,14 +38,13 @@ def grown(tree: Tree, leaves: SomeLeaves) -> Tree:
     return sound(caught_up(tree, leaves), leaves, tree)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(2, 9),
     st.lists(st.sets(st.integers(0, len(LEAVES.numbers) - 1)), min_size=1, max_size=6),
 )
 def test_whatever_comes_and_goes_the_tree_stays_sound(fanout: int, states: list[set[int]]) -> None:
-    tree = made(LEAVES.only(states[0]), max(fanout, 3))
-    tree = replace(tree, spec=replace(tree.spec, fanout=max(fanout, 3)))
+    tree = made(LEAVES.only(states[0]), fanout)
     for state in states:
         tree = grown(tree, LEAVES.only(state))
 
@@ -169,19 +169,48 @@ def test_a_models_texts_stay_until_it_writes_them_again() -> None:
     assert growth.touched == set(stale(tree))
 
 
-def test_halves_are_the_groups_that_are_there() -> None:
-    leaves = bunched(20, topics=2, spread=0.1)
-    first = halved(leaves.points, 2)
-    assert len(set(first[::2])) == len(set(first[1::2])) == 1
-    assert first[0] != first[1]
+def chain(leaves: SomeLeaves, fanout: int) -> Tree:
+    """A tree over leaves that is as deep as may be: each node has one last node and one other."""
+    rows = leaves.rows().tolist()
+    tree = made(leaves, fanout)
+    nodes: dict[int, Node] = {}
+    below: tuple[int, ...] = ()
+    for depth in range(MOST_DEPTH - 2, -1, -1):
+        here = rows[depth * fanout :][: fanout if depth < MOST_DEPTH - 2 else None]
+        last, above = 100 + depth, depth
+        node = Node(number=last, parent=above, text="last", rows=tuple(here), count=len(here))
+        count = len(here) + sum(nodes[one].count for one in below)
+        nodes[last] = node
+        below = (*below, last)
+        text = "inner" if depth else ""
+        nodes[above] = Node(number=above, parent=above - 1, text=text, children=below, count=count)
+        below = (above,)
+    totals = {
+        number: leaves.vectors(sorted(rows_below(nodes, number))).sum(axis=0) for number in nodes
+    }
+    return replace(tree, nodes=nodes, totals=totals)
 
 
-@given(st.integers(2, 20), st.integers(0, 5), st.booleans())
-def test_no_half_is_smaller_than_it_may_be(count: int, seed: int, same: bool) -> None:
-    leaves = bunched(count, topics=1 if same else 8, spread=0.0 if same else 0.4, seed=seed)
-    least = max(1, count // 4)
-    inside = int(np.count_nonzero(halved(leaves.points, least)))
-    assert least <= inside <= count - least
+def rows_below(nodes: dict[int, Node], number: int) -> set[int]:
+    node = nodes[number]
+    return set(node.rows).union(*(rows_below(nodes, child) for child in node.children))
+
+
+def test_a_branch_that_grew_too_deep_is_layered_anew_and_nothing_else() -> None:
+    leaves = bunched(300, spread=0.4)
+    tree = chain(leaves.only(range(21)), 3)
+    assert faults(tree, range(21)) == []
+    for count in range(22, 60, 3):
+        tree = grown(tree, leaves.only(range(count)))
+    assert max(tree.depth(node.number) for node in tree.walk()) <= MOST_DEPTH - 1
+    assert any(node.text == "last" for node in tree.walk())
+
+
+def test_a_tree_that_cannot_hold_so_many_says_how_to_build_one() -> None:
+    leaves = bunched(300)
+    tree = made(leaves.only(range(100)), 2)
+    with pytest.raises(SettingsError, match=r"at most 2 children.*300 leaves.*--fanout 14"):
+        caught_up(tree, leaves)
 
 
 @pytest.mark.parametrize("vector", [np.zeros(DIMENSION), np.full(DIMENSION, DIMENSION**-0.5)])

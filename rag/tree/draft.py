@@ -1,0 +1,317 @@
+"""A tree while leaves come and go, as mappings that are changed in place.
+
+What is inserted, split and pruned here and why is said in `hoptrail.rag.tree.living`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.tree.cluster import halves, packed
+from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, Node, Tree
+from hoptrail.rag.types import Vectors
+
+_BEAM = 3
+_RELUCTANCE = 0.1
+"""How much less near to a sibling's centroid a child may be that is moved there."""
+_FEW = 4
+"""A node that has lost leaves keeps what is left if that is at least 1 / _FEW of its fan-out."""
+
+
+class Draft:
+    """A tree while it changes."""
+
+    def __init__(self, tree: Tree, leaves: Leaves) -> None:
+        self._tree = tree
+        self._leaves = leaves
+        self._fanout = tree.spec.fanout
+        self.touched: set[int] = set()
+        """Nodes that are new or differ."""
+        self.untold: set[int] = set()
+        """Nodes that are new."""
+        self._nodes = dict(tree.nodes)
+        self._totals = dict(tree.totals)
+        self._fresh = tree.fresh
+        self._fans: dict[int, Vectors] = {}
+
+    def remove(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Takes leaves out; returns those that have to be inserted again."""
+        if not len(rows):
+            return rows
+        gone = set(rows.tolist())
+        homes = [node for node in self._nodes.values() if not gone.isdisjoint(node.rows)]
+        loose: list[int] = []
+        for node in homes:
+            kept = tuple(row for row in node.rows if row not in gone)
+            if node.number != ROOT and len(kept) * _FEW < self._fanout:
+                loose.extend(kept)
+                kept = ()
+            self._nodes[node.number] = replace(node, rows=kept)
+            self._count(node.number, len(kept) - len(node.rows))
+        self._settle()
+        for node in homes:
+            self._prune(node.number)
+        return np.array(loose, dtype=np.int64)
+
+    def insert(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Hangs one leaf below the last node nearest to it."""
+        number = self._home(vector)
+        node = self._nodes[number]
+        self._nodes[number] = replace(node, rows=tuple(sorted((*node.rows, row))))
+        self._count(number, 1)
+        for above in self._path(number):
+            self._totals[above] = self._totals[above] + vector
+        self._make_room(number)
+
+    def done(self) -> Tree:
+        """What became of it; nodes of `untold` have no text."""
+        self._settle()
+        self._raise_deep()
+        return replace(
+            self._tree,
+            nodes=self._nodes,
+            totals=self._totals,
+            reflects=self._leaves.generation,
+            generation=self._tree.generation + 1,
+            given=self._fresh,
+        )
+
+    def _home(self, vector: NDArray[np.float32]) -> int:
+        """The last node nearest to a vector, or the root of a tree without leaves."""
+        beam = [(0.0, ROOT)]
+        while any(self._nodes[number].children for _, number in beam):
+            reached: list[tuple[float, int]] = []
+            for score, number in beam:
+                children = self._nodes[number].children
+                scores = (self._fan(number) @ vector).tolist() if children else (score,)
+                reached += zip(scores, children or (number,), strict=True)
+            beam = sorted(reached, key=lambda one: (-one[0], one[1]))[:_BEAM]
+        return beam[0][1]
+
+    def _fan(self, number: int) -> Vectors:
+        """The directions of a node's children."""
+        fan = self._fans.get(number)
+        if fan is None:
+            fan = self._directions(self._nodes[number].children)
+            self._fans[number] = fan
+        return fan
+
+    def _make_room(self, number: int) -> None:
+        """Where a node is overfull, moves a child to a sibling, or splits it."""
+        node = self._nodes[number]
+        if len(node.children or node.rows) <= self._fanout or self._moved_over(number):
+            return
+        if number == ROOT:
+            number = self._lowered()
+        below, vectors = self._below_it(number)
+        one, two = sorted(halves(vectors, self._tree.spec.seed), key=len)
+        parent = self._nodes[self._nodes[number].parent]
+        other = self._new(parent.number)
+        self._changed(number, self._fill(other, [below[at] for at in one.tolist()], node))
+        self._fill(number, [below[at] for at in two.tolist()], node)
+        place = parent.children.index(number) + 1
+        children = (*parent.children[:place], other, *parent.children[place:])
+        self._nodes[parent.number] = replace(parent, children=children)
+        self._touch(parent.number)
+        self._make_room(parent.number)
+
+    def _moved_over(self, number: int) -> bool:
+        """Moves what is least at home below a node to a sibling that is hardly less near."""
+        node = self._nodes[number]
+        room = [one for one in self._siblings(number) if self._has_room(one, node)]
+        if not room:
+            return False
+        below, vectors = self._below_it(number)
+        here, there = self._directions([number]), self._directions(room)
+        loss = vectors @ here.T - vectors @ there.T
+        place, chosen = divmod(int(np.argmin(loss)), len(room))
+        if loss[place, chosen] > _RELUCTANCE:
+            return False
+        sibling = self._nodes[room[chosen]]
+        moved = self._fill(number, [*below[:place], *below[place + 1 :]], node) - node.count
+        taken = sorted((*(sibling.children or sibling.rows), below[place]))
+        self._fill(sibling.number, taken, sibling)
+        for one in (number, sibling.number):
+            self._changed(one, -moved)
+        self._touch(node.parent)
+        return True
+
+    def _siblings(self, number: int) -> list[int]:
+        parent = self._nodes[number].parent
+        return (
+            []
+            if parent == NOBODY
+            else [one for one in self._nodes[parent].children if one != number]
+        )
+
+    def _has_room(self, number: int, like: Node) -> bool:
+        """Whether a node can take a child of another one."""
+        node = self._nodes[number]
+        alike = bool(node.children) == bool(like.children)
+        return alike and len(node.children or node.rows) < self._fanout
+
+    def _below_it(self, number: int) -> tuple[tuple[int, ...], Vectors]:
+        """What stands right below a node, and its directions."""
+        node = self._nodes[number]
+        if node.children:
+            return node.children, self._fan(number)
+        return node.rows, self._leaves.vectors(node.rows)
+
+    def _directions(self, numbers: Sequence[int]) -> Vectors:
+        return _units(np.array([self._totals[one] for one in numbers]))
+
+    def _changed(self, number: int, leaves: int) -> None:
+        node = self._nodes[number]
+        self._nodes[number] = replace(node, changed=node.changed + leaves)
+
+    def _lowered(self) -> int:
+        """Puts a layer between the root and what is below it; returns the new node."""
+        root = self._nodes[ROOT]
+        number = self._new(ROOT)
+        self._fill(number, root.children or root.rows, root)
+        self._nodes[ROOT] = replace(root, children=(number,), rows=())
+        self._touch(ROOT)
+        return number
+
+    def _new(self, parent: int) -> int:
+        number = self._fresh
+        self._fresh += 1
+        self._nodes[number] = Node(number=number, parent=parent, text="", count=0)
+        self.untold.add(number)
+        return number
+
+    def _fill(self, number: int, below: Sequence[int], like: Node) -> int:
+        """Gives a node other children or leaves, as `like` has; returns how many leaves."""
+        children, rows = (tuple(below), ()) if like.children else ((), tuple(below))
+        for child in children:
+            self._nodes[child] = replace(self._nodes[child], parent=number)
+            self.touched.add(child)
+        count = sum(self._nodes[child].count for child in children) + len(rows)
+        self._nodes[number] = replace(
+            self._nodes[number], children=children, rows=rows, count=count
+        )
+        self._touch(number)
+        self._totals[number] = self._total(number)
+        return count
+
+    def _prune(self, number: int) -> None:
+        """Takes an empty node away; one with a single child takes over what is below that."""
+        node = self._nodes.get(number)
+        if node is None:
+            return
+        if not node.children and not node.rows and number != ROOT:
+            parent = self._nodes[node.parent]
+            children = tuple(child for child in parent.children if child != number)
+            self._nodes[parent.number] = replace(parent, children=children)
+            self._forget(number)
+            self._prune(parent.number)
+        elif len(node.children) == 1:
+            only = self._nodes[node.children[0]]
+            self._fill(number, only.children or only.rows, only)
+            self._forget(only.number)
+            self._prune(number)
+
+    def _raise_deep(self) -> None:
+        """Builds anew the layers between a branch and its last nodes where those stand too deep."""
+        if max(map(len, map(self._path, self._nodes))) <= MOST_DEPTH:
+            return
+        for number in list(self._nodes):
+            if number in self._nodes and len(path := self._path(number)) > MOST_DEPTH:
+                room = next((one for one in path[1:] if self._fits(one)), None)
+                if room is None:
+                    raise self._outgrown()
+                self._relayer(room)
+
+    def _outgrown(self) -> SettingsError:
+        return SettingsError(
+            f"A tree with at most {self._fanout} children of a node has no room for "
+            f"{self._nodes[ROOT].count} leaves. Build it again with more: "
+            f"hoptrail tree build --fanout {FANOUT}"
+        )
+
+    def _fits(self, number: int) -> bool:
+        """Whether the last nodes below could stand high enough."""
+        layers = MOST_DEPTH - len(self._path(number))
+        return layers > 0 and len(self._last(number)) <= self._fanout**layers
+
+    def _last(self, number: int) -> list[int]:
+        """The last nodes below a node, in order."""
+        below = (self._nodes[one] for one in self._below(number))
+        return [node.number for node in below if node.rows]
+
+    def _below(self, number: int) -> Iterator[int]:
+        yield number
+        for child in self._nodes[number].children:
+            yield from self._below(child)
+
+    def _relayer(self, number: int) -> None:
+        layer = self._last(number)
+        # Those below first, since to forget a node is to change the one above it.
+        for inner in list(self._below(number))[:0:-1]:
+            if not self._nodes[inner].rows:
+                self._forget(inner)
+        while len(layer) > self._fanout:
+            totals = np.array([self._totals[one] for one in layer])
+            groups = packed(totals.__getitem__, len(layer), self._fanout, seed=self._tree.spec.seed)
+            layer = [self._over([layer[at] for at in group.tolist()], number) for group in groups]
+        self._fill(number, layer, self._nodes[number])
+
+    def _over(self, below: Sequence[int], parent: int) -> int:
+        """A new node over others; one alone needs none."""
+        if len(below) == 1:
+            return below[0]
+        number = self._new(parent)
+        self._fill(number, below, self._nodes[parent])
+        return number
+
+    def _forget(self, number: int) -> None:
+        self._touch(self._nodes[number].parent)
+        for known in (self._nodes, self._totals, self._fans):
+            known.pop(number, None)
+        self.touched.discard(number)
+        self.untold.discard(number)
+
+    def _count(self, number: int, change: int) -> None:
+        """Notes that leaves came to a last node, or went."""
+        for above in self._path(number):
+            node = self._nodes[above]
+            changed = node.changed + abs(change) if above != ROOT else 0
+            self._nodes[above] = replace(node, count=node.count + change, changed=changed)
+            self._touch(above)
+
+    def _touch(self, number: int) -> None:
+        self.touched.add(number)
+        self._fans.pop(number, None)
+
+    def _path(self, number: int) -> list[int]:
+        """From a node up to the root."""
+        found = [number]
+        while (parent := self._nodes[found[-1]].parent) != NOBODY:
+            found.append(parent)
+        return found
+
+    def _settle(self) -> None:
+        """Takes the sums of what was touched anew, those below before those above."""
+        depths = {number: len(self._path(number)) for number in self.touched}
+        for number in sorted(self.touched, key=lambda one: (-depths[one], one)):
+            self._totals[number] = self._total(number)
+        self._fans.clear()
+
+    def _total(self, number: int) -> NDArray[np.float32]:
+        node = self._nodes[number]
+        below: Iterable[NDArray[np.float32]]
+        below = [self._totals[one] for one in node.children] or self._leaves.vectors(node.rows)
+        vectors = np.array(below, dtype=np.float64).reshape(-1, self._tree.spec.dimension)
+        total: NDArray[np.float32] = vectors.sum(axis=0).astype(np.float32)
+        return total
+
+
+def _units(vectors: NDArray[np.float32]) -> Vectors:
+    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units: Vectors = (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
+    return units
