@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from hoptrail.agents.fence import Fence
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.planting import Ground
+from hoptrail.agents.pump import NO_LIMIT, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.sizing import CountedBy, Size, factor
 from hoptrail.agents.tree_asks import ROOM, Question, question
+from hoptrail.agents.tree_desk import Desk, recalled
 from hoptrail.prompts import Rendered
 from hoptrail.rag.tree.asks import Reply, following
 from hoptrail.rag.tree.types import Tree
@@ -35,20 +38,32 @@ class PlantingEstimate:
     """If replies are as long as they usually are."""
     most_reply_tokens: int
     counted_by: CountedBy
+    seconds: float | None
+    """By the time that the first questions took; None: none was asked."""
 
 
-async def estimate(ground: Ground, model: ServedModel | Endpoint) -> PlantingEstimate:
-    """What building would take from here on; asks the model nothing.
+async def estimate(
+    ground: Ground, model: ServedModel | Endpoint, *, timed: int = 0
+) -> PlantingEstimate:
+    """What building would take from here on.
 
     The build is gone through with stand-ins for what nobody has answered yet.
 
+    Args:
+        ground: what it would be built over.
+        model: who would answer.
+        timed: questions that are asked now, side by side as a build does (0..32), to see how long
+            it takes. Their replies are kept: a build does not ask them again.
+
     Raises:
         ModelError: the server cannot be used.
-        SettingsError: what the builder raises.
+        SettingsError: what the builder raises, or more questions than can be asked at once.
+        StoreBusy, StoreFull: the replies cannot be kept.
     """
     async with AsyncExitStack() as stack:
         endpoint = await open_endpoint(stack, model, ground.secret)
         assert endpoint is not None
+        pace = await _pace(ground, endpoint, timed) if timed else None
         name = (await endpoint.info()).model
         forecast = await asyncio.to_thread(_forecast, ground, name)
         scale = await factor(endpoint, forecast.sample)
@@ -62,7 +77,35 @@ async def estimate(ground: Ground, model: ServedModel | Endpoint) -> PlantingEst
         reply_tokens=size.usual,
         most_reply_tokens=size.most,
         counted_by="tiktoken" if scale is None else "server",
+        seconds=None if pace is None else pace * forecast.calls,
     )
+
+
+async def _pace(ground: Ground, endpoint: Endpoint, timed: int) -> float | None:
+    """Seconds for a question while so many are asked side by side; None: nothing is to be asked."""
+    check_parallel(timed)
+    desk = await Desk.open(endpoint, ground.secret, NO_LIMIT)
+    first = await asyncio.to_thread(_first, ground, desk, timed)
+    began = desk.ledger.elapsed()
+    tried = await asyncio.gather(*map(desk.ask, first))
+    took = desk.ledger.elapsed() - began
+    replies = {
+        one.key(desk.model): came.draft
+        for one, came in zip(first, tried, strict=True)
+        if not came.failure
+    }
+    await asyncio.to_thread(ground.drafts.keep_drafts, replies)
+    return took / len(first) if first else None
+
+
+def _first(ground: Ground, desk: Desk, many: int) -> list[Question[Any]]:
+    """Questions of a build's first step that nobody has answered."""
+    builder = ground.builder(ground.leaves, replace(ground.spec, model=desk.model))
+    came = following(builder, None)
+    asks = () if isinstance(came, Tree) else came
+    found = (question(ask, desk.fence) for ask in asks)
+    unanswered = (one for one in found if recalled(ground.drafts, one, desk.model) is None)
+    return list(islice(unanswered, many))
 
 
 @dataclass(slots=True)
@@ -92,8 +135,7 @@ def _forecast(ground: Ground, model: str) -> _Forecast:
         replies: list[Reply] = []
         for ask in came:
             one = question(ask, fence)
-            draft = ground.drafts.draft(one.key(model))
-            reply = None if draft is None else one.read(draft)
+            reply = recalled(ground.drafts, one, model)
             if reply is None:
                 forecast.add(one)
                 reply = one.stand_in()

@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from agents_helpers import said
+from agents_helpers import make_chain, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_helpers import DIMENSION, TOPICS, SomeLeaves, bunched
@@ -33,10 +35,17 @@ from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.tree_asks import question
 from hoptrail.agents.tree_forms import DescriptorsForm, SortingForm, SummaryForm, TopicsForm
 from hoptrail.rag.errors import ModelError, SettingsError, StoreFull
+from hoptrail.rag.layout import Layout
+from hoptrail.rag.store import Store
 from hoptrail.rag.tree.asks import Builder, DescriptorsAsk, SummaryAsk, Topic, TopicsAsk
+from hoptrail.rag.tree.bottom_up import bottom_up
 from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.planting import builder_for, spec_for
 from hoptrail.rag.tree.top_down import top_down
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
 
 SECRET = b"a secret of the tenant"
 FENCE = Fence.of(SECRET)
@@ -117,8 +126,8 @@ def run(where: Ground, server: ScriptedEndpoint, **options: Any) -> PlantingRepo
     return asyncio.run(plant(where, server, **options))
 
 
-def cost(where: Ground, server: ScriptedEndpoint) -> PlantingEstimate:
-    return asyncio.run(estimate(where, server))
+def cost(where: Ground, server: ScriptedEndpoint, timed: int = 0) -> PlantingEstimate:
+    return asyncio.run(estimate(where, server, timed=timed))
 
 
 def sound(tree: Tree | None, leaves: SomeLeaves) -> bool:
@@ -300,6 +309,86 @@ def test_a_server_that_counts_scales_the_estimate() -> None:
     assert scaled.most_reply_tokens == plain.most_reply_tokens
 
 
+def test_questions_asked_for_their_time_are_not_asked_again() -> None:
+    leaves, drafts = bunched(30), Kept()
+    where, server = ground(leaves, drafts), model()
+    plan = cost(where, server, timed=5)
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert (plan.kept, len(drafts.replies)) == (5, 5)
+    assert by_form(server) == {"DescriptorsForm": 5}
+    report = run(where, model())
+    assert (report.kept, report.stop) == (5, "done")
+    finished = cost(where, model(), timed=5)
+    assert (finished.calls, finished.seconds) == (0, None)
+    assert cost(where, model()).seconds is None
+    with pytest.raises(SettingsError, match="1 to 32"):
+        cost(where, model(), timed=33)
+
+
+def test_a_server_that_fails_is_timed_as_well() -> None:
+    drafts = Kept()
+    plan = cost(ground(bunched(9), drafts), ScriptedEndpoint(lambda _: "hm"), timed=3)
+    assert plan.seconds is not None
+    assert (plan.kept, drafts.replies) == (0, {})
+
+
+def test_a_tree_from_the_bottom_up_has_its_texts_from_the_model() -> None:
+    def embed(texts: Sequence[str]) -> Vectors:
+        vectors = np.ones((len(texts), DIMENSION), dtype=np.float32)
+        vectors[:, 0] += [len(subject(text)) for text in texts]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    leaves, drafts, server = bunched(70, passages=3), Kept(), model()
+    where = ground(leaves, drafts, builder=lambda some, how: bottom_up(some, how, embed))
+    where = replace(where, spec=replace(where.spec, method="bottom-up"))
+    plan = cost(where, server)
+    report = run(where, server)
+    assert sound(report.tree, leaves)
+    assert report.tree is not None
+    told = [node.text for node in report.tree.walk() if node.number != ROOT]
+    assert all(text.startswith("Mostly of the ") for text in told)
+    assert by_form(server) == {"SummaryForm": len(told)}
+    assert plan.calls == pytest.approx(len(told), rel=0.2)
+    assert run(where, model()).kept == len(told)
+
+
+def test_a_store_keeps_the_drafts_and_then_the_tree(tmp_path: Path) -> None:
+    root = make_chain(tmp_path)
+    with Store.open(root) as store:
+        file = TreeFile(Layout(root=store.root, tenant=store.tenant))
+        leaves = StoreLeaves(store)
+        spec = replace(spec_for(leaves, store.spec.embedder), method="top-down", fanout=3)
+        where = Ground(
+            leaves=leaves,
+            spec=spec,
+            drafts=file,
+            secret=store.secret,
+            builder=builder_for(spec),
+        )
+        budget = Budget(calls=3, tokens=10**6, seconds=1000.0)
+        server = ScriptedEndpoint(
+            by_schema={
+                "DescriptorsForm": lambda request: json.dumps(
+                    {"descriptors": [said(request)[at : at + 9] + "x" for at in range(30, 35)]}
+                ),
+                "SummaryForm": lambda request: json.dumps(
+                    {"items": [], "shared": "", "summary": items(request)[0][:80]}
+                ),
+                "TopicsForm": lambda _: "hm",
+            }
+        )
+        first = run(where, server, budget=budget, parallel=1)
+        assert (first.stop, first.answered, file.exists()) == ("out_of_calls", 3, False)
+        second = run(where, server)
+        assert (second.stop, second.kept) == ("done", 3)
+        assert second.tree is not None
+        saved = file.save(second.tree)
+        assert file.load().nodes == saved.nodes == second.tree.nodes
+        assert faults(saved, leaves.rows().tolist(), leaves.vectors) == []
+        assert run(where, server).kept == 0
+
+
 def test_a_finished_build_is_there_in_its_drafts_until_somebody_saves_it() -> None:
     leaves, drafts, server = bunched(64), Kept(), model()
     first = run(ground(leaves, drafts, fanout=8), server)
@@ -400,7 +489,7 @@ def test_a_build_that_is_cut_off_keeps_what_was_answered() -> None:
 def test_a_server_that_dies_leaves_the_rest_for_another_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hoptrail.agents.planting.RETRIES", 0)
+    monkeypatch.setattr("hoptrail.agents.tree_desk.RETRIES", 0)
     said_so_far: list[ChatRequest] = []
 
     def dies(request: ChatRequest) -> str | AttemptFailed:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.asks import Ask, Builder, DescriptorsAsk, Reply, SummaryAsk, Topic
 from hoptrail.rag.tree.assemble import Branch, assembled
+from hoptrail.rag.tree.bottom_up import check_room
 from hoptrail.rag.tree.cluster import FULL, Source, halves, packed
-from hoptrail.rag.tree.living import beginnings
+from hoptrail.rag.tree.extract import told
 from hoptrail.rag.tree.topics import (
     LEVELS,
     Descriptors,
@@ -28,7 +28,7 @@ from hoptrail.rag.tree.topics import (
     grouping,
     listing,
 )
-from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Leaves, Tree, TreeSpec
+from hoptrail.rag.tree.types import MOST_DEPTH, Leaves, TreeSpec
 from hoptrail.rag.types import Vectors
 
 _DESCRIBED = 1024
@@ -37,6 +37,8 @@ _RESIDENT = 50_000
 """Leaves whose vectors are."""
 _SAMPLE = 16_384
 _BLOCK = 8192
+_BRIMFUL = 0.9
+"""How full the upper nodes may be where that saves a layer."""
 _NO_PROGRESS = 0.9
 """The share of a branch's leaves that no child may have."""
 
@@ -73,11 +75,7 @@ def top_down(leaves: Leaves, spec: TreeSpec) -> Builder:
         SettingsError: a fan-out with which the tree would be too deep.
     """
     rows = leaves.rows()
-    if len(rows) > spec.fanout**MOST_DEPTH:
-        raise SettingsError(
-            f"{len(rows)} leaves do not fit into {MOST_DEPTH} layers of {spec.fanout}: give a "
-            "larger fan-out."
-        )
+    check_room(len(rows), spec.fanout)
     root = _Shoot(places=np.arange(len(rows)), depth=0)
     grower = _Grower(leaves, spec)
     if spec.model and len(rows) > spec.fanout:
@@ -86,7 +84,7 @@ def top_down(leaves: Leaves, spec: TreeSpec) -> Builder:
     while layer := [one for one in layer if len(one.places) > spec.fanout]:
         yield from grower.divide(layer)
         layer = [child for one in layer for child in one.children]
-    return _told(assembled(root.branch(rows), leaves, spec), leaves)
+    return told(assembled(root.branch(rows), leaves, spec), leaves)
 
 
 class _Grower:
@@ -233,9 +231,8 @@ def _halved(vectors: Vectors, fanout: int, seed: int) -> list[Places]:
 
 def _width(count: int, fanout: int) -> tuple[int, bool]:
     """Into how many parts to divide a branch of so many leaves, and whether they are the last."""
-    full = FULL * fanout
-    nodes = max(count / full, 1.0)
-    layers = max(1, math.ceil(math.log(nodes) / math.log(full)))
+    nodes = max(count / (FULL * fanout), 1.0)
+    layers = max(1, math.ceil(math.log(nodes) / math.log(max(_BRIMFUL * fanout, 1.5))))
     return min(fanout, max(2, math.ceil(nodes ** (1 / layers)))), layers == 1
 
 
@@ -243,14 +240,3 @@ def _spread(values: Places, many: int) -> Places:
     """At most `many` of some values, evenly from the first to the last."""
     places = np.linspace(0, len(values) - 1, num=min(many, len(values))).astype(np.int64)
     return values[places]
-
-
-def _told(tree: Tree, leaves: Leaves) -> Tree:
-    """The tree, with the documents' own words where nobody wrote a text."""
-    untold = [node.number for node in tree.walk() if not node.text and node.number != ROOT]
-    texts = beginnings(tree, untold, leaves)
-    nodes = {
-        number: replace(node, text=texts.get(number, node.text))
-        for number, node in tree.nodes.items()
-    }
-    return replace(tree, nodes=nodes)

@@ -1,0 +1,112 @@
+"""Where the questions of one build of a tree are put to its model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hoptrail.agents.asking import Asked, Asker
+from hoptrail.agents.exchange import Exchange
+from hoptrail.agents.fence import Fence
+from hoptrail.agents.ledger import Budget, Ledger
+from hoptrail.agents.models import Endpoint
+from hoptrail.agents.pump import RETRIES, TIMEOUT
+from hoptrail.agents.tree_asks import LEAST_ROOM, ROOM, Question
+from hoptrail.rag.tree.asks import Reply
+
+
+class Drafts(Protocol):
+    """Where replies are kept until the tree is whole; `rag.tree.keep.TreeFile` is one."""
+
+    def draft(self, key: str) -> str | None:
+        """What was kept under a key."""
+
+    def keep_drafts(self, replies: Mapping[str, str]) -> None:
+        """Keeps replies by key."""
+
+
+def recalled(drafts: Drafts, one: Question[Any], model: str) -> Reply:
+    """The reply that an earlier build left; None: there is none that can be read."""
+    draft = drafts.draft(one.key(model))
+    return None if draft is None else one.read(draft)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the questions of a build have come to so far."""
+
+    answered: int = 0
+    kept: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    without_salt: bool = False
+    room: int = ROOM
+    """Characters of data for which the server's window has had room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What came of asking a question."""
+
+    reply: Reply = None
+    draft: str = ""
+    """The reply as it is to be kept."""
+    failure: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Desk:
+    """Puts questions to a model, out of one budget."""
+
+    asker: Asker
+    ledger: Ledger
+    fence: Fence
+    counts: Counts = field(default_factory=Counts)
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, secret: bytes, budget: Budget) -> Desk:
+        """Finds out what the server can do.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        ledger = Ledger.open(None, budget)
+        asker = Asker(Exchange(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
+        await asker.prepare()
+        return cls(asker=asker, ledger=ledger, fence=Fence.of(secret))
+
+    @property
+    def model(self) -> str:
+        """Who answers."""
+        return self.asker.server.model
+
+    async def ask(self, one: Question[Any]) -> Tried:
+        """Asks, with less and less data where the server's window has no room for it.
+
+        Raises:
+            OutOfBudget: nothing is left for it.
+        """
+        while True:
+            room = self.counts.room
+            asked = await self.asker.ask(
+                node=one.prompt,
+                prompt=one.render(room),
+                form=one.form,
+                max_tokens=one.most,
+                # Half is enough for most; with less the reply would be cut and paid in vain.
+                min_tokens=one.most // 2,
+            )
+            self.counts.without_salt |= "cache_salt" in asked.without
+            if asked.failure != "overlong" or room <= LEAST_ROOM:
+                return self._read(one, asked)
+            self.counts.room = min(self.counts.room, room // 2)
+
+    def _read(self, one: Question[Any], asked: Asked[Any]) -> Tried:
+        if asked.value is None:
+            detail = self.fence.hide(asked.problems[-1]) if asked.problems else ""
+            return Tried(failure=asked.failure or "parse", detail=detail)
+        # The model may have repeated the fence: what is kept and used has a placeholder instead.
+        draft = self.fence.hide(asked.value.model_dump_json())
+        return Tried(reply=one.read(draft), draft=draft)
