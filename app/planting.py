@@ -100,7 +100,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     flags = embedder_flags(embedder, embedder_folder, embedder_key_file)
     file = TreeFile(Layout(root=root, tenant=name))
     with open_store(root, name, wait) as opened, file.building(wait):
-        site = _site(opened, file, method, fanout, over, as_json)
+        site = _site(opened, file, method, fanout, over, as_json, served)
         if served is None:
             _build_alone(site, dry_run=dry_run, yes=yes)
             return
@@ -126,7 +126,13 @@ class _Site:
 
 
 def _site(
-    store: Store, file: TreeFile, method: str, fanout: int, over: str, as_json: bool
+    store: Store,
+    file: TreeFile,
+    method: str,
+    fanout: int,
+    over: str,
+    as_json: bool,
+    served: ServedModel | None,
 ) -> _Site:
     """Where and how a tree is to be built.
 
@@ -147,7 +153,9 @@ def _site(
         raise SettingsError(f"A tree needs --fanout 2 or more, not {fanout!r}.")
     leaves = StoreLeaves(store, cast("Over", over))
     spec = TreeSpec(
-        method=method_for(leaves) if method == "auto" else cast("Method", method),
+        method=method_for(leaves, served.url if served else "")
+        if method == "auto"
+        else cast("Method", method),
         fanout=fanout,
         over=leaves.over,
         embedder=store.spec.embedder,

@@ -41,8 +41,8 @@ _LEGEND = (
     "place in the list below."
 )
 _SEARCH_LEGEND = (
-    " The greener, the higher its score; #1 was opened first. Orange: the way to the evidence. "
-    "What the search came by is drawn larger."
+    " The greener, the nearer its score to the best; #1 was opened first. Orange: the way to the "
+    "evidence. What the search came by is drawn larger."
 )
 
 

@@ -5,6 +5,7 @@ What a search came by is drawn larger, and coloured by its score.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
@@ -20,14 +21,15 @@ STYLE = """
 .tree .way rect{stroke:#d9480f;stroke-width:2}
 """
 
-_COLUMN, _LINE, _HEIGHT = 230, 18, 700
+_COLUMN, _LINE, _HEIGHT = 230, 18, 1400
 """Pixels: width of a column, height of a line of text, of a tree that is not too high for it."""
 _LEAST = 1.5
 """What is lower is not drawn."""
 _SCORED_NODE, _SCORED_LEAF = 10.0, 6.0
-_LABEL, _HINT = 33, 500
+_LABEL, _LINES, _HINT = 33, 8, 500
+"""Characters of a line, lines of a box, characters of what is shown at it."""
 _PLAIN, _LOW, _HIGH = "#f1f3f5", (0xFF, 0xF9, 0xDB), (0x40, 0xC0, 0x57)
-"""Of what has no score, of 0 and of 1."""
+"""Of what has no score, of 0 and of the best score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class _Icicle:
         road = sight.road
         self.opened = {} if road is None else road.opened
         self.scores = {} if road is None else road.scores
+        self.best = max(self.scores.values(), default=0)
         rows = {one.row for one in road.proofs} if road is not None else set()
         self.ways = {Ref(leaf=True, number=row) for row in rows}
         self.ways |= {Ref(leaf=False, number=one) for one in above(sight.tree, rows)}
@@ -128,19 +131,27 @@ def _drawn(band: _Band, icicle: _Icicle, sight: Sight) -> Element:
         link,
         "rect",
         {"x": str(x), "y": f"{band.top:g}", "width": str(_COLUMN), "height": f"{band.height:g}",
-         "fill": _colour(score)},
+         "fill": _colour(score, icicle.best)},
     )  # fmt: skip
-    if band.height >= _LINE - 4:
-        # At the top of a high one: its middle may be far below the edge of the screen.
-        middle = band.top + min(band.height, 2 * _LINE) / 2 + 4
-        label = SubElement(link, "text", {"x": str(x + 5), "y": f"{middle:g}"})
-        label.text = shortened(shown(f"{marked} · {name}" if marked else name), _LABEL)
+    label = f"{marked} · {name}" if marked else name
+    for number, line in enumerate(_wrapped(label, round(band.height / _LINE)), 1):
+        place = {"x": str(x + 5), "y": f"{band.top + number * _LINE - 5:g}"}
+        SubElement(link, "text", place).text = line
     return link
 
 
-def _colour(score: float | None) -> str:
+def _wrapped(label: str, lines: int) -> list[str]:
+    """As many lines as a box has room for."""
+    if lines == 0:
+        return []
+    most = min(lines, _LINES)
+    return textwrap.wrap(shown(" ".join(label.split())), _LABEL, max_lines=most, placeholder="…")
+
+
+def _colour(score: float | None, best: float) -> str:
+    # Scorers differ in how much they give, and to tell better from worse is what colour is for.
     if score is None:
         return _PLAIN
-    share = min(1.0, max(0.0, score))
+    share = score / best if best > 0 else 0.0
     mixed = (round(low + (high - low) * share) for low, high in zip(_LOW, _HIGH, strict=True))
     return "#" + "".join(f"{one:02x}" for one in mixed)

@@ -94,7 +94,7 @@ def page(
     say(f"{out}: {of} nodes over {counted(found.nodes[ROOT].count, noun(found))}")
     if road is not None:
         say(
-            f"The search opened {counted(len(road.openings), 'node')}; the evidence stands in "
+            f"The search opened {counted(len(road.opened), 'node')}; the evidence stands in "
             f"{counted(len(road.proofs), noun(found))}"
         )
 
