@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from hoptrail.agents.events import Listener, ignore
@@ -12,6 +12,10 @@ from hoptrail.agents.roles import Roles
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.navigation import NavigateSettings
 from hoptrail.rag.types import Mode
+
+SERVED_ITERATIONS = 8
+"""Of a tree search that a model scores, unless told: at most 15 slates of two to four thousand
+tokens, and the search grows little better after the eighth (LATTICE, arXiv 2510.13217)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,9 @@ class Settings:
     mode: Mode | None = None
     """How the question itself is searched. None: the best that the store has an index for; a run
     and its recording have that in its place."""
-    navigate: NavigateSettings = field(default_factory=NavigateSettings)
-    """How the corpus tree is searched, where a strategy does."""
+    navigate: NavigateSettings | None = None
+    """How the corpus tree is searched, where a strategy does. None: by its defaults, with a served
+    model no longer than the default budget lasts; a run and its recording have the decision."""
 
     def __post_init__(self) -> None:
         """Refuses values that could not search at all."""
@@ -40,6 +45,11 @@ class Settings:
         if self.mode is not None and self.mode not in get_args(Mode):
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
+
+    def resolved(self, mode: Mode, *, served: bool) -> Settings:
+        """With all that is None decided: `mode` is the store's best, `served`: by a model."""
+        usual = NavigateSettings(iterations=SERVED_ITERATIONS) if served else NavigateSettings()
+        return replace(self, mode=self.mode or mode, navigate=self.navigate or usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from hoptrail.agents.state import State
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.trees import TreeStart
 from hoptrail.agents.types import ModelUse, SlateRecord, StepRecord, StopReason
-from hoptrail.rag.tree.navigation import Expansion, Found, FoundLeaf
+from hoptrail.rag.tree.navigation import Expansion, Found, FoundLeaf, NavigateSettings
 from hoptrail.rag.tree.search import Search
 from hoptrail.rag.tree.types import Opened, Ref, Slate
 from hoptrail.rag.types import Passage
@@ -57,7 +57,7 @@ async def _started(state: State, run: Run, query: str) -> TreeStart:
     return await run.corpus.tree_start(
         query,
         [candidate.passage_id for candidate in state.candidates],
-        k=run.settings.navigate.seeds,
+        k=_settings(run).seeds,
         where=dict(state.where),
         timeout=_seconds(run),
     )
@@ -82,7 +82,7 @@ class _Walk:
         self._query = query
         self._stand = start.stand
         self._where = dict(state.where)
-        self._search = Search(run.settings.navigate, start.seeds)
+        self._search = Search(_settings(run), start.seeds)
 
     async def go(self) -> StopReason | None:
         """Searches to the end; a stop reason: something ended it before."""
@@ -146,6 +146,10 @@ class _Walk:
         self.steps.append(
             StepRecord(node="navigate", action="scored", detail=detail, slates=slates)
         )
+
+
+def _settings(run: Run) -> NavigateSettings:
+    return run.settings.navigate or NavigateSettings()
 
 
 def _seconds(run: Run) -> float:

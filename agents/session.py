@@ -114,8 +114,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     )
     async with AsyncExitStack() as stack:
         library = await _library(stack, store, tenant, embedder)
-        mode = job.settings.mode or library.mode
-        job = replace(job, settings=replace(job.settings, mode=mode))
+        job = replace(job, settings=job.settings.resolved(library.mode, served=job.served))
         endpoint = await open_endpoint(stack, model, library.secret)
         live = LiveTape(cancel)
         tape: Tape = live

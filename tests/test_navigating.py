@@ -182,6 +182,14 @@ def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: Librar
     assert root.scores == tuple(n / 100 for n in range(1, len(root.shown) + 1))
 
 
+def test_what_is_left_open_is_decided_before_the_run() -> None:
+    alone, served = (Settings().resolved("graph", served=served) for served in (False, True))
+    assert (alone.mode, alone.navigate) == ("graph", NavigateSettings())
+    assert served.navigate == NavigateSettings(iterations=8)
+    told = Settings(mode="dense", navigate=NavigateSettings(beam=1))
+    assert told.resolved("graph", served=True) == told
+
+
 def test_missing_scores_are_asked_for_once_and_then_not_there(library: Library) -> None:
     endpoint = grading(lambda n: "no idea" if n == 1 else 40)
     receipt = lattice(library, model=endpoint, budget=Budget(calls=60, tokens=200_000))

@@ -211,6 +211,9 @@ def check(receipt: Receipt, budget: Budget) -> None:
     assert bool(receipt.claims) == (receipt.outcome.kind != "abstained")
     if receipt.outcome.kind == "abstained":
         assert receipt.answer == ""
+    for slate in (slate for step in receipt.steps for slate in step.slates):
+        assert len(slate.shown) == len(slate.scores) > slate.anchors
+        assert all(score is None or 0 <= score <= 1 for score in slate.scores)
     assert receipt.fallbacks == sum(bool(s.use and s.use.failure) for s in receipt.steps)
 
 

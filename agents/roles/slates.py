@@ -25,8 +25,10 @@ from hoptrail.rag.tree.types import Graded, Item, Slate
 
 KEPT = Usage(calls=4, prompt_tokens=8_000)
 """What a search leaves for reading and answering, though at most a quarter of the budget."""
-LENGTHS = (2000, 1000, 500, 250, 120, 60)
+LENGTHS = (1500, 1000, 500, 250, 120, 60)
 """Characters shown of a text: the first of these with which the slate fits into the window."""
+ANCHOR_LENGTH = 500
+"""Characters shown of an anchor at most: it was read before and serves as a measure."""
 _ROLE = "slate"
 
 
@@ -110,10 +112,11 @@ def renderings(slate: Slate, question: str, fence: Fence) -> Iterator[Rendered]:
         for number, item in enumerate(slate.shown, start=1)
     ]
     for length in LENGTHS:
-        cut = [head + _cut(text, length) for head, text in lines]
+        children = [head + _cut(text, length) for head, text in lines[:count]]
+        anchors = [head + _cut(text, min(length, ANCHOR_LENGTH)) for head, text in lines[count:]]
         yield prompt.render(
-            children=fence.wrap(label, "\n".join(cut[:count])),
-            anchors=fence.wrap(label, "\n".join(cut[count:])) if slate.anchors else "none",
+            children=fence.wrap(label, "\n".join(children)),
+            anchors=fence.wrap(label, "\n".join(anchors)) if anchors else "none",
             question=question,
             wanted=wanted,
         )
