@@ -1,0 +1,86 @@
+"""A tree over the example corpus by the real server, whose model writes noise.
+
+What it writes is legal, so it describes documents and even groups them, but its summaries have no
+word of what they sum up and are refused. What is asserted is the protocol: the budget holds, what
+was answered is kept and not asked again, and the tree is sound whatever it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hoptrail.agents import Budget
+from hoptrail.agents.endpoint import HttpEndpoint
+from hoptrail.agents.forecasting import PlantingEstimate, estimate
+from hoptrail.agents.planting import Ground, PlantingReport, plant
+from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.ingest import ingest
+from hoptrail.rag.layout import Layout
+from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.planting import builder_for, spec_for
+
+from .server import VllmServer  # noqa: TID252 (see conftest.py)
+
+SHORT = Budget(calls=20, tokens=20_000, seconds=900.0)
+ENOUGH = Budget(calls=999, tokens=10**7, seconds=900.0)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, world: Path) -> Iterator[Ground]:
+    """The documents of the example corpus, under the hash embedder."""
+    embedder = load_embedder("hash")
+    with Store.create(
+        tmp_path, StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
+    ) as store:
+        ingest([world / "corpus.jsonl"], store, embedder)
+        leaves = StoreLeaves(store, "documents")
+        spec = replace(spec_for(leaves, embedder.id, over="documents"), method="top-down")
+        yield Ground(
+            leaves=leaves,
+            spec=spec,
+            drafts=TreeFile(Layout(root=store.root, tenant=store.tenant)),
+            secret=store.secret,
+            builder=builder_for(spec),
+        )
+
+
+def built(
+    ground: Ground, server: VllmServer, budget: Budget, timed: int = 0
+) -> tuple[PlantingEstimate, PlantingReport]:
+    async def main() -> tuple[PlantingEstimate, PlantingReport]:
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        try:
+            plan = await estimate(ground, endpoint, timed=timed)
+            return plan, await plant(ground, endpoint, budget=budget, parallel=8)
+        finally:
+            await endpoint.aclose()
+
+    return asyncio.run(main())
+
+
+def test_builds_end_in_budget_and_go_on_until_the_tree_is_whole(
+    vllm_chat: VllmServer, ground: Ground
+) -> None:
+    leaves = len(ground.leaves.rows())
+    plan, short = built(ground, vllm_chat, SHORT, timed=4)
+    assert (plan.counted_by, plan.model, plan.leaves) == ("server", "tiny", leaves)
+    assert plan.seconds is not None
+    assert short.stop in ("out_of_calls", "out_of_tokens")
+    assert (short.tree, short.flags) == (None, 0)
+    assert short.usage.calls <= SHORT.calls
+    assert short.usage.tokens <= SHORT.tokens
+    plan, whole = built(ground, vllm_chat, ENOUGH)
+    assert plan.kept == short.kept + short.answered
+    assert (whole.stop, whole.flags) == ("done", 0)
+    assert whole.tree is not None
+    assert faults(whole.tree, ground.leaves.rows().tolist(), ground.leaves.vectors) == []
+    assert whole.kept + whole.answered >= leaves // 2, whole.failures
+    assert whole.usage.calls <= 2 * (plan.calls + whole.failed)
