@@ -16,11 +16,13 @@ from hoptrail.agents.session import (
     resume,
 )
 from hoptrail.agents.strategies import STRATEGIES
+from hoptrail.rag.tree.navigation import NavigateSettings
 
 __all__ = [
     "STRATEGIES",
     "Budget",
     "Library",
+    "NavigateSettings",
     "Receipt",
     "Replayed",
     "ServedModel",

@@ -140,9 +140,7 @@ class _Walk:
         best = max(marks, key=lambda mark: mark.score or 0.0, default=None)
         shown = " ".join(texts[best.ref].split())[:_BEST_CHARS] if best is not None else ""
         self._run.emit(SlatesScored(iteration=len(steps), slates=slates, best=shown))
-        asked = sum(len(slate.scores) for slate in slates)
-        scored = sum(score is not None for slate in slates for score in slate.scores)
-        detail = f"iteration {len(steps)}: {scored} of {asked} scored"
+        detail = f"iteration {len(steps)}: {_summary(slates)}"
         self.steps.append(
             StepRecord(node="navigate", action="scored", detail=detail, slates=slates)
         )
@@ -170,6 +168,14 @@ def _record(expansion: Expansion, uses: tuple[ModelUse, ...]) -> SlateRecord:
         failed=expansion.failed,
         uses=uses,
     )
+
+
+def _summary(slates: Sequence[SlateRecord]) -> str:
+    scores = [score for slate in slates for score in slate.scores]
+    told = f"{sum(score is not None for score in scores)} of {len(scores)} scored"
+    uses = [use for slate in slates for use in slate.uses]
+    tokens = sum(use.prompt_tokens + use.completion_tokens for use in uses)
+    return f"{told}, {tokens:,} tokens" if uses else told
 
 
 def _opening(start: TreeStart) -> StepRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,24 @@ from agents_helpers import (
     recording_lines,
     said,
 )
+from langgraph.graph import END, START
 from tree_helpers import made
 
-from hoptrail.agents import Budget, Receipt, Settings, ask, replay
+from hoptrail.agents import (
+    Budget,
+    NavigateSettings,
+    Receipt,
+    Settings,
+    ask,
+    nodes,
+    replay,
+    strategies,
+)
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
+from hoptrail.agents.graph import Graph, Strategy, add
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import AttemptFailed, ChatRequest
+from hoptrail.agents.navigating import navigate
 from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.agents.types import SlateRecord
 from hoptrail.rag.embed.hash import HashEmbedder
@@ -39,7 +52,6 @@ from hoptrail.rag.layout import Layout
 from hoptrail.rag.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.navigation import NavigateSettings
 from hoptrail.rag.tree.types import Opened, Over
 from hoptrail.rag.types import Where
 
@@ -149,6 +161,33 @@ def test_what_the_tree_finds_joins_what_the_search_found(library: Library) -> No
     assert all((c.own, c.round, c.query) == (0.0, 1, QUESTION) for c in by_tree)
 
 
+def wire_escalating(graph: Graph) -> None:
+    """Search and read; then, whatever that gave, the tree."""
+    add(graph, nodes.retrieve, nodes.refine, navigate, nodes.answer, nodes.verify, nodes.receipt)
+    graph.add_edge(START, "retrieve")
+    graph.add_edge("retrieve", "refine")
+    graph.add_conditional_edges(
+        "refine", lambda state: "answer" if any(s.slates for s in state.steps) else "navigate",
+        ["answer", "navigate"],
+    )  # fmt: skip
+    graph.add_edge("navigate", "refine")
+    graph.add_edge("answer", "verify")
+    graph.add_edge("verify", "receipt")
+    graph.add_edge("receipt", END)
+
+
+def test_a_strategy_escalates_to_the_tree_by_an_edge(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    escalating = Strategy(name="escalating", wire=wire_escalating)
+    monkeypatch.setattr(strategies, "STRATEGIES", {"escalating": escalating})
+    receipt = ask(QUESTION, library, strategy="escalating", settings=NARROW)
+    assert nodes_of(receipt) == ["retrieve", "refine", "navigate", "refine", "answer", "verify"]
+    read = [step.detail for step in receipt.steps if step.node == "refine"]
+    assert len(read) == 2
+    assert all(detail.startswith("read 5 passages") for detail in read)
+
+
 def test_events_tell_the_tree_and_every_iteration(library: Library) -> None:
     events: list[Event] = []
     receipt = lattice(library, on_event=events.append)
@@ -178,6 +217,8 @@ def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: Librar
     assert spent == receipt.usage.tokens
     assert receipt.usage.calls == len(asked) + 2
     assert receipt.fallbacks == 0
+    scored = [step for step in receipt.steps if step.slates]
+    assert all(re.fullmatch(r"iteration \d: .+ scored, [\d,]+ tokens", s.detail) for s in scored)
     root = slates(receipt)[0]
     assert root.scores == tuple(n / 100 for n in range(1, len(root.shown) + 1))
 
