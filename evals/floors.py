@@ -10,7 +10,9 @@ For each set, ingested for real (the store is kept, so only the first run embeds
    answered yes or no left out);
 3. there, `pool` beats `single` by at least 2 points of recall@5;
 4. search along the passage graph: recall@5, with titles and without, and on one-hop questions; and
-   both strategies with it beside those without (`hoptrail.evals.floors_graph`).
+   both strategies with it beside those without (`hoptrail.evals.floors_graph`);
+5. search of the tree fused with hybrid search, a tree that grew, and the calibration of scores
+   (`hoptrail.evals.floors_tree`).
 
 Exits with 1 if a floor is missed, with 2 if it cannot be measured. The table goes to stdout,
 everything else to stderr.
@@ -30,6 +32,7 @@ from hoptrail.agents import Settings
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
 from hoptrail.evals.floor import ROW, Floor
 from hoptrail.evals.floors_graph import graph_floors, one_hop_floors
+from hoptrail.evals.floors_tree import tree_floors
 from hoptrail.evals.harness import Progress as Asked
 from hoptrail.evals.harness import Trial, evaluate
 from hoptrail.evals.memory import Remembering
@@ -238,6 +241,7 @@ def _measure_all(options: argparse.Namespace, cache: StoreCache) -> list[Floor]:
         floors += measure(options.data / name, cache, limit=limit, say=_note)
         floors += graph_floors(options.data / name, cache, say=_note)
     floors += one_hop_floors(options.data, cache, say=_note)
+    floors += tree_floors(options.data, options.sets, cache, say=_note)
     return floors
 
 

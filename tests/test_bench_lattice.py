@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+from evals_helpers import write_set
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hoptrail.evals import floors_graph, floors_tree
+from hoptrail.evals.bench import lattice
+from hoptrail.evals.bench.graph_quality import quality
 from hoptrail.evals.bench.lattice_fits import (
     ANCHORS,
     FITS,
@@ -18,7 +26,18 @@ from hoptrail.evals.bench.lattice_fits import (
     spearman,
 )
 from hoptrail.evals.bench.lattice_gradient import gradient, loss, loss_slope
+from hoptrail.evals.bench.lattice_growth import SomeLeaves, growth
+from hoptrail.evals.bench.lattice_local import FUSED, FUSIONS, local
+from hoptrail.evals.bench.lattice_medical import one_document
+from hoptrail.evals.bench.lattice_scale import MadeLeaves, scale
+from hoptrail.evals.bench.lattice_simulation import PLAIN, SPREADS, scorer, simulation
+from hoptrail.evals.bench.lattice_world import LIKE, SUPPORT, World, truth_of, world_of
+from hoptrail.evals.stores import StoreCache
+from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.search import Searcher
 from hoptrail.rag.tree.calibrate import Observations, weights
+from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.types import ROOT, Slate
 
 
 def scores_of(slates: list[int], items: list[int], scores: list[float]) -> Observations:
@@ -103,3 +122,236 @@ def test_measures_by_hand() -> None:
     assert spearman(np.array([0.0, 1.0, 2.0]), truth) == pytest.approx(-1)
     # Ranks 1, 2.5, 2.5 against 3, 2, 1.
     assert spearman(np.array([0.0, 1.0, 1.0]), truth) == pytest.approx(-np.sqrt(0.75))
+
+
+TOPICS = ("harbour", "violin", "glacier", "enzyme", "senate", "orchard", "satellite", "cathedral")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 records of eight topics, and a question about every fourth."""
+    made = tmp_path_factory.mktemp("data") / "topics"
+    records = {
+        f"r{at}": (f"Record {at}", f"The {TOPICS[at % 8]} has mark{at} and sign{at} beside it.")
+        for at in range(64)
+    }
+    questions = [
+        {
+            "id": f"q{at}",
+            "question": f"Which {TOPICS[at % 8]} has mark{at} or sign{at}?",
+            "answers": [f"mark{at}"],
+            "supporting_ids": [f"r{at}"],
+            "grades": {f"r{at}": 2, f"r{(at + 8) % 64}": 1, f"r{(at + 1) % 64}": 0},
+        }
+        for at in range(0, 64, 4)
+    ]
+    return write_set(made, questions, records)
+
+
+@pytest.fixture(scope="module")
+def cache(folder: Path) -> StoreCache:
+    return StoreCache(folder=folder.parent / "cache", embedder=HashEmbedder())
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path, cache: StoreCache) -> Iterator[tuple[World, Searcher]]:
+    with world_of(folder, cache, most=8) as (made, store):
+        yield made, Searcher(store, cache.embedder)
+
+
+def test_a_world_has_its_tree_and_its_questions(world: tuple[World, Searcher]) -> None:
+    here, _ = world
+    assert faults(here.tree, here.leaves.numbers.tolist(), here.leaves.vectors) == []
+    assert len(here.leaves.numbers) == len(here.records) == len(here.rows) == 64
+    assert [one.number for one in here.questions] == list(range(8))
+    assert all(len(one.grades) == 2 for one in here.questions)
+    assert here.ranking(here.leaves.numbers[[3, 1]].tolist()) == [here.records[3], here.records[1]]
+
+
+def test_the_truth_is_the_sets_and_a_node_has_its_best_leafs(
+    world: tuple[World, Searcher],
+) -> None:
+    here, _ = world
+    asked = here.questions[2]
+    truth = truth_of(here, asked)
+    values = dict(zip(here.records, truth.leaves.values(), strict=True))
+    assert sorted(truth.leaves) == here.leaves.numbers.tolist()
+    for record, value in values.items():
+        grade = asked.grades.get(record)
+        wanted = None if grade is None else LIKE + (SUPPORT - LIKE) * grade / 2
+        assert 0 <= value <= LIKE if wanted is None else value == pytest.approx(wanted)
+    for node in here.tree.nodes.values():
+        below = [row for one in here.tree.walk(node.number) for row in one.rows]
+        assert truth.nodes[node.number] == max(truth.leaves[row] for row in below)
+
+
+def test_a_simulated_scorer_is_off_in_the_same_way_whenever_it_is_asked(
+    world: tuple[World, Searcher],
+) -> None:
+    here, _ = world
+    asked = here.questions[0]
+    truth = truth_of(here, asked)
+    (opened,) = here.view.open(asked.vector, [ROOT])
+    slate = Slate(node=ROOT, items=opened.items)
+    (exact,) = scorer(truth, asked, 0, 0)([slate])
+    for place, item in enumerate(slate.items):
+        assert exact.scores[place] == pytest.approx(truth.of(item.ref), abs=0.005)
+    first, again = scorer(truth, asked, 0.25, 0.15)([slate, slate])
+    assert first == again != exact
+    for score in first.scores.values():
+        assert 0 <= score <= 1
+        assert score == round(score, 2)
+
+
+def test_a_scorer_that_is_right_finds_everything(world: tuple[World, Searcher]) -> None:
+    here, _ = world
+    curves = simulation(here, spreads=[(0.0, 0.0)])
+    assert [one.fit for one in curves] == list(FITS)
+    for one in curves:
+        assert (one.set, one.questions) == ("topics", 8)
+        assert len(one.ndcg_10) == len(one.recall_10) == PLAIN.iterations
+        assert one.recall_10[-1] == 1
+        assert one.ndcg_10[-1] == pytest.approx(1)
+        assert one.looked <= 64
+        assert one.calls <= 1 + PLAIN.beam * (PLAIN.iterations - 1)
+        assert one.nodes <= one.scores
+
+
+def test_search_without_a_model_beside_hybrid(
+    world: tuple[World, Searcher], folder: Path, cache: StoreCache
+) -> None:
+    here, searcher = world
+    found = {one.system: one for one in local(here, searcher, fusions=True)}
+    assert list(found)[:4] == ["hybrid", "tree, unseeded", "tree", FUSED]
+    assert len(found) == 4 + len(FUSIONS)
+    beside = quality(folder, "whole", cache, 8)
+    (hybrid,) = [one for one in beside if one.system == "hybrid"]
+    # Grades count here and supports there.
+    assert found["hybrid"].recall_2 <= hybrid.recall_2
+    assert found["hybrid"].looked == 0
+    for one in found.values():
+        assert 0 <= one.recall_2 <= one.recall_5 <= one.recall_10 <= 100
+    assert 0 < found["tree"].looked <= 64
+    assert found["tree"].recall_10 > 50
+
+
+def test_a_tree_that_grew_has_the_same_leaves(world: tuple[World, Searcher]) -> None:
+    here, searcher = world
+    fresh, grown = growth(here, searcher)
+    assert (fresh.tree, grown.tree) == ("fresh", "grown")
+    assert (fresh.faults, grown.faults) == (0, 0)
+    assert (fresh.inserted, grown.inserted) == (0, 19)
+    assert fresh.leaves == grown.leaves == 64
+    for one in (fresh, grown):
+        assert one.simulated_recall_10 > 50
+        assert one.local_recall_10 > 50
+        assert one.depth >= 2
+
+
+def test_some_of_the_leaves_are_leaves(world: tuple[World, Searcher]) -> None:
+    here, _ = world
+    rows = here.leaves.numbers[::3]
+    some = SomeLeaves(whole=here.leaves, numbers=rows, generation=7)
+    assert [row for group in some.groups() for row in group] == rows.tolist()
+    assert np.array_equal(some.vectors(rows), here.leaves.vectors(rows))
+    assert some.texts(rows) == here.leaves.texts(rows)
+
+
+@pytest.mark.parametrize("per_document", [1, 5])
+def test_planting_at_a_size(per_document: int) -> None:
+    found = scale(600, per_document=per_document, method="bottom-up")
+    assert found.leaves == 600
+    assert found.nodes >= 600 / 14
+    assert 2 <= found.depth <= 8
+    assert found.mean_fanout <= 14
+    assert found.peak_mb > found.vectors_mb
+    assert found.siblings > 0.2
+
+
+def test_made_leaves_are_the_same_whenever_they_are_made() -> None:
+    first, again = MadeLeaves(50, per_document=4), MadeLeaves(50, per_document=4)
+    rows = first.rows()
+    assert np.array_equal(first.vectors(rows), again.vectors(rows))
+    assert first.texts([7, 9]) == again.texts([7, 9])
+    assert np.linalg.norm(first.vectors(rows), axis=1) == pytest.approx(1, abs=1e-5)
+    assert [row for group in first.groups() for row in group] == rows.tolist()
+
+
+def test_one_document(folder: Path, cache: StoreCache) -> None:
+    found = one_document(folder, cache, 8)
+    assert (found.passages, found.questions) == (64, 8)
+    assert 0 < found.looked <= 64
+    for share in (found.hybrid_words, found.tree_words, found.fused_words):
+        assert 50 < share <= 100
+
+
+def lines_of(
+    folder: Path, cache: StoreCache, capsys: pytest.CaptureFixture[str], *more: str
+) -> list[str]:
+    places = ["--embedder", "hash", "--store-cache", str(cache.folder)]
+    assert lattice.main([str(folder.parent), "--sets", "topics", *places, *more]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("what", "lines", "column"),
+    [
+        (["--local", "--questions", "4"], 4, "recall_10"),
+        (["--growth", "--questions", "4"], 2, "local_recall_10"),
+        (["--medical", "--questions", "4"], 1, "tree_words"),
+        (["--scale", "300"], 1, "peak_mb"),
+        (["--fits", "--seeds", "1"], 24, "spearman"),
+    ],
+)
+def test_the_command_line(
+    what: list[str],
+    lines: int,
+    column: str,
+    folder: Path,
+    cache: StoreCache,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header, *rows = lines_of(folder, cache, capsys, *what)
+    assert column in header.split()
+    assert len(rows) == lines
+    assert all(len(row) == len(header) for row in rows)
+    told = [json.loads(line) for line in lines_of(folder, cache, capsys, *what, "--json")]
+    assert len(told) == lines
+    assert column in told[0]
+
+
+def test_the_curves_on_the_command_line(
+    folder: Path, cache: StoreCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = lines_of(folder, cache, capsys, "--simulation", "--questions", "1")
+    assert len(rows) == len(SPREADS) * len(FITS)
+    assert {"ndcg_10@3", "ndcg_10@20", "recall_10@20", "fit_ms"} <= set(header.split())
+
+
+def test_a_set_that_is_missing_is_the_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [str(tmp_path), "--local", "--sets", "none", "--embedder", "hash"]
+    assert lattice.main([*asked, "--store-cache", str(tmp_path / "cache")]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_the_floors_of_the_tree(
+    folder: Path, cache: StoreCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert floors_tree.tree_floors(folder.parent, ["topics"], cache, say=print) == []
+    monkeypatch.setattr(floors_tree, "SETS", ("topics",))
+    monkeypatch.setattr(floors_tree, "_SEEDS", 2)
+    said: list[str] = []
+    found = floors_tree.tree_floors(folder.parent, ["topics", "other"], cache, say=said.append)
+    assert [one.set for one in found] == ["topics"] * 3 + ["made-up slates"] * 3
+    assert all(one.reached for one in found[4:]), found
+    hybrid = next(line for line in said if "hybrid" in line)
+    assert f"vs {hybrid.split('@10 ')[1].split(',')[0]}" in found[0].what
+    assert len(said) == 4 + 2 + len(FITS)
+
+
+def test_the_floors_numbers_are_those_of_the_issue() -> None:
+    assert (floors_tree.FUSED_LOSS, floors_tree.GROWN_LOSS) == (0.5, 2.0)
+    assert (floors_tree.CALIBRATED_LEAD, floors_tree.FASTER) == (3.0, 5.0)
+    assert set(floors_tree.SETS) == set(floors_graph.GRAPH_RECALL_AT_5)

@@ -15,7 +15,15 @@ from statistics import fmean, median
 import numpy as np
 
 from hoptrail.evals.bench.lattice_gradient import gradient
-from hoptrail.rag.tree.calibrate import Calibrate, Floats, Observations, last, mean, ridge
+from hoptrail.rag.tree.calibrate import (
+    Calibrate,
+    Floats,
+    Numbers,
+    Observations,
+    last,
+    mean,
+    ridge,
+)
 
 FITS: Mapping[str, Calibrate] = {"ridge": ridge, "gradient": gradient, "mean": mean, "last": last}
 SLATES = 24
@@ -75,13 +83,13 @@ def observed(bias: float, noise: float, anchors: int, seed: int) -> tuple[Observ
     random = np.random.default_rng(seed)
     truth = random.beta(1, 3, SLATES * FRESH)
     scores: list[Floats] = []
-    items = []
+    items: list[Numbers] = []
     for slate in range(SLATES):
         fresh = np.arange(slate * FRESH, (slate + 1) * FRESH)
         old = _drawn(random, scores, items, min(anchors, slate * FRESH))
         shown = np.concatenate((fresh, old))
-        given = truth[shown] + random.normal(0, bias) + random.normal(0, noise, len(shown))
-        scores.append(np.round(np.clip(given, 0, 1), 2))
+        given: Floats = truth[shown] + random.normal(0, bias) + random.normal(0, noise, len(shown))
+        scores.append(np.clip(given, 0, 1).round(2))
         items.append(shown)
     seen = Observations(
         slates=np.repeat(np.arange(SLATES), [len(one) for one in items]),
@@ -94,9 +102,9 @@ def observed(bias: float, noise: float, anchors: int, seed: int) -> tuple[Observ
 def _drawn(
     random: np.random.Generator,
     scores: Sequence[Floats],
-    items: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]],
+    items: Sequence[Numbers],
     count: int,
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+) -> Numbers:
     """Anchors without replacement, by e to the power of what they scored so far."""
     if not count:
         return np.empty(0, dtype=np.int64)

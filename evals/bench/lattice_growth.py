@@ -1,0 +1,130 @@
+"""A tree that grew leaf by leaf beside one that was built at once, over the same leaves.
+
+Both are searched for the same questions: by a simulated scorer (`lattice_simulation`) and by the
+local one, the latter without seeds, which would lead around what the tree does badly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.evals.bench.lattice_local import walks
+from hoptrail.evals.bench.lattice_scale import depth_of
+from hoptrail.evals.bench.lattice_simulation import simulation
+from hoptrail.evals.bench.lattice_world import HeldLeaves, World
+from hoptrail.evals.metrics import average, recall
+from hoptrail.rag.search import Searcher
+from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.extract import texts
+from hoptrail.rag.tree.living import caught_up
+from hoptrail.rag.tree.navigation import NavigateSettings
+from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.types import Tree
+from hoptrail.rag.tree.view import TreeView
+from hoptrail.rag.types import Vectors
+
+SHARE = 0.3
+"""Of the leaves come one by one."""
+SPREAD = (0.15, 0.10)
+"""The simulated scorer's bias and noise."""
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """One tree; quality in percent."""
+
+    set: str
+    tree: str
+    """`fresh` or `grown`."""
+    questions: int
+    leaves: int
+    inserted: int
+    insert_ms: float
+    """Mean of one insertion; 0: there was none."""
+    nodes: int
+    depth: int
+    faults: int
+    """Invariants that do not hold; 0 is the only good number."""
+    simulated_ndcg_10: float
+    simulated_recall_10: float
+    local_recall_10: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SomeLeaves:
+    """Those of a store's leaves that have come so far."""
+
+    whole: HeldLeaves
+    numbers: NDArray[np.int64]
+    generation: int
+
+    def rows(self) -> NDArray[np.int64]:
+        """As of `Leaves`."""
+        return self.numbers
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        """As of `Leaves`."""
+        here = set(self.numbers.tolist())
+        for group in self.whole.groups():
+            if some := [row for row in group if row in here]:
+                yield some
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        """As of `Leaves`."""
+        return self.whole.vectors(rows)
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """As of `Leaves`."""
+        return self.whole.texts(rows)
+
+
+def growth(world: World, searcher: Searcher) -> list[Grown]:
+    """The fresh tree of a world, and one of the same leaves of which 30 % came one by one."""
+    rows = world.leaves.rows()
+    order = np.random.default_rng(_SEED).permutation(len(rows))
+    late = rows[order[: round(SHARE * len(rows))]]
+    here = np.setdiff1d(rows, late)
+    leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=1)
+    tree = planted(leaves, world.tree.spec)
+    started = time.perf_counter()
+    for row in late.tolist():
+        here = np.union1d(here, [row])
+        leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=leaves.generation + 1)
+        tree = caught_up(tree, leaves, texts).tree
+    spent = 1e3 * (time.perf_counter() - started) / max(1, len(late))
+    return [
+        _measured(world, searcher, "fresh", world.tree, 0, 0.0),
+        _measured(world, searcher, "grown", tree, len(late), spent),
+    ]
+
+
+def _measured(
+    world: World, searcher: Searcher, name: str, tree: Tree, inserted: int, spent: float
+) -> Grown:
+    here = replace(world, tree=tree, view=TreeView(tree, world.leaves))
+    (curve,) = simulation(here, spreads=(SPREAD,), fits=("ridge",))
+    walked = walks(here, searcher, NavigateSettings(seeds=0))
+    recalls = [
+        recall(world.ranking(one.leaves.rows.tolist()), one.asked.grades.keys(), 10)
+        for one in walked
+    ]
+    return Grown(
+        set=world.name,
+        tree=name,
+        questions=len(walked),
+        leaves=len(world.leaves.numbers),
+        inserted=inserted,
+        insert_ms=spent,
+        nodes=len(tree.nodes),
+        depth=depth_of(tree),
+        faults=len(faults(tree, world.leaves.numbers.tolist(), world.leaves.vectors)),
+        simulated_ndcg_10=100 * curve.ndcg_10[-1],
+        simulated_recall_10=100 * curve.recall_10[-1],
+        local_recall_10=100 * (average(recalls).value or 0.0),
+    )

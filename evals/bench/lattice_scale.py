@@ -1,0 +1,148 @@
+"""What a tree costs at a size, without a model: time and the most memory, over made-up leaves.
+
+Leaves scatter about topics, topics about fields, as texts do; without clusters any clustering looks
+worse than it is. Texts are drawn when they are asked for, so what is measured beside the vectors
+is the builder's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.types import Method, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
+
+DIMENSION = 384
+FIELDS = 100
+TOPICS = 40
+"""Of each field."""
+_WORDS = 30
+"""Of a leaf: some of its topic, some of its field, the rest of all."""
+_BLOCK = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """One tree."""
+
+    leaves: int
+    per_document: int
+    method: Method
+    seconds: float
+    cpu_seconds: float
+    """Of all cores together: a busy machine does not stretch it."""
+    vectors_mb: float
+    peak_mb: float
+    """The most memory that the whole process had so far, its vectors and libraries included."""
+    nodes: int
+    depth: int
+    """Edges from the root to the deepest leaf."""
+    mean_fanout: float
+    lonely: int
+    """Last nodes with one leaf."""
+    siblings: float
+    """Mean cosine of a leaf to the sum of the other leaves beside it."""
+    load: float
+
+
+class MadeLeaves:
+    """`count` leaves in documents of `per_document`; the same for the same numbers."""
+
+    generation = 1
+
+    def __init__(self, count: int, *, per_document: int = 1, dimension: int = DIMENSION) -> None:
+        self._count, self._per_document = count, per_document
+        random = np.random.default_rng(count)
+        documents = -(-count // per_document)
+        fields = random.normal(size=(FIELDS, dimension))
+        topics = fields.repeat(TOPICS, axis=0) + random.normal(size=(FIELDS * TOPICS, dimension))
+        self._topics = random.integers(len(topics), size=documents)
+        self._points = np.empty((count, dimension), dtype=np.float32)
+        for start in range(0, count, _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, count))
+            points = topics[self._topics[rows // per_document]]
+            points = points + 1.2 * random.normal(size=points.shape)
+            self._points[rows] = points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    def rows(self) -> NDArray[np.int64]:
+        """As of `Leaves`."""
+        return np.arange(self._count, dtype=np.int64)
+
+    def groups(self) -> Iterator[Sequence[int]]:
+        """As of `Leaves`."""
+        step = self._per_document
+        return (range(at, min(at + step, self._count)) for at in range(0, self._count, step))
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        """As of `Leaves`."""
+        return self._points[np.asarray(rows, dtype=np.int64)]
+
+    def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """As of `Leaves`."""
+        return tuple(self._text(row) for row in np.asarray(rows, dtype=np.int64).tolist())
+
+    def _text(self, row: int) -> str:
+        document = row // self._per_document
+        topic = int(self._topics[document])
+        drawn = np.random.default_rng(row).integers(1 << 30, size=_WORDS).tolist()
+        own = [f"topic{topic}x{one % 20}" for one in drawn[:8]]
+        wide = [f"field{topic // TOPICS}x{one % 60}" for one in drawn[8:16]]
+        rest = [f"word{one % 20_000}" for one in drawn[16:]]
+        return f"Document {document}\nThe {' '.join([*own, *wide, *rest])} of {row}."
+
+
+def scale(count: int, *, per_document: int, method: Method) -> Planted:
+    """Plants a tree over made-up leaves; run it in a process of its own for the memory."""
+    leaves = MadeLeaves(count, per_document=per_document)
+    spec = TreeSpec(method=method, embedder="made-up", dimension=DIMENSION)
+    started, spent = time.perf_counter(), time.process_time()
+    tree = planted(leaves, spec)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - spent
+    last = [node for node in tree.nodes.values() if node.rows]
+    return Planted(
+        leaves=count,
+        per_document=per_document,
+        method=method,
+        seconds=seconds,
+        cpu_seconds=cpu,
+        vectors_mb=count * DIMENSION * 4 / 2**20,
+        peak_mb=peak_mb(),
+        nodes=len(tree.nodes),
+        depth=depth_of(tree),
+        mean_fanout=(count + len(tree.nodes) - 1) / len(tree.nodes),
+        lonely=sum(len(node.rows) == 1 for node in last),
+        siblings=_siblings(leaves, [node.rows for node in last]),
+        load=os.getloadavg()[0],
+    )
+
+
+def depth_of(tree: Tree) -> int:
+    """Edges from the root to the deepest leaf."""
+    return 1 + max(tree.depth(node.number) for node in tree.nodes.values() if node.rows)
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever had, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _siblings(leaves: MadeLeaves, groups: Sequence[tuple[int, ...]]) -> float:
+    found, count = 0.0, 0
+    for rows in groups:
+        if len(rows) > 1:
+            points = leaves.vectors(rows).astype(np.float64)
+            others = points.sum(axis=0) - points
+            lengths = np.maximum(np.linalg.norm(others, axis=1), 1e-9)
+            found += float((np.einsum("ij,ij->i", points, others) / lengths).sum())
+            count += len(rows)
+    return found / max(count, 1)
