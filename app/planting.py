@@ -48,13 +48,20 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="bottom-up, top-down, or auto: by the documents.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="bottom-up, top-down, or auto: as suits documents and model.  [default: auto]",
+        ),
     ] = "auto",
     fanout: Annotated[
-        int, typer.Option(metavar="N", help="Children of a node at most, 2 or more.")
+        int, typer.Option(metavar="N", help="Children of a node at most, 2 or more.  [default: 14]")
     ] = 14,
     over: Annotated[
-        str, typer.Option(metavar="NAME", help="What the leaves are: passages or documents.")
+        str,
+        typer.Option(
+            metavar="NAME", help="What the leaves are: passages or documents.  [default: passages]"
+        ),
     ] = "passages",
     model: Annotated[
         str | None,
@@ -73,7 +80,10 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     budget_tokens: options.Tokens = None,
     budget_seconds: options.Seconds = None,
     parallel: Annotated[
-        int, typer.Option(metavar="N", help="Questions to the model at one time, 1 to 32.")
+        int,
+        typer.Option(
+            metavar="N", help="Questions to the model at one time, 1 to 32.  [default: 16]"
+        ),
     ] = 16,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it begins.")] = False,
     wait: options.Wait = WAIT,

@@ -35,7 +35,9 @@ def show(
     *,
     store: options.StoreDir = None,
     tenant: options.Tenant = None,
-    depth: Annotated[int, typer.Option(metavar="N", help="Layers below the node.")] = 2,
+    depth: Annotated[
+        int, typer.Option(metavar="N", help="Layers below the node.  [default: 2]")
+    ] = 2,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
