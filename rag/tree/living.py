@@ -1,11 +1,12 @@
 """Keeps a tree true to its store: leaves come and go, and nothing is built anew.
 
 A new leaf descends by centroid, three branches at a time, to the last node nearest to it. A node
-that is overfull is split by 2-means, and so are those above it while they are overfull; when the
-root is, the tree grows by a layer. A node with few leaves left gives them to others, one without
-any disappears, and one with a single child takes its place. (The insertions of R-trees and
-B-trees; that the texts above are written again once a fifth below has changed is from the plan of
-LATTICE's weaknesses, `methods.md` §1.10.)
+that is overfull gives a child to a sibling that is hardly less near to it, or is split by 2-means,
+and so are those above it while they are overfull; when the root is, the tree grows by a layer. A
+node with few leaves left gives them to others, one without any disappears, and one with a single
+child takes over what is below that. Where a branch becomes too deep, the layers between it and its
+last nodes are built anew. (After the insertions of B*- and R-trees.) The text of a node is written
+again once a fifth of its leaves have changed.
 
 Sums are taken anew from what is below wherever something changed, so no rounding adds up.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.tree.draft import Draft
+from hoptrail.rag.tree.extract import texts
 from hoptrail.rag.tree.types import ROOT, Growth, Leaves, Tree
 
 Tell = Callable[[Tree, Sequence[int], Leaves], Mapping[int, str]]
@@ -29,16 +31,7 @@ STALE = 0.2
 _BLOCK = 4096
 
 
-def beginnings(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
-    """The first line of each node's first leaf."""
-    texts = {}
-    for number in numbers:
-        first = next(node.rows for node in tree.walk(number) if node.rows)[:1]
-        texts[number] = leaves.texts(first)[0].strip().partition("\n")[0] or "untitled"
-    return texts
-
-
-def caught_up(tree: Tree, leaves: Leaves, tell: Tell = beginnings) -> Growth:
+def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
     """The tree with exactly the given leaves.
 
     Args:
@@ -87,15 +80,15 @@ def stale(tree: Tree) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def retold(tree: Tree, texts: Mapping[int, str]) -> Growth:
+def retold(tree: Tree, written: Mapping[int, str]) -> Growth:
     """The tree with other texts, which are of now."""
     nodes = dict(tree.nodes)
-    for number, text in texts.items():
+    for number, text in written.items():
         nodes[number] = replace(nodes[number], text=text, changed=0)
     return Growth(
-        tree=replace(tree, nodes=nodes, generation=tree.generation + bool(texts)),
+        tree=replace(tree, nodes=nodes, generation=tree.generation + bool(written)),
         before=tree.generation,
-        touched=frozenset(texts),
+        touched=frozenset(written),
         gone=frozenset(),
     )
 
