@@ -125,6 +125,8 @@ def test_the_road_and_what_the_receipt_tells_of_it(library: Library) -> None:
     assert [step.action for step in iterations] == ["scored"] * len(iterations)
     assert 1 <= len(iterations) <= 4
     assert (last.action, len(last.found)) == ("found", len(set(last.found)))
+    opened = [slate.node for slate in slates(receipt)]
+    assert len(opened) == len(set(opened))
     for slate in slates(receipt):
         assert len(slate.shown) == len(slate.scores)
         assert 0 <= slate.anchors < len(slate.shown)

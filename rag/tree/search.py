@@ -255,6 +255,8 @@ class Search:
 
     def _close(self) -> None:
         """Ends the iteration: scores are noted and fitted, the frontier grows."""
+        # First of all: a seed may be opened beside its parent, whose children are then not new.
+        self._done |= {trial.node for trial in self._trials if not trial.failed}
         for trial in self._trials:
             if trial.failed:
                 self._return(trial)
@@ -276,7 +278,6 @@ class Search:
 
     def _grow(self, trial: _Trial) -> None:
         assert trial.slate is not None
-        self._done.add(trial.node)
         self._standings.opened(trial.node, trial.slate.items)
         for place, item in enumerate(trial.slate.shown):
             if place in trial.scores:
