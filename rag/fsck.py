@@ -1,8 +1,9 @@
-"""Proves that a store's catalogue is sound, and that indexes and graph hold exactly what it holds.
+"""Proves that a store's catalogue is sound, and that all that is derived holds what it holds.
 
 The catalogue is the truth. What follows from something else in it (a passage's text from its
 document, a facet from the metadata) or can be built from it (both indexes, the passage graph) is
-repaired; a damaged document is named, so that it can be ingested again.
+repaired; a tree that is wrong is removed, since who wrote it may want to be asked before another is
+built; a damaged document is named, so that it can be ingested again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from hoptrail.rag.parts import Parts, assemble
 from hoptrail.rag.problems import Problem
 from hoptrail.rag.scope import State
 from hoptrail.rag.states import loaded
+from hoptrail.rag.tree.audit import audit_tree
+from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.upkeep import rebuild
 
 __all__ = ["FsckReport", "Problem", "fsck"]
@@ -102,6 +105,7 @@ def _problems(parts: Parts, connection: Connection) -> list[Problem]:
         pending = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
         words = expected_lexical(connection) if parts.lexical.traits.persistent else {}
         vectors = expected_vectors(connection)
+        found += audit_tree(parts.layout, connection, parts.spec, state)
     if pending:
         what = f"{pending} changes have not reached the dense index"
         found.append(Problem(kind="outbox", what=what, repairable=True))
@@ -146,6 +150,8 @@ def _repair(parts: Parts, connection: Connection, problems: Iterable[Problem]) -
         for finding in list(audit_catalogue(connection, parts.spec.dimension)):
             for statement, values in finding.remedy:
                 connection.execute(statement, values)
+    if "tree" in kinds:
+        TreeFile(parts.layout).delete()
     parts.dense.settle(connection)
     # A passage whose text was mended is wrong in the lexical index as well.
     rebuild(

@@ -16,11 +16,13 @@ Kind = Literal[
     "lexical",
     "dense",
     "graph",
+    "tree",
 ]
 """catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
 document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
 metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
-index differs from the catalogue · graph: the links differ from what texts and triples say."""
+index differs from the catalogue · graph: the links differ from what texts and triples say · tree:
+its file cannot be read, or it is no tree over the passages that are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
