@@ -93,10 +93,13 @@ class Pump(Generic[Job, Found]):
         try:
             while await self._feed(tasks, parallel, cancel):
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                turns = [task.result() for task in done]
+                broken = [task for task in done if task.exception() is not None]
+                turns = [task.result() for task in done.difference(broken)]
                 # Who found no budget comes first: the others have given some back since.
                 for turn in sorted(turns, key=lambda one: not isinstance(one[1], OutOfBudget)):
                     self._take(*turn)
+                for task in broken:
+                    task.result()  # a bug, raised here
                 await self._work.settle(last=False)
         finally:
             for turn in await _ended(tasks):
