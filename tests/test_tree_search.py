@@ -343,6 +343,18 @@ def test_a_node_that_failed_as_a_seed_does_not_come_back_with_its_parent() -> No
     assert opened(search).count(seed.path[-1]) == MOST_FAILURES
 
 
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_seed_opened_beside_its_parent_is_not_opened_again(bad: bool) -> None:
+    world = World(36, 6)
+    seeds = [world.seed(row) for row in (0, 6)]
+    search = Search(replace(PLAIN, beam=3, iterations=99), seeds)
+    broken = {world.home(0)} if bad else set()
+    navigated(search, world.open, refusing(world, broken))
+    once = [node for node in opened(search) if node not in broken]
+    assert sorted(once) == sorted(set(world.below) - broken)
+    assert opened(search).count(world.home(0)) == (MOST_FAILURES if bad else 1)
+
+
 def test_a_model_that_never_answers_costs_three_calls() -> None:
     found = navigated(Search(), SMALL.open, refusing(SMALL, SMALL.below))
     assert (found.calls, found.leaves, found.ended) == (MOST_FAILURES, (), "exhausted")

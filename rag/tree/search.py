@@ -255,12 +255,15 @@ class Search:
 
     def _close(self) -> None:
         """Ends the iteration: scores are noted and fitted, the frontier grows."""
-        # First of all: a seed may be opened beside its parent, whose children are then not new.
-        self._done |= {trial.node for trial in self._trials if not trial.failed}
+        # What becomes of each is settled before any grows: a seed may stand beside its parent,
+        # whose children are then not all new.
         for trial in self._trials:
             if trial.failed:
                 self._return(trial)
             else:
+                self._done.add(trial.node)
+        for trial in self._trials:
+            if not trial.failed:
                 self._grow(trial)
         self._standings.fit()
         self._steps.append(tuple(trial.noted() for trial in self._trials))
