@@ -123,7 +123,7 @@ def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
         row for one in slates if one.leaves for row in one.shown[: len(one.shown) - one.anchors]
     }
     yield (
-        f"Tree: {counted(len(opened), 'group')} opened in {counted(len(rounds), 'iteration')}, "
+        f"Tree: {counted(len(opened), 'node')} opened in {counted(len(rounds), 'iteration')}, "
         f"{counted(len(leaves), 'leaf', 'leaves')} looked at"
     )
 

@@ -25,7 +25,7 @@ _COLUMN, _LINE, _HEIGHT = 230, 18, 1400
 """Pixels: width of a column, height of a line of text, of a tree that is not too high for it."""
 _LEAST = 1.5
 """What is lower is not drawn."""
-_SCORED_NODE, _SCORED_LEAF = 10.0, 6.0
+_SCORED_NODE, _SCORED_LEAF = 14.0, 6.0
 _LABEL, _LINES, _HINT = 33, 8, 500
 """Characters of a line, lines of a box, characters of what is shown at it."""
 _PLAIN, _LOW, _HIGH = "#f1f3f5", (0xFF, 0xF9, 0xDB), (0x40, 0xC0, 0x57)
@@ -134,8 +134,8 @@ def _drawn(band: _Band, icicle: _Icicle, sight: Sight) -> Element:
          "fill": _colour(score, icicle.best)},
     )  # fmt: skip
     label = f"{marked} · {name}" if marked else name
-    for number, line in enumerate(_wrapped(label, round(band.height / _LINE)), 1):
-        place = {"x": str(x + 5), "y": f"{band.top + number * _LINE - 5:g}"}
+    for number, line in enumerate(_wrapped(label, int((band.height + 4) / _LINE)), 1):
+        place = {"x": str(x + 5), "y": f"{band.top + number * _LINE - 6:g}"}
         SubElement(link, "text", place).text = line
     return link
 

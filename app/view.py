@@ -122,7 +122,7 @@ def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
 
 
 def _tree(event: TreeOpened) -> str:
-    size = f"{counted(event.leaves, 'leaf', 'leaves')} in {counted(event.nodes, 'group')}"
+    size = f"{counted(event.leaves, 'leaf', 'leaves')} in {counted(event.nodes, 'node')}"
     return f"{size}, built just now without a model" if event.built else size
 
 

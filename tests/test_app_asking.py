@@ -218,7 +218,7 @@ def test_claims_bear_the_numbers_of_their_quotes(receipt: Receipt) -> None:
     assert "[1] d2 (d2, characters 2 to 6)\n    text\n[2] T1 (d1, characters 1 to 5)" in said
     assert "Left out: It sank. (no quote)\nLeft out: 1 quote whose document changed" in said
     assert "Hop 1: the question itself · Nightjar\nHop 2: Quillane\n" in said
-    assert "Tree: 1 group opened in 1 iteration, 2 leaves looked at\n" in said
+    assert "Tree: 1 node opened in 1 iteration, 2 leaves looked at\n" in said
     assert "could not be used 2 times; the local player stood in." in said
     assert "Outcome: partly answered; " in said
 
@@ -251,7 +251,7 @@ def test_the_view_draws_what_happens(receipt: Receipt) -> None:
         "       2 passages: Nightjar, Altar",
     ]
     assert lines[3:5] == [
-        "tree   1,234 leaves in 7 groups, built just now withou…",
+        "tree   1,234 leaves in 7 nodes, built just now without a mo…",
         "       2. 2 children scored, best: Ships",
     ]
     assert lines[5].startswith("quote  T1: long")

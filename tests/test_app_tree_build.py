@@ -104,6 +104,21 @@ def test_a_dry_run_without_a_model_builds_nothing(store: Path) -> None:
     assert "has no tree" in error("tree", "show", "--store", store)
 
 
+def test_ctrl_c_leaves_the_tree_that_was_there(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli(*build(store)).exit_code == 0
+    before = tree(store).generation
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hoptrail.rag.tree.planting.planted", interrupted)
+    result = cli(*build(store, "--fanout", 2))
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert (tree(store).generation, tree(store).spec.fanout) == (before, 3)
+
+
 def test_a_store_without_documents_has_a_tree_that_grows(tmp_path: Path) -> None:
     root = make_store(tmp_path / "s", {"d": "text"})
     assert cli("delete", "d", "--store", root).exit_code == 0
