@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tree_helpers import bunched
 
 from hoptrail.rag.tree import cluster
-from hoptrail.rag.tree.cluster import Places, capped, groups_wanted, halves, packed
+from hoptrail.rag.tree.cluster import Places, capped, halves, packed
 from hoptrail.rag.types import Vectors
 
 
@@ -63,7 +63,10 @@ def test_no_leaf_stands_alone_and_full_groups_are_as_few_as_can_be(
     assert max(map(len, full), default=0) <= cap
 
 
-def test_the_same_seed_gives_the_same_groups_and_another_seed_others() -> None:
+def test_the_same_seed_gives_the_same_groups_and_another_seed_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_SMALL", 50)
     vectors = unit(400, 1)
     first, again, other = (
         [group.tolist() for group in capped(vectors.__getitem__, 400, 7, seed=seed)]
@@ -98,6 +101,7 @@ def test_a_large_set_is_cut_by_a_sample_and_only_parts_are_in_memory(
     monkeypatch.setattr(cluster, "_RESIDENT", 400)
     monkeypatch.setattr(cluster, "_SAMPLE", 200)
     monkeypatch.setattr(cluster, "_BLOCK", 100)
+    monkeypatch.setattr(cluster, "_SMALL", 150)
     monkeypatch.setattr(cluster, "_PARTS", 6)
     vectors = bunched(3000, topics=60).points
     asked: list[int] = []
@@ -133,8 +137,26 @@ def test_halves_keep_two_topics_apart() -> None:
     assert {len(set((half % 2).tolist())) for half in (one, two)} == {1}
 
 
-@pytest.mark.parametrize(
-    ("weight", "cap", "groups"), [(15, 14, 2), (100, 14, 10), (176, 14, 14), (177, 14, 17)]
-)
-def test_a_layer_is_saved_where_fuller_groups_do(weight: int, cap: int, groups: int) -> None:
-    assert groups_wanted(weight, cap) == groups
+@pytest.mark.parametrize(("count", "most"), [(15, 2), (100, 10), (176, 14)])
+def test_few_groups_are_enough(count: int, most: int) -> None:
+    vectors = unit(count, 5)
+    assert len(capped(vectors.__getitem__, count, 14)) <= most
+
+
+def test_average_linkage_is_that_of_its_definition() -> None:
+    """Against the mean of all pairs, taken anew for each step."""
+    vectors = unit(40, 2)
+    groups = [[place] for place in range(40)]
+    while True:
+        able = [
+            (float(np.mean(vectors[one] @ vectors[two].T)), at, to)
+            for at, one in enumerate(groups)
+            for to, two in enumerate(groups)
+            if at < to and len(one) + len(two) <= 5
+        ]
+        if not able:
+            break
+        _, at, to = max(able)
+        groups[at] += groups.pop(to)
+    found = cluster._linked(vectors, np.ones(40, dtype=np.int64), 5, np.random.default_rng(0))
+    assert {frozenset(group.tolist()) for group in found} == set(map(frozenset, groups))

@@ -1,15 +1,18 @@
-"""Groups of at most so many, near ones together: spherical k-means with a cap, part by part.
+"""Groups of at most so many, near ones together: average linkage under a cap, part by part.
 
-A large set is first cut into parts by the means of a sample, block by block, so that only a part is
-in memory; a part is cut until it is small; a small one becomes groups by k-means in which a group
-takes no more than its cap. The same seed gives the same groups. (Dhillon and Modha, "Concept
-decompositions for large sparse text data using clustering", 2001, without the cap.)
+A large set is first cut into parts by the means of a sample (spherical k-means: Dhillon and Modha,
+2001), block by block, so that only a part is in memory; a part is cut until it is small; in a small
+one the two likest groups that fit together become one, again and again. The same seed gives the
+same groups.
+
+Measured on three sets of passages against k-means whose clusters take no more than the cap: a
+search by likeness of a tree of such groups finds 5 to 8 of 100 more after ten nodes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +24,22 @@ Source = Callable[[Places], Vectors]
 """Vectors of places, (n, dimension) float32; their lengths do not matter."""
 
 FULL = 0.75
-"""How full groups are on the average: with less room near ones are parted."""
+"""How full to leave groups that are made by halving."""
 _BRIMFUL = 0.9
-"""What they may be filled to where that saves a whole layer."""
+"""How full groups may be on the average, where fewer save a whole layer."""
+_NOISE = np.float32(1e-5)
+_NEVER = np.float32(-4.0)
+"""Less than any likeness."""
 
 _RESIDENT = 50_000
 """Vectors in memory at once."""
 _SAMPLE = 16_384
 _BLOCK = 8192
 _PARTS = 64
-_SMALL = 512
-"""Leaves of a part that becomes groups at once."""
+_SMALL = 2048
+"""Vectors of a part that becomes groups at once."""
+_ALIKE = 0.9
+"""A share in one part that is no progress."""
 _ROUNDS = 8
 
 
@@ -98,12 +106,6 @@ def halves(vectors: Vectors, seed: int = 0) -> tuple[Places, Places]:
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
-def groups_wanted(weight: int, cap: int) -> int:
-    """How many groups of `cap` at most a layer of so many should become."""
-    wanted = math.ceil(weight / max(FULL * cap, 2.0))
-    return min(wanted, cap) if weight <= _BRIMFUL * cap * cap else wanted
-
-
 class _Cutter:
     """Cuts sets of places until they are groups."""
 
@@ -130,90 +132,107 @@ class _Cutter:
         weight = int(self._weights[places].sum())
         if weight <= self._cap:
             yield places
-        elif weight <= max(_SMALL, 2 * self._cap):
-            yield from (places[group] for group in self._grouped(vectors, places, weight))
+        elif len(places) <= _SMALL:
+            for group in self._grouped(vectors, self._weights[places], len(places)):
+                yield places[group]
         else:
-            many = min(_PARTS, max(2, 2 * weight // _SMALL))
+            many = min(_PARTS, math.ceil(2 * len(places) / _SMALL))
             nearest = np.argmax(vectors @ _means(vectors, many, self._random).T, axis=1)
             for part in _parts(nearest):
                 yield from self._resident(vectors[part], places[part])
 
-    def _grouped(self, vectors: Vectors, places: Places, weight: int) -> list[Places]:
-        """Groups under the cap, by k-means."""
-        weights = self._weights[places]
-        many = groups_wanted(weight, self._cap)
-        means = _means(vectors, min(many, len(places)), self._random)
-        for _ in range(_ROUNDS):
-            filled = _filled(vectors @ means.T, weights, self._cap)
-            before, means = means, _centred(vectors, filled)
-            if before.shape == means.shape and np.array_equal(before, means):
-                break
-        groups = [np.flatnonzero(filled == one) for one in range(int(filled.max()) + 1)]
-        return _joined(vectors, weights, groups, self._cap)
+    def _grouped(self, vectors: Vectors, weights: NDArray[np.int64], count: int) -> list[Places]:
+        groups = _linked(vectors, weights, self._cap, self._random)
+        last = count == len(self._weights) and weights.sum() <= _BRIMFUL * self._cap**2
+        most = self._cap if last else len(groups)
+        return _dissolved(vectors, weights, groups, self._cap, most)
 
 
-def _filled(
-    likeness: NDArray[np.float32], weights: NDArray[np.int64], cap: int
-) -> NDArray[np.int64]:
-    """Which mean each vector goes to if none takes more than `cap`; no number is left out.
-
-    The heavy choose first, then those that would lose most by not getting what they like best. What
-    finds no room begins a group of its own.
-    """
-    liked = np.argsort(-likeness, axis=1, kind="stable")
-    if likeness.shape[1] > 1:
-        best = np.take_along_axis(likeness, liked[:, :2], axis=1)
-        loss = best[:, 0] - best[:, 1]
-    else:
-        loss = likeness[:, 0]
-    room = [cap] * likeness.shape[1]
-    taken = np.empty(len(likeness), dtype=np.int64)
-    heavy, choices = weights.tolist(), liked.tolist()
-    for place in np.lexsort((-loss, -weights)).tolist():
-        weight = heavy[place]
-        chosen = next((one for one in choices[place] if room[one] >= weight), None)
-        if chosen is None:
-            chosen = next(
-                (one for one in range(likeness.shape[1], len(room)) if room[one] >= weight),
-                len(room),
-            )
-            room += [cap] * (chosen == len(room))
-        room[chosen] -= weight
-        taken[place] = chosen
-    numbers: NDArray[np.int64] = np.unique(taken, return_inverse=True)[1]
-    return numbers
-
-
-def _joined(
-    vectors: Vectors, weights: NDArray[np.int64], groups: list[Places], cap: int
+def _linked(
+    vectors: Vectors, weights: NDArray[np.int64], cap: int, random: np.random.Generator
 ) -> list[Places]:
-    """The groups, where none is of one leaf if another has room for it or can spare one."""
-    means = np.array([vectors[group].sum(axis=0) for group in groups])
-    weight = [int(weights[group].sum()) for group in groups]
-    for lone in [at for at, one in enumerate(weight) if one == 1]:
-        if weight[lone] != 1:
-            continue
-        near = np.argsort(-(means @ means[lone]), kind="stable").tolist()
-        others = [at for at in near if at != lone and weight[at]]
-        room = next((at for at in others if weight[at] < cap), None)
-        if room is not None:
-            groups[room] = np.append(groups[room], groups[lone])
-            groups[lone] = groups[lone][:0]
-            weight[room], weight[lone] = weight[room] + 1, 0
-            continue
-        giver = next((at for at in others if _spare(weights, groups[at], weight[at]).size), None)
-        if giver is not None:
-            spare = _spare(weights, groups[giver], weight[giver])
-            moved = spare[int(np.argmax(vectors[spare] @ means[lone]))]
-            groups[giver] = groups[giver][groups[giver] != moved]
-            groups[lone] = np.append(groups[lone], moved)
-            weight[giver], weight[lone] = weight[giver] - 1, 2
-    return [group for group in groups if len(group)]
+    """Groups by average linkage: the two likest of all that fit together become one, and again.
+
+    The mean likeness between the members of two groups follows from those of the groups that they
+    were made of (Lance and Williams, 1967), so each step takes time in proportion to their number.
+    """
+    likeness = vectors @ vectors.T
+    # Copies of one text would all have the same nearest, and each step would look at all of them.
+    likeness += _NOISE * random.random(likeness.shape, dtype=np.float32)
+    likeness = np.maximum(likeness, likeness.T)
+    weight = weights.copy()
+    groups: list[list[int]] = [[place] for place in range(len(vectors))]
+    likeness[weight[:, np.newaxis] + weight > cap] = _NEVER
+    np.fill_diagonal(likeness, _NEVER)
+    nearest, best = likeness.argmax(axis=1), likeness.max(axis=1)
+    while best[one := int(best.argmax())] > _NEVER:
+        other = int(nearest[one])
+        share = np.float32(len(groups[one]) / (len(groups[one]) + len(groups[other])))
+        groups[one] += groups[other]
+        groups[other] = []
+        weight[one] += weight[other]
+        weight[other] = cap
+        row = share * likeness[one] + (1 - share) * likeness[other]
+        row[weight + weight[one] > cap] = _NEVER
+        row[one] = _NEVER
+        likeness[one] = likeness[:, one] = row
+        likeness[other] = likeness[:, other] = _NEVER
+        best[other] = _NEVER
+        stale = np.flatnonzero((nearest == one) | (nearest == other) | (row > best))
+        for place in [one, *stale.tolist()]:
+            nearest[place] = likeness[place].argmax()
+            best[place] = likeness[place, nearest[place]]
+    return [np.array(sorted(group)) for group in groups if group]
 
 
-def _spare(weights: NDArray[np.int64], group: Places, weight: int) -> Places:
-    """The single leaves of a group that it can lose without becoming one of one."""
-    return group[weights[group] == 1] if weight > 2 else group[:0]
+def _dissolved(
+    vectors: Vectors, weights: NDArray[np.int64], groups: list[Places], cap: int, most: int
+) -> list[Places]:
+    """The groups, the lightest given to others until there are `most`, as far as there is room.
+
+    Nor does one of a single leaf stay that can be given away, or that another can lend one to.
+    """
+    while len(groups) > 1:
+        groups = sorted(groups, key=lambda group: -int(weights[group].sum()))
+        *others, last = groups
+        alone = weights[last].sum() == 1
+        if len(groups) <= most and not alone:
+            break
+        taken = _taken(vectors, weights, others, last, cap)
+        if taken is None:
+            return _lent(vectors, weights, others, last) if alone else groups
+        groups = taken
+    return groups
+
+
+def _taken(
+    vectors: Vectors, weights: NDArray[np.int64], others: Sequence[Places], last: Places, cap: int
+) -> list[Places] | None:
+    """The other groups with the members of the last in those nearest; None: there is no room."""
+    grown = list(others)
+    means = _unit(np.array([vectors[group].sum(axis=0) for group in others]))
+    likeness = vectors[last] @ means.T
+    room = cap - np.array([weights[group].sum() for group in others])
+    for at, place in enumerate(last.tolist()):
+        likeness[at, room < weights[place]] = _NEVER
+        home = int(likeness[at].argmax())
+        if likeness[at, home] == _NEVER:
+            return None
+        grown[home] = np.append(grown[home], place)
+        room[home] -= weights[place]
+    return grown
+
+
+def _lent(
+    vectors: Vectors, weights: NDArray[np.int64], others: Sequence[Places], lone: Places
+) -> list[Places]:
+    """The groups, where the lone one got the nearest leaf that another can do without."""
+    rich = [group[weights[group] == 1] for group in others if weights[group].sum() > 2]
+    spare = np.concatenate([*rich, lone[:0]])
+    if not len(spare):
+        return [*others, lone]
+    lent = spare[int(np.argmax(vectors[spare] @ vectors[lone[0]]))]
+    return [*(group[group != lent] for group in others), np.append(lone, lent)]
 
 
 def _means(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors:
@@ -243,17 +262,17 @@ def _spread(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors
 
 
 def _centred(vectors: Vectors, numbers: NDArray[np.int64]) -> Vectors:
-    """The unit mean of the vectors of each number."""
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    return _unit(np.add.reduceat(vectors[order], starts, axis=0))
+    """The unit mean of the vectors of each number, 0 and up, none left out."""
+    # A product is five times faster than sums by index (np.add.reduceat).
+    belongs = numbers == np.arange(int(numbers.max()) + 1)[:, np.newaxis]
+    return _unit(belongs.astype(np.float32) @ vectors)
 
 
 def _parts(nearest: NDArray[np.int64]) -> Iterator[Places]:
     """The places of each number; runs of equal length where that would make no progress."""
     order = np.argsort(nearest, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(nearest[order])) + 1)
-    if max(map(len, parts)) > _BRIMFUL * len(nearest):
+    if max(map(len, parts)) > _ALIKE * len(nearest):
         parts = np.array_split(order, 4)
     yield from (np.sort(part) for part in parts)
 

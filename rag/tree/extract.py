@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
+from itertools import chain, islice
 
 import numpy as np
 
@@ -34,6 +36,10 @@ _SENTENCE = 25
 _CHARACTERS = 800
 _NOTHING = "untitled"
 
+_TOLD_BY = 500
+"""Words that the language of siblings is told by."""
+_INSIDE = frozenset({"", " "})
+"""Between the words of a phrase."""
 _LONGEST = 4
 """Words of a phrase."""
 _LONGER = 0.4
@@ -95,9 +101,10 @@ def _family(tree: Tree, children: Sequence[int], leaves: Leaves) -> list[_Profil
         told.append(tuple(read[at][:_READ].strip() for at in order.tolist() if read[at].strip()))
         start += len(some)
     parts = [[_parts(text) for text in some] for some in told]
-    stops = stop_words_of([fold(one) for some in parts for all_ in some for one in all_[1::2]])
+    words_ = chain.from_iterable(divided[1::2] for some in parts for divided in some)
+    tells = _Tells(stop_words_of([fold(word) for word in islice(words_, _TOLD_BY)]))
     return [
-        _profile(child, some, divided, stops)
+        _profile(child, some, divided, tells)
         for child, some, divided in zip(children, told, parts, strict=True)
     ]
 
@@ -115,28 +122,40 @@ def _parts(text: str) -> list[str]:
     return words(text).parts if _UNSPACED.search(text) else _WORD.split(text)
 
 
+class _Tells(dict[str, bool]):
+    """Whether a word is a content word; each is looked at once."""
+
+    def __init__(self, stops: frozenset[str]) -> None:
+        super().__init__()
+        self._stops = stops
+
+    def __missing__(self, word: str) -> bool:
+        self[word] = found = len(word) > 1 and not word.isdigit() and fold(word) not in self._stops
+        return found
+
+
 def _profile(
-    number: int, texts: tuple[str, ...], parts: Iterable[Sequence[str]], stops: frozenset[str]
+    number: int, texts: tuple[str, ...], parts: Iterable[Sequence[str]], tells: _Tells
 ) -> _Profile:
     counts: Counter[str] = Counter()
     shown: dict[str, str] = {}
     for divided in parts:
-        found = {phrase.casefold(): phrase for phrase in _phrases(divided, stops)}
+        found = {phrase.casefold(): phrase for phrase in _phrases(divided, tells)}
         counts.update(found.keys())
         shown = found | shown
     return _Profile(number=number, texts=texts, counts=counts, shown=shown)
 
 
-def _phrases(parts: Sequence[str], stops: frozenset[str]) -> Iterator[str]:
+def _phrases(parts: Sequence[str], tells: _Tells) -> Iterator[str]:
     """The content words, and their runs."""
     run: list[str] = []
     for gap, word in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        tells = len(word) > 1 and not word.isdigit() and fold(word) not in stops
-        if run and not (tells and gap in {"", " "} and len(run) < _LONGEST):
+        told = tells[word]
+        if run and not (told and gap in _INSIDE and len(run) < _LONGEST):
             if len(run) > 1:
                 yield " ".join(run)
             run = []
-        if tells:
+        if told:
             run.append(word)
             yield word
 
@@ -158,16 +177,17 @@ def _telling(
     profile: _Profile, common: Counter[str], siblings: int, said: set[str]
 ) -> Iterator[str]:
     """The phrases that tell a node from its siblings and that say something new, best first."""
+    rarity = [0.0, *(math.log((1 + siblings) / having) for having in range(1, siblings + 1))]
 
     def weight(key: str) -> float:
-        rarity = math.log((1 + siblings) / common[key])
-        return profile.counts[key] * rarity * (1 + _LONGER * key.count(" "))
+        return profile.counts[key] * rarity[common[key]] * (1 + _LONGER * key.count(" "))
 
     lonely = [key for key, count in profile.counts.items() if count == 1]
     shared = profile.counts.keys() - set(lonely)
     found = 0
     for keys, most in ((shared, _PHRASES), (lonely, _LONELY)):
-        for key in sorted(keys, key=lambda key: (-weight(key), key)):
+        # A phrase is seldom passed over: the best few are enough to choose from.
+        for key in nsmallest(4 * _PHRASES, keys, key=lambda key: (-weight(key), key)):
             if found >= most:
                 break
             new = set(key.split()) - said
