@@ -17,7 +17,7 @@ from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, No
 from hoptrail.rag.types import Vectors
 
 _BEAM = 3
-_RELUCTANCE = 0.1
+_RELUCTANCE = 0.15
 """How much less near to a sibling's centroid a child may be that is moved there."""
 _FEW = 4
 """A node that has lost leaves keeps what is left if that is at least 1 / _FEW of its fan-out."""
@@ -134,8 +134,7 @@ class Draft:
             return False
         sibling = self._nodes[room[chosen]]
         moved = self._fill(number, [*below[:place], *below[place + 1 :]], node) - node.count
-        taken = sorted((*(sibling.children or sibling.rows), below[place]))
-        self._fill(sibling.number, taken, sibling)
+        self._fill(sibling.number, [*(sibling.children or sibling.rows), below[place]], sibling)
         for one in (number, sibling.number):
             self._changed(one, -moved)
         self._touch(node.parent)
@@ -187,7 +186,7 @@ class Draft:
 
     def _fill(self, number: int, below: Sequence[int], like: Node) -> int:
         """Gives a node other children or leaves, as `like` has; returns how many leaves."""
-        children, rows = (tuple(below), ()) if like.children else ((), tuple(below))
+        children, rows = (tuple(below), ()) if like.children else ((), tuple(sorted(below)))
         for child in children:
             self._nodes[child] = replace(self._nodes[child], parent=number)
             self.touched.add(child)

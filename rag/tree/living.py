@@ -44,7 +44,7 @@ def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
         The new tree, of the next generation; the same one if no leaf came or went.
     """
     rows, held = leaves.rows(), _held(tree)
-    new, gone = np.setdiff1d(rows, held), np.setdiff1d(held, rows)
+    new, gone = rows[~np.isin(rows, held)], held[~np.isin(held, rows)]
     if not len(new) and not len(gone):
         same = replace(tree, reflects=leaves.generation)
         return Growth(tree=same, before=tree.generation, touched=frozenset(), gone=frozenset())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.errors import TreeMismatch
+from hoptrail.rag.errors import StoreBusy, TreeMismatch
 from hoptrail.rag.layout import Layout
 from hoptrail.rag.scope import Rows
 from hoptrail.rag.store import Store
@@ -52,22 +52,21 @@ class TreeView:
         self.tree = tree
         self._leaves = leaves
         self._order = _ordered(tree)
-        self._keep(leaves.rows())
+        self._keep(np.isin(self._order.rows, leaves.rows()))
 
     def under(self, kept: Rows) -> TreeView:
         """The same with fewer leaves.
 
         Args:
-            kept: rows that a filter keeps, ascending (`Snapshot.rows`); others than leaves do not
-                matter.
+            kept: rows that a filter keeps (`Snapshot.rows`); others than leaves do not matter.
         """
         view = object.__new__(TreeView)
         view.tree, view._leaves, view._order = self.tree, self._leaves, self._order
-        view._keep(np.intersect1d(self._order.rows[self._visible], kept))
+        view._keep(self._visible & np.isin(self._order.rows, kept))
         return view
 
-    def _keep(self, rows: Rows) -> None:
-        self._visible = np.isin(self._order.rows, rows)
+    def _keep(self, visible: NDArray[np.bool_]) -> None:
+        self._visible = visible
         self._seen = np.concatenate(([0], np.cumsum(self._visible)))
 
     def count(self, number: int = 0) -> int:
@@ -192,14 +191,13 @@ def grown(store: Store) -> Growth | None:
         StoreBusy, StoreFull: the tree could not be written; the one before is still there.
     """
     file = _file(store)
-    growth = None
     for _ in range(_ATTEMPTS):
         if not file.exists():
             return None
         growth = _caught_up(store, file.load())
         if growth.before == growth.tree.generation or file.grow(growth):
-            break
-    return growth
+            return growth
+    raise StoreBusy(f"Others keep changing the tree {str(file.path)!r}; run the same again.")
 
 
 def view_of(store: Store, tree: Tree, where: Where = EVERYTHING) -> TreeView:
