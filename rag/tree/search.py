@@ -16,7 +16,7 @@ the node most like the query, an early stop, and answers that may lack scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -33,9 +33,11 @@ from hoptrail.rag.tree.navigation import (
     Step,
 )
 from hoptrail.rag.tree.standings import Standings
-from hoptrail.rag.tree.types import ROOT, Grade, Graded, Item, Opened, Ref, Seed, Slate
+from hoptrail.rag.tree.types import ROOT, Grade, Graded, Item, Lead, Opened, Ref, Seed, Slate
 from hoptrail.rag.types import tie_break
 
+LEADS = 5
+"""Best leaves that a scorer may read on from."""
 MOST_FAILURES = 3
 """A node whose slate got no score so often is not opened again."""
 CALM = 0.8
@@ -147,10 +149,11 @@ class Search:
         items = {found.node: found.items for found in opened}
         self._done |= {trial.node for trial in self._trials if not items.get(trial.node)}
         self._trials = [trial for trial in self._trials if items.get(trial.node)]
+        leads = self._leads()
         for trial in self._trials:
             children = items[trial.node]
             anchors = self._anchors(trial.node, leaves=children[0].ref.leaf)
-            trial.slate = Slate(node=trial.node, items=children, anchors=anchors)
+            trial.slate = Slate(node=trial.node, items=children, anchors=anchors, leads=leads)
         self._asked = list(self._trials)
         return tuple(trial.slate for trial in self._trials if trial.slate is not None)
 
@@ -228,6 +231,14 @@ class Search:
             standing, likeness = self._standing(node), self._frontier.pop(node)
             trials.append(_Trial(node=node, standing=standing, likeness=likeness, reserve=reserve))
         return trials
+
+    def _leads(self) -> tuple[Lead, ...]:
+        best = self.leaves()[:LEADS]
+        items = (self._items[Ref(leaf=True, number=leaf.row)] for leaf in best)
+        return tuple(
+            Lead(item=item, relevance=leaf.relevance)
+            for item, leaf in zip(items, best, strict=True)
+        )
 
     def _anchors(self, node: int, *, leaves: bool) -> tuple[Item, ...]:
         if not leaves:
@@ -311,7 +322,7 @@ def navigated(
 def _re_ask(trial: _Trial) -> Slate:
     slate = trial.slate
     assert slate is not None
-    return Slate(node=slate.node, items=slate.items, anchors=slate.anchors, missing=trial.missing)
+    return replace(slate, missing=trial.missing)
 
 
 @lru_cache(maxsize=65_536)

@@ -181,6 +181,15 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """A leaf that stands high so far: what it names may be what is looked for next."""
+
+    item: Item
+    relevance: float
+    """0..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slate:
     """What one call of a scorer shows: children of one node, and anchors that were scored before.
 
@@ -193,6 +202,8 @@ class Slate:
     anchors: tuple[Item, ...] = ()
     missing: tuple[Ref, ...] = ()
     """Empty: all children and anchors are to be scored."""
+    leads: tuple[Lead, ...] = ()
+    """The best leaves so far, best first: not to be scored, but a scorer may read on from them."""
 
     @property
     def leaves(self) -> bool:
