@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -189,6 +190,49 @@ def test_drop_removes_a_tree_that_cannot_be_read(tmp_path: Path) -> None:
     assert "hoptrail tree drop" in error("tree", "show", "--store", root)
     assert cli("tree", "drop", "--store", root).exit_code == 0
     assert "has no tree" in error("tree", "show", "--store", root)
+
+
+# a tree that does not fit its store
+
+
+def put(root: Path, key: str, value: object) -> None:
+    """Changes what the tree's file says of itself."""
+    connection = sqlite3.connect(root / "default" / "tree.db", isolation_level=None)
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+    connection.close()
+
+
+@pytest.mark.parametrize("key", ["embedder", "format", "reflects"])
+def test_a_tree_of_something_else_is_refused_and_can_be_built_anew(
+    tmp_path: Path, key: str
+) -> None:
+    root = make_store(tmp_path / "s", TEXTS)
+    plant(root)
+    put(root, key, "other" if key == "embedder" else 1000)
+    out = tmp_path / "page.html"
+    line = error("tree", "show", "--store", root)
+    assert line == error("tree", "page", out, "--store", root)
+    assert "hoptrail tree build" in line
+    assert not out.exists()
+    grown = cli("delete", "d1", "--store", root)
+    assert (grown.exit_code, grown.stdout) == (0, "deleted d1\n")
+    assert grown.stderr.startswith("warning: the tree did not grow: The tree ")
+    assert cli("tree", "drop", "--store", root).exit_code == 0
+    assert cli("tree", "build", "--store", root).exit_code == 0
+    assert cli("tree", "show", "--store", root).stdout.startswith("11 passages below ")
+
+
+def test_a_tree_older_than_its_store_is_shown_as_it_would_be_now(tmp_path: Path) -> None:
+    root = make_store(tmp_path / "s", TEXTS)
+    plant(root)
+    with Store.open(root) as opened:
+        opened.commit((), ["d0", "d5"])
+    (found,) = records(cli("tree", "show", "--store", root, "--json").stdout)
+    held = {leaf["document_id"] for node in found["nodes"] for leaf in node["leaves"]}
+    assert held == set(TEXTS) - {"d0", "d5"}
+    out = tmp_path / "page.html"
+    assert "over 10 passages" in cli("tree", "page", out, "--store", root).stdout
+    assert "Port 5" not in out.read_text(encoding="utf-8")
 
 
 # growing

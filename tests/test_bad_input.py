@@ -226,7 +226,7 @@ def test_an_unknown_mode(store: Path) -> None:
 
 def test_an_unknown_strategy(store: Path) -> None:
     line = error("ask", QUESTION, "--store", store, "--strategy", "guess", code=2)
-    assert line == "error: unknown strategy 'guess': use one of pool, single"
+    assert line == "error: unknown strategy 'guess': use one of lattice, pool, single"
 
 
 @pytest.mark.parametrize(

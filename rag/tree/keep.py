@@ -221,8 +221,9 @@ def _meta(connection: sqlite3.Connection) -> dict[str, str | int]:
     values: dict[str, str | int] = dict(connection.execute("SELECT key, value FROM meta"))
     if values and values.get("format") != FORMAT:
         raise TreeMismatch(
-            f"The tree has format {values.get('format')!r}; this version reads {FORMAT}. Build it "
-            "again with hoptrail tree build, or use the version that made it."
+            f"The tree has format {values.get('format')!r}; this version reads {FORMAT}. Remove it "
+            "with hoptrail tree drop and build it again with hoptrail tree build, or use the "
+            "version that made it."
         )
     return values
 
