@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +169,34 @@ def test_a_reader_sees_one_generation_whole(layout: Layout) -> None:
         second = file.save(made(LEAVES.only(range(9))))
         assert connection.execute("SELECT count(*) FROM nodes").fetchone() == (len(first.nodes),)
     assert same(file.load(), second)
+
+
+def test_threads_that_read_see_whole_generations_in_order(layout: Layout) -> None:
+    """Saves of a large and a small tree take turns; a load that mixed them would be no tree."""
+    file = TreeFile(layout)
+    trees = [made(LEAVES), made(LEAVES.only(range(7)))]
+    counts = {1: 60, 0: 7}
+    file.save(trees[0])
+    done = threading.Event()
+
+    def read() -> list[tuple[int, int]]:
+        seen = []
+        while not done.is_set() or not seen:
+            tree = file.load()
+            seen.append((tree.generation, tree.nodes[0].count))
+        return seen
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for turn in range(2, 12):
+                assert file.save(trees[turn % 2 == 0]).generation == turn
+        finally:
+            done.set()
+        found = [reader.result() for reader in readers]
+    for seen in found:
+        assert seen == sorted(seen)
+        assert all(count == counts[generation % 2] for generation, count in seen)
 
 
 KILLED = """

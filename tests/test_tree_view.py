@@ -159,6 +159,40 @@ def test_a_tree_older_than_its_store_is_caught_up(store: Store, over: Over) -> N
     assert (again.before, again.tree.generation) == (2, 2)
 
 
+CHANGES = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 12), st.integers(0, 6), max_size=5),
+        st.sets(st.integers(0, 12), max_size=4),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=6, deadline=None)
+@given(CHANGES, st.sampled_from(["passages", "documents"]))
+def test_whatever_is_committed_the_file_follows(
+    tmp_path_factory: pytest.TempPathFactory,
+    changes: list[tuple[dict[int, int], set[int]]],
+    over: Over,
+) -> None:
+    """Documents of so many passages come, are replaced and go; the tree grows after each commit."""
+    with new_store(tmp_path_factory.mktemp("store")) as store:
+        plant(store, over)
+        for turn, (puts, deletes) in enumerate(changes):
+            store.commit(
+                [
+                    indexed(f"d{n}", [f"{turn} {at}" for at in range(many)])
+                    for n, many in puts.items()
+                ],
+                [f"d{n}" for n in deletes - puts.keys()],
+            )
+            grown(store)
+            tree, leaves = file(store).load(), StoreLeaves(store, over)
+            assert faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+            assert view_of(store, tree).count() == len(leaves.rows())
+
+
 def test_a_store_without_a_tree_has_nothing_to_grow(store: Store) -> None:
     assert grown(store) is None
     with pytest.raises(TreeMissing, match="hoptrail tree build --store"):
