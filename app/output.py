@@ -75,3 +75,11 @@ def shortened(text: str, most: int) -> str:
 def counted(number: int, noun: str, nouns: str = "") -> str:
     """`1 passage`, `2 passages`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def lasting(seconds: float) -> str:
+    """About how long: `20 s`, `5 min`, `3 h`."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"

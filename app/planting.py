@@ -18,7 +18,7 @@ from hoptrail.app.exits import FAILED, INTERRUPTED
 from hoptrail.app.interrupting import interruptible
 from hoptrail.app.modelling import served_model
 from hoptrail.app.opening import WAIT, embedder_flags, embedder_of, open_store, place
-from hoptrail.app.output import counted, emit, note, say
+from hoptrail.app.output import counted, emit, lasting, note, say
 from hoptrail.app.paying import (
     build_budget,
     confirmed,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
 _DONE = "the tree is whole"
+_LEAVES_PER_SECOND = 1000
+"""Of a build without a model, on one slow core."""
+_WRITTEN_PER_SECOND = 100
+"""Reply tokens of a server that nobody knows; so much one of 8B writes for one user."""
 
 
 def build(  # noqa: PLR0913 (a command's options are its parameters)
@@ -194,10 +198,15 @@ def _build_alone(site: _Site, *, dry_run: bool, yes: bool) -> None:
 
 
 def _show_plan(site: _Site, leaves: int) -> None:
+    seconds = leaves / _LEAVES_PER_SECOND
     if site.as_json:
-        emit({"event": "estimate", "method": site.spec.method, "leaves": leaves, "calls": 0})
+        plan = {"method": site.spec.method, "leaves": leaves, "calls": 0, "seconds": seconds}
+        emit({"event": "estimate", **plan})
         return
-    say(f"{_leaves(leaves, site.spec)}, {site.spec.method}, without a model: it costs nothing")
+    say(
+        f"{_leaves(leaves, site.spec)}, {site.spec.method}, without a model: it costs nothing and "
+        f"takes about {lasting(seconds)}"
+    )
 
 
 def _ground(site: _Site, player: Embedder) -> Ground:
@@ -226,6 +235,10 @@ def _agreed(site: _Site, ground: Ground, served: ServedModel, *, dry_run: bool, 
         kept = f", {plan.kept:,} answered by an earlier build" if plan.kept else ""
         say(f"To ask now: about {counted(plan.calls, 'call')}{kept}")
         say_tokens(plan)
+        say(
+            f"Time: about {lasting(plan.reply_tokens / _WRITTEN_PER_SECOND)} if the server writes "
+            f"{_WRITTEN_PER_SECOND} tokens a second for all calls together"
+        )
     if dry_run:
         return False
     agreed = confirmed("Build it now?", yes)

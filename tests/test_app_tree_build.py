@@ -15,6 +15,7 @@ from app_cli import COMMAND, cli, error, make_store, records
 from fake_server import Exchange, FakeServer, hang, says, status
 
 from hoptrail.app import paying
+from hoptrail.app.output import lasting
 from hoptrail.rag.layout import Layout
 from hoptrail.rag.store import Store
 from hoptrail.rag.tree.check import faults
@@ -58,6 +59,14 @@ def tree(store: Path) -> Tree:
         return found
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "1 s"), (7.4, "7 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h")],
+)
+def test_how_long_it_lasts_is_said_in_one_unit(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
 # without a model
 
 
@@ -98,7 +107,9 @@ def test_a_second_build_takes_the_place_of_the_first(store: Path) -> None:
 
 def test_a_dry_run_without_a_model_builds_nothing(store: Path) -> None:
     said = cli(*build(store, "--dry-run")).stdout
-    assert said == "12 passages, bottom-up, without a model: it costs nothing\n"
+    assert said == (
+        "12 passages, bottom-up, without a model: it costs nothing and takes about 1 s\n"
+    )
     (plan,) = lines(*build(store, "--dry-run", "--json"))
     assert (plan["event"], plan["leaves"], plan["calls"]) == ("estimate", 12, 0)
     assert "has no tree" in error("tree", "show", "--store", store)
@@ -161,11 +172,13 @@ def test_it_says_what_it_costs_then_builds_and_reports(store: Path) -> None:
         result = cli(*build(store, "--model", server.url))
         asked = len(server.chats) - 1
     assert result.exit_code == 0, result.output
-    what, calls, prompts, replies, built, answered, cost, stopped = result.stdout.splitlines()
+    what, calls, prompts, replies, lasts, *rest = result.stdout.splitlines()
+    built, answered, cost, stopped = rest
     assert what == "12 passages, bottom-up, texts by 'fake'"
     assert re.fullmatch(r"To ask now: about \d+ calls", calls)
     assert re.fullmatch(r"Prompts: about [\d,]+ tokens by tiktoken's count", prompts)
     assert replies.startswith("Replies: about ")
+    assert re.match(r"Time: about \d+ s if the server writes 100 tokens a second", lasts)
     assert built.startswith("12 passages below ")
     assert answered == f"{asked} questions answered, 0 failed"
     assert cost.startswith(f"Cost: {asked + 1} model calls, ")
