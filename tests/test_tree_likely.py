@@ -1,100 +1,99 @@
-"""Scoring slates without a model: by words, likeness, and the names that led there."""
+"""The scorer without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.likely import HOP, WAY, WORDS, likely
-from hoptrail.rag.tree.types import Item, Lead, Ref, Slate
-
-QUESTION = "Where was the director of Silent Harbour born?"
-FILM = "Silent Harbour\nSilent Harbour is a 1931 film directed by Alma Berg for a small studio."
-PERSON = "Alma Berg\nAlma Berg was born in Tarn Hollow and worked there."
-OTHER = "Otto Renn\nOtto Renn kept bees."
+from hoptrail.rag.tree.likely import INNER_WORDS, LEAF_WORDS, NAMED, likely
+from hoptrail.rag.tree.types import Item, Ref, Slate
 
 
-def item(number: int, text: str, *, leaf: bool = True, likeness: float = 0.0) -> Item:
-    return Item(ref=Ref(leaf=leaf, number=number), text=text, count=1, likeness=likeness)
+def leaf(number: int, text: str, likeness: float = 0.0) -> Item:
+    return Item(ref=Ref(leaf=True, number=number), text=text, count=1, likeness=likeness)
 
 
-def scored(*items: Item, leads: Sequence[Lead] = (), query: str = QUESTION) -> list[float]:
-    slate = Slate(node=1, items=items, leads=tuple(leads))
-    (graded,) = likely(query)([slate])
-    assert not graded.failed
-    assert sorted(graded.scores) == list(range(len(items)))
+def inner(number: int, text: str, likeness: float = 0.0) -> Item:
+    return Item(ref=Ref(leaf=False, number=number), text=text, count=9, likeness=likeness)
+
+
+def slate(*items: Item, node: int = 0, anchors: tuple[Item, ...] = ()) -> Slate:
+    return Slate(node=node, items=items, anchors=anchors)
+
+
+def scores(query: str, *items: Item) -> list[float]:
+    (graded,) = likely(query)([slate(*items)])
     return [graded.scores[place] for place in range(len(items))]
 
 
-def test_words_and_likeness_by_hand() -> None:
-    """Of `red` and `glass`, one stands in the first text, both in the second."""
-    found = scored(
-        item(1, "\nA red door", likeness=0.5),
-        item(2, "\nRed glasses", likeness=-0.2),
-        item(3, "\nNothing of it", likeness=1.0),
-        query="red glass",
-    )
-    assert found == pytest.approx([WORDS * 0.5 + (1 - WORDS) * 0.5, WORDS, 1 - WORDS])
-
-
-def test_a_leaf_that_the_best_one_names_is_followed() -> None:
-    person, other = item(2, PERSON), item(3, OTHER)
-    before = scored(person, other)
-    lead = Lead(item=item(1, FILM), relevance=0.8)
-    after = scored(person, other, leads=[lead])
-    assert after[0] > 0.8 * HOP * 0.8 > before[0]
-    assert after[1] == before[1]
-
-
-def test_the_better_of_two_leads_counts() -> None:
-    leads = [
-        Lead(item=item(number, FILM), relevance=value) for number, value in ((1, 0.9), (4, 0.2))
-    ]
-    assert scored(item(2, PERSON), leads=leads) == scored(item(2, PERSON), leads=leads[:1])
-    assert scored(item(2, PERSON), leads=leads) > scored(item(2, PERSON), leads=leads[1:])
-
-
-def test_an_inner_node_that_has_the_name_is_worth_a_look() -> None:
-    nodes = [item(5, "Alma Berg; Ida Berg. film, stage", leaf=False), item(6, "Bees", leaf=False)]
-    lead = Lead(item=item(1, FILM), relevance=0.8)
-    assert scored(*nodes, leads=[lead]) == pytest.approx([WAY * 0.8, scored(nodes[1])[0]])
-
-
-def test_what_the_question_names_leads_nowhere() -> None:
-    """Everything about it is found by the question itself."""
-    same = item(2, "Silent Harbour\nA ship.")
-    lead = Lead(item=item(1, "Ships\nAmong them is Silent Harbour, built late."), relevance=1.0)
-    assert scored(same, leads=[lead]) == scored(same)
-
-
-def test_slates_do_not_depend_on_each_other() -> None:
-    slates = [Slate(node=at, items=(item(at, text),)) for at, text in enumerate((FILM, PERSON))]
-    grade = likely(QUESTION)
-    both = grade(slates)
-    assert [grade([one])[0] for one in slates] == list(both) == list(likely(QUESTION)(slates))
-    assert grade([]) == ()
-
-
-@given(
-    query=st.text(max_size=60),
-    text=st.text(max_size=200),
-    likeness=st.floats(-1, 1),
-    relevance=st.floats(0, 1),
-    leaf=st.booleans(),
+texts = st.text(alphabet="abc XY12.é", max_size=30)
+items = st.builds(leaf, st.integers(0, 50), texts, st.floats(-1, 1)) | st.builds(
+    inner, st.integers(0, 50), texts, st.floats(-1, 1)
 )
-def test_scores_lie_in_0_to_1(
-    query: str, text: str, likeness: float, relevance: float, leaf: bool
+
+
+@given(texts, st.lists(st.lists(items, min_size=1, max_size=6), max_size=3))
+def test_every_place_of_every_slate_is_scored_within_bounds(
+    query: str, lists: list[list[Item]]
 ) -> None:
-    lead = Lead(item=item(9, text), relevance=relevance)
-    (score,) = scored(item(1, text, leaf=leaf, likeness=likeness), leads=[lead], query=query or "x")
-    assert 0 <= score <= 1
-    assert score >= scored(item(1, text, leaf=leaf, likeness=likeness), query=query or "x")[0]
+    slates = [slate(*some[:4], anchors=tuple(some[4:])) for some in lists]
+    answers = likely(query)(slates)
+    assert [set(one.scores) for one in answers] == [set(range(len(s.shown))) for s in slates]
+    assert all(0 <= score <= 1 for one in answers for score in one.scores.values())
+    assert not any(one.failed for one in answers)
+    assert answers == likely(query)(slates)
 
 
-def test_a_language_without_an_analyser_is_refused() -> None:
+def test_by_hand() -> None:
+    # "bake" is in one of two items, "bread" in both.
+    weight = {"bake": math.log(1 + 2 / 2), "bread": math.log(1 + 2 / 3)}
+    share = weight["bread"] / sum(weight.values())
+    found = scores("to bake bread", leaf(1, "Baking bread"), inner(2, "bread, rolls", 0.5))
+    assert found == pytest.approx([LEAF_WORDS, INNER_WORDS * share + (1 - INNER_WORDS) * 0.5])
+
+
+def test_a_name_counts_as_many_words_and_so_does_a_number() -> None:
+    plain = scores("was maria", leaf(1, "maria"), leaf(2, "nobody"))
+    for query, text in (("where did Curie work", "Curie"), ("what work in 1903", "1903")):
+        has, lacks = scores(query, leaf(1, text), leaf(2, "work"))
+        assert has == pytest.approx(NAMED * lacks)
+    assert plain == pytest.approx([LEAF_WORDS, 0])
+
+
+def test_the_first_word_of_a_question_is_no_name() -> None:
+    assert scores("Rivers of Bavaria", leaf(1, "river"), leaf(2, "Bavaria")) == pytest.approx(
+        [LEAF_WORDS / (1 + NAMED), LEAF_WORDS * NAMED / (1 + NAMED)]
+    )
+
+
+def test_a_rare_word_counts_more_than_one_that_most_items_have() -> None:
+    common = [leaf(number, "harbour") for number in range(2, 9)]
+    rare, often, *_ = scores("glacier harbour", leaf(1, "glacier"), *common)
+    assert rare > often > 0
+
+
+def test_likeness_decides_where_no_word_does_and_a_negative_one_is_none() -> None:
+    found = scores("glacier", leaf(1, "x", 0.9), leaf(2, "x", 0.2), leaf(3, "x", -0.4))
+    assert found == pytest.approx([(1 - LEAF_WORDS) * 0.9, (1 - LEAF_WORDS) * 0.2, 0])
+
+
+def test_a_query_without_words_goes_by_likeness() -> None:
+    assert scores("of the?", leaf(1, "anything", 0.5)) == pytest.approx([(1 - LEAF_WORDS) * 0.5])
+
+
+def test_an_anchor_is_scored_as_the_leaf_it_is() -> None:
+    new, old = leaf(1, "glacier", 0.1), leaf(2, "harbour glacier", 0.3)
+    (graded,) = likely("harbour glacier")([slate(new, anchors=(old,))])
+    assert graded.scores[1] > graded.scores[0]
+    assert likely("harbour glacier")([]) == ()
+
+
+def test_words_are_those_of_the_language() -> None:
+    german = likely("die Häuser", "german")([slate(leaf(1, "das Haus"), leaf(2, "die der"))])
+    assert german[0].scores == pytest.approx({0: LEAF_WORDS, 1: 0.0})
     with pytest.raises(SettingsError, match="klingon"):
-        likely("word", "klingon")
+        likely("nuqneH", "klingon")

@@ -1,100 +1,88 @@
-"""A scorer of slates without a model: words in common, the embedder's likeness, and names.
+"""A scorer of slates without a model: words in common, and the embedder's likeness.
 
-The question rarely names what its second hop leads to; the passage of the first hop does. So a
-child that is about something that the best leaves so far name is worth nearly as much as they are,
-and an inner node whose text names it is worth a look. (Names are those of the passage graph,
-`hoptrail.rag.entities`.)
+What a word is worth follows from the slates at hand alone, so that equal slates get equal scores in
+whatever order, process or replay they come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import regex
 
 from hoptrail.rag.analyser import words
-from hoptrail.rag.entities import named, traces
-from hoptrail.rag.tree.types import Grade, Graded, Item, Lead, Slate
+from hoptrail.rag.tree.types import Grade, Graded, Item, Ref, Slate
 
-WORDS = 0.4
-"""0..1: how much words count; the rest is the likeness."""
-HOP = 0.85
-"""0..1: what a leaf has of the one that names it, whatever the question says; the rest is by how
-much it is like the question itself."""
-WAY = 0.7
-"""0..1: what an inner node has of a leaf that names what its text names."""
-_KEPT = 8192
-"""Texts whose words and names are remembered: each question opens the upper nodes again."""
+LEAF_WORDS = 0.4
+"""0..1: how much words count for a leaf; its likeness has the rest."""
+INNER_WORDS = 0.6
+"""As much for an inner node: the mean of many leaves is like none of them, its text names them."""
+NAMED = 3.0
+"""How many times as much a word counts that the query spells as a name or number."""
+
+_TOKEN = regex.compile(r"\w[\w'’-]*")
 
 
 def likely(query: str, language: str = "english") -> Grade:
-    """A scorer for one query; an item's score depends on itself and on the slate's leads alone.
+    """A scorer for one query.
+
+    An item's score is the weighted mean of its likeness and of the share of the query's words
+    that it has, a word weighing more the fewer of the items shown have it. Chosen on the training
+    sets of MuSiQue, 2Wiki and HotpotQA: with equal weights for all words the search from 10 seeds
+    finds 2 to 4 of 100 supporting passages less.
 
     Args:
         query: as asked.
-        language: of the analyser, by which words are the same.
+        language: of the analyser, which tells which words are the same.
 
     Raises:
         SettingsError: a language without an analyser.
     """
-    asked = frozenset(words(language, query))
-    known = frozenset(named(query))
-
-    def own(item: Item) -> float:
-        found = len(asked & _words(language, item.text)) / max(len(asked), 1)
-        return WORDS * found + (1 - WORDS) * min(max(item.likeness, 0.0), 1.0)
-
-    def score(item: Item, followed: Mapping[int, float]) -> float:
-        alone = own(item)
-        if not followed:
-            return alone
-        if item.ref.leaf:
-            led = _best(followed, _abouts(item.text)) * (HOP + (1 - HOP) * alone)
-        else:
-            led = WAY * _best(followed, ((key, 1.0) for key in _named(item.text)))
-        return max(alone, led)
+    asked = _asked(query, language)
 
     def grade(slates: Sequence[Slate]) -> tuple[Graded, ...]:
-        found = []
-        for slate in slates:
-            followed = _followed(slate.leads, known)
-            shown = enumerate(slate.shown)
-            found.append(Graded(scores={place: score(item, followed) for place, item in shown}))
-        return tuple(found)
+        shown = {item.ref: item for slate in slates for item in slate.shown}
+        common = {ref: _common(item, asked, language) for ref, item in shown.items()}
+        weights = _weights(asked, common)
+        scores = {ref: _score(item, common[ref], weights) for ref, item in shown.items()}
+        return tuple(
+            Graded(scores={place: scores[item.ref] for place, item in enumerate(slate.shown)})
+            for slate in slates
+        )
 
     return grade
 
 
-def _followed(leads: Iterable[Lead], known: frozenset[int]) -> dict[int, float]:
-    """What the leads name and the question does not: the relevance of the best that does."""
-    followed: dict[int, float] = {}
-    for lead in leads:
-        for key in _mentioned(lead.item.text) - known:
-            followed[key] = max(followed.get(key, 0.0), lead.relevance)
-    return followed
+def _asked(query: str, language: str) -> dict[str, float]:
+    """The words of a query, and how much each counts whoever has it."""
+    counts = dict.fromkeys(words(language, query), 1.0)
+    for found in _TOKEN.finditer(query):
+        token = found.group()
+        # The first word of a question is spelled large whatever it is.
+        if token[0].isdigit() or (token[0].isupper() and found.start() > 0):
+            counts |= dict.fromkeys(words(language, token), NAMED)
+    return counts
 
 
-def _best(followed: Mapping[int, float], keys: Iterable[tuple[int, float]]) -> float:
-    return max((followed.get(key, 0.0) * strength for key, strength in keys), default=0.0)
+def _common(item: Item, asked: Mapping[str, float], language: str) -> frozenset[str]:
+    return frozenset(words(language, item.text)).intersection(asked)
 
 
-@lru_cache(maxsize=_KEPT)
-def _words(language: str, text: str) -> frozenset[str]:
-    return frozenset(words(language, text))
+def _weights(asked: Mapping[str, float], common: Mapping[Ref, frozenset[str]]) -> dict[str, float]:
+    """By word; flatter than BM25's rarity, since a word that all siblings have is no stop word."""
+    having = Counter(word for found in common.values() for word in found)
+    return {
+        word: count * math.log(1 + len(common) / (1 + having[word]))
+        for word, count in asked.items()
+    }
 
 
-@lru_cache(maxsize=_KEPT)
-def _named(text: str) -> frozenset[int]:
-    return frozenset(named(text))
-
-
-@lru_cache(maxsize=_KEPT)
-def _mentioned(text: str) -> frozenset[int]:
-    """Names in a leaf's text, its title left out."""
-    return frozenset(named(text.partition("\n")[2]))
-
-
-@lru_cache(maxsize=_KEPT)
-def _abouts(text: str) -> tuple[tuple[int, float], ...]:
-    """What a leaf is about, by title and beginning."""
-    title, _, body = text.partition("\n")
-    return traces(title, [body])[0].abouts
+def _score(item: Item, common: frozenset[str], weights: Mapping[str, float]) -> float:
+    whole = sum(weights.values())
+    # In the order of the query: a sum over a set would differ in its last digits by process.
+    found = sum(weight for word, weight in weights.items() if word in common)
+    share = LEAF_WORDS if item.ref.leaf else INNER_WORDS
+    likeness = min(max(item.likeness, 0.0), 1.0)
+    return min(1.0, share * (found / whole if whole else 0.0) + (1 - share) * likeness)
