@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -23,7 +24,7 @@ from hoptrail.agents.roles import Played
 from hoptrail.agents.roles.scores import reply_tokens, scores_form
 from hoptrail.agents.roles.slates import LENGTHS, ServedScorer, asked_for, renderings
 from hoptrail.agents.scripted import ScriptedEndpoint, doubled
-from hoptrail.rag.tree.types import Graded, Item, Ref, Slate
+from hoptrail.rag.tree.types import Graded, Item, Lead, Ref, Slate
 
 FENCE = Fence(word="0123456789abcdef")
 QUESTION = "Where was the master of the Heron born?"
@@ -192,6 +193,20 @@ def test_inner_nodes_tell_how_much_is_below_them() -> None:
     content = next(renderings(slate, "q?", FENCE)).messages[-1][1]
     assert "[1] (12 texts) ships\n[2] (1 text) yards\n" in content
     assert "for scale:\nnone\n" in content
+
+
+def test_what_was_found_so_far_stands_unnumbered_before_the_question() -> None:
+    found = [item(i, f"T{i}\n" + "deep water " * 60, leaf=True) for i in range(5)]
+    leads = tuple(Lead(item=one, relevance=0.5) for one in found)
+    plain, led = (
+        next(renderings(slate, "q?", FENCE)).messages[-1][1]
+        for slate in (topics(), replace(topics(), leads=leads))
+    )
+    before = plain.index("none\nQuestion")
+    assert led[:before] == plain[:before]
+    inside = led[led.index(">\n", before) + 2 : led.index(f"\n</{FENCE.word}>", before)]
+    assert [line[:9] for line in inside.split("\n")] == ["T0: deep ", "T1: deep ", "T2: deep "]
+    assert {len(line) for line in inside.split("\n")} == {301}
 
 
 def test_texts_are_cut_until_the_slate_fits_the_window() -> None:

@@ -1,9 +1,9 @@
 """Who scores the slates of a tree search: a served model, or words and the embedder.
 
 A prompt is laid out so that all questions that open a node share its beginning: instructions, what
-relevance means, children, anchors, question (LATTICE, arXiv 2510.13217, scores like this; the
-order is ours). Nobody plays for a model whose scores cannot be used: two scales in one search
-would be worse than a node that is opened later.
+relevance means, children, anchors, the best so far, question (LATTICE, arXiv 2510.13217, scores
+like this; the order is ours). Nobody plays for a model whose scores cannot be used: two scales in
+one search would be worse than a node that is opened later.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LENGTHS = (1500, 1000, 500, 250, 120, 60)
 """Characters shown of a text: the first of these with which the slate fits into the window."""
 ANCHOR_LENGTH = 500
 """Characters shown of an anchor at most: it was read before and serves as a measure."""
+LEADS, LEAD_LENGTH = 3, 300
+"""Best leaves so far that are shown unnumbered, and their characters."""
 _ROLE = "slate"
 
 
@@ -114,9 +116,11 @@ def renderings(slate: Slate, question: str, fence: Fence) -> Iterator[Rendered]:
     for length in LENGTHS:
         children = [head + _cut(text, length) for head, text in lines[:count]]
         anchors = [head + _cut(text, min(length, ANCHOR_LENGTH)) for head, text in lines[count:]]
+        leads = [_cut(_flat(lead.item), min(length, LEAD_LENGTH)) for lead in slate.leads[:LEADS]]
         yield prompt.render(
             children=fence.wrap(label, "\n".join(children)),
             anchors=fence.wrap(label, "\n".join(anchors)) if anchors else "none",
+            found=fence.wrap("passages", "\n".join(leads)) if leads else "none",
             question=question,
             wanted=wanted,
         )
