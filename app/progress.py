@@ -129,7 +129,9 @@ class BuildBar:
         self._bars.stop()
 
     def __call__(self, done: int, total: int, more: str = "") -> None:
-        """Takes in how far it is; `more` is shown beside its speed."""
+        """Takes in how far it is; `more` is shown beside its speed. Less done: a new part began."""
+        if done < self._bars.tasks[0].completed:
+            self._bars.reset(self._task)
         seconds = self._bars.tasks[0].elapsed
         speed = f"{done / seconds:,.1f} {self._nouns}/s" if seconds else ""
         rate = ", ".join(part for part in (speed, more) if part)

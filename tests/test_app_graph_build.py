@@ -208,7 +208,11 @@ def test_the_bar_shows_rate_and_counts() -> None:
         bar(4, 10, "12 triples, 3,456 tokens")
         bar._bars.refresh()
         shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+        bar(1, 3, "step 2")
+        bar._bars.refresh()
+        again = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert "4/10" in shown
+    assert "1/3" in again
     assert re.search(r"passages/s, 12 triples, 3,456 tokens", shown)
     plain = Console(file=io.StringIO(), force_terminal=False)
     with BuildBar("reading", "passages", plain) as bar:

@@ -237,6 +237,18 @@ def test_a_server_that_dies_is_told_and_what_was_answered_stays(store: Path) -> 
     assert "no model server answers" in error(*build(store, "--model", "http://127.0.0.1:9"))
 
 
+def test_texts_of_a_model_that_have_grown_old_are_told(store: Path) -> None:
+    with FakeServer(sums_up) as server:
+        assert cli(*build(store, "--model", server.url)).exit_code == 0
+    told = cli("delete", *(f"d{at}" for at in range(5)), "--store", store).stderr
+    assert "the tree has grown with it: 7 leaves below " in told
+    assert re.search(
+        r"\d texts? of the tree no longer tell what is below: hoptrail tree build --store .* "
+        r"--model URL writes them anew\n$",
+        told,
+    )
+
+
 @pytest.mark.parametrize("agreed", [True, False])
 def test_at_a_terminal_it_asks_first(
     store: Path, monkeypatch: pytest.MonkeyPatch, agreed: bool
