@@ -1,4 +1,4 @@
-"""A scorer of slates without a model: words in common, and the embedder's likeness.
+"""A scorer of slates without a model: words in common, the embedder's likeness, names to follow.
 
 What a word is worth follows from the slates at hand alone, so that equal slates get equal scores in
 whatever order, process or replay they come.
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import regex
 
 from hoptrail.rag.analyser import words
+from hoptrail.rag.tree.trail import Trail
 from hoptrail.rag.tree.types import Grade, Graded, Item, Ref, Slate
 
 LEAF_WORDS = 0.4
@@ -47,6 +48,8 @@ def likely(query: str, language: str = "english") -> Grade:
         common = {ref: _common(item, asked, language) for ref, item in shown.items()}
         weights = _weights(asked, common)
         scores = {ref: _score(item, common[ref], weights) for ref, item in shown.items()}
+        trail = Trail(query, dict.fromkeys(lead for slate in slates for lead in slate.leads))
+        scores = {ref: trail.lifted(shown[ref], score) for ref, score in scores.items()}
         return tuple(
             Graded(scores={place: scores[item.ref] for place, item in enumerate(slate.shown)})
             for slate in slates
