@@ -19,9 +19,9 @@ Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Calibration = Literal["ridge", "mean", "last"]
 
-PULL = 0.1
-"""How firmly `ridge` holds relevance near the mean score. Ten times less is as good where scores
-are exact; under noise what was shown once would too often stand above what was shown often."""
+PULL = 0.03
+"""How firmly `ridge` holds relevance near the mean score. With less, what was shown once too often
+stands above what was shown often; with more, offsets take what sets a slate of good items apart."""
 STIFFNESS = 1.0
 """How firmly `ridge` holds offsets near 0; anything from 0.01 to 3 does as well."""
 _LEAST_WEIGHT = 0.1
