@@ -247,19 +247,23 @@ class Asker:
 
     async def longest(
         self, prompts: Iterable[Rendered], *, form: Form[T], max_tokens: int
-    ) -> Rendered | None:
+    ) -> Rendered:
         """The first of some prompts that the server's window has room for, beside the reply.
 
+        The last one where none is known to fit: a server that does not count may yet take it.
+
         Args:
-            prompts: longest first.
+            prompts: longest first, at least one.
             form: what will be asked for.
             max_tokens: tokens kept free for the reply.
         """
         window = self.server.max_model_len
+        prompt: Rendered | None = None
         for prompt in prompts:
             if window is None or await self._fits(prompt, form, window - max_tokens):
-                return prompt
-        return None
+                break
+        assert prompt is not None, "no prompt"
+        return prompt
 
     def shares(self, n: int, keep: Usage) -> tuple[Share, ...]:
         """What is left, less what is kept for later, divided among `n` that ask side by side."""

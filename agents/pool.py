@@ -33,9 +33,10 @@ MENTION = 0.8
 MENTIONING = 3
 """Hits that may count by mentioning a name."""
 
-TREE_FUSION: Fusion = MinMax(lexical_weight=0.5)
+TREE_FUSION: Fusion = MinMax(lexical_weight=0.8)
 """How the hits of cheap retrieval (whose weight it is) and the leaves of a tree search become one
-ranking."""
+ranking. Chosen on the training sets with the local scorer: 0.7 to 0.9 lose nothing to cheap
+retrieval, reciprocal rank and smaller weights do."""
 
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 

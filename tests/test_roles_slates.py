@@ -230,6 +230,15 @@ def test_a_slate_that_fits_no_window_has_failed() -> None:
     assert endpoint.requests == []
 
 
+def test_a_server_that_does_not_count_is_sent_the_shortest() -> None:
+    slate = leaves(*(f"T{i}\n" + "sea and sky " * 100 for i in range(14)))
+    endpoint = ScriptedEndpoint(all_of, max_model_len=2048)
+    (played,) = scored(endpoint, slate)
+    assert len(played.value.scores) == 14
+    texts = re.findall(r"^\[\d+\] (.*)…$", user(endpoint.requests[0]), re.MULTILINE)
+    assert {len(text) for text in texts} == {LENGTHS[-1]}
+
+
 def test_what_the_budget_lacks_is_a_stop_and_the_answer_keeps_its_part() -> None:
     budget = Budget(calls=6, tokens=400_000, seconds=600.0)
     endpoint = ScriptedEndpoint(all_of)

@@ -75,8 +75,6 @@ class ServedScorer:
             fitting = await asker.longest(
                 renderings(slate, question, self._fence), form=form, max_tokens=most
             )
-            if fitting is None:
-                return _failed(asker, prompt.hash, "overlong")
             asked = await asker.ask(
                 node=_ROLE, prompt=fitting, form=form, max_tokens=most, min_tokens=most, share=share
             )
