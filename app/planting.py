@@ -118,7 +118,9 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         if served is None:
             _build_alone(site, dry_run=dry_run, yes=yes)
             return
-        player = embedder_of(root, name, flags, tables.store)
+        # From the top down nothing that the model writes is embedded.
+        bottom_up = site.spec.method == "bottom-up"
+        player = embedder_of(root, name, flags, tables.store) if bottom_up else None
         ground = _ground(site, player)
         if not _agreed(site, ground, served, dry_run=dry_run, yes=yes):
             return
@@ -209,7 +211,7 @@ def _show_plan(site: _Site, leaves: int) -> None:
     )
 
 
-def _ground(site: _Site, player: Embedder) -> Ground:
+def _ground(site: _Site, player: Embedder | None) -> Ground:
     """Where and with what a served model builds."""
     from hoptrail.agents.planting import Ground  # noqa: PLC0415
     from hoptrail.rag.tree.planting import builder_for  # noqa: PLC0415
@@ -219,7 +221,9 @@ def _ground(site: _Site, player: Embedder) -> Ground:
         spec=site.spec,
         drafts=site.file,
         secret=site.store.secret,
-        builder=builder_for(site.spec, partial(player.embed, kind="passage")),
+        builder=builder_for(
+            site.spec, None if player is None else partial(player.embed, kind="passage")
+        ),
     )
 
 

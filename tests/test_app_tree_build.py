@@ -237,6 +237,19 @@ def test_a_server_that_dies_is_told_and_what_was_answered_stays(store: Path) -> 
     assert "no model server answers" in error(*build(store, "--model", "http://127.0.0.1:9"))
 
 
+def test_from_the_top_down_no_embedder_is_needed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise AssertionError("nothing is embedded")
+
+    monkeypatch.setattr("hoptrail.app.planting.embedder_of", missing)
+    with FakeServer(PROBE, says("never")) as server:
+        result = cli(*build(store, "--model", server.url, "--method", "top-down"))
+    assert result.exit_code == 0, result.output
+    assert tree(store).spec.method == "top-down"
+
+
 def test_texts_of_a_model_that_have_grown_old_are_told(store: Path) -> None:
     with FakeServer(sums_up) as server:
         assert cli(*build(store, "--model", server.url)).exit_code == 0
