@@ -1,7 +1,7 @@
 """The tree searched without a model, beside hybrid search, and the two fused.
 
-The scorer is the local one: the embedder's likeness and words in common. The search is seeded with
-what hybrid search found, as the strategy `lattice` seeds it.
+The scorer is the local one: words in common, the embedder's likeness, names to follow. The search
+is seeded with what hybrid search found, as the strategy `lattice` seeds it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from statistics import fmean, median
 
 import numpy as np
 
+from hoptrail.agents.navigating import FUSED_LEAVES
+from hoptrail.agents.pool import TREE_FUSION
 from hoptrail.evals.bench.lattice_world import Asked, World
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
@@ -26,15 +28,14 @@ DEPTH = 50
 """Hits of cheap search that are fused with the leaves."""
 FUSED = "fused"
 """The system that is fused as the product does it."""
-FUSION: Fusion = ReciprocalRank()
 FUSIONS: Mapping[str, Fusion] = {
     "reciprocal rank 10": ReciprocalRank(k=10),
     "reciprocal rank 30": ReciprocalRank(k=30),
     "reciprocal rank 60": ReciprocalRank(k=60),
-    **{f"min-max {weight:.1f}": MinMax(lexical_weight=weight) for weight in (0.3, 0.5, 0.7, 0.9)},
+    **{f"min-max {weight:.1f}": MinMax(lexical_weight=weight) for weight in (0.4, 0.5, 0.6, 0.7)},
     **{
         f"min-max {weight:.1f}, from last": MinMax(lexical_weight=weight, floor=None)
-        for weight in (0.3, 0.5, 0.7, 0.9)
+        for weight in (0.4, 0.5, 0.6, 0.7)
     },
 }
 """Weights are those of the cheap search."""
@@ -85,9 +86,9 @@ def local(world: World, searcher: Searcher, *, fusions: bool = False) -> list[Lo
         _scored(world, "hybrid", seeded, [one.cheap for one in seeded], searched=False),
         _scored(world, "tree, unseeded", alone, [one.leaves for one in alone]),
         _scored(world, "tree", seeded, [one.leaves for one in seeded]),
-        _scored(world, FUSED, seeded, [_fused(one, FUSION) for one in seeded]),
+        _scored(world, FUSED, seeded, [fused(one, TREE_FUSION) for one in seeded]),
         *(
-            _scored(world, name, seeded, [_fused(one, fusion) for one in seeded])
+            _scored(world, name, seeded, [fused(one, fusion) for one in seeded])
             for name, fusion in tried.items()
         ),
     ]
@@ -123,8 +124,11 @@ def _walk(
     return Walk(asked=asked, cheap=cheap, leaves=leaves, found=found, seconds=seconds)
 
 
-def _fused(walk: Walk, fusion: Fusion) -> Candidates:
-    return fusion.fuse(walk.cheap, walk.leaves)
+def fused(walk: Walk, fusion: Fusion) -> Candidates:
+    """As `agents.navigating` does it: no more leaves than are read."""
+    leaves = walk.leaves
+    best = Candidates(rows=leaves.rows[:FUSED_LEAVES], scores=leaves.scores[:FUSED_LEAVES])
+    return fusion.fuse(walk.cheap, best)
 
 
 def _scored(
