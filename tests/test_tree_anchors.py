@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.tree.anchors import drawn
 
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.integers(0, 15), st.integers(0, 99))
+@settings(deadline=None, max_examples=50)
 def test_as_many_as_asked_each_once_and_the_same_for_the_same_seed(
     standings: list[float], count: int, seed: int
 ) -> None:

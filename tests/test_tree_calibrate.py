@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -85,6 +85,7 @@ def dense(seen: Observations) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @given(observations())
+@settings(deadline=None, max_examples=50)
 def test_ridge_is_the_dense_least_squares_solution(seen: Observations) -> None:
     values, offsets = dense(seen)
     fitted = ridge(seen)
@@ -108,6 +109,7 @@ def test_ridge_equals_the_sweeps_that_it_replaces() -> None:
 
 
 @given(observations(), st.sampled_from(list(CALIBRATIONS.values())))
+@settings(deadline=None, max_examples=50)
 def test_every_calibration_gives_each_item_and_slate_a_number_and_relevance_within_bounds(
     seen: Observations, calibrate: Calibrate
 ) -> None:
@@ -119,6 +121,7 @@ def test_every_calibration_gives_each_item_and_slate_a_number_and_relevance_with
 
 
 @given(observations(), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=50)
 def test_ridge_and_mean_do_not_depend_on_the_order_of_scores(
     seen: Observations, random: object
 ) -> None:

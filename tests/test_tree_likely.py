@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
@@ -37,6 +37,7 @@ items = st.builds(leaf, st.integers(0, 50), texts, st.floats(-1, 1)) | st.builds
 
 
 @given(texts, st.lists(st.lists(items, min_size=1, max_size=6), max_size=3))
+@settings(deadline=None, max_examples=50)
 def test_every_place_of_every_slate_is_scored_within_bounds(
     query: str, lists: list[list[Item]]
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.calibrate import mean
 from hoptrail.rag.tree.navigation import NavigateSettings
-from hoptrail.rag.tree.search import CALM, MOST_FAILURES, Search, navigated
+from hoptrail.rag.tree.search import CALM, LEADS, MOST_FAILURES, Search, navigated
 from hoptrail.rag.tree.types import ROOT, Grade, Graded, Item, Opened, Ref, Seed, Slate
 
 
@@ -276,6 +276,19 @@ def test_leaf_slates_show_leaves_scored_before_and_inner_ones_the_best_sibling()
         assert refs <= before
         before |= {item.ref for item in slate.items}
     assert [len(slate.anchors) for slate in last[2:]] == [4] * (len(last) - 2)
+
+
+def test_slates_carry_the_best_leaves_of_the_iterations_before() -> None:
+    search = Search(replace(PLAIN, iterations=5))
+    grade = noisy(SMALL)
+    while numbers := search.beam():
+        best = search.leaves()[:LEADS]
+        slates = search.slates(SMALL.open(numbers))
+        for slate in slates:
+            leads = [(lead.item.ref.number, lead.relevance) for lead in slate.leads]
+            assert leads == [(leaf.row, leaf.relevance) for leaf in best]
+        search.take(grade(slates))
+    assert len(best) == LEADS
 
 
 def test_one_expansion_of_four_goes_to_what_is_most_like_the_query() -> None:

@@ -128,6 +128,7 @@ class Search:
         self._asked: list[_Trial] = []
         self._steps: list[Step] = []
         self._chosen = self._slates = self._calls = self._re_asks = 0
+        self._leaves: tuple[FoundLeaf, ...] = ()
         self._best: frozenset[int] = frozenset()
         self._calm = 0
         self._ended: Ended | None = None
@@ -184,16 +185,13 @@ class Search:
 
     def leaves(self) -> tuple[FoundLeaf, ...]:
         """All leaves scored in the iterations so far, best first."""
-        found = [
-            FoundLeaf(row=ref.number, relevance=self._standings.standing(ref)) for ref in self._rows
-        ]
-        return tuple(sorted(found, key=lambda leaf: (-leaf.relevance, _tie(leaf.row))))
+        return self._leaves
 
     def found(self) -> Found:
         """What came of it, once it is over."""
         assert self._ended is not None, "the search goes on"
         return Found(
-            leaves=self.leaves(),
+            leaves=self._leaves,
             steps=self.steps(),
             ended=self._ended,
             calls=self._calls,
@@ -212,7 +210,7 @@ class Search:
         settings = self._settings
         if not settings.patience or self._calm < settings.patience:
             return False
-        leaves = self.leaves()
+        leaves = self._leaves
         if len(leaves) < settings.stable:
             return False
         ahead = max(self._standing(number) for number in self._frontier)
@@ -233,7 +231,7 @@ class Search:
         return trials
 
     def _leads(self) -> tuple[Lead, ...]:
-        best = self.leaves()[:LEADS]
+        best = self._leaves[:LEADS]
         items = (self._items[Ref(leaf=True, number=leaf.row)] for leaf in best)
         return tuple(
             Lead(item=item, relevance=leaf.relevance)
@@ -277,11 +275,18 @@ class Search:
             if not trial.failed:
                 self._grow(trial)
         self._standings.fit()
+        self._leaves = self._ranked()
         self._steps.append(tuple(trial.noted() for trial in self._trials))
-        best = frozenset(leaf.row for leaf in self.leaves()[: self._settings.stable])
+        best = frozenset(leaf.row for leaf in self._leaves[: self._settings.stable])
         self._calm = self._calm + len(self._trials) if best == self._best else 0
         self._best = best
         self._trials, self._asked = [], []
+
+    def _ranked(self) -> tuple[FoundLeaf, ...]:
+        found = [
+            FoundLeaf(row=ref.number, relevance=self._standings.standing(ref)) for ref in self._rows
+        ]
+        return tuple(sorted(found, key=lambda leaf: (-leaf.relevance, _tie(leaf.row))))
 
     def _return(self, trial: _Trial) -> None:
         failures = self._failures[trial.node] = self._failures.get(trial.node, 0) + 1
