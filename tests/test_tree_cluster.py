@@ -117,6 +117,18 @@ def test_a_large_set_is_cut_by_a_sample_and_only_parts_are_in_memory(
     assert max(asked) <= 400
 
 
+def test_what_is_like_nothing_else_in_a_large_set_does_not_stand_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_SMALL", 100)
+    leaves = bunched(600, topics=3, spread=0.1, dimension=32)
+    points = leaves.points.copy()
+    points[::75] = np.eye(32, dtype=np.float32)[:8]
+    groups = capped(points.__getitem__, 600, 14)
+    assert is_parted(groups, 600)
+    assert min(map(len, groups)) > 1
+
+
 def test_copies_of_one_text_do_not_stop_a_large_set() -> None:
     vectors = unit(4000, 0, kinds=1)
     groups = capped(vectors.__getitem__, 4000, 14)

@@ -121,7 +121,7 @@ class _Cutter:
                 yield from self._resident(_unit(source(places)), places)
             return
         some = np.sort(self._random.choice(places, _SAMPLE, replace=False))
-        means = _means(_unit(source(some)), _PARTS, self._random)
+        means = _means(_unit(source(some)), _PARTS, self._random, _SMALL // 64)
         nearest = np.concatenate(
             [np.argmax(_unit(source(one)) @ means.T, axis=1) for one in _blocks(places)]
         )
@@ -133,17 +133,17 @@ class _Cutter:
         if weight <= self._cap:
             yield places
         elif len(places) <= _SMALL:
-            for group in self._grouped(vectors, self._weights[places], len(places)):
-                yield places[group]
+            yield from (places[group] for group in self._grouped(vectors, self._weights[places]))
         else:
             many = min(_PARTS, math.ceil(2 * len(places) / _SMALL))
-            nearest = np.argmax(vectors @ _means(vectors, many, self._random).T, axis=1)
+            means = _means(vectors, many, self._random, _SMALL // 16)
+            nearest = np.argmax(vectors @ means.T, axis=1)
             for part in _parts(nearest):
                 yield from self._resident(vectors[part], places[part])
 
-    def _grouped(self, vectors: Vectors, weights: NDArray[np.int64], count: int) -> list[Places]:
+    def _grouped(self, vectors: Vectors, weights: NDArray[np.int64]) -> list[Places]:
         groups = _linked(vectors, weights, self._cap, self._random)
-        last = count == len(self._weights) and weights.sum() <= _BRIMFUL * self._cap**2
+        last = len(vectors) == len(self._weights) and weights.sum() <= _BRIMFUL * self._cap**2
         most = self._cap if last else len(groups)
         return _dissolved(vectors, weights, groups, self._cap, most)
 
@@ -235,17 +235,20 @@ def _lent(
     return [*(group[group != lent] for group in others), np.append(lone, lent)]
 
 
-def _means(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors:
-    """The unit means of spherical k-means, `many` or fewer."""
+def _means(vectors: Vectors, many: int, random: np.random.Generator, least: int = 1) -> Vectors:
+    """The unit means of spherical k-means, `many` or fewer.
+
+    Those that fewer than `least` are nearest to are left out, unless all are such.
+    """
     means = _spread(vectors, min(many, len(vectors)), random)
-    before = np.empty(0)
+    nearest = np.argmax(vectors @ means.T, axis=1)
     for _ in range(_ROUNDS):
-        nearest = np.argmax(vectors @ means.T, axis=1)
+        means = _centred(vectors, np.unique(nearest, return_inverse=True)[1])
+        before, nearest = nearest, np.argmax(vectors @ means.T, axis=1)
         if np.array_equal(nearest, before):
             break
-        before = nearest
-        means = _centred(vectors, np.unique(nearest, return_inverse=True)[1])
-    return means
+    counts = np.bincount(nearest, minlength=len(means))
+    return means[counts >= min(least, int(counts.max()))]
 
 
 def _spread(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors:
