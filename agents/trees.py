@@ -125,20 +125,22 @@ class Trees:
         try:
             tree = tree_of(self._store)
         except TreeMissing:
-            tree, built = self._plant(), True
+            tree, built = self._plant()
             stand = (tree.reflects, self._file.generation())
         self._newest = (stand, tree)
         return stand, tree, built
 
-    def _plant(self) -> Tree:
+    def _plant(self) -> tuple[Tree, bool]:
         leaves = StoreLeaves(self._store)
         spec = spec_for(leaves, self._store.spec.embedder)
         try:
             with self._file.building():
-                return self._file.save(planted(leaves, spec))
+                if self._file.exists():  # somebody was quicker
+                    return tree_of(self._store), False
+                return self._file.save(planted(leaves, spec)), True
         except StoreBusy:
             # Somebody builds a better one, perhaps for hours; until then this one does.
-            return planted(leaves, spec)
+            return planted(leaves, spec), True
 
     def _view(self, stand: Stand, where: Where, tree: Tree) -> TreeView:
         key = (stand, _key(where))

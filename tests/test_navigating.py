@@ -448,6 +448,23 @@ def test_while_somebody_builds_one_a_tree_of_the_moment_serves(
     assert not TreeFile(Layout(root=store, tenant="default")).exists()
 
 
+def test_a_tree_that_somebody_else_has_just_built_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_chain(tmp_path / "store")
+    building = TreeFile.building
+
+    def after_theirs(self: TreeFile, wait: float = 0.0) -> Any:  # noqa: ANN401
+        plant(store, model="theirs")
+        return building(self, wait)
+
+    monkeypatch.setattr(TreeFile, "building", after_theirs)
+    with open_chain(store) as library:
+        receipt = lattice(library)
+        assert library_tree(library).spec.model == "theirs"
+    assert receipt.steps[1].action == "opened the tree"
+
+
 def busy(self: TreeFile, wait: float = 0.0) -> Any:  # noqa: ANN401
     raise StoreBusy("somebody builds")
 
