@@ -7,12 +7,12 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from app_cli import cli, error, make_store, records
+from app_pages import Reader
 from tree_helpers import made
 
 from hoptrail.agents.receipt import Receipt
@@ -269,41 +269,6 @@ def test_a_tree_that_cannot_grow_is_told_and_the_documents_are_in(tmp_path: Path
 
 
 # page
-
-
-class Reader(HTMLParser):
-    """What a page is made of."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def attributes(self, name: str) -> list[str]:
-        return [value for _, found in self.tags if (value := found.get(name)) is not None]
-
-    def check(self) -> None:
-        """It loads nothing, runs nothing, and every link leads somewhere."""
-        assert {tag for tag, _ in self.tags} <= {
-            "html", "head", "body", "meta", "title", "style", "h1", "h2", "h3", "p", "div", "svg",
-            "a", "rect", "text", "section", "blockquote", "details", "summary", "span", "b", "ol",
-            "li", "table", "tr", "td", "meter",
-        }  # fmt: skip
-        assert not any(name.startswith("on") for _, found in self.tags for name in found)
-        assert self.attributes("src") == []
-        (policy,) = self.attributes("content")
-        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
-        ids = self.attributes("id")
-        assert len(ids) == len(set(ids))
-        assert {one.removeprefix("#") for one in self.attributes("href")} <= set(ids)
 
 
 def test_a_page_draws_every_node_and_leaf(store: Path, tmp_path: Path) -> None:
