@@ -153,15 +153,28 @@ def _summarised(
         for place, branch in enumerate(layer.branches[at : at + _ASKED], start=at):
             if not branch.text:
                 layer.branches[place] = replace(branch, text=_text(next(replies)))
-    untold = [place for place, branch in enumerate(layer.branches) if not branch.text]
-    if untold:
-        whole = assembled(Branch(branches=tuple(layer.branches)), leaves, spec)
-        own = told(whole, leaves)
-        for place in untold:
-            text = own.nodes[place + 1].text
-            layer.branches[place] = replace(layer.branches[place], text=text)
+    layer.branches = _told(layer.branches, leaves, spec)
     if embed is not None:
         layer.directions = embed([branch.text for branch in layer.branches])
+
+
+def _told(branches: Sequence[Branch], leaves: Leaves, spec: TreeSpec) -> list[Branch]:
+    """The nodes of a layer, with the documents' own words where there is no text.
+
+    They have no siblings yet: their neighbours stand in for them.
+    """
+    if all(branch.text for branch in branches):
+        return list(branches)
+    starts = range(0, len(branches), spec.fanout)
+    runs = tuple(
+        Branch(text="neighbours", branches=tuple(branches[at : at + spec.fanout])) for at in starts
+    )
+    tree = told(assembled(Branch(branches=runs), leaves, spec), leaves)
+    first = 1 + len(runs)
+    return [
+        replace(branch, text=branch.text or tree.nodes[first + place].text)
+        for place, branch in enumerate(branches)
+    ]
 
 
 def _text(reply: Reply) -> str:
