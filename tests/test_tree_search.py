@@ -120,7 +120,7 @@ def refusing(world: World, nodes: Collection[int]) -> Grade:
     return answer
 
 
-PLAIN = NavigateSettings(patience=0, explore_every=0)
+PLAIN = NavigateSettings(patience=0, explore_every=0, alpha=0.5)
 SMALL = World(216, 6)
 """Three layers of nodes below which 6 leaves stand each: 1, 6, 36."""
 

@@ -27,8 +27,9 @@ class NavigateSettings:
     """At least 1."""
     beam: int = 2
     """Nodes opened side by side in an iteration; at least 1."""
-    alpha: float = 0.5
-    """0..1: how much of a node's standing is its parent's."""
+    alpha: float = 0.4
+    """0..1: how much of a node's standing is its parent's. LATTICE's 0.5 is as good for a simulated
+    model; without one it finds 4 of 100 supporting passages less in the training sets."""
     prune_below: float = 0.0
     """0..1: a node worth less does not profit from its parent; 0: all do."""
     leaf_anchors: int = 10
