@@ -47,7 +47,9 @@ async def navigate(state: State, run: Run) -> State:
     stop = await walk.go()
     found = walk.found()
     leaves = await _read(found.leaves[:FUSED_LEAVES], run, query)
-    candidates = pool.fused(state.candidates, leaves, query=query, round_number=state.round)
+    candidates = pool.fused(
+        state.candidates, leaves, query=query, round_number=state.round, cheap=_cheap(run)
+    )
     steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
     return replace(state, candidates=candidates, steps=(*state.steps, *steps)).stopped(stop)
 
@@ -144,6 +146,13 @@ class _Walk:
         self.steps.append(
             StepRecord(node="navigate", action="scored", detail=detail, slates=slates)
         )
+
+
+def _cheap(run: Run) -> float:
+    """What the hits of cheap retrieval weigh."""
+    if run.model:
+        return pool.CHEAP_SERVED
+    return pool.CHEAP_GRAPH if run.settings.mode == "graph" else pool.CHEAP_HYBRID
 
 
 def _settings(run: Run) -> NavigateSettings:

@@ -279,3 +279,42 @@ def test_the_limit_is_the_share_of_common_words() -> None:
     assert not pool.too_alike("a b c d", ["a b c d e"])  # 4 of 5 is not above .8
     assert pool.too_alike("a b c d", ["a b c d e"], limit=0.79)
     assert not pool.too_alike("a", [])
+
+
+def test_what_a_tree_finds_is_fused_with_what_a_search_found() -> None:
+    before = pool.merge((), [FIRST], 1)
+    leaves = [(B, 0.8), (passage("d"), 0.4)]
+    found = pool.fused(before, leaves, query="q", round_number=3, cheap=0.6)
+    # Each list's best counts as 1: a .6, b .6 / 2 + .4, c .6 / 8, d .4 / 2; then the best is 1.
+    assert [(c.passage_id, c.score) for c in found] == [
+        ("b", 1.0), ("a", 0.857143), ("d", 0.285714), ("c", 0.107143),
+    ]  # fmt: skip
+    assert {c.passage_id: (c.own, c.round, c.query) for c in found} == {
+        "a": (1.0, 1, "whole question"), "b": (0.5, 1, "whole question"),
+        "c": (0.125, 1, "whole question"), "d": (0.0, 3, "q"),
+    }  # fmt: skip
+    assert pool.fused(before, [], query="q", round_number=3, cheap=0.6) == before
+    alone = pool.fused((), leaves, query="q", round_number=3, cheap=0.6)
+    assert scores(alone) == {"b": 1.0, "d": 0.5}
+
+
+@given(
+    cheap=st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 2), max_size=8),
+    leaves=st.dictionaries(st.sampled_from("efghijkl"), st.floats(0, 1), max_size=8),
+    weight=st.floats(0, 1),
+)
+def test_a_fusion_has_every_passage_once_best_first(
+    cheap: dict[str, float], leaves: dict[str, float], weight: float
+) -> None:
+    ordered = sorted(cheap.items(), key=lambda one: -one[1])
+    before = pool.merge((), [(asked("q"), ranked("q", *((passage(n), s) for n, s in ordered)))], 1)
+    found = pool.fused(
+        before,
+        [(passage(n), s) for n, s in sorted(leaves.items(), key=lambda one: -one[1])],
+        query="q", round_number=2, cheap=weight,
+    )  # fmt: skip
+    assert sorted(c.passage_id for c in found) == sorted({*cheap, *leaves})
+    if leaves:
+        order = [(-c.score, tie_break(c.passage_id)) for c in found]
+        assert order == sorted(order)
+        assert all(0 <= c.score <= 1 for c in found)
