@@ -49,5 +49,5 @@ def grow(store: Store, as_json: bool) -> None:
     if old:
         note(
             f"{counted(old, 'text')} of the tree no longer tell what is below: hoptrail tree build "
-            f"--store {store.root} --model URL writes them anew"
+            f"--refresh --store {store.root} --model URL writes them anew"
         )

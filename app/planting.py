@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,15 +28,11 @@ from hoptrail.app.paying import (
     say_tokens,
 )
 from hoptrail.app.settings import ModelTable, load_settings
-from hoptrail.rag.errors import SettingsError
+from hoptrail.app.tree_site import Site, ground_of, new_site, old_site
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
     from hoptrail.agents.planting import Ground, PlantingEvent, PlantingReport
-    from hoptrail.rag.protocols import Embedder
-    from hoptrail.rag.store import Store
-    from hoptrail.rag.tree.keep import TreeFile
-    from hoptrail.rag.tree.leaves import StoreLeaves
     from hoptrail.rag.tree.types import Tree, TreeSpec
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
@@ -77,6 +73,14 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     ] = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="With --model: leave the tree as it is, and have only those texts written again "
+            "that no longer tell what is below.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
     ] = False,
@@ -114,14 +118,17 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     flags = embedder_flags(embedder, embedder_folder, embedder_key_file)
     file = TreeFile(Layout(root=root, tenant=name))
     with open_store(root, name, wait) as opened, file.building(wait):
-        site = _site(opened, file, method, fanout, over, as_json, served)
+        if refresh:
+            site = old_site(opened, file, as_json, served)
+        else:
+            site = new_site(opened, file, method, fanout, over, as_json, served)
         if served is None:
             _build_alone(site, dry_run=dry_run, yes=yes)
             return
         # From the top down nothing that the model writes is embedded.
-        bottom_up = site.spec.method == "bottom-up"
+        bottom_up = site.spec.method == "bottom-up" and site.tree is None
         player = embedder_of(root, name, flags, tables.store) if bottom_up else None
-        ground = _ground(site, player)
+        ground = ground_of(site, player)
         if not _agreed(site, ground, served, dry_run=dry_run, yes=yes):
             return
         report = _built(site, ground, served, budget, parallel)
@@ -130,57 +137,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         raise typer.Exit(INTERRUPTED if report.stop == "interrupted" else FAILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Site:
-    """Where a tree is built."""
-
-    store: Store
-    file: TreeFile
-    leaves: StoreLeaves
-    spec: TreeSpec
-    as_json: bool
-
-
-def _site(
-    store: Store,
-    file: TreeFile,
-    method: str,
-    fanout: int,
-    over: str,
-    as_json: bool,
-    served: ServedModel | None,
-) -> _Site:
-    """Where and how a tree is to be built.
-
-    Raises:
-        SettingsError: a method or leaves that there are not, or too small a fan-out.
-    """
-    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.planting import method_for  # noqa: PLC0415
-    from hoptrail.rag.tree.types import Method, Over, TreeSpec  # noqa: PLC0415
-
-    for option, value, known in (
-        ("--method", method, ("auto", *get_args(Method))),
-        ("--over", over, get_args(Over)),
-    ):
-        if value not in known:
-            raise SettingsError(f"There is no {option} {value!r}: choose {' or '.join(known)}.")
-    if fanout < 2:
-        raise SettingsError(f"A tree needs --fanout 2 or more, not {fanout!r}.")
-    leaves = StoreLeaves(store, cast("Over", over))
-    spec = TreeSpec(
-        method=method_for(leaves, served.url if served else "")
-        if method == "auto"
-        else cast("Method", method),
-        fanout=fanout,
-        over=leaves.over,
-        embedder=store.spec.embedder,
-        dimension=store.spec.dimension,
-    )
-    return _Site(store=store, file=file, leaves=leaves, spec=spec, as_json=as_json)
-
-
-def _build_alone(site: _Site, *, dry_run: bool, yes: bool) -> None:
+def _build_alone(site: Site, *, dry_run: bool, yes: bool) -> None:
     """Builds without a model."""
     from hoptrail.app.progress import BuildBar  # noqa: PLC0415
     from hoptrail.rag.tree.planting import planted  # noqa: PLC0415
@@ -199,7 +156,7 @@ def _build_alone(site: _Site, *, dry_run: bool, yes: bool) -> None:
     _keep(site, tree, time.monotonic() - began)
 
 
-def _show_plan(site: _Site, leaves: int) -> None:
+def _show_plan(site: Site, leaves: int) -> None:
     seconds = leaves / _LEAVES_PER_SECOND
     if site.as_json:
         plan = {"method": site.spec.method, "leaves": leaves, "calls": 0, "seconds": seconds}
@@ -211,23 +168,7 @@ def _show_plan(site: _Site, leaves: int) -> None:
     )
 
 
-def _ground(site: _Site, player: Embedder | None) -> Ground:
-    """Where and with what a served model builds."""
-    from hoptrail.agents.planting import Ground  # noqa: PLC0415
-    from hoptrail.rag.tree.planting import builder_for  # noqa: PLC0415
-
-    return Ground(
-        leaves=site.leaves,
-        spec=site.spec,
-        drafts=site.file,
-        secret=site.store.secret,
-        builder=builder_for(
-            site.spec, None if player is None else partial(player.embed, kind="passage")
-        ),
-    )
-
-
-def _agreed(site: _Site, ground: Ground, served: ServedModel, *, dry_run: bool, yes: bool) -> bool:
+def _agreed(site: Site, ground: Ground, served: ServedModel, *, dry_run: bool, yes: bool) -> bool:
     """Says what it would cost; whether to begin."""
     from hoptrail.agents.forecasting import estimate  # noqa: PLC0415
 
@@ -252,7 +193,7 @@ def _agreed(site: _Site, ground: Ground, served: ServedModel, *, dry_run: bool, 
 
 
 def _built(
-    site: _Site, ground: Ground, served: ServedModel, budget: Budget, parallel: int
+    site: Site, ground: Ground, served: ServedModel, budget: Budget, parallel: int
 ) -> PlantingReport:
     """Builds in view; the first Ctrl-C finishes what is being asked, the second leaves it.
 
@@ -287,7 +228,7 @@ def _built(
     return report
 
 
-def _keep(site: _Site, tree: Tree, seconds: float) -> None:
+def _keep(site: Site, tree: Tree, seconds: float) -> None:
     """Puts a tree in the place of the one before, and takes in what came to the store meanwhile."""
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
     from hoptrail.rag.tree.view import grown  # noqa: PLC0415

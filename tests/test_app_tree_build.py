@@ -21,6 +21,7 @@ from hoptrail.rag.store import Store
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.living import stale
 from hoptrail.rag.tree.types import FANOUT, ROOT, Tree
 from hoptrail.rag.tree.view import tree_of
 
@@ -256,10 +257,45 @@ def test_texts_of_a_model_that_have_grown_old_are_told(store: Path) -> None:
     told = cli("delete", *(f"d{at}" for at in range(5)), "--store", store).stderr
     assert "the tree has grown with it: 7 leaves below " in told
     assert re.search(
-        r"\d texts? of the tree no longer tell what is below: hoptrail tree build --store .* "
-        r"--model URL writes them anew\n$",
+        r"\d texts? of the tree no longer tell what is below: hoptrail tree build --refresh "
+        r"--store .* --model URL writes them anew\n$",
         told,
     )
+
+
+async def sums_up_anew(exchange: Exchange) -> None:
+    """As `sums_up`, in other words."""
+    assert exchange.request.body is not None
+    if exchange.request.body["response_format"]["json_schema"]["name"] == "probe":
+        await PROBE(exchange)
+        return
+    await says(json.dumps({**SUMMARY, "summary": "What is left about the harbour"}))(exchange)
+
+
+def test_texts_that_have_grown_old_are_written_again_and_no_others(store: Path) -> None:
+    with FakeServer(sums_up) as server:
+        assert cli(*build(store, "--model", server.url)).exit_code == 0
+    assert cli("delete", "d0", "--store", store).exit_code == 0
+    old = stale(tree(store))
+    with FakeServer(sums_up_anew) as server:
+        refreshing = ("tree", "build", "--refresh", "--store", store, "--model", server.url)
+        result = cli(*refreshing, "--json")
+        assert result.exit_code == 0
+        report = records(result.stdout)[-1]
+        assert cli(*refreshing).exit_code == 0
+    new = tree(store)
+    assert stale(new) == ()
+    assert report["answered"] == len(old)
+    changed = {node.number for node in new.walk() if "left" in node.text}
+    assert changed == set(old)
+
+
+def test_refreshing_needs_a_model_and_texts_of_one(store: Path) -> None:
+    assert "--model" in error("tree", "build", "--refresh", "--store", store, code=2)
+    more = ("--refresh", "--model", "http://127.0.0.1:1/v1")
+    assert "has no tree" in error("tree", "build", "--store", store, *more)
+    assert cli(*build(store)).exit_code == 0
+    assert "own words" in error("tree", "build", "--store", store, *more, code=2)
 
 
 @pytest.mark.parametrize("agreed", [True, False])
