@@ -14,7 +14,7 @@ from statistics import fmean, median
 import numpy as np
 
 from hoptrail.agents.navigating import FUSED_LEAVES
-from hoptrail.agents.pool import TREE_FUSION
+from hoptrail.agents.pool import CHEAP_HYBRID
 from hoptrail.evals.bench.lattice_world import Asked, World
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
@@ -28,6 +28,7 @@ DEPTH = 50
 """Hits of cheap search that are fused with the leaves."""
 FUSED = "fused"
 """The system that is fused as the product does it."""
+FUSION: Fusion = MinMax(lexical_weight=CHEAP_HYBRID)
 FUSIONS: Mapping[str, Fusion] = {
     "reciprocal rank 10": ReciprocalRank(k=10),
     "reciprocal rank 30": ReciprocalRank(k=30),
@@ -86,7 +87,7 @@ def local(world: World, searcher: Searcher, *, fusions: bool = False) -> list[Lo
         _scored(world, "hybrid", seeded, [one.cheap for one in seeded], searched=False),
         _scored(world, "tree, unseeded", alone, [one.leaves for one in alone]),
         _scored(world, "tree", seeded, [one.leaves for one in seeded]),
-        _scored(world, FUSED, seeded, [fused(one, TREE_FUSION) for one in seeded]),
+        _scored(world, FUSED, seeded, [fused(one, FUSION) for one in seeded]),
         *(
             _scored(world, name, seeded, [fused(one, fusion) for one in seeded])
             for name, fusion in tried.items()

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from hoptrail.agents.pool import TREE_FUSION
-from hoptrail.evals.bench.lattice_local import fused, walks
+from hoptrail.evals.bench.lattice_local import FUSION, fused, walks
 from hoptrail.evals.bench.lattice_scale import depth_of, peak_mb
 from hoptrail.evals.bench.lattice_world import world_of
 from hoptrail.evals.datasets import load_dataset
@@ -90,7 +89,7 @@ def one_document(folder: Path, cache: StoreCache, most: int) -> OneDocument:
             search_ms=1e3 * median(one.seconds for one in walked),
             hybrid_words=share(one.cheap for one in walked),
             tree_words=share(one.leaves for one in walked),
-            fused_words=share(fused(one, TREE_FUSION) for one in walked),
+            fused_words=share(fused(one, FUSION) for one in walked),
         )
 
 
