@@ -1,6 +1,6 @@
 """Keeps a tree true to its store: leaves come and go, and nothing is built anew.
 
-A new leaf descends by centroid, three branches at a time, to the last node nearest to it. A node
+A new leaf descends by centroid, many branches at a time, to the last node nearest to it. A node
 that is overfull gives a child to a sibling that is hardly less near to it, or is split by 2-means,
 and so are those above it while they are overfull; when the root is, the tree grows by a layer. A
 node with few leaves left gives them to others, one without any disappears, and one with a single
