@@ -18,7 +18,13 @@ from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.state import State
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.trees import TreeStart
-from hoptrail.agents.types import ModelUse, SlateRecord, StepRecord, StopReason
+from hoptrail.agents.types import (
+    TREE_BUILT,
+    ModelUse,
+    SlateRecord,
+    StepRecord,
+    StopReason,
+)
 from hoptrail.rag.tree.navigation import Expansion, Found, FoundLeaf, NavigateSettings
 from hoptrail.rag.tree.search import Search
 from hoptrail.rag.tree.types import Opened, Ref, Slate
@@ -189,7 +195,7 @@ def _summary(slates: Sequence[SlateRecord]) -> str:
 
 def _opening(start: TreeStart) -> StepRecord:
     found = f"{start.nodes:,} nodes, {start.leaves:,} leaves, {len(start.seeds)} seeds"
-    action = "built a tree without a model" if start.built else "opened the tree"
+    action = TREE_BUILT if start.built else "opened the tree"
     return StepRecord(node="navigate", action=action, detail=found)
 
 

@@ -195,6 +195,10 @@ class SlateRecord:
     """What asking took; a second time where scores were missing."""
 
 
+TREE_BUILT = "built a tree without a model"
+"""The action of a step that found no tree."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """One thing a node did, for the receipt."""

@@ -114,6 +114,8 @@ def _hops(steps: tuple[StepRecord, ...]) -> Iterator[str]:
 
 def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
     """How far the tree was searched."""
+    from hoptrail.agents.types import TREE_BUILT  # noqa: PLC0415 (heavy: loaded when used)
+
     rounds = [step.slates for step in steps if step.slates]
     if not rounds:
         return
@@ -122,9 +124,11 @@ def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
     leaves = {
         row for one in slates if one.leaves for row in one.shown[: len(one.shown) - one.anchors]
     }
+    built = any(step.action == TREE_BUILT for step in steps)
     yield (
         f"Tree: {counted(len(opened), 'node')} opened in {counted(len(rounds), 'iteration')}, "
         f"{counted(len(leaves), 'leaf', 'leaves')} looked at"
+        + ("; there was none, so it was built first, without a model" if built else "")
     )
 
 

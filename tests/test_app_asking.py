@@ -26,6 +26,7 @@ from hoptrail.agents.events import (
 )
 from hoptrail.agents.runs import Job, begin
 from hoptrail.agents.types import (
+    TREE_BUILT,
     Claim,
     Evidence,
     Need,
@@ -219,6 +220,10 @@ def test_claims_bear_the_numbers_of_their_quotes(receipt: Receipt) -> None:
     assert "Left out: It sank. (no quote)\nLeft out: 1 quote whose document changed" in said
     assert "Hop 1: the question itself · Nightjar\nHop 2: Quillane\n" in said
     assert "Tree: 1 node opened in 1 iteration, 2 leaves looked at\n" in said
+    built = replace(
+        reasoned, steps=(*reasoned.steps, StepRecord(node="navigate", action=TREE_BUILT))
+    )
+    assert "there was none, so it was built first, without a model\n" in receipt_text(built)
     assert "could not be used 2 times; the local player stood in." in said
     assert "Outcome: partly answered; " in said
 

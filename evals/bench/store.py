@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hoptrail.evals.bench.store_bare import Bare
 from hoptrail.evals.bench.store_corpus import PER_DOCUMENT, Corpus, Query
@@ -115,8 +116,9 @@ class GivenVectors:
         known = self._vectors
         return np.stack([known[one] if one in known else self._hash(one) for one in texts])
 
-    def _hash(self, text: str) -> Vectors:
-        return self._other.embed([text])[0]
+    def _hash(self, text: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self._other.embed([text])[0]
+        return vector
 
 
 def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
