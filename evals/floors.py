@@ -38,7 +38,7 @@ from hoptrail.evals.harness import Trial, evaluate
 from hoptrail.evals.memory import Remembering
 from hoptrail.evals.metrics import average, first_occurrences, recall, stands_in
 from hoptrail.evals.report import Report
-from hoptrail.evals.stores import StoreCache, prepare
+from hoptrail.evals.stores import StoreCache, add_cache_options, prepare
 from hoptrail.rag.embed import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.ingest import IngestEvent, Progress
@@ -256,14 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help=f"ask the strategies {QUICK} questions a set"
     )
-    parser.add_argument(
-        "--store-cache",
-        type=Path,
-        metavar="DIR",
-        default=Path.home() / ".cache" / "hoptrail" / "eval",
-        help="where ingested sets are kept",
-    )
-    parser.add_argument("--embedder", default="minilm", metavar="NAME", help="default: minilm")
+    add_cache_options(parser)
     return parser
 
 

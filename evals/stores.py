@@ -6,6 +6,7 @@ a killed run is taken up and a change in how documents are split is seen.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Callable
@@ -110,3 +111,15 @@ def _made(spec: StoreSpec) -> dict[str, object]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def add_cache_options(parser: argparse.ArgumentParser) -> None:
+    """The options of whoever measures on the stores of data sets: --store-cache and --embedder."""
+    parser.add_argument(
+        "--store-cache",
+        type=Path,
+        metavar="DIR",
+        default=Path.home() / ".cache" / "hoptrail" / "eval",
+        help="where ingested sets are kept",
+    )
+    parser.add_argument("--embedder", default="minilm", metavar="NAME", help="default: minilm")

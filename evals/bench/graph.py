@@ -27,7 +27,7 @@ from hoptrail.evals.bench.graph_cost import cost
 from hoptrail.evals.bench.graph_quality import Score, quality
 from hoptrail.evals.bench.graph_sets import Variant
 from hoptrail.evals.memory import Remembering
-from hoptrail.evals.stores import StoreCache
+from hoptrail.evals.stores import StoreCache, add_cache_options
 from hoptrail.rag.embed import load_embedder
 from hoptrail.rag.errors import HoptrailError
 
@@ -150,14 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--passages", default="10000,100000", help="sizes of --cost, by commas")
     parser.add_argument("--folder", type=Path, help="where --cost builds (default: temporary)")
-    parser.add_argument(
-        "--store-cache",
-        type=Path,
-        metavar="DIR",
-        default=Path.home() / ".cache" / "hoptrail" / "eval",
-        help="where ingested sets are kept",
-    )
-    parser.add_argument("--embedder", default="minilm", metavar="NAME", help="default: minilm")
+    add_cache_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 

@@ -30,7 +30,7 @@ from hoptrail.evals.bench.lattice_scale import Planted, scale
 from hoptrail.evals.bench.lattice_simulation import Curve, simulation
 from hoptrail.evals.bench.lattice_world import world_of
 from hoptrail.evals.memory import Remembering
-from hoptrail.evals.stores import StoreCache
+from hoptrail.evals.stores import StoreCache, add_cache_options
 from hoptrail.rag.embed import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.search import Searcher
@@ -132,14 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fusions", action="store_true", help="every way of fusing")
     parser.add_argument("--per-document", type=int, default=1, metavar="N", help="of --scale")
     parser.add_argument("--method", choices=get_args(Method), default="bottom-up")
-    parser.add_argument(
-        "--store-cache",
-        type=Path,
-        metavar="DIR",
-        default=Path.home() / ".cache" / "hoptrail" / "eval",
-        help="where ingested sets are kept",
-    )
-    parser.add_argument("--embedder", default="minilm", metavar="NAME", help="default: minilm")
+    add_cache_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
