@@ -109,7 +109,7 @@ def fused(
     old = [c.passage_id for c in candidates]
     passages = {passage.id: passage for passage, _ in leaves}
     places = {one: place for place, one in enumerate(dict.fromkeys((*old, *passages)))}
-    both = MinMax(lexical_weight=cheap).fuse(
+    both = MinMax(lexical_weight=cheap, floor=None).fuse(
         _listed([places[one] for one in old], [c.score for c in candidates]),
         _listed([places[one] for one in passages], [score for _, score in leaves]),
     )

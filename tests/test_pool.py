@@ -285,17 +285,16 @@ def test_what_a_tree_finds_is_fused_with_what_a_search_found() -> None:
     before = pool.merge((), [FIRST], 1)
     leaves = [(B, 0.8), (passage("d"), 0.4)]
     found = pool.fused(before, leaves, query="q", round_number=3, cheap=0.6)
-    # Each list's best counts as 1: a .6, b .6 / 2 + .4, c .6 / 8, d .4 / 2; then the best is 1.
-    assert [(c.passage_id, c.score) for c in found] == [
-        ("b", 1.0), ("a", 0.857143), ("d", 0.285714), ("c", 0.107143),
-    ]  # fmt: skip
+    # Each list counts from 0, its last, to 1: a .6, b .6 · 3/7 + .4; then the best is 1.
+    assert [(c.passage_id, c.score) for c in found][:2] == [("b", 1.0), ("a", 0.913043)]
+    assert scores(found) == {"b": 1.0, "a": 0.913043, "c": 0.0, "d": 0.0}
     assert {c.passage_id: (c.own, c.round, c.query) for c in found} == {
         "a": (1.0, 1, "whole question"), "b": (0.5, 1, "whole question"),
         "c": (0.125, 1, "whole question"), "d": (0.0, 3, "q"),
     }  # fmt: skip
     assert pool.fused(before, [], query="q", round_number=3, cheap=0.6) == before
     alone = pool.fused((), leaves, query="q", round_number=3, cheap=0.6)
-    assert scores(alone) == {"b": 1.0, "d": 0.5}
+    assert scores(alone) == {"b": 1.0, "d": 0.0}
 
 
 @given(

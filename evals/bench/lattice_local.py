@@ -28,7 +28,7 @@ DEPTH = 50
 """Hits of cheap search that are fused with the leaves."""
 FUSED = "fused"
 """The system that is fused as the product does it."""
-FUSION: Fusion = MinMax(lexical_weight=CHEAP_HYBRID)
+FUSION: Fusion = MinMax(lexical_weight=CHEAP_HYBRID, floor=None)
 FUSIONS: Mapping[str, Fusion] = {
     "reciprocal rank 10": ReciprocalRank(k=10),
     "reciprocal rank 30": ReciprocalRank(k=30),
