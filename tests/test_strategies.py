@@ -43,7 +43,8 @@ def test_there_are_three() -> None:
 
 
 def test_an_unknown_one_is_refused_with_those_there_are(library: Library) -> None:
-    with pytest.raises(SettingsError, match=r"unknown strategy 'iter': use one of lattice, pool, single"):
+    wanted = r"unknown strategy 'iter': use one of lattice, pool, single"
+    with pytest.raises(SettingsError, match=wanted):
         ask(QUESTION, library, strategy="iter")
 
 
