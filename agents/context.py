@@ -48,7 +48,11 @@ class Settings:
 
     def resolved(self, mode: Mode, *, served: bool) -> Settings:
         """With all that is None decided: `mode` is the store's best, `served`: by a model."""
-        usual = NavigateSettings(iterations=SERVED_ITERATIONS) if served else NavigateSettings()
+        usual = (
+            NavigateSettings(iterations=SERVED_ITERATIONS, stretched=True)
+            if served
+            else NavigateSettings()
+        )
         return replace(self, mode=self.mode or mode, navigate=self.navigate or usual)
 
 

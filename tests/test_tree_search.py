@@ -235,6 +235,17 @@ def test_a_node_stands_for_its_parent_and_itself_by_alpha() -> None:
     assert found.leaves[-1].relevance == pytest.approx(0.25 * node)
 
 
+@pytest.mark.parametrize(("best", "counted"), [(0.8, 1.0), (0.09, 0.09), (0.0, 0.0)])
+def test_stretched_the_best_item_counts_as_one_unless_nothing_is_worth_much(
+    best: float, counted: float
+) -> None:
+    world = World(36, 6, truth={0: best})
+    settings = replace(PLAIN, alpha=0.0, beam=1, iterations=2, stretched=True)
+    found = navigated(Search(settings, calibrate=mean), world.open, perfect(world))
+    assert found.leaves[0].relevance == pytest.approx(counted)
+    assert found.leaves[-1].relevance == 0.0
+
+
 def test_what_is_worth_less_than_the_threshold_does_not_profit_from_its_parent() -> None:
     world = World(36, 6, truth={0: 0.8, 1: 0.3})
     search = Search(replace(PLAIN, beam=1, iterations=2, prune_below=0.5), calibrate=mean)

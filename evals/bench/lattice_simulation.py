@@ -25,7 +25,7 @@ from hoptrail.rag.tree.types import Grade, Graded, Slate
 K = 10
 SPREADS = ((0.05, 0.08), (0.15, 0.08), (0.15, 0.15), (0.25, 0.08), (0.25, 0.15))
 """Standard deviations of a slate's bias and of a score's noise."""
-PLAIN = NavigateSettings(seeds=0, patience=0)
+PLAIN = NavigateSettings(seeds=0, patience=0, stretched=True)
 """No early stop: every run makes all iterations, and the curves are of the tree alone."""
 
 

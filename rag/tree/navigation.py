@@ -37,6 +37,10 @@ class NavigateSettings:
     inner_anchors: int = 1
     """Siblings of the opened node that are shown again beside its inner children; 0: none."""
     calibration: Calibration = "ridge"
+    stretched: bool = False
+    """The best item counts as 1 and the others beside it, as in LATTICE's repository: for scorers
+    whose scale is their own, as a model's is. Where scores mean something by themselves, as those
+    of words and vectors do, it makes little things big."""
     explore_every: int = 4
     """One of so many expansions opens what is most like the query; 0: none."""
     seeds: int = 10

@@ -110,6 +110,7 @@ class Search:
             calibrate or CALIBRATIONS[self._settings.calibration],
             alpha=self._settings.alpha,
             prune_below=self._settings.prune_below,
+            stretched=self._settings.stretched,
             priors={seed.path[-1]: seed.prior for seed in seeds},
         )
         self._frontier: dict[int, float] = {ROOT: 0.0}

@@ -9,6 +9,9 @@ import numpy as np
 from hoptrail.rag.tree.calibrate import Calibrate, Observations
 from hoptrail.rag.tree.types import NOBODY, ROOT, Item, Ref
 
+_WORTHLESS = 0.1
+"""A best item at or below this is no measure for the others (slates of zeros)."""
+
 
 class Standings:
     """Scores of one query, the relevance fitted to them, and the standing that follows.
@@ -24,12 +27,14 @@ class Standings:
         *,
         alpha: float,
         prune_below: float,
+        stretched: bool,
         priors: Mapping[int, float],
     ) -> None:
         """`priors`: by node number, the standing of nodes that nobody scored yet, 0..1."""
         self._calibrate = calibrate
         self._alpha = alpha
         self._prune_below = prune_below
+        self._stretched = stretched
         self._priors = priors
         self._parents: dict[Ref, int] = {}
         self._children: dict[int, tuple[Ref, ...]] = {}
@@ -61,7 +66,11 @@ class Standings:
                 items=np.array(self._items),
                 scores=np.array(self._scores),
             )
-            self._values = self._calibrate(seen).values.tolist()
+            values = self._calibrate(seen).values
+            top = float(values.max())
+            if self._stretched and top > _WORTHLESS:
+                values = values / top
+            self._values = values.tolist()
 
     def relevance(self, ref: Ref) -> float | None:
         """What was fitted, 0..1; None where nothing was scored."""
