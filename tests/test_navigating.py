@@ -228,7 +228,7 @@ def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: Librar
 def test_what_is_left_open_is_decided_before_the_run() -> None:
     alone, served = (Settings().resolved("graph", served=served) for served in (False, True))
     assert (alone.mode, alone.navigate) == ("graph", NavigateSettings())
-    assert served.navigate == NavigateSettings(iterations=8)
+    assert served.navigate == NavigateSettings(iterations=8, stretched=True)
     told = Settings(mode="dense", navigate=NavigateSettings(beam=1))
     assert told.resolved("graph", served=True) == told
 
