@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hoptrail.rag.scope import Rows
 from hoptrail.rag.tree.types import NOBODY, ROOT, Leaves, Node, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
 
 _BLOCK = 8192
 """Leaves whose vectors are in memory at once."""
@@ -52,7 +53,10 @@ def assembled(root: Branch, leaves: Leaves, spec: TreeSpec) -> Tree:
 
 def _summed(nodes: dict[int, Node], leaves: Leaves, spec: TreeSpec) -> Tree:
     """With what follows from the leaves: each node's count and total, from below."""
-    totals = _last_totals((node for node in nodes.values() if node.rows), leaves)
+    last = [node for node in nodes.values() if node.rows]
+    groups = [np.array(node.rows, dtype=np.int64) for node in last]
+    sums = sums_of(groups, leaves, spec.dimension)
+    totals = {node.number: total for node, total in zip(last, sums, strict=True)}
     for number in sorted(nodes, reverse=True):  # children have larger numbers than parents
         node = nodes[number]
         if node.children:
@@ -64,26 +68,19 @@ def _summed(nodes: dict[int, Node], leaves: Leaves, spec: TreeSpec) -> Tree:
     return Tree(nodes=nodes, totals=totals, spec=spec, reflects=leaves.generation, generation=1)
 
 
-def _last_totals(nodes: Iterable[Node], leaves: Leaves) -> dict[int, NDArray[np.float32]]:
-    totals: dict[int, NDArray[np.float32]] = {}
-    for block in _blocks(nodes):
-        vectors = leaves.vectors([row for node in block for row in node.rows])
-        start = 0
-        for node in block:
-            end = start + len(node.rows)
-            totals[node.number] = vectors[start:end].sum(axis=0)
-            start = end
-    return totals
+def sums_of(groups: Sequence[Rows], leaves: Leaves, dimension: int) -> Vectors:
+    """Returns (len(groups), dimension) float32: the sum of the vectors of each group's leaves.
 
-
-def _blocks(nodes: Iterable[Node]) -> Iterator[list[Node]]:
-    block: list[Node] = []
-    held = 0
-    for node in nodes:
-        block.append(node)
-        held += len(node.rows)
-        if held >= _BLOCK:
-            yield block
-            block, held = [], 0
-    if block:
-        yield block
+    No group may be empty.
+    """
+    sums = np.zeros((len(groups), dimension), dtype=np.float32)
+    start = 0
+    ends = np.cumsum([len(group) for group in groups])
+    while start < len(groups):
+        before = int(ends[start]) - len(groups[start])
+        stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK, side="right")))
+        vectors = leaves.vectors(np.concatenate(groups[start:stop]))
+        firsts = [int(end) - before for end in ends[start : stop - 1]]
+        sums[start:stop] = np.add.reduceat(vectors, [0, *firsts], axis=0)
+        start = stop
+    return sums

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.asks import Ask, Builder, Reply, SummaryAsk
-from hoptrail.rag.tree.assemble import Branch, assembled
+from hoptrail.rag.tree.assemble import Branch, assembled, sums_of
 from hoptrail.rag.tree.cluster import Places, capped, packed
 from hoptrail.rag.tree.extract import told
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, Leaves, TreeSpec
@@ -29,7 +29,6 @@ Embed = Callable[[Sequence[str]], Vectors]
 
 _ASKED = 256
 """Nodes whose children's texts are in memory at once."""
-_BLOCK = 8192
 
 Row = NDArray[np.int64]
 
@@ -91,7 +90,7 @@ def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
         rows = leaves.rows()
         full = packed(_rows_of(leaves, rows), len(rows), spec.fanout, seed=spec.seed)
         nodes = [rows[group] for group in full]
-    sums = _sums(nodes, leaves, spec.dimension)
+    sums = sums_of(nodes, leaves, spec.dimension)
     branches = [Branch(rows=tuple(node.tolist())) for node in nodes]
     return _Layer(branches=branches, sums=sums, directions=sums, room=room // spec.fanout)
 
@@ -112,7 +111,7 @@ def _merged(runs: Iterator[Row], leaves: Leaves, spec: TreeSpec) -> list[Row]:
     if sum(map(len, small)) == 1:  # it would stand alone in its node
         whole, small = [], [*whole, *small]
     groups = capped(
-        lambda places: _sums([small[at] for at in places.tolist()], leaves, spec.dimension),
+        lambda places: sums_of([small[at] for at in places.tolist()], leaves, spec.dimension),
         len(small),
         spec.fanout,
         weights=np.fromiter(map(len, small), dtype=np.int64, count=len(small)),
@@ -190,18 +189,3 @@ def _below(branch: Branch, leaves: Leaves) -> tuple[str, ...]:
 
 def _rows_of(leaves: Leaves, rows: Row) -> Callable[[Places], Vectors]:
     return lambda places: leaves.vectors(rows[places])
-
-
-def _sums(groups: Sequence[Row], leaves: Leaves, dimension: int) -> Vectors:
-    """The sum of the vectors of each group of rows."""
-    sums = np.zeros((len(groups), dimension), dtype=np.float32)
-    start = 0
-    ends = np.cumsum([len(group) for group in groups])
-    while start < len(groups):
-        before = int(ends[start]) - len(groups[start])
-        stop = max(start + 1, int(np.searchsorted(ends, before + _BLOCK, side="right")))
-        vectors = leaves.vectors(np.concatenate(groups[start:stop]))
-        firsts = [int(end) - before for end in ends[start : stop - 1]]
-        sums[start:stop] = np.add.reduceat(vectors, [0, *firsts], axis=0)
-        start = stop
-    return sums
