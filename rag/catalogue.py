@@ -255,10 +255,14 @@ def spans(connection: Connection) -> tuple[int, NDArray[np.int64]]:
     """As `Store.spans`, in one transaction."""
     with snapshot(connection):
         generation = int(meta(connection)["generation"])
-        found = connection.execute(
-            "SELECT doc, rows FROM documents WHERE rows > 0 ORDER BY doc"
-        ).fetchall()
-    return generation, np.array(found, dtype=np.int64).reshape(len(found), 2)
+        return generation, row_spans(connection)
+
+
+def row_spans(connection: Connection) -> NDArray[np.int64]:
+    """(n, 2) int64: first row and number of rows of each document that has any, ascending."""
+    query = "SELECT doc, rows FROM documents WHERE rows > 0 ORDER BY doc"
+    found = connection.execute(query).fetchall()
+    return np.array(found, dtype=np.int64).reshape(len(found), 2)
 
 
 def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hoptrail.rag.catalogue import Connection, expanded, vectors_of
+from hoptrail.rag.catalogue import Connection, expanded, row_spans, vectors_of
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
 from hoptrail.rag.founding import StoreSpec
 from hoptrail.rag.layout import Layout
@@ -64,9 +64,8 @@ def _faults(tree: Tree, connection: Connection, state: State) -> list[str]:
 
 
 def _leaves(connection: Connection, over: Over) -> Rows:
-    spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0 ORDER BY doc")
-    found = spans.fetchall()
-    return np.array([doc for doc, _ in found]) if over == "documents" else expanded(found)
+    spans = row_spans(connection)
+    return spans[:, 0] if over == "documents" else expanded(spans)
 
 
 def _problem(what: str) -> Problem:
