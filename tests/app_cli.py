@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fake_server import FakeServer
 from typer.testing import CliRunner, Result
 
 from hoptrail.app.main import app
@@ -81,3 +84,24 @@ TEXTS = {
     "Quillane": "Quillane is a harbour town on the Lissen Coast. It had 4,112 inhabitants in 1950.",
     "Altar": "Lars Omdrey carved the altar of Kjelde from driftwood and was paid in herring.",
 }
+
+
+def stopped_twice(
+    command: Iterable[object], server: FakeServer, first_said: str
+) -> tuple[int, str]:
+    """A build whose third question hangs, ended by two Ctrl-C; its exit code and last words."""
+    child = subprocess.Popen(
+        [*COMMAND, *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    try:
+        while len(server.chats) < 3 and child.poll() is None:
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        assert first_said in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        _, told = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    return child.returncode, told

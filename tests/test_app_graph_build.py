@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from app_cli import COMMAND, TEXTS, cli, error, make_store, records
+from app_cli import TEXTS, cli, error, make_store, records, stopped_twice
 from fake_server import Exchange, FakeServer, hang, says, status
 from rich.console import Console
 
@@ -180,22 +178,9 @@ def test_wrong_usage_is_refused_before_anything_is_asked(store: Path, tmp_path: 
 def test_ctrl_c_keeps_what_was_read_and_the_next_run_goes_on(store: Path) -> None:
     with FakeServer(PROBE, reads, hang) as server:
         command = build(store, server, "--parallel", 1, "--json")
-        child = subprocess.Popen(
-            [*COMMAND, *map(str, command)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert child.stderr is not None
-        try:
-            while len(server.chats) < 3 and child.poll() is None:
-                time.sleep(0.05)
-            child.send_signal(signal.SIGINT)
-            assert "finishing what is being read" in child.stderr.readline()
-            child.send_signal(signal.SIGINT)
-            _, told = child.communicate(timeout=60)
-        finally:
-            child.kill()
+        code, told = stopped_twice(command, server, "finishing what is being read")
         assert server.hung_up.wait(10)
-    assert child.returncode == 130
+    assert code == 130
     assert "what was read is kept" in told
     with FakeServer(reads) as server:
         *_, report = lines(store, server)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from app_cli import COMMAND, cli, error, make_store, records
+from app_cli import COMMAND, cli, error, make_store, records, stopped_twice
 from fake_server import Exchange, FakeServer, hang, says, status
 
 from hoptrail.app import paying
@@ -327,21 +325,8 @@ def test_ctrl_c_keeps_what_was_answered_and_the_next_build_goes_on(store: Path) 
     answer = says(json.dumps(SUMMARY))
     with FakeServer(PROBE, answer, hang) as server:
         command = build(store, "--model", server.url, "--parallel", 1, "--json")
-        child = subprocess.Popen(
-            [*COMMAND, *map(str, command)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert child.stderr is not None
-        try:
-            while len(server.chats) < 3 and child.poll() is None:
-                time.sleep(0.05)
-            child.send_signal(signal.SIGINT)
-            assert "finishing what is being asked" in child.stderr.readline()
-            child.send_signal(signal.SIGINT)
-            _, told = child.communicate(timeout=60)
-        finally:
-            child.kill()
-    assert child.returncode == 130
+        code, told = stopped_twice(command, server, "finishing what is being asked")
+    assert code == 130
     assert "what was answered is kept" in told
     with FakeServer(sums_up) as server:
         *_, report = lines(*build(store, "--model", server.url, "--json"))
