@@ -40,7 +40,7 @@ _DONE = "the tree is whole"
 _LEAVES_PER_SECOND = 1000
 """Of a build without a model, on one slow core."""
 _WRITTEN_PER_SECOND = 100
-"""Reply tokens of a server that nobody knows; so much one of 8B writes for one user."""
+"""Reply tokens of a server that nobody knows: an assumption, and said as one."""
 
 
 def build(  # noqa: PLR0913 (a command's options are its parameters)
