@@ -252,7 +252,7 @@ def test_some_of_the_leaves_are_leaves(world: tuple[World, Searcher]) -> None:
     here, _ = world
     rows = here.leaves.numbers[::3]
     some = SomeLeaves(whole=here.leaves, numbers=rows, generation=7)
-    assert [row for group in some.groups() for row in group] == rows.tolist()
+    assert np.array_equal(some.documents(rows), here.leaves.documents(rows))
     assert np.array_equal(some.vectors(rows), here.leaves.vectors(rows))
     assert some.texts(rows) == here.leaves.texts(rows)
 
@@ -274,7 +274,7 @@ def test_made_leaves_are_the_same_whenever_they_are_made() -> None:
     assert np.array_equal(first.vectors(rows), again.vectors(rows))
     assert first.texts([7, 9]) == again.texts([7, 9])
     assert np.linalg.norm(first.vectors(rows), axis=1) == pytest.approx(1, abs=1e-5)
-    assert [row for group in first.groups() for row in group] == rows.tolist()
+    assert first.documents([0, 3, 4, 9]).tolist() == [0, 0, 4, 8]
 
 
 def test_one_document(folder: Path, cache: StoreCache) -> None:

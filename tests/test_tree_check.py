@@ -84,10 +84,7 @@ class TestStoreLeaves:
             leaves = StoreLeaves(store)
             rows = leaves.rows()
             assert leaves.texts(rows) == ("A\none", "A\ntwo", "B\nthree")
-            assert [list(group) for group in leaves.groups()] == [
-                rows[:2].tolist(),
-                rows[2:].tolist(),
-            ]
+            assert leaves.documents(rows).tolist() == rows[[0, 0, 2]].tolist()
             assert np.array_equal(leaves.vectors(rows[::-1])[0], vector(("B", "three")))
             assert leaves.generation == store.generation == 2
 
@@ -114,7 +111,7 @@ class TestStoreLeaves:
             leaves = StoreLeaves(store, "documents")
             rows = leaves.rows()
             assert leaves.texts(rows) == ("\none", "\nthree", "\nfour")
-            assert [list(group) for group in leaves.groups()] == [[row] for row in rows.tolist()]
+            assert np.array_equal(leaves.documents(rows), rows)
             assert np.allclose(leaves.vectors(rows), [_mean(some) for some in bodies.values()])
             assert np.allclose(leaves.vectors(rows[[2, 0]])[0], _mean(bodies["c"]))
 
@@ -123,7 +120,7 @@ class TestStoreLeaves:
         with new_store(tmp_path) as store:
             leaves = StoreLeaves(store, over)  # type: ignore[arg-type]
             assert leaves.rows().tolist() == []
-            assert list(leaves.groups()) == []
+            assert leaves.documents([]).tolist() == []
             assert leaves.vectors([]).shape == (0, DIMENSION)
             assert leaves.texts([]) == ()
 

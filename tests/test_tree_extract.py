@@ -20,7 +20,7 @@ def saying(*bodies: str) -> SomeLeaves:
     count = len(bodies)
     return SomeLeaves(
         numbers=np.arange(count),
-        documents=np.arange(count),
+        firsts=np.arange(count),
         points=np.tile(np.eye(1, 16, dtype=np.float32), (count, 1)),
         bodies=bodies,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ class SomeLeaves:
     """Leaves in memory; place i of each field belongs to `numbers[i]`."""
 
     numbers: NDArray[np.int64]
-    documents: NDArray[np.int64]
+    firsts: NDArray[np.int64]
     points: Vectors
     bodies: tuple[str, ...]
     generation: int = 1
@@ -37,11 +37,8 @@ class SomeLeaves:
     def rows(self) -> NDArray[np.int64]:
         return self.numbers
 
-    def groups(self) -> Iterator[Sequence[int]]:
-        cuts = np.flatnonzero(np.diff(self.documents)) + 1
-        for group in np.split(self.numbers, cuts):
-            if len(group):
-                yield group.tolist()
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.firsts[self._places(rows)]
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         return self.points[self._places(rows)]
@@ -55,7 +52,7 @@ class SomeLeaves:
         return replace(
             self,
             numbers=self.numbers[kept],
-            documents=self.documents[kept],
+            firsts=self.firsts[kept],
             points=self.points[kept],
             bodies=tuple(one for one, keep in zip(self.bodies, kept, strict=True) if keep),
             generation=self.generation + 1,
@@ -91,7 +88,7 @@ def bunched(
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     return SomeLeaves(
         numbers=np.arange(first, first + count, dtype=np.int64),
-        documents=documents,
+        firsts=first + documents * passages,
         points=points.astype(np.float32),
         bodies=tuple(_body(random, at, topic) for at, topic in enumerate(about.tolist())),
     )

@@ -7,7 +7,7 @@ local one, the latter without seeds, which would lead around what the tree does 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,12 +68,9 @@ class SomeLeaves:
         """As of `Leaves`."""
         return self.numbers
 
-    def groups(self) -> Iterator[Sequence[int]]:
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """As of `Leaves`."""
-        here = set(self.numbers.tolist())
-        for group in self.whole.groups():
-            if some := [row for row in group if row in here]:
-                yield some
+        return self.whole.documents(rows)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """As of `Leaves`."""

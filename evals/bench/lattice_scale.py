@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +77,10 @@ class MadeLeaves:
         """As of `Leaves`."""
         return np.arange(self._count, dtype=np.int64)
 
-    def groups(self) -> Iterator[Sequence[int]]:
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """As of `Leaves`."""
-        step = self._per_document
-        return (range(at, min(at + step, self._count)) for at in range(0, self._count, step))
+        numbers = np.asarray(rows, dtype=np.int64)
+        return numbers - numbers % self._per_document
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """As of `Leaves`."""

@@ -48,7 +48,7 @@ class HeldLeaves:
     generation: int
     numbers: NDArray[np.int64]
     """Rows, ascending; what stands at a place of the other fields belongs to the row there."""
-    documents: Sequence[Sequence[int]]
+    firsts: NDArray[np.int64]
     points: Vectors
     bodies: Sequence[str]
 
@@ -56,9 +56,9 @@ class HeldLeaves:
         """As of `Leaves`."""
         return self.numbers
 
-    def groups(self) -> Iterator[Sequence[int]]:
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """As of `Leaves`."""
-        return iter(self.documents)
+        return self.firsts[self.places(rows)]
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """As of `Leaves`."""
@@ -158,7 +158,7 @@ def held(store: Store, leaves: Leaves) -> tuple[HeldLeaves, list[Passage]]:
     kept = HeldLeaves(
         generation=leaves.generation,
         numbers=rows,
-        documents=list(leaves.groups()),
+        firsts=leaves.documents(rows),
         points=leaves.vectors(rows),
         bodies=leaves.texts(rows),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,9 +86,9 @@ class _Layer:
 def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
     """The last inner nodes: what stands right above the leaves."""
     room = spec.fanout ** (MOST_DEPTH - 1)
-    nodes = _merged(_runs(leaves, spec.fanout), leaves, spec)
+    rows = leaves.rows()
+    nodes = last_nodes(rows, leaves, spec)
     if len(nodes) > room:
-        rows = leaves.rows()
         full = packed(_rows_of(leaves, rows), len(rows), spec.fanout, seed=spec.seed)
         nodes = [rows[group] for group in full]
     sums = sums_of(nodes, leaves, spec.dimension)
@@ -95,18 +96,19 @@ def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
     return _Layer(branches=branches, sums=sums, directions=sums, room=room // spec.fanout)
 
 
-def _runs(leaves: Leaves, fanout: int) -> Iterator[Row]:
-    """Adjacent passages of one document each, in runs of nearly equal length."""
-    for group in leaves.groups():
-        rows = np.asarray(group, dtype=np.int64)
-        yield from np.array_split(rows, math.ceil(len(rows) / fanout))
+def last_nodes(rows: Row, leaves: Leaves, spec: TreeSpec) -> list[Row]:
+    """What stands together right above the leaves: ascending rows each, `spec.fanout` at most.
 
+    The runs of each document, where those that fill less than half a node share one with near ones.
 
-def _merged(runs: Iterator[Row], leaves: Leaves, spec: TreeSpec) -> list[Row]:
-    """The runs, where those that fill less than half a node share one with near ones."""
+    Args:
+        rows: of the leaves to group, ascending.
+        leaves: where their vectors are.
+        spec: of the tree.
+    """
     whole: list[Row] = []
     small: list[Row] = []
-    for run in runs:
+    for run in _runs(rows, leaves, spec.fanout):
         (whole if 2 * len(run) > spec.fanout else small).append(run)
     if sum(map(len, small)) == 1:  # it would stand alone in its node
         whole, small = [], [*whole, *small]
@@ -119,6 +121,13 @@ def _merged(runs: Iterator[Row], leaves: Leaves, spec: TreeSpec) -> list[Row]:
     )
     shared = [np.concatenate([small[at] for at in group.tolist()]) for group in groups]
     return sorted(whole + shared, key=lambda rows: int(rows[0]))
+
+
+def _runs(rows: Row, leaves: Leaves, fanout: int) -> Iterator[Row]:
+    """Adjacent passages of one document each, in runs of nearly equal length."""
+    starts = np.flatnonzero(np.diff(leaves.documents(rows), prepend=-1))
+    for start, stop in pairwise([*starts.tolist(), len(rows)]):
+        yield from np.array_split(rows[start:stop], math.ceil((stop - start) / fanout))
 
 
 def _next(layer: _Layer, spec: TreeSpec) -> _Layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,10 @@ class StoreLeaves:
             return self._spans[:, 0].copy()
         return expanded(self._spans)
 
-    def groups(self) -> Iterator[Sequence[int]]:
-        """The passages of one document each; over documents each stands alone."""
-        for first, count in self._spans.tolist():
-            yield (first,) if self.over == "documents" else range(first, first + count)
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(rows),): the first row of the document of each."""
+        firsts: NDArray[np.int64] = self._spans[:, 0]
+        return firsts[np.searchsorted(firsts, rows, side="right") - 1]
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """(len(rows), dimension) float32, L2-normalised, in their order; rows must be leaves."""

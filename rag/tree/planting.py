@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -51,9 +50,9 @@ def method_for(leaves: Leaves, model: str = "") -> Method:
     """
     if not model:
         return "bottom-up"
-    sizes = [len(group) for group in islice(leaves.groups(), _LOOKED_AT)]
-    together = sum(size for size in sizes if size > 1)
-    return "bottom-up" if together >= _TOGETHER * sum(sizes) else "top-down"
+    _, sizes = np.unique(leaves.documents(leaves.rows()[:_LOOKED_AT]), return_counts=True)
+    together = sizes[sizes > 1].sum()
+    return "bottom-up" if together >= _TOGETHER * sizes.sum() else "top-down"
 
 
 def builder_for(
@@ -104,9 +103,9 @@ class _Counted:
         """As of `Leaves`."""
         return self._leaves.rows()
 
-    def groups(self) -> Iterator[Sequence[int]]:
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """As of `Leaves`."""
-        return self._leaves.groups()
+        return self._leaves.documents(rows)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """As of `Leaves`."""

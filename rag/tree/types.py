@@ -126,8 +126,8 @@ class Leaves(Protocol):
     def rows(self) -> NDArray[np.int64]:
         """All of them, ascending."""
 
-    def groups(self) -> Iterator[Sequence[int]]:
-        """Leaves of one document each, in the document's order; together all rows, ascending."""
+    def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(rows),): the first row of the document of each; no other stands between its rows."""
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """(len(rows), dimension) float32, L2-normalised, in their order."""
