@@ -26,7 +26,7 @@ from hoptrail.evals.bench.lattice_fits import (
     spearman,
 )
 from hoptrail.evals.bench.lattice_gradient import gradient, loss, loss_slope
-from hoptrail.evals.bench.lattice_growth import SomeLeaves, growth
+from hoptrail.evals.bench.lattice_growth import TREES, SomeLeaves, growth
 from hoptrail.evals.bench.lattice_local import FUSED, FUSIONS, local
 from hoptrail.evals.bench.lattice_medical import one_document
 from hoptrail.evals.bench.lattice_scale import MadeLeaves, scale
@@ -237,12 +237,16 @@ def test_search_without_a_model_beside_hybrid(
 
 def test_a_tree_that_grew_has_the_same_leaves(world: tuple[World, Searcher]) -> None:
     here, searcher = world
-    fresh, grown = growth(here, searcher)
-    assert (fresh.tree, grown.tree) == ("fresh", "grown")
-    assert (fresh.faults, grown.faults) == (0, 0)
-    assert (fresh.inserted, grown.inserted) == (0, 19)
-    assert fresh.leaves == grown.leaves == 64
-    for one in (fresh, grown):
+    found = list(growth(here, searcher, 2))
+    assert [(one.tree, one.seed) for one in found] == [
+        ("fresh", 0),
+        ("grown", 0),
+        ("fresh", 1),
+        ("grown", 1),
+    ]
+    assert [one.inserted for one in found] == [0, 19, 0, 19]
+    for one in found:
+        assert (one.leaves, one.faults) == (64, 0)
         assert one.simulated_recall_10 > 50
         assert one.local_recall_10 > 50
         assert one.depth >= 2
@@ -297,7 +301,7 @@ def lines_of(
     ("what", "lines", "column"),
     [
         (["--local", "--questions", "4"], 4, "recall_10"),
-        (["--growth", "--questions", "4"], 2, "local_recall_10"),
+        (["--growth", "--questions", "4"], 6, "local_recall_10"),
         (["--medical", "--questions", "4"], 1, "tree_words"),
         (["--scale", "300"], 1, "peak_mb"),
         (["--fits", "--seeds", "1"], 24, "spearman"),
@@ -348,7 +352,7 @@ def test_the_floors_of_the_tree(
     assert all(one.reached for one in found[4:]), found
     hybrid = next(line for line in said if "hybrid" in line)
     assert f"vs {hybrid.split('@10 ')[1].split(',')[0]}" in found[0].what
-    assert len(said) == 4 + 2 + len(FITS)
+    assert len(said) == 4 + 2 * TREES + len(FITS)
 
 
 def test_the_floors_numbers_are_those_of_the_issue() -> None:

@@ -7,7 +7,7 @@ local one, the latter without seeds, which would lead around what the tree does 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from hoptrail.rag.tree.extract import texts
 from hoptrail.rag.tree.living import caught_up
 from hoptrail.rag.tree.navigation import NavigateSettings
 from hoptrail.rag.tree.planting import planted
-from hoptrail.rag.tree.types import Tree
+from hoptrail.rag.tree.types import Tree, TreeSpec
 from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Vectors
 
@@ -32,7 +32,10 @@ SHARE = 0.3
 """Of the leaves come one by one."""
 SPREAD = (0.15, 0.10)
 """The simulated scorer's bias and noise."""
-_SEED = 0
+TREES = 3
+"""Of each kind."""
+SIMULATED = 60
+"""Questions at most that the simulated scorer is asked: it hardly differs between trees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Grown:
     set: str
     tree: str
     """`fresh` or `grown`."""
+    seed: int
+    """Of the tree, and of the order in which leaves came."""
     questions: int
     leaves: int
     inserted: int
@@ -81,31 +86,45 @@ class SomeLeaves:
         return self.whole.texts(rows)
 
 
-def growth(world: World, searcher: Searcher) -> list[Grown]:
-    """The fresh tree of a world, and one of the same leaves of which 30 % came one by one."""
+def growth(world: World, searcher: Searcher, trees: int = TREES) -> Iterator[Grown]:
+    """Fresh trees of a world, each followed by one of which 30 % of the leaves came one by one.
+
+    The search of one tree by a weak scorer leaves much to chance: fresh trees that differ by their
+    seed alone differ by three points on 290 questions. So only means over some of them say much.
+
+    Args:
+        world: a set.
+        searcher: of its store.
+        trees: of each kind; each has a seed, and each grown one leaves come in an order of its own.
+    """
+    for seed in range(trees):
+        spec = replace(world.tree.spec, seed=seed)
+        yield _measured(world, searcher, "fresh", planted(world.leaves, spec), 0, 0.0)
+        yield _grown(world, searcher, spec)
+
+
+def _grown(world: World, searcher: Searcher, spec: TreeSpec) -> Grown:
     rows = world.leaves.rows()
-    order = np.random.default_rng(_SEED).permutation(len(rows))
+    order = np.random.default_rng(spec.seed).permutation(len(rows))
     late = rows[order[: round(SHARE * len(rows))]]
     here = np.setdiff1d(rows, late)
     leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=1)
-    tree = planted(leaves, world.tree.spec)
+    tree = planted(leaves, spec)
     started = time.perf_counter()
     for row in late.tolist():
         here = np.union1d(here, [row])
         leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=leaves.generation + 1)
         tree = caught_up(tree, leaves, texts).tree
     spent = 1e3 * (time.perf_counter() - started) / max(1, len(late))
-    return [
-        _measured(world, searcher, "fresh", world.tree, 0, 0.0),
-        _measured(world, searcher, "grown", tree, len(late), spent),
-    ]
+    return _measured(world, searcher, "grown", tree, len(late), spent)
 
 
 def _measured(
     world: World, searcher: Searcher, name: str, tree: Tree, inserted: int, spent: float
 ) -> Grown:
     here = replace(world, tree=tree, view=TreeView(tree, world.leaves))
-    (curve,) = simulation(here, spreads=(SPREAD,), fits=("ridge",))
+    some = replace(here, questions=here.questions[:: -(-len(here.questions) // SIMULATED)])
+    (curve,) = simulation(some, spreads=(SPREAD,), fits=("ridge",))
     walked = walks(here, searcher, NavigateSettings(seeds=0))
     recalls = [
         recall(world.ranking(one.leaves.rows.tolist()), one.asked.grades.keys(), 10)
@@ -114,6 +133,7 @@ def _measured(
     return Grown(
         set=world.name,
         tree=name,
+        seed=tree.spec.seed,
         questions=len(walked),
         leaves=len(world.leaves.numbers),
         inserted=inserted,

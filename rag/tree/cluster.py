@@ -97,7 +97,7 @@ def halves(vectors: Vectors, seed: int = 0) -> tuple[Places, Places]:
     """Two groups of vectors (at least 2), near ones together, neither smaller than a third."""
     count = len(vectors)
     assert count >= 2, "one cannot be halved"
-    unit = _unit(vectors)
+    unit = units(vectors)
     means = _means(unit, 2, np.random.default_rng(seed))
     leaning = (unit @ (means[0] - means[-1])).astype(np.float64)
     order = np.argsort(-leaning, kind="stable")
@@ -118,12 +118,12 @@ class _Cutter:
         """Groups of places, of which only a part is in memory at once."""
         if len(places) <= _RESIDENT:
             if len(places):
-                yield from self._resident(_unit(source(places)), places)
+                yield from self._resident(units(source(places)), places)
             return
         some = np.sort(self._random.choice(places, _SAMPLE, replace=False))
-        means = _means(_unit(source(some)), _PARTS, self._random, _SMALL // 64)
+        means = _means(units(source(some)), _PARTS, self._random, _SMALL // 64)
         nearest = np.concatenate(
-            [np.argmax(_unit(source(one)) @ means.T, axis=1) for one in _blocks(places)]
+            [np.argmax(units(source(one)) @ means.T, axis=1) for one in _blocks(places)]
         )
         for part in _parts(nearest):
             yield from self.streamed(source, places[part])
@@ -210,7 +210,7 @@ def _taken(
 ) -> list[Places] | None:
     """The other groups with the members of the last in those nearest; None: there is no room."""
     grown = list(others)
-    means = _unit(np.array([vectors[group].sum(axis=0) for group in others]))
+    means = units(np.array([vectors[group].sum(axis=0) for group in others]))
     likeness = vectors[last] @ means.T
     room = cap - np.array([weights[group].sum() for group in others])
     for at, place in enumerate(last.tolist()):
@@ -268,7 +268,7 @@ def _centred(vectors: Vectors, numbers: NDArray[np.int64]) -> Vectors:
     """The unit mean of the vectors of each number, 0 and up, none left out."""
     # A product is five times faster than sums by index (np.add.reduceat).
     belongs = numbers == np.arange(int(numbers.max()) + 1)[:, np.newaxis]
-    return _unit(belongs.astype(np.float32) @ vectors)
+    return units(belongs.astype(np.float32) @ vectors)
 
 
 def _parts(nearest: NDArray[np.int64]) -> Iterator[Places]:
@@ -283,21 +283,22 @@ def _parts(nearest: NDArray[np.int64]) -> Iterator[Places]:
 def _along(source: Source, places: Places, random: np.random.Generator) -> Iterator[Vectors]:
     """How far places lie along the direction that a sample of them most differs in."""
     some = places if len(places) <= _SAMPLE else np.sort(random.choice(places, _SAMPLE, False))
-    sample = _unit(source(some))
+    sample = units(source(some))
     sample -= sample.mean(axis=0)
     along: NDArray[np.float32] = random.normal(size=sample.shape[1:]).astype(np.float32)
     for _ in range(_ROUNDS):  # power iteration: near enough for an order
         along = sample.T @ (sample @ along)
         along /= max(float(np.linalg.norm(along)), 1e-12)
     for block in _blocks(places):
-        yield _unit(source(block)) @ along
+        yield units(source(block)) @ along
 
 
 def _blocks(places: Places) -> Iterator[Places]:
     return (places[at : at + _BLOCK] for at in range(0, len(places), _BLOCK))
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def units(vectors: Vectors) -> Vectors:
+    """(n, dimension) float32: the directions of vectors; one of no length keeps none."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
     return unit

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.cluster import halves, packed
+from hoptrail.rag.tree.bottom_up import last_nodes
+from hoptrail.rag.tree.cluster import halves, packed, units
+from hoptrail.rag.tree.heirs import heirs
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, Node, Tree
 from hoptrail.rag.types import Vectors
 
@@ -40,6 +42,7 @@ class Draft:
         self._totals = dict(tree.totals)
         self._fresh = tree.fresh
         self._fans: dict[int, Vectors] = {}
+        self._overfull: set[int] = set()
 
     def remove(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Takes leaves out; returns those that have to be inserted again."""
@@ -68,10 +71,13 @@ class Draft:
         self._count(number, 1)
         for above in self._path(number):
             self._totals[above] = self._totals[above] + vector
-        self._make_room(number)
+        if len(self._nodes[number].rows) > self._fanout:
+            self._overfull.add(number)
 
     def done(self) -> Tree:
         """What became of it; nodes of `untold` have no text."""
+        for number in sorted(self._overfull):
+            self._make_room(number)
         self._settle()
         self._raise_deep()
         return replace(
@@ -104,12 +110,49 @@ class Draft:
         return fan
 
     def _make_room(self, number: int) -> None:
-        """Where a node is overfull, moves a child to a sibling, or splits it."""
-        node = self._nodes[number]
-        if len(node.children or node.rows) <= self._fanout or self._moved_over(number):
+        """Where a node is overfull, parts what is below it otherwise, and then above it."""
+        node = self._nodes.get(number)
+        if node is None or len(node.children or node.rows) <= self._fanout:
             return
         if number == ROOT:
             number = self._lowered()
+        parent = self._nodes[number].parent
+        if node.rows and self._tree.spec.method == "bottom-up":
+            self._regroup(parent)
+        elif self._moved_over(number):
+            self._make_room(number)
+        else:
+            for half in self._split(number):
+                self._make_room(half)
+        self._make_room(parent)
+
+    def _regroup(self, parent: int) -> None:
+        """Groups all leaves of last nodes below a node anew, as a fresh build would.
+
+        A group that is mostly of one node becomes that node: its text goes on being nearly right.
+        """
+        here = self._nodes[parent].children
+        last = [child for child in here if self._nodes[child].rows]
+        rows = np.sort(np.concatenate([self._nodes[child].rows for child in last]))
+        groups = [set(some.tolist()) for some in last_nodes(rows, self._leaves, self._tree.spec)]
+        old = heirs({child: self._nodes[child].rows for child in last}, groups)
+        numbers = [self._new(parent) if one is None else one for one in old]
+        for number in set(last).difference(numbers):
+            self._forget(number)
+        new = set(numbers).difference(here)
+        children = (*(one for one in here if one in self._nodes), *sorted(new))
+        self._nodes[parent] = replace(self._nodes[parent], children=children)
+        for number, group in zip(numbers, groups, strict=True):
+            node = self._nodes[number]
+            if number not in new:
+                self._changed(number, len(group.symmetric_difference(node.rows)))
+            if group != set(node.rows):
+                self._fill(number, sorted(group), node)
+        self._touch(parent)
+
+    def _split(self, number: int) -> tuple[int, int]:
+        """Makes two nodes of one."""
+        node = self._nodes[number]
         below, vectors = self._below_it(number)
         one, two = sorted(halves(vectors, self._tree.spec.seed), key=len)
         parent = self._nodes[self._nodes[number].parent]
@@ -120,14 +163,13 @@ class Draft:
         children = (*parent.children[:place], other, *parent.children[place:])
         self._nodes[parent.number] = replace(parent, children=children)
         self._touch(parent.number)
-        self._make_room(parent.number)
+        return number, other
 
     def _moved_over(self, number: int) -> bool:
         """Moves what is least at home below a node to a sibling that is hardly less near."""
-        node = self._nodes[number]
-        room = [one for one in self._siblings(number) if self._has_room(one, node)]
-        if not room:
+        if not (room := self._roomy(number)):
             return False
+        node = self._nodes[number]
         below, vectors = self._below_it(number)
         here, there = self._directions([number]), self._directions(room)
         loss = vectors @ here.T - vectors @ there.T
@@ -142,19 +184,17 @@ class Draft:
         self._touch(node.parent)
         return True
 
-    def _siblings(self, number: int) -> list[int]:
-        parent = self._nodes[number].parent
-        return (
-            []
-            if parent == NOBODY
-            else [one for one in self._nodes[parent].children if one != number]
-        )
-
-    def _has_room(self, number: int, like: Node) -> bool:
-        """Whether a node can take a child of another one."""
+    def _roomy(self, number: int) -> list[int]:
+        """The siblings of a node that can take what is below it."""
         node = self._nodes[number]
-        alike = bool(node.children) == bool(like.children)
-        return alike and len(node.children or node.rows) < self._fanout
+        siblings = (self._nodes[one] for one in self._nodes[node.parent].children)
+        return [
+            one.number
+            for one in siblings
+            if one.number != number
+            and bool(one.children) == bool(node.children)
+            and len(one.children or one.rows) < self._fanout
+        ]
 
     def _below_it(self, number: int) -> tuple[tuple[int, ...], Vectors]:
         """What stands right below a node, and its directions."""
@@ -164,7 +204,7 @@ class Draft:
         return node.rows, self._leaves.vectors(node.rows)
 
     def _directions(self, numbers: Sequence[int]) -> Vectors:
-        return _units(np.array([self._totals[one] for one in numbers]))
+        return units(np.array([self._totals[one] for one in numbers]))
 
     def _changed(self, number: int, leaves: int) -> None:
         node = self._nodes[number]
@@ -310,9 +350,3 @@ class Draft:
         vectors = np.array(below, dtype=np.float64).reshape(-1, self._tree.spec.dimension)
         total: NDArray[np.float32] = vectors.sum(axis=0).astype(np.float32)
         return total
-
-
-def _units(vectors: NDArray[np.float32]) -> Vectors:
-    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: Vectors = (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
-    return units
