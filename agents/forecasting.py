@@ -14,10 +14,10 @@ from hoptrail.agents.planting import Ground
 from hoptrail.agents.pump import NO_LIMIT, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.sizing import CountedBy, Size, factor
-from hoptrail.agents.tree_asks import ROOM, Question, question
-from hoptrail.agents.tree_desk import Desk, recalled
+from hoptrail.agents.tree_asks import ROOM, Question
+from hoptrail.agents.tree_desk import Desk, Sheet
 from hoptrail.prompts import Rendered
-from hoptrail.rag.tree.asks import Reply, following
+from hoptrail.rag.tree.asks import following
 from hoptrail.rag.tree.types import Tree
 
 _SAMPLE = 16
@@ -103,9 +103,9 @@ def _first(ground: Ground, desk: Desk, many: int) -> list[Question[Any]]:
     builder = ground.builder(ground.leaves, replace(ground.spec, model=desk.model))
     came = following(builder, None)
     asks = () if isinstance(came, Tree) else came
-    found = (question(ask, desk.fence) for ask in asks)
-    unanswered = (one for one in found if recalled(ground.drafts, one, desk.model) is None)
-    return list(islice(unanswered, many))
+    sheet = Sheet.of(asks, desk.fence, desk.model)
+    kept = sheet.recalled(ground.drafts)
+    return list(islice((one for key, one in sheet.questions.items() if key not in kept), many))
 
 
 @dataclass(slots=True)
@@ -132,15 +132,12 @@ def _forecast(ground: Ground, model: str) -> _Forecast:
     forecast = _Forecast()
     came = following(builder, None)
     while not isinstance(came, Tree):
-        replies: list[Reply] = []
-        for ask in came:
-            one = question(ask, fence)
-            reply = recalled(ground.drafts, one, model)
-            if reply is None:
+        sheet = Sheet.of(came, fence, model)
+        replies = sheet.recalled(ground.drafts)
+        forecast.kept += len(replies)
+        for key, one in sheet.questions.items():
+            if key not in replies:
                 forecast.add(one)
-                reply = one.stand_in()
-            else:
-                forecast.kept += 1
-            replies.append(reply)
-        came = following(builder, tuple(replies))
+                replies[key] = one.stand_in()
+        came = following(builder, sheet.replies(replies))
     return forecast

@@ -19,12 +19,11 @@ from hoptrail.agents.ledger import Budget, Usage
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.pump import NO_LIMIT, Batch, Pump, PumpStop, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
-from hoptrail.agents.tree_asks import Question, question
-from hoptrail.agents.tree_desk import Desk, Drafts, Tried, recalled
+from hoptrail.agents.tree_asks import Question
+from hoptrail.agents.tree_desk import Desk, Drafts, Sheet, Tried
 from hoptrail.rag.tree.asks import Ask, Builder, Reply, following
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
 
-_PAGE = 256
 _BATCH = 32
 _BATCH_SECONDS = 2.0
 
@@ -145,7 +144,7 @@ class _Build:
         number = 0
         while not isinstance(came, Tree):
             number += 1
-            step = _Step(self, number, came)
+            step = await asyncio.to_thread(_Step, self, number, came)
             stop = await Pump(step).run(parallel, cancel)
             if stop != "done":
                 return stop
@@ -173,42 +172,39 @@ class _Build:
 class _Job:
     """One question of a step."""
 
-    place: int
+    key: str
+    """What its reply is kept under."""
     question: Question[Any]
 
 
 class _Step:
-    """The questions that a builder asks at once; the `Work` of a pump."""
+    """The questions that a builder asks at once; the `Work` of a pump. Equal ones are put once."""
 
     def __init__(self, build: _Build, number: int, asks: tuple[Ask, ...]) -> None:
         self._desk = build.desk
         self._drafts = build.ground.drafts
         self._tell = build.tell
         self._number = number
-        self._left = deque(enumerate(asks))
-        self._waiting: deque[_Job] = deque()
-        self._replies: list[Reply] = [None] * len(asks)
-        self._done = 0
+        self._sheet = Sheet.of(asks, self._desk.fence, self._desk.model)
+        self._replies = self._sheet.recalled(self._drafts)
+        self._desk.counts.kept += len(self._replies)
+        self._left = deque(
+            _Job(key=key, question=one)
+            for key, one in self._sheet.questions.items()
+            if key not in self._replies
+        )
+        self._done = len(asks) - len(self._left)
         self._unkept: Batch[tuple[str, str], None] = Batch(
             lambda batch: self._drafts.keep_drafts(dict(batch))
         )
 
     def replies(self) -> tuple[Reply, ...]:
         """One for each question, in order."""
-        return tuple(self._replies)
+        return self._sheet.replies(self._replies)
 
     async def next(self) -> _Job | None:
         """The next question that no draft answers."""
-        while self._left and not self._waiting:
-            page = [self._left.popleft() for _ in range(min(_PAGE, len(self._left)))]
-            for job, reply in await asyncio.to_thread(self._known, page):
-                if reply is None:
-                    self._waiting.append(job)
-                    continue
-                self._replies[job.place] = reply
-                self._done += 1
-                self._desk.counts.kept += 1
-        return self._waiting.popleft() if self._waiting else None
+        return self._left.popleft() if self._left else None
 
     async def do(self, job: _Job) -> Tried:
         """Puts it to the model."""
@@ -220,8 +216,8 @@ class _Step:
         counts = self._desk.counts
         if not found.failure:
             counts.answered += 1
-            self._replies[job.place] = found.reply
-            self._unkept.add((job.question.key(self._desk.model), found.draft))
+            self._replies[job.key] = found.reply
+            self._unkept.add((job.key, found.draft))
             return
         counts.failures[found.failure] += 1
         prompt = job.question.prompt
@@ -236,16 +232,8 @@ class _Step:
             Planted(
                 step=self._number,
                 done=self._done,
-                asked=len(self._replies),
+                asked=len(self._sheet.keys),
                 answered=self._desk.counts.answered,
                 tokens=self._desk.ledger.spent().tokens,
             )
         )
-
-    def _known(self, page: list[tuple[int, Ask]]) -> list[tuple[_Job, Reply]]:
-        """Questions, each with the reply that an earlier build left, if it can be read."""
-        found: list[tuple[_Job, Reply]] = []
-        for place, ask in page:
-            job = _Job(place=place, question=question(ask, self._desk.fence))
-            found.append((job, recalled(self._drafts, job.question, self._desk.model)))
-        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,24 +13,45 @@ from hoptrail.agents.fence import Fence
 from hoptrail.agents.ledger import Budget, Ledger
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.pump import RETRIES, TIMEOUT
-from hoptrail.agents.tree_asks import LEAST_ROOM, ROOM, Question
-from hoptrail.rag.tree.asks import Reply
+from hoptrail.agents.tree_asks import LEAST_ROOM, ROOM, Question, question
+from hoptrail.rag.tree.asks import Ask, Reply
 
 
 class Drafts(Protocol):
     """Where replies are kept until the tree is whole; `rag.tree.keep.TreeFile` is one."""
 
-    def draft(self, key: str) -> str | None:
-        """What was kept under a key."""
+    def drafts(self, keys: Iterable[str]) -> Mapping[str, str]:
+        """What was kept under those of some keys that anything was kept under."""
 
     def keep_drafts(self, replies: Mapping[str, str]) -> None:
         """Keeps replies by key."""
 
 
-def recalled(drafts: Drafts, one: Question[Any], model: str) -> Reply:
-    """The reply that an earlier build left; None: there is none that can be read."""
-    draft = drafts.draft(one.key(model))
-    return None if draft is None else one.read(draft)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What a builder asks at once; equal questions are one."""
+
+    keys: tuple[str, ...]
+    """Of each ask, in order: what its reply is kept under."""
+    questions: Mapping[str, Question[Any]]
+    """By key."""
+
+    @classmethod
+    def of(cls, asks: Iterable[Ask], fence: Fence, model: str) -> Sheet:
+        """The questions that asks are, for one model."""
+        found = [question(ask, fence) for ask in asks]
+        keys = tuple(one.key(model) for one in found)
+        return cls(keys=keys, questions=dict(zip(keys, found, strict=True)))
+
+    def recalled(self, drafts: Drafts) -> dict[str, Reply]:
+        """The replies that an earlier build left, by key; those that can be read."""
+        kept = drafts.drafts(self.questions)
+        found = {key: self.questions[key].read(draft) for key, draft in kept.items()}
+        return {key: reply for key, reply in found.items() if reply is not None}
+
+    def replies(self, found: Mapping[str, Reply]) -> tuple[Reply, ...]:
+        """The reply to each ask, in order; None where none was found."""
+        return tuple(found.get(key) for key in self.keys)
 
 
 @dataclass(slots=True)

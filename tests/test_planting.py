@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ class Kept:
     replies: dict[str, str] = field(default_factory=dict)
     commits: int = 0
 
-    def draft(self, key: str) -> str | None:
-        return self.replies.get(key)
+    def drafts(self, keys: Iterable[str]) -> dict[str, str]:
+        return {key: self.replies[key] for key in keys if key in self.replies}
 
     def keep_drafts(self, replies: Mapping[str, str]) -> None:
         self.commits += 1
@@ -155,6 +155,19 @@ def test_a_tree_is_built_by_a_model() -> None:
     assert (progress[-1].answered, progress[-1].tokens) == (report.answered, report.usage.tokens)
     assert all(one.done <= one.asked for one in progress)
     assert [one.step for one in progress] == sorted(one.step for one in progress)
+
+
+def test_equal_documents_are_asked_about_once_and_all_get_the_reply() -> None:
+    leaves, server = bunched(64), model()
+    twice = replace(leaves, bodies=leaves.bodies[:32] * 2)
+    report = run(ground(twice, fanout=8), server)
+    assert sound(report.tree, twice)
+    assert report.tree is not None
+    assert by_form(server)["DescriptorsForm"] == len(set(twice.bodies)) <= 32
+    assert (report.failed, report.answered) == (0, len(server.requests))
+    tree = report.tree
+    tops = {row: tree.path(node.number)[1] for node in tree.walk() for row in node.rows}
+    assert all(tops[row] == tops[row + 32] for row in range(32))
 
 
 def test_documents_are_data_within_the_tenants_fence() -> None:

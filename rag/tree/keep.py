@@ -146,13 +146,14 @@ class TreeFile:
             for end in ("-wal", "-shm", ""):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
 
-    def draft(self, key: str) -> str | None:
-        """What was kept under a key, by any build since the last one that was completed."""
+    def drafts(self, keys: Iterable[str]) -> dict[str, str]:
+        """What any build since the last that was completed kept under some keys."""
         with self._reading() as connection:
             if connection is None:
-                return None
-            found = connection.execute("SELECT reply FROM drafts WHERE key = ?", (key,)).fetchone()
-            return None if found is None else str(found[0])
+                return {}
+            one = "SELECT key, reply FROM drafts WHERE key = ?"
+            found = (connection.execute(one, (key,)).fetchone() for key in keys)
+            return dict(pair for pair in found if pair is not None)
 
     def keep_drafts(self, replies: Mapping[str, str]) -> None:
         """Keeps replies by key for a build that may not come to its end.
