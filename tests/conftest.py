@@ -1,4 +1,4 @@
-"""What holds in every test: no socket but loopback, no tracing, a hash seed of our own."""
+"""What holds in every test: no socket but loopback, no tracing, the same examples every time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import os
 import socket
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "OTEL_EXPORTER_OTLP_ENDPOINT"):
     os.environ.pop(variable, None)
+
+# A test that fails fails for everybody. To look further: pytest --hypothesis-profile=default
+hypothesis.settings.register_profile("steady", derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("steady")
 
 ROOT = Path(__file__).parent.parent
 WORLD = ROOT / "examples" / "world"

@@ -439,10 +439,8 @@ def test_no_budget_is_overshot_and_no_reply_is_paid_twice(
 ) -> None:
     leaves, drafts = bunched(24), Kept()
     where = ground(leaves, drafts)
-    server = model(
-        by_schema={"TopicsForm": lambda _: "hm"} if garbage else {},
-        usage=lambda honest: None if lies else honest,
-    )
+    odd: dict[str, Callable[[ChatRequest], str]] = {"TopicsForm": lambda _: "hm"} if garbage else {}
+    server = model(by_schema=odd, usage=lambda honest: None if lies else honest)
     budget = Budget(calls=calls, tokens=tokens, seconds=1000.0)
     report = run(where, server, budget=budget, parallel=parallel)
     assert report.usage.calls == len(server.requests) <= calls
@@ -451,10 +449,11 @@ def test_no_budget_is_overshot_and_no_reply_is_paid_twice(
     assert (report.tree is None) == (report.stop != "done")
     if report.stop != "done":
         assert report.stop in ("out_of_calls", "out_of_tokens")
-    rest = run(where, model())
+    rest = run(where, model(by_schema=odd))
     assert sound(rest.tree, leaves)
     assert rest.kept == report.answered
-    assert rest.usage.calls == rest.answered == len(drafts.replies) - report.answered
+    assert rest.answered == len(drafts.replies) - report.answered
+    assert rest.usage.calls == rest.answered + 2 * rest.failed
 
 
 def test_seconds_are_a_limit_too() -> None:
