@@ -208,7 +208,7 @@ def test_a_scorer_that_is_right_finds_everything(world: tuple[World, Searcher]) 
     curves = simulation(here, spreads=[(0.0, 0.0)])
     assert [one.fit for one in curves] == list(FITS)
     for one in curves:
-        assert (one.set, one.questions) == ("topics", 8)
+        assert (one.set, one.searches) == ("topics", 8)
         assert len(one.ndcg_10) == len(one.recall_10) == PLAIN.iterations
         assert one.recall_10[-1] == 1
         assert one.ndcg_10[-1] == pytest.approx(1)
@@ -322,6 +322,23 @@ def test_the_command_line(
     told = [json.loads(line) for line in lines_of(folder, cache, capsys, *what, "--json")]
     assert len(told) == lines
     assert column in told[0]
+
+
+def test_draws_differ_and_calibrations_are_compared_search_by_search(
+    world: tuple[World, Searcher],
+) -> None:
+    here, _ = world
+    ridge, again, last = simulation(
+        here, spreads=[(0.3, 0.2)], fits=("ridge", "gradient", "last"), draws=3
+    )
+    assert ridge.searches == last.searches == 24
+    assert (ridge.behind, ridge.behind_error) == (0, 0)
+    for one in (again, last):
+        lead = 100 * (ridge.ndcg_10[-1] - one.ndcg_10[-1])
+        assert one.behind == pytest.approx(lead)
+    assert last.behind > 0 < last.behind_error
+    (first,) = simulation(here, spreads=[(0.3, 0.2)], fits=("ridge",))
+    assert first.ndcg_10 != ridge.ndcg_10
 
 
 def test_the_curves_on_the_command_line(

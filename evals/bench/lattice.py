@@ -1,7 +1,7 @@
 """The tree: what calibration is worth, what a search of it finds without a model, what it costs.
 
     python -m hoptrail.evals.bench.lattice --fits [--seeds N]
-    python -m hoptrail.evals.bench.lattice DATA --simulation [--sets NAME...] [--questions N]
+    python -m hoptrail.evals.bench.lattice DATA --simulation [--draws N] [--sets NAME...]
     python -m hoptrail.evals.bench.lattice DATA --local [--sets NAME...] [--fusions]
     python -m hoptrail.evals.bench.lattice DATA --medical [--questions N]
     python -m hoptrail.evals.bench.lattice DATA --growth [--sets NAME...]
@@ -89,7 +89,7 @@ def _on_sets(options: argparse.Namespace, cache: StoreCache) -> Iterator[Measure
         with world_of(folder, cache, most=most, method=options.method) as (world, store):
             searcher = Searcher(store, cache.embedder)
             if options.simulation:
-                yield from simulation(world)
+                yield from simulation(world, draws=options.draws)
             elif options.growth:
                 yield from growth(world, searcher)
             else:
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", nargs="+", metavar="NAME")
     parser.add_argument("--questions", type=int, metavar="N", help="most of a set")
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="draws of --fits")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="of --simulation's noise")
     parser.add_argument("--fusions", action="store_true", help="every way of fusing")
     parser.add_argument("--per-document", type=int, default=1, metavar="N", help="of --scale")
     parser.add_argument("--method", choices=get_args(Method), default="bottom-up")
