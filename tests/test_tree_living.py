@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from tree_helpers import DIMENSION, SomeLeaves, bunched, made
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.living import caught_up, retold, stale
-from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Growth, Leaves, Node, Tree
+from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Growth, Leaves, Method, Node, Tree
 
 LEAVES = bunched(120, passages=3)
 
@@ -209,15 +211,38 @@ def rows_below(nodes: dict[int, Node], number: int) -> set[int]:
     return set(node.rows).union(*(rows_below(nodes, child) for child in node.children))
 
 
-def test_a_branch_that_grew_too_deep_is_layered_anew_and_nothing_else() -> None:
+@pytest.mark.parametrize("method", get_args(Method))
+def test_a_branch_that_grew_too_deep_is_layered_anew(method: Method) -> None:
     leaves = bunched(300, spread=0.4)
     tree = chain(leaves.only(range(21)), 3)
+    tree = replace(tree, spec=replace(tree.spec, method=method))
     assert faults(tree, range(21)) == []
     for count in range(22, 60, 6):
         tree = grown(tree, leaves.only(range(count)))
     assert max(tree.depth(node.number) for node in tree.walk()) <= MOST_DEPTH - 1
-    assert {ROOT, 1, 2} <= tree.nodes.keys()
-    assert 6 not in tree.nodes
+
+
+def test_where_leaves_were_sorted_by_topics_a_full_node_is_split_and_no_other_changes() -> None:
+    leaves = bunched(85, spread=0.2)
+    before = made(leaves.only(range(84)), 14)
+    before = replace(before, spec=replace(before.spec, method="top-down"))
+    after = grown(before, leaves)
+    others = [node for node in before.walk() if node.rows and node.number in after.nodes]
+    changed = [node for node in others if after.nodes[node.number].rows != node.rows]
+    assert len(changed) == 1
+    assert len(after.nodes) == len(before.nodes) + 1
+
+
+def test_else_it_and_its_siblings_are_as_in_a_fresh_tree() -> None:
+    leaves = bunched(85, passages=5, spread=0.4)
+    before = made(leaves.only(range(84)), 14)
+    after = grown(before, leaves)
+    fresh = planted(leaves, after.spec)
+    assert rows_together(after) == rows_together(fresh) != rows_together(before)
+
+
+def rows_together(tree: Tree) -> set[tuple[int, ...]]:
+    return {node.rows for node in tree.walk() if node.rows}
 
 
 def test_a_tree_that_cannot_hold_so_many_says_how_to_build_one() -> None:

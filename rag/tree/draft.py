@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.bottom_up import last_nodes
-from hoptrail.rag.tree.cluster import halves, packed, units
+from hoptrail.rag.tree.cluster import capped, halves, packed, units
 from hoptrail.rag.tree.heirs import heirs
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, Node, Tree
 from hoptrail.rag.types import Vectors
@@ -21,8 +22,6 @@ from hoptrail.rag.types import Vectors
 _BEAM = 32
 """Branches that a new leaf follows at once. With 3, as LATTICE's plan has it, a tree of which 30 %
 came later finds 3 of 100 supporting passages of MuSiQue less; with all of them no more than so."""
-_RELUCTANCE = 0.25
-"""How much less near to a sibling's centroid a child may be that is moved there."""
 _FEW = 4
 """A node that has lost leaves keeps what is left if that is at least 1 / _FEW of its fan-out."""
 
@@ -117,38 +116,54 @@ class Draft:
         if number == ROOT:
             number = self._lowered()
         parent = self._nodes[number].parent
-        if node.rows and self._tree.spec.method == "bottom-up":
-            self._regroup(parent)
-        elif self._moved_over(number):
-            self._make_room(number)
+        if self._tree.spec.method == "bottom-up":
+            self._regroup(number)
         else:
             for half in self._split(number):
                 self._make_room(half)
         self._make_room(parent)
 
-    def _regroup(self, parent: int) -> None:
-        """Groups all leaves of last nodes below a node anew, as a fresh build would.
+    def _regroup(self, number: int) -> None:
+        """Groups what is below a node and its siblings anew, as a fresh build would.
 
         A group that is mostly of one node becomes that node: its text goes on being nearly right.
         """
-        here = self._nodes[parent].children
-        last = [child for child in here if self._nodes[child].rows]
-        rows = np.sort(np.concatenate([self._nodes[child].rows for child in last]))
-        groups = [set(some.tolist()) for some in last_nodes(rows, self._leaves, self._tree.spec)]
-        old = heirs({child: self._nodes[child].rows for child in last}, groups)
-        numbers = [self._new(parent) if one is None else one for one in old]
-        for number in set(last).difference(numbers):
-            self._forget(number)
-        new = set(numbers).difference(here)
-        children = (*(one for one in here if one in self._nodes), *sorted(new))
-        self._nodes[parent] = replace(self._nodes[parent], children=children)
-        for number, group in zip(numbers, groups, strict=True):
-            node = self._nodes[number]
-            if number not in new:
-                self._changed(number, len(group.symmetric_difference(node.rows)))
-            if group != set(node.rows):
-                self._fill(number, sorted(group), node)
-        self._touch(parent)
+        like = self._nodes[number]
+        here = self._nodes[like.parent].children
+        siblings = [self._nodes[one] for one in here]
+        below = {
+            one.number: one.children or one.rows
+            for one in siblings
+            if bool(one.children) == bool(like.children)
+        }
+        groups = self._grouped(sorted(chain(*below.values())), like)
+        old = heirs(below, groups)
+        numbers = [self._new(like.parent) if one is None else one for one in old]
+        for gone in below.keys() - set(numbers):
+            self._forget(gone)
+        for one, group in zip(numbers, groups, strict=True):
+            if one in below:
+                other = group.symmetric_difference(below[one])
+                self._changed(one, sum(self._weight(at, like) for at in other))
+            if group != set(below.get(one, ())):
+                self._fill(one, sorted(group), like)
+        new = sorted(set(numbers).difference(here))
+        children = (*(one for one in here if one in self._nodes), *new)
+        self._nodes[like.parent] = replace(self._nodes[like.parent], children=children)
+        self._touch(like.parent)
+
+    def _grouped(self, below: Sequence[int], like: Node) -> list[set[int]]:
+        spec = self._tree.spec
+        if like.rows:
+            rows = np.array(below, dtype=np.int64)
+            return [set(group.tolist()) for group in last_nodes(rows, self._leaves, spec)]
+        totals = np.array([self._totals[one] for one in below])
+        groups = capped(totals.__getitem__, len(below), self._fanout, seed=spec.seed)
+        return [{below[at] for at in group.tolist()} for group in groups]
+
+    def _weight(self, one: int, like: Node) -> int:
+        """How many leaves one of what is below a node is."""
+        return self._nodes[one].count if like.children else 1
 
     def _split(self, number: int) -> tuple[int, int]:
         """Makes two nodes of one."""
@@ -164,37 +179,6 @@ class Draft:
         self._nodes[parent.number] = replace(parent, children=children)
         self._touch(parent.number)
         return number, other
-
-    def _moved_over(self, number: int) -> bool:
-        """Moves what is least at home below a node to a sibling that is hardly less near."""
-        if not (room := self._roomy(number)):
-            return False
-        node = self._nodes[number]
-        below, vectors = self._below_it(number)
-        here, there = self._directions([number]), self._directions(room)
-        loss = vectors @ here.T - vectors @ there.T
-        place, chosen = divmod(int(np.argmin(loss)), len(room))
-        if loss[place, chosen] > _RELUCTANCE:
-            return False
-        sibling = self._nodes[room[chosen]]
-        moved = self._fill(number, [*below[:place], *below[place + 1 :]], node) - node.count
-        self._fill(sibling.number, [*(sibling.children or sibling.rows), below[place]], sibling)
-        for one in (number, sibling.number):
-            self._changed(one, -moved)
-        self._touch(node.parent)
-        return True
-
-    def _roomy(self, number: int) -> list[int]:
-        """The siblings of a node that can take what is below it."""
-        node = self._nodes[number]
-        siblings = (self._nodes[one] for one in self._nodes[node.parent].children)
-        return [
-            one.number
-            for one in siblings
-            if one.number != number
-            and bool(one.children) == bool(node.children)
-            and len(one.children or one.rows) < self._fanout
-        ]
 
     def _below_it(self, number: int) -> tuple[tuple[int, ...], Vectors]:
         """What stands right below a node, and its directions."""

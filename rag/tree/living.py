@@ -1,17 +1,16 @@
 """Keeps a tree true to its store: leaves come and go, and nothing is built anew.
 
-A new leaf descends by centroid, many branches at a time, to the last node nearest to it. Where that
-becomes overfull, its leaves and its siblings' are grouped anew, as a fresh build would group them;
-most groups are nodes that were there. An inner node that is overfull (or any node where leaves were
-sorted by topics) gives a child to a sibling that is hardly less near to it, or is split by 2-means,
-and so are those above it while they are overfull; when the root is, the tree grows by a layer. A
-node with few leaves left gives them to others, one without any disappears, and one with a single
-child takes over what is below that. Where a branch becomes too deep, the layers between it and its
-last nodes are built anew. (After the insertions of B*- and R-trees.) The text of a node is written
-again once a fifth of its leaves have changed.
+A new leaf descends by centroid, many branches at a time, to the last node nearest to it. Where a
+node becomes overfull, what is below it and its siblings is grouped anew, as a fresh build would do
+it, and most groups are nodes that were there (where leaves were sorted by topics, it is split by
+2-means instead); so are those above while they are overfull, and when the root is, the tree grows
+by a layer. A node with few leaves left gives them to others, one without any disappears, and one
+with a single child takes over what is below that. Where a branch becomes too deep, the layers
+between it and its last nodes are built anew. (After the insertions of B*- and R-trees.) The text of
+a node is written again once a fifth of its leaves have changed.
 
-Without grouping anew, a tree of MuSiQue of which 30 % came later found 2 of 100 supporting passages
-less (means of three and four trees).
+Where nodes were split instead, or gave a child to a sibling, a tree of MuSiQue of which 30 % came
+later found 2 of 100 supporting passages less (means of four trees).
 
 Sums are taken anew from what is below wherever something changed, so no rounding adds up.
 """
