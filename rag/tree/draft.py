@@ -104,8 +104,8 @@ class Draft:
         """The directions of a node's children."""
         fan = self._fans.get(number)
         if fan is None:
-            fan = self._directions(self._nodes[number].children)
-            self._fans[number] = fan
+            totals = [self._totals[child] for child in self._nodes[number].children]
+            fan = self._fans[number] = units(np.array(totals))
         return fan
 
     def _make_room(self, number: int) -> None:
@@ -153,6 +153,7 @@ class Draft:
         self._touch(like.parent)
 
     def _grouped(self, below: Sequence[int], like: Node) -> list[set[int]]:
+        """Leaves or nodes, as stand below `like`, in groups that each fit below one node."""
         spec = self._tree.spec
         if like.rows:
             rows = np.array(below, dtype=np.int64)
@@ -168,7 +169,8 @@ class Draft:
     def _split(self, number: int) -> tuple[int, int]:
         """Makes two nodes of one."""
         node = self._nodes[number]
-        below, vectors = self._below_it(number)
+        below = node.children or node.rows
+        vectors = self._fan(number) if node.children else self._leaves.vectors(below)
         one, two = sorted(halves(vectors, self._tree.spec.seed), key=len)
         parent = self._nodes[self._nodes[number].parent]
         other = self._new(parent.number)
@@ -179,16 +181,6 @@ class Draft:
         self._nodes[parent.number] = replace(parent, children=children)
         self._touch(parent.number)
         return number, other
-
-    def _below_it(self, number: int) -> tuple[tuple[int, ...], Vectors]:
-        """What stands right below a node, and its directions."""
-        node = self._nodes[number]
-        if node.children:
-            return node.children, self._fan(number)
-        return node.rows, self._leaves.vectors(node.rows)
-
-    def _directions(self, numbers: Sequence[int]) -> Vectors:
-        return units(np.array([self._totals[one] for one in numbers]))
 
     def _changed(self, number: int, leaves: int) -> None:
         node = self._nodes[number]
