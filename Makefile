@@ -24,7 +24,7 @@ demo: $(VENV)/.ready
 	$(PY) -m hoptrail.app.main ask "$$(cat examples/question.txt)" --store $(DEMO_STORE)
 
 test: $(VENV)/.ready
-	$(PY) -m pytest -m "not vllm" $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not vllm" -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 test-vllm: $(VENV)/.ready
 	$(PY) tests/vllm/build.py
