@@ -10,7 +10,7 @@ between it and its last nodes are built anew. (After the insertions of B*- and R
 a node is written again once a fifth of its leaves have changed.
 
 Where nodes were split instead, or gave a child to a sibling, a tree of MuSiQue of which 30 % came
-later found 2 of 100 supporting passages less (means of four trees).
+later found 2 of 100 supporting passages less (means of four and of three trees).
 
 Sums are taken anew from what is below wherever something changed, so no rounding adds up.
 """
