@@ -13,13 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from hoptrail.agents.ledger import Budget, Usage
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.pump import NO_LIMIT, Batch, Pump, PumpStop, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
-from hoptrail.agents.tree_asks import Question
 from hoptrail.agents.tree_desk import Desk, Drafts, Sheet, Tried
 from hoptrail.rag.tree.asks import Ask, Builder, Reply, following
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
@@ -168,17 +166,11 @@ class _Build:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """One question of a step."""
-
-    key: str
-    """What its reply is kept under."""
-    question: Question[Any]
-
-
 class _Step:
-    """The questions that a builder asks at once; the `Work` of a pump. Equal ones are put once."""
+    """The questions that a builder asks at once; the `Work` of a pump, whose jobs are their keys.
+
+    Equal ones are put once.
+    """
 
     def __init__(self, build: _Build, number: int, asks: tuple[Ask, ...]) -> None:
         self._desk = build.desk
@@ -188,11 +180,7 @@ class _Step:
         self._sheet = Sheet.of(asks, self._desk.fence, self._desk.model)
         self._replies = self._sheet.recalled(self._drafts)
         self._desk.counts.kept += len(self._replies)
-        self._left = deque(
-            _Job(key=key, question=one)
-            for key, one in self._sheet.questions.items()
-            if key not in self._replies
-        )
+        self._left = deque(key for key in self._sheet.questions if key not in self._replies)
         self._done = len(asks) - len(self._left)
         self._unkept: Batch[tuple[str, str], None] = Batch(
             lambda batch: self._drafts.keep_drafts(dict(batch))
@@ -202,25 +190,25 @@ class _Step:
         """One for each question, in order."""
         return self._sheet.replies(self._replies)
 
-    async def next(self) -> _Job | None:
+    async def next(self) -> str | None:
         """The next question that no draft answers."""
         return self._left.popleft() if self._left else None
 
-    async def do(self, job: _Job) -> Tried:
+    async def do(self, job: str) -> Tried:
         """Puts it to the model."""
-        return await self._desk.ask(job.question)
+        return await self._desk.ask(self._sheet.questions[job])
 
-    def take(self, job: _Job, found: Tried) -> None:
+    def take(self, job: str, found: Tried) -> None:
         """Counts what came of a question and sets its reply aside for keeping."""
         self._done += 1
         counts = self._desk.counts
         if not found.failure:
             counts.answered += 1
-            self._replies[job.key] = found.reply
-            self._unkept.add((job.key, found.draft))
+            self._replies[job] = found.reply
+            self._unkept.add((job, found.draft))
             return
         counts.failures[found.failure] += 1
-        prompt = job.question.prompt
+        prompt = self._sheet.questions[job].prompt
         self._tell(AskFailed(prompt=prompt, failure=found.failure, detail=found.detail))
 
     async def settle(self, *, last: bool) -> None:

@@ -220,6 +220,8 @@ def test_a_branch_that_grew_too_deep_is_layered_anew(method: Method) -> None:
     for count in range(22, 60, 6):
         tree = grown(tree, leaves.only(range(count)))
     assert max(tree.depth(node.number) for node in tree.walk()) <= MOST_DEPTH - 1
+    if method == "top-down":  # elsewhere nothing is split, and branches near by are grouped anew
+        assert any(node.text == "last" for node in tree.walk())
 
 
 def test_where_leaves_were_sorted_by_topics_a_full_node_is_split_and_no_other_changes() -> None:

@@ -1,7 +1,7 @@
 """The tree: what calibration is worth, what a search of it finds without a model, what it costs.
 
     python -m hoptrail.evals.bench.lattice --fits [--seeds N]
-    python -m hoptrail.evals.bench.lattice DATA --simulation [--draws N] [--sets NAME...]
+    python -m hoptrail.evals.bench.lattice DATA --simulation [--questions N] [--draws N]
     python -m hoptrail.evals.bench.lattice DATA --local [--sets NAME...] [--fusions]
     python -m hoptrail.evals.bench.lattice DATA --medical [--questions N]
     python -m hoptrail.evals.bench.lattice DATA --growth [--sets NAME...]

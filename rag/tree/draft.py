@@ -142,10 +142,9 @@ class Draft:
         for gone in below.keys() - set(numbers):
             self._forget(gone)
         for one, group in zip(numbers, groups, strict=True):
-            if one in below:
-                other = group.symmetric_difference(below[one])
-                self._changed(one, sum(self._weight(at, like) for at in other))
-            if group != set(below.get(one, ())):
+            if moved := group.symmetric_difference(below.get(one, ())):
+                counts = [self._nodes[at].count if like.children else 1 for at in moved]
+                self._changed(one, sum(counts))
                 self._fill(one, sorted(group), like)
         new = sorted(set(numbers).difference(here))
         children = (*(one for one in here if one in self._nodes), *new)
@@ -161,10 +160,6 @@ class Draft:
         totals = np.array([self._totals[one] for one in below])
         groups = capped(totals.__getitem__, len(below), self._fanout, seed=spec.seed)
         return [{below[at] for at in group.tolist()} for group in groups]
-
-    def _weight(self, one: int, like: Node) -> int:
-        """How many leaves one of what is below a node is."""
-        return self._nodes[one].count if like.children else 1
 
     def _split(self, number: int) -> tuple[int, int]:
         """Makes two nodes of one."""

@@ -17,7 +17,6 @@ from hoptrail.rag.types import Vectors
 Progress = Callable[[int, int], None]
 """Hears how many of how many leaves are about done."""
 
-_LOOKED_AT = 10_000
 _TOGETHER = 0.5
 """The share of the leaves in documents of several that makes documents a grouping."""
 _PASSES = 3
@@ -50,7 +49,7 @@ def method_for(leaves: Leaves, model: str = "") -> Method:
     """
     if not model:
         return "bottom-up"
-    _, sizes = np.unique(leaves.documents(leaves.rows()[:_LOOKED_AT]), return_counts=True)
+    _, sizes = np.unique(leaves.documents(leaves.rows()), return_counts=True)
     together = sizes[sizes > 1].sum()
     return "bottom-up" if together >= _TOGETHER * sizes.sum() else "top-down"
 
