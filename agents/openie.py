@@ -22,8 +22,8 @@ from hoptrail.agents.fence import Fence
 from hoptrail.agents.forms import json_form
 from hoptrail.agents.sizing import Size, prompt_tokens
 from hoptrail.prompts import Rendered, load
-from hoptrail.rag.spans import CAPITAL, DIGIT, words
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.entities.words import CAPITAL, DIGIT, words
+from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Passage
 
 Parts = tuple[str, str, str]

@@ -13,8 +13,8 @@ from typing import assert_never
 
 import numpy as np
 
-from hoptrail.agents.names import fold, words
 from hoptrail.agents.types import Candidate, Evidence, Query
+from hoptrail.rag.entities.surface import fold, words
 from hoptrail.rag.fuse import MinMax
 from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
 

@@ -17,7 +17,7 @@ from hoptrail.agents.models import (
     ReportedUsage,
     ServerInfo,
 )
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 
 Line = str | ChatReply | AttemptFailed
 """What the server says next: a reply's text, a whole reply, or a failure."""

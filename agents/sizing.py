@@ -9,7 +9,7 @@ from typing import Literal
 
 from hoptrail.agents.models import Endpoint, Message
 from hoptrail.prompts import Rendered
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 
 CountedBy = Literal["server", "tiktoken"]
 

@@ -26,7 +26,7 @@ from hoptrail.agents.tree_forms import (
     TopicsForm,
 )
 from hoptrail.prompts import Rendered, load
-from hoptrail.rag.spans import words
+from hoptrail.rag.entities.words import words
 from hoptrail.rag.tree.asks import Ask, DescriptorsAsk, Reply, SummaryAsk, Topic, TopicsAsk
 
 ROOM = 12_000

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from hoptrail.agents.names import names, numbers, words
 from hoptrail.agents.types import Answer, Claim, Evidence
+from hoptrail.rag.entities.surface import names, numbers, words
 
 _YEAR = "january february march april may june july august september october november december"
 _LONGEST = 18

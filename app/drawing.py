@@ -15,7 +15,7 @@ from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.picture import Box, Kind, Line, rules, svg
 from hoptrail.app.receipts import changed_quotes
 from hoptrail.rag.bonds import Bond, bonds
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hoptrail.rag.asked import asked, surface
+from hoptrail.rag.entities.query import asked, surface
 from hoptrail.rag.links import Links, Outgoing
 from hoptrail.rag.store import Store
 from hoptrail.rag.types import Passage

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.text import Span, count_tokens, seam, sentences, stripped
+from hoptrail.rag.text.sentences import Span, sentences, stripped
+from hoptrail.rag.text.tokens import count_tokens, seam
 from hoptrail.rag.types import Document, Passage, passage_id
 
 MINIMUM_BUDGET = 8

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoptrail.rag import journal, linking
 from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.entities import Traces
+from hoptrail.rag.entities.extraction import Traces
 from hoptrail.rag.facets import facets
 from hoptrail.rag.parts import Parts
 from hoptrail.rag.readings import Kept, Reading, keep

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from hoptrail.rag.entities import entity, named
+from hoptrail.rag.entities.extraction import entity, named
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.links import Links
 from hoptrail.rag.store import Store

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.neighbours import ABOUT, MENTIONS, Bounds, Ego, Growth, Link, Node, Place, line
 from hoptrail.rag.scope import Rows

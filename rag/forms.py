@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hoptrail.rag.spans import names, words
+from hoptrail.rag.entities.words import names, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

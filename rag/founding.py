@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hoptrail.rag import entities
-from hoptrail.rag.analyser import analyser
 from hoptrail.rag.catalogue import Catalogue, meta
+from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
 from hoptrail.rag.layout import Layout, disk_errors
 from hoptrail.rag.protocols import Embedder
+from hoptrail.rag.text.analyzer import analyser
 
 FORMAT = 1
 """Version of the files; a store of another one is refused."""

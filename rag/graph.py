@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.asked import Asked
+from hoptrail.rag.entities.query import Asked
 from hoptrail.rag.hops import Guide, Reach, Reals, by_mention, by_title, subjects_of
 from hoptrail.rag.links import Abouts, Mentions, Outgoing
 from hoptrail.rag.scope import Rows

@@ -21,7 +21,7 @@ from hoptrail.rag.parse import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.sources import ProblemKind, Source, find_sources
 from hoptrail.rag.store import Store
-from hoptrail.rag.text import sentence_languages
+from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Document, Passage
 
 _SPLITTING = 1

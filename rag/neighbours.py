@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.asked import surface
-from hoptrail.rag.entities import entity, named
+from hoptrail.rag.entities.extraction import entity, named
+from hoptrail.rag.entities.query import surface
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.links import Links, Outgoing, Statement
 from hoptrail.rag.scope import Rows

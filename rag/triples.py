@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError, StoreDamaged
 from hoptrail.rag.linking import key_bytes, keys_of, named_in
 

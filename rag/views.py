@@ -17,7 +17,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.analyser import words
 from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.facets import facets
@@ -28,6 +27,7 @@ from hoptrail.rag.parts import Parts
 from hoptrail.rag.protocols import DenseIndex, LexicalIndex
 from hoptrail.rag.scope import Keys, Rows, Scope, State, all_of, tie_key
 from hoptrail.rag.states import advanced, loaded
+from hoptrail.rag.text.analyzer import words
 from hoptrail.rag.types import Candidates, Where, tie_break
 
 EVERYTHING: Where = MappingProxyType({})

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.rag.analyser import LANGUAGES, analyser, words
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.text.analyzer import LANGUAGES, analyser, words
 
 
 def test_words_are_lowered_folded_stopped_and_stemmed() -> None:

@@ -36,7 +36,7 @@ from hoptrail.agents.models import (
 from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import ModelError
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 
 
 class Step(BaseModel):

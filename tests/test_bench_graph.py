@@ -15,7 +15,7 @@ from hoptrail.evals.bench.graph_cost import cost
 from hoptrail.evals.bench.graph_sets import prepared, recorded
 from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.entities import named
+from hoptrail.rag.entities.extraction import named
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hoptrail.rag.chunk import chunk, chunk_record
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.text import count_tokens, sentences
+from hoptrail.rag.text.sentences import sentences
+from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Document, Passage, passage_id
 
 # ruff: noqa: RUF005

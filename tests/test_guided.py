@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hoptrail.rag.asked import Asked, asked, surface
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
+from hoptrail.rag.entities.query import Asked, asked, surface
 from hoptrail.rag.graph import Query, Walk, guided
 from hoptrail.rag.hops import Guide
 from hoptrail.rag.links import Abouts, Mentions, Outgoing

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from store_helpers import DIMENSION, ids, indexed, new_store, texts, vector
 
-from hoptrail.rag.analyser import words
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.indexes import okapi
 from hoptrail.rag.store import Store
+from hoptrail.rag.text.analyzer import words
 from hoptrail.rag.types import tie_break
 
 LEXICAL = ["tantivy", "rank-bm25"]

@@ -10,10 +10,9 @@ import pytest
 from agents_helpers import CHAIN, make_chain
 from numpy.typing import NDArray
 
-from hoptrail.rag.asked import asked
 from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.entities import entity
-from hoptrail.rag.likeness import meant
+from hoptrail.rag.entities.extraction import entity
+from hoptrail.rag.entities.query import asked, meant
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_helpers import indexed, new_store
 
-from hoptrail.rag import entities
 from hoptrail.rag.catalogue import GRAPH
-from hoptrail.rag.entities import entity, traces
+from hoptrail.rag.entities import extraction as entities
+from hoptrail.rag.entities.extraction import entity, traces
 from hoptrail.rag.errors import BackendRefused, SettingsError, StoreDamaged
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.indexes.tantivy import TantivyKeeper

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.agents.names import fold, names, numbers, words
+from hoptrail.rag.entities.surface import fold, names, numbers, words
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.rag.errors import BackendRefused, ModelError, SettingsError, StoreBusy
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store import Store, StoreSpec
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Passage
 
 ALL = len(CHAIN)

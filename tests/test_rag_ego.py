@@ -13,7 +13,7 @@ from store_helpers import DIMENSION, indexed, new_store
 
 from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.ego import ABOUT, MENTIONS, Bounds, Ego, Link, Node, around, around_passages, text
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.store import Store
 from hoptrail.rag.triples import Triple

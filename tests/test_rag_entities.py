@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hoptrail.rag.entities import Traces, entity, named, traces
-from hoptrail.rag.spans import words
+from hoptrail.rag.entities.extraction import Traces, entity, named, traces
+from hoptrail.rag.entities.words import words
 
 
 def only(text: str, title: str = "") -> Traces:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from store_helpers import indexed, new_store
 
-from hoptrail.rag.entities import entity
+from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.readings import Reading

@@ -33,7 +33,7 @@ from hoptrail.agents.roles.served import (
 )
 from hoptrail.agents.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 
 SCHEMA = json.loads(files("hoptrail.agents").joinpath("receipt.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

@@ -17,7 +17,7 @@ from hoptrail.agents.models import (
     bound_tokens,
 )
 from hoptrail.agents.scripted import ScriptedEndpoint, doubled
-from hoptrail.rag.text import count_tokens
+from hoptrail.rag.text.tokens import count_tokens
 
 MESSAGES = (Message(role="user", content="Which ship sailed first?"),)
 

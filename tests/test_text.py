@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hoptrail.rag.text as module
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.text import count_tokens, seam, sentence_languages, sentences
+from hoptrail.rag.text import sentences as module
+from hoptrail.rag.text import tokens
+from hoptrail.rag.text.sentences import sentence_languages, sentences
+from hoptrail.rag.text.tokens import count_tokens, seam
 
 PROSE = (
     "Dr. Marlow sailed from Hull on 3 March 1911. The voyage, e.g. its cost, was noted by "
@@ -59,7 +61,7 @@ def test_counts_add_up_at_a_seam(left: str, right: str) -> None:
 
 def test_long_texts_are_counted_exactly_in_blocks() -> None:
     text = "\n\n".join(f"{PROSE} Number {n}.   Then  two spaces." for n in range(300))
-    assert len(text) > 4 * module._BLOCK
+    assert len(text) > 4 * tokens._BLOCK
     assert count_tokens(text) == tiktoken_count(text)
 
 
@@ -158,7 +160,8 @@ def test_loading_needs_no_network_no_llama_index_and_leaves_the_environment() ->
         "import os, socket, sys\n"
         "def closed(*a, **k): raise OSError('closed')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = closed\n"
-        "from hoptrail.rag.text import count_tokens, sentences\n"
+        "from hoptrail.rag.text.sentences import sentences\n"
+        "from hoptrail.rag.text.tokens import count_tokens\n"
         "assert count_tokens('Hello world') == 2\n"
         "assert len(sentences('It is. Is it?')) == 2\n"
         "assert os.environ.get('TIKTOKEN_CACHE_DIR') == 'mine'\n"

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from hoptrail.agents import pool
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.names import fold, names, only_opens_sentences, words
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
 from hoptrail.agents.roles.slates import LocalScorer
 from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
-from hoptrail.rag.text import sentences
+from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
+from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Mode
 
 SHOWN = 5

@@ -18,7 +18,7 @@ from hoptrail.agents.roles.slates import ServedScorer
 from hoptrail.agents.roles.telling import Teller
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.prompts import Rendered, load
-from hoptrail.rag.text import sentences
+from hoptrail.rag.text.sentences import sentences
 
 
 def served_roles(asker: Asker, fence: Fence, fallback: Roles) -> Roles:

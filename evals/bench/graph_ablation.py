@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hoptrail.evals.bench.graph_quality import HITS, Score, score, whole
 from hoptrail.evals.bench.graph_sets import Variant, prepared
 from hoptrail.evals.stores import StoreCache
-from hoptrail.rag.asked import asked
+from hoptrail.rag.entities.query import asked
 from hoptrail.rag.forms import forms
 from hoptrail.rag.graph import Graph, Query, guided
 from hoptrail.rag.hops import Guide

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tantivy import Occur
 
 from hoptrail.evals.bench.store_corpus import Query
-from hoptrail.rag.analyser import words
 from hoptrail.rag.indexes.tantivy import SCHEMA
+from hoptrail.rag.text.analyzer import words
 
 _DEPTH = 50
 _WANTED = 10

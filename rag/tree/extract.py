@@ -17,8 +17,8 @@ from itertools import chain, islice
 
 import numpy as np
 
-from hoptrail.rag.phrases import stop_words_of
-from hoptrail.rag.spans import fold, words
+from hoptrail.rag.entities.keyphrases import stop_words_of
+from hoptrail.rag.entities.words import fold, words
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree
 
 _LOOKED_AT = 28

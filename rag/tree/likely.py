@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import regex
 
-from hoptrail.rag.analyser import words
+from hoptrail.rag.text.analyzer import words
 from hoptrail.rag.tree.trail import Trail
 from hoptrail.rag.tree.types import Grade, Graded, Item, Ref, Slate
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from hoptrail.rag.entities import named, traces
+from hoptrail.rag.entities.extraction import named, traces
 from hoptrail.rag.tree.types import Item, Lead
 
 HOP = 0.85

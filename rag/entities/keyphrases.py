@@ -15,7 +15,7 @@ from itertools import chain
 
 import regex
 
-from hoptrail.rag.spans import (
+from hoptrail.rag.entities.words import (
     CAPITAL,
     CLAUSE,
     COMMON_WORDS,
@@ -27,7 +27,7 @@ from hoptrail.rag.spans import (
     Words,
     fold,
 )
-from hoptrail.rag.text import static_folder
+from hoptrail.rag.text.tokens import static_folder
 
 _FEW = 0.03
 """Share of capitalised words, heads of sentences aside, below which capitals say nothing: 1 % of

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import regex
 
-from hoptrail.rag.spans import COMMON_WORDS
+from hoptrail.rag.entities.words import COMMON_WORDS
 
 _ABBREVIATION = r"(?:St|Mt|Dr|Mr|Mrs|Ms|Sr|Fr|Col|Capt|Gen|Lt|Sgt|\p{Lu})\."
 _WORD = rf"(?:{_ABBREVIATION}|\p{{Lu}}(?:\w|['’\-.](?=\p{{L}}))*)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hoptrail.rag.spans import (
+from hoptrail.rag.entities.words import (
     CAPITAL,
     COMMON,
     DIGIT,

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from hoptrail.rag import aliases, phrases
-from hoptrail.rag.aliases import Alias
-from hoptrail.rag.spans import (
+from hoptrail.rag.entities import aliases
+from hoptrail.rag.entities import keyphrases as phrases
+from hoptrail.rag.entities.aliases import Alias
+from hoptrail.rag.entities.words import (
     CAPITAL,
     COMMON,
     DIGIT,
