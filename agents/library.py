@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hoptrail.agents.outside import Corpus, LiveCorpus
 from hoptrail.agents.trees import Trees
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.founding import check_embedder
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
 from hoptrail.rag.types import Mode

@@ -45,9 +45,9 @@ from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.agents.tape import Cancelled, LiveTape, Tape
 from hoptrail.agents.taping import TapedEndpoint, pause
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.layout import disk_errors
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Where
 
 T = TypeVar("T")

@@ -16,9 +16,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import StoreBusy, TreeMissing
 from hoptrail.rag.layout import Layout
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves

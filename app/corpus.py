@@ -24,8 +24,8 @@ from hoptrail.app.output import counted, emit, indented, note, say, shortened
 from hoptrail.app.settings import load_settings
 
 if TYPE_CHECKING:
+    from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.fsck import FsckReport
-    from hoptrail.rag.protocols import Embedder
     from hoptrail.rag.types import Ranking
 
 _SNIPPET = 280
@@ -177,7 +177,7 @@ def stats(
 
 def _silent(root: Path, tenant: str) -> Embedder:
     """An embedder that is never asked: a search by words alone needs no weights."""
-    from hoptrail.app.unasked import Unasked  # noqa: PLC0415
+    from hoptrail.rag.embedders.base import Unasked  # noqa: PLC0415
 
     spec = spec_of(root, tenant)
     return Unasked(spec.embedder, spec.dimension)

@@ -66,7 +66,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.evals.harness import Trial  # noqa: PLC0415
     from hoptrail.evals.harness import evaluate as run  # noqa: PLC0415
     from hoptrail.evals.stores import StoreCache  # noqa: PLC0415
-    from hoptrail.rag.embed import DEFAULT_EMBEDDER  # noqa: PLC0415
+    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415
 
     tables = load_settings(settings)
     chosen: dict[str, Any] = given(

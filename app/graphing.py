@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from hoptrail.rag.dossier import Dossier
     from hoptrail.rag.ego import Ego
+    from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.openie import OpenieReport, Refusal
-    from hoptrail.rag.protocols import Embedder
     from hoptrail.rag.store import Store
     from hoptrail.rag.types import Passage, Where
 

@@ -27,8 +27,8 @@ from hoptrail.app.settings import IngestTable, StoreTable, given, load_settings,
 from hoptrail.rag.errors import StoreMismatch
 
 if TYPE_CHECKING:
+    from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.ingest import FileFailed, IngestEvent, IngestReport, IngestSettings
-    from hoptrail.rag.protocols import Embedder
 
 _MADE_WITH = ("lexical", "dense", "language", "graph")
 
@@ -82,7 +82,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     What is unchanged is skipped; a run that was stopped goes on when it is started again. Exits
     with 1 if a file could not be read.
     """
-    from hoptrail.rag.embed import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.ingest import ingest as run  # noqa: PLC0415
     from hoptrail.rag.sources import find_sources  # noqa: PLC0415
     from hoptrail.rag.store import Store  # noqa: PLC0415

@@ -13,7 +13,7 @@ from hoptrail.app.settings import StoreTable
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.rag.protocols import Embedder
+    from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store import Store, StoreSpec
     from hoptrail.rag.types import Scalar
 
@@ -109,7 +109,7 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
 
 def load(name: str, key_file: Path | None = None) -> Embedder:
     """The embedder of that name; only a server's needs the key."""
-    from hoptrail.rag.embed import load_embedder  # noqa: PLC0415
+    from hoptrail.rag.embedders.loading import load_embedder  # noqa: PLC0415
 
     key = read_key(key_file) if key_file is not None and _is_server(name) else None
     return load_embedder(name, api_key=key)

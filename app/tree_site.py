@@ -11,7 +11,7 @@ from hoptrail.rag.errors import SettingsError
 if TYPE_CHECKING:
     from hoptrail.agents import ServedModel
     from hoptrail.agents.planting import Ground
-    from hoptrail.rag.protocols import Embedder
+    from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store import Store
     from hoptrail.rag.tree.keep import TreeFile
     from hoptrail.rag.tree.leaves import StoreLeaves

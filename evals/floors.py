@@ -35,11 +35,11 @@ from hoptrail.evals.floors_graph import graph_floors, one_hop_floors
 from hoptrail.evals.floors_tree import tree_floors
 from hoptrail.evals.harness import Progress as Asked
 from hoptrail.evals.harness import Trial, evaluate
-from hoptrail.evals.memory import Remembering
 from hoptrail.evals.metrics import average, first_occurrences, recall, stands_in
 from hoptrail.evals.report import Report
 from hoptrail.evals.stores import StoreCache, add_cache_options, prepare
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.ingest import IngestEvent, Progress
 from hoptrail.rag.search import Searcher

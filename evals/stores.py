@@ -16,10 +16,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from hoptrail.evals.datasets import Dataset
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.founding import Dense, Lexical
 from hoptrail.rag.ingest import IngestEvent, ingest
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store, StoreSpec
 
 IngestListener = Callable[[IngestEvent], None]

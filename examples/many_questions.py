@@ -12,9 +12,9 @@ from pathlib import Path
 
 from hoptrail.agents import Library, Receipt, aask, open_library
 from hoptrail.agents.events import Event, QueryMade
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store, StoreSpec
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from hoptrail.agents import ask, replay
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.store import Store, StoreSpec
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import EmbedderError
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.store import Store
 from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, embedding_text
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from hoptrail.rag.batch import Batch, Prepared
 from hoptrail.rag.chunk import check_chunking, chunk, chunk_record
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.parse import FileProblem, Parsed, ParseLimits, Parser
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.sources import ProblemKind, Source, find_sources
 from hoptrail.rag.store import Store
 from hoptrail.rag.text.sentences import sentence_languages

@@ -1,11 +1,11 @@
-"""What `rag/` asks of those who plug into it."""
+"""The protocols of an index backend: a lexical index, a dense index, and who keeps their files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,32 +13,6 @@ from numpy.typing import NDArray
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.scope import Batch, Scope, State
 from hoptrail.rag.types import Candidates, Vectors
-
-TextKind = Literal["query", "passage"]
-
-
-@runtime_checkable
-class Embedder(Protocol):
-    """Turns texts into vectors."""
-
-    @property
-    def id(self) -> str:
-        """The model's name; a store refuses an embedder with another one."""
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-
-    @property
-    def window(self) -> int:
-        """Tokens of the embedder's own tokenizer that it reads; what is beyond is cut."""
-
-    def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
-        """Returns (len(texts), dimension) float32, rows L2-normalised, in order.
-
-        Raises:
-            EmbedderError: the model cannot be reached or answers nonsense.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

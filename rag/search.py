@@ -12,13 +12,13 @@ from typing import Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.extraction import named
 from hoptrail.rag.entities.query import Asked, asked, meant, surface
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
 from hoptrail.rag.graph import Graph, Query, Road, guided
 from hoptrail.rag.hops import Guide
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import (
     Candidates,
     Hit,

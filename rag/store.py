@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from hoptrail.rag import catalogue
 from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.commits import Change, commit, import_triples, keep_readings
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.founding import FORMAT, StoreSpec, found, opened
 from hoptrail.rag.layout import Layout, disk_errors
 from hoptrail.rag.linking import extracted
 from hoptrail.rag.parts import Parts, assemble
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.readings import Kept, Reading, Unread, check_readings, unread
 from hoptrail.rag.triples import Imported, Triple, check_triples
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where

@@ -16,7 +16,7 @@ from fake_server import FakeServer
 from typer.testing import CliRunner, Result
 
 from hoptrail.app.main import app
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
 

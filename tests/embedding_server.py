@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 
 DIMENSION = 16
 

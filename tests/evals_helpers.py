@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agents_helpers import CHAIN, QUESTION, UNKNOWN
 
-from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.protocols import TextKind
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.types import Vectors
 
 BLANK = " "

@@ -14,7 +14,7 @@ from hoptrail.evals.bench.graph_corpus import NAMES, NamedCorpus
 from hoptrail.evals.bench.graph_cost import cost
 from hoptrail.evals.bench.graph_sets import prepared, recorded
 from hoptrail.evals.stores import StoreCache
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.entities.extraction import named
 
 

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_bert import write_tiny_bert
 
-from hoptrail.rag.embed import load_embedder
-from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.embed.minilm import MiniLMEmbedder
-from hoptrail.rag.embed.server import ServerEmbedder
+from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.embedders.loading import load_embedder
+from hoptrail.rag.embedders.minilm import MiniLMEmbedder
+from hoptrail.rag.embedders.openai import ServerEmbedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.types import Passage, embedding_text
 
 ODD = [

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 from tiny_bert import NumpyBert, write_tiny_bert
 
-from hoptrail.rag.embed import load_embedder, minilm
-from hoptrail.rag.embed.minilm import MiniLMEmbedder, find_minilm
+from hoptrail.rag.embedders import minilm
+from hoptrail.rag.embedders.loading import load_embedder
+from hoptrail.rag.embedders.minilm import MiniLMEmbedder, find_minilm
 from hoptrail.rag.errors import EmbedderError, SettingsError
 
 _WORDS = ("the", "ship", "sailed", "in", "1911,", "Élan's", "harbour", "frozen;", "nobody", "knew")

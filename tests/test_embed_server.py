@@ -21,8 +21,8 @@ from embedding_server import (
     right_answer,
 )
 
-from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.embed.server import ServerEmbedder, ServerSettings
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.embedders.openai import ServerEmbedder, ServerSettings
 from hoptrail.rag.errors import EmbedderError, SettingsError
 
 

@@ -19,7 +19,7 @@ from hoptrail.evals.harness import Trial, evaluate
 from hoptrail.evals.metrics import Mean, normalize_answer
 from hoptrail.evals.report import Report, summarise
 from hoptrail.evals.stores import StoreCache, prepare
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.hops import Guide
 from hoptrail.rag.ingest import ingest

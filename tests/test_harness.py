@@ -22,7 +22,6 @@ from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.types import Candidate, Claim, Evidence, Outcome
 from hoptrail.evals.datasets import Question, load_dataset
 from hoptrail.evals.harness import GONE, Progress, Trial, evaluate
-from hoptrail.evals.memory import Remembering
 from hoptrail.evals.metrics import Mean, stands_in
 from hoptrail.evals.report import Report, summarise
 from hoptrail.evals.rows import (
@@ -35,10 +34,11 @@ from hoptrail.evals.rows import (
     shown_quotes,
 )
 from hoptrail.evals.stores import StoreCache, prepare
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import ModelError, SettingsError, StoreError, StoreFull
 from hoptrail.rag.ingest import FileFailed, IngestEvent
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
 
 SINGLE = Trial(strategy="single")

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import pytest
 
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import EmbedderError, SettingsError, StoreFull, StoreMismatch
 from hoptrail.rag.ingest import (
     DocumentCommitted,
@@ -29,7 +30,6 @@ from hoptrail.rag.ingest import (
     ingest,
 )
 from hoptrail.rag.parse import ParseLimits, Parser
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.types import Vectors
 

@@ -10,7 +10,7 @@ import pytest
 from agents_helpers import CHAIN, make_chain
 from numpy.typing import NDArray
 
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.entities.query import asked, meant
 from hoptrail.rag.search import Searcher

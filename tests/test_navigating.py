@@ -46,7 +46,7 @@ from hoptrail.agents.models import AttemptFailed, ChatRequest
 from hoptrail.agents.navigating import navigate
 from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.agents.types import SlateRecord
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import StoreBusy, StoreDamaged, TreeMismatch
 from hoptrail.rag.layout import Layout
 from hoptrail.rag.store import Store

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
 from hoptrail.rag.graph import Graph
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.types import (

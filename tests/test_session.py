@@ -41,7 +41,7 @@ from hoptrail.agents.models import ServerInfo
 from hoptrail.agents.runs import LONGEST_QUESTION
 from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.tape import Call, Cancelled, LiveTape
-from hoptrail.rag.embed.hash import HashEmbedder
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where

@@ -11,8 +11,8 @@ import pytest
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
 from hoptrail.evals.metrics import first_occurrences
 from hoptrail.evals.stores import StoreCache, prepare
-from hoptrail.rag.embed import load_embedder
-from hoptrail.rag.embed.minilm import find_minilm
+from hoptrail.rag.embedders.loading import load_embedder
+from hoptrail.rag.embedders.minilm import find_minilm
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store

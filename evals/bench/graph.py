@@ -26,9 +26,9 @@ from hoptrail.evals.bench.graph_ablation import ablation, systems
 from hoptrail.evals.bench.graph_cost import cost
 from hoptrail.evals.bench.graph_quality import Score, quality
 from hoptrail.evals.bench.graph_sets import Variant
-from hoptrail.evals.memory import Remembering
 from hoptrail.evals.stores import StoreCache, add_cache_options
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 
 MEASURED = ("2wiki_hipporag", "musique_dev", "hotpot_dev")

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from hoptrail.evals.bench.graph_quality import HITS, Score, score, whole
 from hoptrail.evals.bench.graph_sets import Variant, prepared
 from hoptrail.evals.stores import StoreCache
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.query import asked
 from hoptrail.rag.forms import forms
 from hoptrail.rag.graph import Graph, Query, guided
 from hoptrail.rag.hops import Guide
 from hoptrail.rag.links import Abouts, Mentions, Outgoing
 from hoptrail.rag.pagerank import pagerank
-from hoptrail.rag.protocols import Embedder
 from hoptrail.rag.search import DEFAULT_FUSION, DEFAULT_GUIDE
 from hoptrail.rag.store import Store
 from hoptrail.rag.types import Candidates

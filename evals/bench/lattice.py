@@ -29,9 +29,9 @@ from hoptrail.evals.bench.lattice_medical import SET, OneDocument, one_document
 from hoptrail.evals.bench.lattice_scale import Planted, scale
 from hoptrail.evals.bench.lattice_simulation import Curve, simulation
 from hoptrail.evals.bench.lattice_world import world_of
-from hoptrail.evals.memory import Remembering
 from hoptrail.evals.stores import StoreCache, add_cache_options
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.tree.types import Method

@@ -33,8 +33,8 @@ from hoptrail.evals.bench.store_corpus import PER_DOCUMENT, Corpus, Query
 from hoptrail.evals.bench.store_graph import graph_cost
 from hoptrail.evals.bench.store_kills import trials
 from hoptrail.evals.datasets import load_dataset
-from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.protocols import TextKind
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.types import IndexedDocument, Vectors

@@ -17,7 +17,7 @@ from hoptrail.agents import Budget
 from hoptrail.agents.building import BuildReport, build
 from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.estimating import Estimate, estimate
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.store import Store, StoreSpec

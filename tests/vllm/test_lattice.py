@@ -21,7 +21,7 @@ from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
 from hoptrail.evals.datasets import load_dataset
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.store import Store, StoreSpec
 from hoptrail.rag.tree.navigation import NavigateSettings

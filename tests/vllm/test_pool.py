@@ -24,7 +24,7 @@ from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import StopReason
 from hoptrail.evals.datasets import Question, load_dataset
 from hoptrail.evals.metrics import average, recall
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.search import Searcher

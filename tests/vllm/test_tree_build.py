@@ -18,7 +18,7 @@ from hoptrail.agents import Budget
 from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.forecasting import PlantingEstimate, estimate
 from hoptrail.agents.planting import Ground, PlantingReport, plant
-from hoptrail.rag.embed import load_embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.layout import Layout
 from hoptrail.rag.store import Store, StoreSpec

@@ -16,8 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
 
 _WORD = re.compile(r"\w+")

@@ -18,8 +18,8 @@ import httpx
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.errors import EmbedderError, SettingsError
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
 
 _UNKNOWN_WINDOW = 512

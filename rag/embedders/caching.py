@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.protocols import Embedder, TextKind
+from hoptrail.rag.embedders.base import Embedder, TextKind
 from hoptrail.rag.types import Vectors
 
 

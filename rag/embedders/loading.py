@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.protocols import Embedder
 
 __all__ = ["DEFAULT_EMBEDDER", "load_embedder"]
 
@@ -37,17 +37,17 @@ def load_embedder(
         EmbedderError: the weights are not found or the server does not answer.
     """
     if match := _HASH.fullmatch(spec):
-        from hoptrail.rag.embed.hash import HashEmbedder  # noqa: PLC0415 (loaded when used)
+        from hoptrail.rag.embedders.hashing import HashEmbedder  # noqa: PLC0415 (loaded when used)
 
         return HashEmbedder(int(match[1] or 64))
     if spec.startswith(("http://", "https://")):
-        from hoptrail.rag.embed.server import ServerEmbedder, ServerSettings  # noqa: PLC0415
+        from hoptrail.rag.embedders.openai import ServerEmbedder, ServerSettings  # noqa: PLC0415
 
         url, _, model = spec.partition("#")
         return ServerEmbedder(ServerSettings(url=url, model=model or None, api_key=api_key))
     name, _, folder = spec.partition(":")
     if name in ("minilm", "all-MiniLM-L6-v2"):
-        from hoptrail.rag.embed.minilm import MiniLMEmbedder, find_minilm  # noqa: PLC0415
+        from hoptrail.rag.embedders.minilm import MiniLMEmbedder, find_minilm  # noqa: PLC0415
 
         place = find_minilm(Path(folder) if folder else None, hub_cache=hub_cache)
         return MiniLMEmbedder(place, threads=threads)

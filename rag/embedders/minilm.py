@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from tokenizers import Encoding, Tokenizer
 
-from hoptrail.rag.embed.bert import BertShape, Weights, bert_graph
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.onnx_bert import BertShape, Weights, bert_graph
 from hoptrail.rag.errors import EmbedderError, SettingsError
-from hoptrail.rag.protocols import TextKind
 from hoptrail.rag.types import Vectors
 
 NAME = "all-MiniLM-L6-v2"

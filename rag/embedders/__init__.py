@@ -1,0 +1,1 @@
+"""Embedders: texts to L2-normalised vectors, behind one protocol."""
