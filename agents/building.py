@@ -24,10 +24,9 @@ from hoptrail.agents.models import Endpoint
 from hoptrail.agents.openie import Read
 from hoptrail.agents.pump import NO_LIMIT, RETRIES, TIMEOUT, Batch, Pump, PumpStop, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
-from hoptrail.rag.readings import Kept, Reading
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.store import Store
-from hoptrail.rag.types import Passage
+from hoptrail.rag.store.graph_index.triples import Kept, Reading
+from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import Passage, Rows
 
 BuildStop = PumpStop
 """Why a build ended. `done`: every passage that it was to read was tried."""

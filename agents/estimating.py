@@ -15,8 +15,8 @@ from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.sizing import CountedBy, Size, factor
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import Rows
 
 _PAGE = 256
 _SAMPLE = 16

@@ -21,8 +21,8 @@ from hoptrail.agents.budget import Budget
 from hoptrail.agents.context import Settings
 from hoptrail.agents.journal import JournalError
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.facets import facets
-from hoptrail.rag.layout import disk_errors
+from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.types import Scalar
 
 _RUN = re.compile(r"[a-z0-9-]{1,40}")

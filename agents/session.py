@@ -47,7 +47,7 @@ from hoptrail.agents.tape import Cancelled, LiveTape, Tape
 from hoptrail.agents.taping import TapedEndpoint, pause
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
-from hoptrail.rag.layout import disk_errors
+from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.types import Where
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import StoreBusy, TreeMissing
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.planting import planted, spec_for

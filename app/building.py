@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
     from hoptrail.agents.building import BuildEvent, BuildReport
     from hoptrail.agents.estimating import Estimate
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
 
 _STOPPING = "finishing what is being read; press Ctrl-C again to leave that unread"
 _DONE = "every passage that it was to read was tried"

@@ -21,7 +21,7 @@ from hoptrail.rag.errors import SettingsError
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
     from hoptrail.agents.types import Evidence
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.types import Passage, Via
 
 _HINT, _LABEL = 600, 80

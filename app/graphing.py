@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.ego import Ego
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.openie import OpenieReport, Refusal
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.types import Passage, Where
 
 graph = typer.Typer(
@@ -73,7 +73,7 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     """Show what is about a name, who mentions it, and its neighbourhood."""
     from hoptrail.rag.dossier import dossier  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.ego import Bounds, around  # noqa: PLC0415
-    from hoptrail.rag.store import Store  # noqa: PLC0415
+    from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, tenant_name = place(store, tenant, tables.store)

@@ -8,7 +8,7 @@ from hoptrail.app.output import counted, emit, note
 from hoptrail.rag.errors import StoreError
 
 if TYPE_CHECKING:
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
 
 
 def grow(store: Store, as_json: bool) -> None:

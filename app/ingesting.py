@@ -85,7 +85,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.ingest import ingest as run  # noqa: PLC0415
     from hoptrail.rag.sources import find_sources  # noqa: PLC0415
-    from hoptrail.rag.store import Store  # noqa: PLC0415
+    from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
@@ -146,7 +146,7 @@ def _check_same(root: Path, tenant: str, wanted: dict[str, Any]) -> None:
 
 def _found(root: Path, tenant: str, player: Embedder, made_with: dict[str, Any]) -> None:
     """Makes an empty store."""
-    from hoptrail.rag.store import Store, StoreSpec  # noqa: PLC0415
+    from hoptrail.rag.store.store import Store, StoreSpec  # noqa: PLC0415
 
     spec = StoreSpec(embedder=player.id, dimension=player.dimension, **made_with)
     Store.create(root, spec, tenant=tenant).close()

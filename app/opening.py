@@ -14,7 +14,7 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.store import Store, StoreSpec
+    from hoptrail.rag.store.store import Store, StoreSpec
     from hoptrail.rag.types import Scalar
 
 DEFAULT_TENANT = "default"
@@ -39,7 +39,7 @@ def place(store: Path | None, tenant: str | None, table: StoreTable) -> tuple[Pa
 
 def open_store(root: Path, tenant: str, wait: float) -> Store:
     """An existing store, without its embedder; a write waits `wait` seconds for another."""
-    from hoptrail.rag.store import Store  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.store.store import Store  # noqa: PLC0415 (heavy: loaded when used)
 
     return Store.open(root, tenant=tenant, wait=wait)
 
@@ -50,8 +50,8 @@ def spec_of(root: Path, tenant: str) -> StoreSpec:
     Raises:
         StoreMissing, StoreMismatch, StoreDamaged: there is none that can be read.
     """
-    from hoptrail.rag.founding import opened  # noqa: PLC0415
-    from hoptrail.rag.layout import Layout, disk_errors  # noqa: PLC0415
+    from hoptrail.rag.store.layout import Layout, disk_errors  # noqa: PLC0415
+    from hoptrail.rag.store.spec import opened  # noqa: PLC0415
 
     layout = Layout(root=root, tenant=tenant)
     with disk_errors(layout.folder):

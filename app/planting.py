@@ -108,7 +108,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     does not count here, nor does its model: name the one that is to write. Exits with 1 if the tree
     did not come to be whole.
     """
-    from hoptrail.rag.layout import Layout  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.store.layout import Layout  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
 
     tables = load_settings(settings)

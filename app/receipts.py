@@ -9,7 +9,7 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
 
 
 def read_receipt(path: Path) -> Receipt:

@@ -16,7 +16,7 @@ from hoptrail.rag.tree.types import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Node, Tree
     from hoptrail.rag.types import Passage
 

@@ -18,7 +18,7 @@ from hoptrail.rag.tree.types import Ref
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
     from hoptrail.agents.types import Evidence, SlateRecord
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Tree
 
 Scores = Mapping[Ref, float | None]

@@ -11,7 +11,7 @@ from hoptrail.rag.tree.types import NOBODY, ROOT, Ref
 
 if TYPE_CHECKING:
     from hoptrail.app.tree_road import Road
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Node, Tree
     from hoptrail.rag.types import Passage
 

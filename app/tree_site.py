@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hoptrail.agents import ServedModel
     from hoptrail.agents.planting import Ground
     from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.keep import TreeFile
     from hoptrail.rag.tree.leaves import StoreLeaves
     from hoptrail.rag.tree.types import Tree, TreeSpec

@@ -15,7 +15,7 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.app.tree_road import Road
-    from hoptrail.rag.store import Store
+    from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Tree
 
 tree = typer.Typer(
@@ -111,7 +111,7 @@ def drop(
 ) -> None:
     """Remove a tree, and what a build of one has left. The documents stay."""
     from hoptrail.app.opening import spec_of  # noqa: PLC0415
-    from hoptrail.rag.layout import Layout  # noqa: PLC0415
+    from hoptrail.rag.store.layout import Layout  # noqa: PLC0415
     from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
 
     root, name = place(store, tenant, load_settings(settings).store)

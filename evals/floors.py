@@ -43,7 +43,7 @@ from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.ingest import IngestEvent, Progress
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Hit, Mode
 
 HYBRID_RECALL_AT_5 = {"2wiki_hipporag": 68.0, "musique_dev": 53.4, "hotpot_dev": 76.5}

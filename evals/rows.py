@@ -19,7 +19,7 @@ from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.evals.datasets import Question
 from hoptrail.evals.metrics import exact_match, f1, first_occurrences, ndcg, recall, stands_in
 from hoptrail.rag.errors import HoptrailError, SettingsError
-from hoptrail.rag.layout import disk_errors
+from hoptrail.rag.store.layout import disk_errors
 
 RECALL_AT = (2, 5, 10, 20)
 SCORES = (*(f"recall@{k}" for k in RECALL_AT), "ndcg@10", "em", "f1", "contains")

@@ -18,9 +18,9 @@ from filelock import FileLock
 from hoptrail.evals.datasets import Dataset
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.founding import Dense, Lexical
 from hoptrail.rag.ingest import IngestEvent, ingest
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.spec import Dense, Lexical
+from hoptrail.rag.store.store import Store, StoreSpec
 
 IngestListener = Callable[[IngestEvent], None]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import EmbedderError
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, embedding_text
 
 _FIRST_SLICE, _LEAST_SLICE = 32, 8

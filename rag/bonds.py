@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hoptrail.rag.entities.query import asked, surface
-from hoptrail.rag.links import Links, Outgoing
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.graph_index.reader import Links, Outgoing
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage
 
 _MOST = 24

@@ -10,10 +10,10 @@ import numpy as np
 
 from hoptrail.rag.entities.extraction import entity, named
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.links import Links
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.snapshot import EVERYTHING
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Where, tie_break
-from hoptrail.rag.views import EVERYTHING
 
 MANY = 1000
 """From so many passages on that mention a name they are counted no further, and not listed."""

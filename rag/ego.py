@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.neighbours import ABOUT, MENTIONS, Bounds, Ego, Growth, Link, Node, Place, line
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.store import Store
-from hoptrail.rag.types import Where
-from hoptrail.rag.views import EVERYTHING
+from hoptrail.rag.store.snapshot import EVERYTHING
+from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import Rows, Where
 
 __all__ = [
     "ABOUT",

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hoptrail.rag.audit import audit_catalogue, expected_lexical, expected_vectors
-from hoptrail.rag.audit_links import audit_links
-from hoptrail.rag.catalogue import Connection, snapshot
-from hoptrail.rag.founding import opened
-from hoptrail.rag.journal import writing
-from hoptrail.rag.layout import Layout, disk_errors
-from hoptrail.rag.parts import Parts, assemble
-from hoptrail.rag.problems import Problem
-from hoptrail.rag.scope import State
-from hoptrail.rag.states import loaded
+from hoptrail.rag.store.backends import Parts, assemble
+from hoptrail.rag.store.catalogue.audit import (
+    Problem,
+    audit_catalogue,
+    expected_lexical,
+    expected_vectors,
+)
+from hoptrail.rag.store.catalogue.database import Connection, snapshot
+from hoptrail.rag.store.catalogue.writes import writing
+from hoptrail.rag.store.graph_index.audit import audit_links
+from hoptrail.rag.store.layout import Layout, disk_errors
+from hoptrail.rag.store.maintenance import rebuild
+from hoptrail.rag.store.snapshot import loaded
+from hoptrail.rag.store.spec import opened
+from hoptrail.rag.store.types import State
 from hoptrail.rag.tree.audit import audit_tree
 from hoptrail.rag.tree.keep import TreeFile
-from hoptrail.rag.upkeep import rebuild
 
 __all__ = ["FsckReport", "Problem", "fsck"]
 

@@ -14,41 +14,20 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.entities.query import Asked
 from hoptrail.rag.hops import Guide, Reach, Reals, by_mention, by_title, subjects_of
-from hoptrail.rag.links import Abouts, Mentions, Outgoing
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.types import Candidates
+from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions
+from hoptrail.rag.types import Candidates, Rows
 
 Vectors = Callable[[Rows], NDArray[np.float32]]
 """The rows' vectors, (len(rows), dimension) float32, L2-normalised."""
 
 
 _DIGITS = 6
-
-
-class Graph(Protocol):
-    """The part of a passage graph that a search may see; entities are keys, passages rows."""
-
-    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
-        """Where each of the rows points to."""
-
-    def about(self, keys: Sequence[int]) -> Abouts:
-        """The rows that are about any of the keys."""
-
-    def mentioning(self, keys: Sequence[int], limit: int) -> Mentions:
-        """The rows that mention any of the keys; keys with more rows than that are left out."""
-
-    def counts(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """How many rows mention each of the keys."""
-
-    def names(self, rows: Sequence[int]) -> NDArray[np.int64]:
-        """How many names each of the rows mentions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

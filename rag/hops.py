@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.links import Abouts, Mentions, Outgoing
-from hoptrail.rag.scope import Rows
+from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
+from hoptrail.rag.types import Rows
 
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]

@@ -20,7 +20,7 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.parse import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.sources import ProblemKind, Source, find_sources
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Document, Passage
 

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from hoptrail.rag.entities.extraction import entity, named
 from hoptrail.rag.entities.query import surface
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.links import Links, Outgoing, Statement
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.types import Passage, tie_break
+from hoptrail.rag.store.graph_index.reader import Links, Outgoing, Statement
+from hoptrail.rag.types import Passage, Rows, tie_break
 
 ABOUT, MENTIONS = "is about", "mentions"
 

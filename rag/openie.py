@@ -15,8 +15,8 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.parse import ParseLimits
 from hoptrail.rag.records import Line, RecordLimits, fields_of, identifier_of, read_lines
 from hoptrail.rag.sources import SUFFIXES, FileProblem, Refused, Source
-from hoptrail.rag.store import Store
-from hoptrail.rag.triples import Triple
+from hoptrail.rag.store.graph_index.triples import Triple
+from hoptrail.rag.store.store import Store
 
 _BATCH = 20_000
 """Triples of one commit."""

@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.graph import Graph
 from hoptrail.rag.hops import Reals, Whole, subjects_of
-from hoptrail.rag.links import Outgoing
+from hoptrail.rag.store.graph_index.reader import Graph, Outgoing
 from hoptrail.rag.types import Candidates
 
 

@@ -1,8 +1,4 @@
-"""The records that travel through `rag/`: documents, passages, rankings.
-
-All are frozen, slotted and keyword-only: a field cannot be filled by position, and nothing
-downstream can change what a search returned.
-"""
+"""What the store hands to its indexes: the rows that are alive, a filter, a batch to write."""
 
 from __future__ import annotations
 
@@ -14,6 +10,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
 
 Scalar = str | int | float | bool
 """What a metadata value may be."""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from hoptrail.app.main import app
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
 
 COMMAND = (sys.executable, "-P", "-m", "hoptrail.app.main")

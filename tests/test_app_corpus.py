@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from app_cli import TEXTS, cli, error, make_store, process, records
 
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 
 @pytest.fixture

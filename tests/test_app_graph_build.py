@@ -16,7 +16,7 @@ from fake_server import Exchange, FakeServer, hang, says, status
 from rich.console import Console
 
 from hoptrail.app.progress import BuildBar
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 
 PROBE = says('{"word": "qzv7kx"}')
 ALL = len(TEXTS)

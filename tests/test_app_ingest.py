@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hoptrail.app.progress import IngestBar
 from hoptrail.rag.ingest import DocumentCommitted, Progress
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from hoptrail.app.tree_page import drawn
 from hoptrail.app.tree_picture import picture
 from hoptrail.app.tree_road import Road, road
 from hoptrail.app.tree_sight import Sight, children, looked_at
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.types import ROOT, Ref, Tree

@@ -14,8 +14,8 @@ from fake_server import Exchange, FakeServer, hang, says, status
 
 from hoptrail.app import paying
 from hoptrail.app.output import lasting
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves

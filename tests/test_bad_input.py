@@ -23,7 +23,7 @@ from hoptrail.agents import Receipt, unfinished
 from hoptrail.agents.events import Listener
 from hoptrail.agents.runs import Job, begin
 from hoptrail.app.asking import _interruptible
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 QUESTION = "At which town was the Nightjar launched?"
 

@@ -34,7 +34,7 @@ from hoptrail.agents.library import Library
 from hoptrail.agents.models import ChatRequest
 from hoptrail.agents.state import State
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where
 
 

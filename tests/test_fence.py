@@ -26,7 +26,7 @@ from hoptrail.agents import ask, replay
 from hoptrail.agents.fence import PLACEHOLDER, Fence, cache_salt
 from hoptrail.agents.library import Library
 from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 SECRET = b"a secret of sixteen bytes or so"
 FENCE = Fence.of(SECRET)

@@ -21,7 +21,7 @@ from hoptrail.evals.report import Report, summarise
 from hoptrail.evals.stores import StoreCache, prepare
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 
 @pytest.fixture

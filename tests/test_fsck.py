@@ -12,8 +12,8 @@ from store_helpers import DIMENSION, indexed, new_store, texts, vector
 
 from hoptrail.rag.errors import StoreBusy, StoreMissing
 from hoptrail.rag.fsck import FsckReport, fsck
-from hoptrail.rag.indexes.tantivy import SCHEMA
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.indexes.tantivy import SCHEMA
+from hoptrail.rag.store.store import Store
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.hops import Guide
 from hoptrail.rag.ingest import ingest
-from hoptrail.rag.links import Links
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import (
     Document,
     Hit,

@@ -16,7 +16,7 @@ from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.entities.query import Asked, asked, surface
 from hoptrail.rag.graph import Query, Walk, guided
 from hoptrail.rag.hops import Guide
-from hoptrail.rag.links import Abouts, Mentions, Outgoing
+from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
 from hoptrail.rag.types import Candidates
 
 GUIDE = Guide()

@@ -16,8 +16,8 @@ import pytest
 from store_helpers import DIMENSION, ids, indexed, new_store, texts, vector
 
 from hoptrail.rag.errors import BackendRefused, SettingsError
-from hoptrail.rag.indexes import okapi
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.indexes import rank_bm25 as okapi
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.analyzer import words
 from hoptrail.rag.types import tie_break
 

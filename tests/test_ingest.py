@@ -30,7 +30,7 @@ from hoptrail.rag.ingest import (
     ingest,
 )
 from hoptrail.rag.parse import ParseLimits, Parser
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Vectors
 
 Kind = TypeVar("Kind", bound=IngestEvent)

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_helpers import indexed, new_store
 
-from hoptrail.rag.catalogue import GRAPH
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.entities.extraction import entity, traces
 from hoptrail.rag.errors import BackendRefused, SettingsError, StoreDamaged
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.indexes.tantivy import TantivyKeeper
-from hoptrail.rag.links import Links
-from hoptrail.rag.store import Store
-from hoptrail.rag.triples import Triple
+from hoptrail.rag.store.catalogue.database import GRAPH
+from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.graph_index.triples import Triple
+from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import IndexedDocument, Where
 
 AMUNDSEN, FRAM, NANSEN, OSLO = (entity(one) for one in ("Roald Amundsen", "Fram", "Nansen", "Oslo"))
@@ -376,7 +376,7 @@ def test_a_commit_that_fails_leaves_the_graph_as_it_was(
         raise ValueError("late")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hoptrail.rag.journal.log", full)
+        patch.setattr("hoptrail.rag.store.catalogue.writes.log", full)
         with pytest.raises(ValueError, match="late"):
             store.commit([indexed("fram", ["Oslo and Nansen"], title="Other")], ["oslo"])
         triple = Triple(document_id="fram", subject="a", relation="b", object="c")
@@ -539,7 +539,7 @@ def test_a_build_that_breaks_off_leaves_the_old_store(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hoptrail.rag.linking.write", broken)
+        patch.setattr("hoptrail.rag.store.graph_index.tables.write", broken)
         with pytest.raises(KeyboardInterrupt):
             Store.open(tmp_path)
     connection = sqlite3.connect(tmp_path / "default" / "catalogue.db")

@@ -48,8 +48,8 @@ from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.agents.types import SlateRecord
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import StoreBusy, StoreDamaged, TreeMismatch
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.types import Opened, Over

@@ -31,7 +31,7 @@ from hoptrail.agents.openie import TriplesForm, reply_tokens, size, supported
 from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.rag.errors import BackendRefused, ModelError, SettingsError, StoreBusy
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Passage
 

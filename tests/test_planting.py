@@ -35,8 +35,8 @@ from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.tree_asks import question
 from hoptrail.agents.tree_forms import DescriptorsForm, SortingForm, SummaryForm, TopicsForm
 from hoptrail.rag.errors import ModelError, SettingsError, StoreFull
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.asks import Builder, DescriptorsAsk, SummaryAsk, Topic, TopicsAsk
 from hoptrail.rag.tree.bottom_up import bottom_up
 from hoptrail.rag.tree.check import faults

@@ -15,8 +15,8 @@ from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.ego import ABOUT, MENTIONS, Bounds, Ego, Link, Node, around, around_passages, text
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
-from hoptrail.rag.store import Store
-from hoptrail.rag.triples import Triple
+from hoptrail.rag.store.graph_index.triples import Triple
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage
 
 HERON = "The vessel Heron was launched at Maddock Yard. Her first master was Ilsa Corrin."

@@ -15,8 +15,8 @@ from store_helpers import indexed, new_store
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.forms import Forms, forms
-from hoptrail.rag.links import Abouts, Mentions, Outgoing
 from hoptrail.rag.pagerank import Propagation, pagerank
+from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
 from hoptrail.rag.types import Candidates
 
 EXACT = Propagation(titled=2.0, rounds=200, reads=1000, least=0.0)

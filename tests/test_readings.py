@@ -12,8 +12,8 @@ from store_helpers import indexed, new_store
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.readings import Reading
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.graph_index.triples import Reading
+from hoptrail.rag.store.store import Store
 
 FACT = ("Nansen", "built", "Gjøa")
 
@@ -98,7 +98,7 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
         raise ValueError("late")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hoptrail.rag.journal.log", full)
+        patch.setattr("hoptrail.rag.store.catalogue.writes.log", full)
         with pytest.raises(ValueError, match="late"):
             store.keep_readings("m", [Reading(row=0, triples=[FACT])])
     assert (unread(store), store.stats().triples) == ([0, 1, 2], 0)

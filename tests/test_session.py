@@ -43,7 +43,7 @@ from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.tape import Call, Cancelled, LiveTape
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where
 
 

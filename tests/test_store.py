@@ -19,7 +19,7 @@ from hoptrail.rag.errors import (
     StoreMissing,
 )
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store import FORMAT, Store, StoreSpec
+from hoptrail.rag.store.store import FORMAT, Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument
 
 
@@ -254,8 +254,8 @@ def test_a_reader_sees_each_commit_on_its_next_call(tmp_path: Path) -> None:
 
 
 def test_a_reader_far_behind_catches_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoptrail.rag.journal.KEPT_GENERATIONS", 3)
-    monkeypatch.setattr("hoptrail.rag.states.KEPT_GENERATIONS", 3)
+    monkeypatch.setattr("hoptrail.rag.store.catalogue.writes.KEPT_GENERATIONS", 3)
+    monkeypatch.setattr("hoptrail.rag.store.snapshot.KEPT_GENERATIONS", 3)
     with new_store(tmp_path) as writer, Store.open(tmp_path) as reader:
         writer.commit([indexed("a", ["ship"])])
         assert reader.generation == 1
@@ -353,7 +353,7 @@ def test_dead_rows_leave_the_lexical_index_with_a_later_write(tmp_path: Path) ->
 def test_a_vector_file_that_is_mostly_dead_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hoptrail.rag.indexes.exact._SMALL", 20)
+    monkeypatch.setattr("hoptrail.rag.store.indexes.exact._SMALL", 20)
     with new_store(tmp_path) as store, Store.open(tmp_path) as reader:
         for number in range(30):
             store.commit([indexed("a", [f"ship {number}", "sea"]), indexed("b", [])])

@@ -17,9 +17,9 @@ from store_helpers import indexed, new_store, texts, vector
 
 from hoptrail.rag.errors import StoreDamaged, StoreError, StoreFull
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.indexes.tantivy import TantivyKeeper
-from hoptrail.rag.layout import disk_errors
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.store.store import Store
 
 
 @pytest.fixture

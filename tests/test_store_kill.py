@@ -11,7 +11,7 @@ from pathlib import Path
 from hoptrail.evals.bench.store_kills import WRITER, trials
 from hoptrail.evals.bench.store_writer import SPEC, version
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 PATIENCE = 120.0
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from store_helpers import ids, indexed, new_store, vector
 
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.indexes.vector_file import exact_scores, near_best
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import IndexedDocument
-from hoptrail.rag.vectors import exact_scores, near_best
 
 WORDS = ["ship", "sea", "ice", "wind", "rope", "sail", "storm", "north", "anchor"]
 SLOW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])

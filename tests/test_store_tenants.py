@@ -7,7 +7,7 @@ import pytest
 from store_helpers import indexed, new_store, texts, vector
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 
 @pytest.mark.parametrize("name", ["", "A", "a.b", "../x", "a/b", "a" * 65, ".", "a\n", "ä", ".new"])

@@ -12,8 +12,8 @@ from tree_helpers import made
 
 from hoptrail.rag.errors import StoreBusy
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.types import Over

@@ -24,7 +24,7 @@ from hoptrail.rag.errors import (
     TreeMismatch,
     TreeMissing,
 )
-from hoptrail.rag.layout import Layout
+from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.living import caught_up
 from hoptrail.rag.tree.types import NOBODY, Tree, TreeSpec

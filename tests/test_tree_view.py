@@ -14,8 +14,8 @@ from store_helpers import indexed, new_store, vector
 from tree_helpers import bunched, made
 
 from hoptrail.rag.errors import StoreBusy, TreeMismatch, TreeMissing
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves

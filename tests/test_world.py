@@ -15,7 +15,7 @@ from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.embedders.minilm import find_minilm
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 
 WORKED_OUT = {"comparison", "count", "date"}
 """Types of question whose answer follows from the steps' answers and stands in no document."""

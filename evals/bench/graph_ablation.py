@@ -22,12 +22,12 @@ from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.query import asked
 from hoptrail.rag.forms import forms
-from hoptrail.rag.graph import Graph, Query, guided
+from hoptrail.rag.graph import Query, guided
 from hoptrail.rag.hops import Guide
-from hoptrail.rag.links import Abouts, Mentions, Outgoing
 from hoptrail.rag.pagerank import pagerank
 from hoptrail.rag.search import DEFAULT_FUSION, DEFAULT_GUIDE
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions, Outgoing
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Candidates
 
 _DEPTH = 50

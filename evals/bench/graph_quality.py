@@ -13,7 +13,7 @@ from hoptrail.evals.datasets import Question
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode
 
 HITS = 30

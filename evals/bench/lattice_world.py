@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hoptrail.evals.bench.graph_sets import prepared
 from hoptrail.evals.datasets import Question
 from hoptrail.evals.stores import StoreCache
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.planting import planted
 from hoptrail.rag.tree.types import ROOT, Leaves, Method, Ref, Tree, TreeSpec

@@ -36,7 +36,7 @@ from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.search import Searcher
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import IndexedDocument, Vectors
 
 DIMENSION = 384

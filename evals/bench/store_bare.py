@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tantivy import Occur
 
 from hoptrail.evals.bench.store_corpus import Query
-from hoptrail.rag.indexes.tantivy import SCHEMA
+from hoptrail.rag.store.indexes.tantivy import SCHEMA
 from hoptrail.rag.text.analyzer import words
 
 _DEPTH = 50

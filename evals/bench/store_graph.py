@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from hoptrail.evals.bench.store_corpus import unit
-from hoptrail.rag.founding import Graph
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.spec import Graph
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, passage_id
 
 _VECTORS = 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hoptrail.evals.bench.store_writer import SPEC, version
 from hoptrail.rag.fsck import FsckReport, fsck
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 
 WRITER = "hoptrail.evals.bench.store_writer"
 

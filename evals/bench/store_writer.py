@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hoptrail.evals.bench.store_corpus import unit
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, passage_id
 
 DOCUMENTS = 12

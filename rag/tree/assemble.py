@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hoptrail.rag.scope import Rows
 from hoptrail.rag.tree.types import NOBODY, ROOT, Leaves, Node, Tree, TreeSpec
-from hoptrail.rag.types import Vectors
+from hoptrail.rag.types import Rows, Vectors
 
 _BLOCK = 8192
 """Leaves whose vectors are in memory at once."""

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hoptrail.rag.catalogue import Connection, expanded, row_spans, vectors_of
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
-from hoptrail.rag.founding import StoreSpec
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.problems import Problem
-from hoptrail.rag.scope import Rows, State
+from hoptrail.rag.store.catalogue.audit import Problem
+from hoptrail.rag.store.catalogue.database import Connection, expanded, row_spans, vectors_of
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.spec import StoreSpec
+from hoptrail.rag.store.types import State
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.types import Over, Tree
-from hoptrail.rag.types import Vectors
+from hoptrail.rag.types import Rows, Vectors
 
 _AGAIN = "a repair removes it, hoptrail tree build makes another"
 

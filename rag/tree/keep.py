@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
-from hoptrail.rag.layout import Layout, disk_errors
-from hoptrail.rag.locks import OwnedLock
+from hoptrail.rag.store.layout import Layout, disk_errors
+from hoptrail.rag.store.locks import OwnedLock
 from hoptrail.rag.tree.types import NOBODY, ROOT, Growth, Method, Node, Over, Tree, TreeSpec
 
 FORMAT = 1

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import expanded
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.catalogue.database import expanded
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.types import Over
 from hoptrail.rag.types import Vectors
 

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreBusy, TreeMismatch
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.scope import Rows
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot
+from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.living import caught_up
 from hoptrail.rag.tree.types import Growth, Item, Leaves, Opened, Over, Ref, Seed, Tree
-from hoptrail.rag.types import Where
-from hoptrail.rag.views import EVERYTHING, Snapshot
+from hoptrail.rag.types import Rows, Where
 
 _RANKS = 60
 """The constant of reciprocal rank (`hoptrail.rag.fuse`)."""

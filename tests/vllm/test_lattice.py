@@ -23,7 +23,7 @@ from hoptrail.agents.types import SlateRecord, StopReason
 from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.navigation import NavigateSettings
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)

@@ -20,8 +20,8 @@ from hoptrail.agents.forecasting import PlantingEstimate, estimate
 from hoptrail.agents.planting import Ground, PlantingReport, plant
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest import ingest
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.store import Store, StoreSpec
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves

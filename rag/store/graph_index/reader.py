@@ -9,15 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection
 from hoptrail.rag.errors import StoreDamaged
-from hoptrail.rag.layout import disk_errors
-from hoptrail.rag.linking import ABOUT_BYTES, KEY_BYTES, Keys, about_keys, about_strengths, keys_of
-from hoptrail.rag.scope import Rows, Scope
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.graph_index.tables import (
+    ABOUT_BYTES,
+    KEY_BYTES,
+    Keys,
+    about_keys,
+    about_strengths,
+    keys_of,
+)
+from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.store.types import Scope
+from hoptrail.rag.types import Rows
 
 _SCANNED = 2048
 """Rows of one entity that are looked at for those that a filter keeps."""
@@ -224,3 +233,22 @@ def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> Ou
 
 def _json(numbers: NDArray[np.int64]) -> str:
     return json.dumps(numbers.tolist())
+
+
+class Graph(Protocol):
+    """The part of a passage graph that a search may see; entities are keys, passages rows."""
+
+    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
+        """Where each of the rows points to."""
+
+    def about(self, keys: Sequence[int]) -> Abouts:
+        """The rows that are about any of the keys."""
+
+    def mentioning(self, keys: Sequence[int], limit: int) -> Mentions:
+        """The rows that mention any of the keys; keys with more rows than that are left out."""
+
+    def counts(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """How many rows mention each of the keys."""
+
+    def names(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """How many names each of the rows mentions."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.types import Candidates, Vectors
+from hoptrail.rag.types import Candidates, Rows, Vectors
 
-Rows = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.scope import Batch, Scope, State
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.types import Batch, Scope, State
 from hoptrail.rag.types import Candidates, Vectors
 
 

@@ -1,4 +1,4 @@
-"""The catalogue checked against itself, document by document."""
+"""What can be wrong with a store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,44 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-from hoptrail.rag.catalogue import PARTS, Connection, whole_text
-from hoptrail.rag.facets import facets
-from hoptrail.rag.journal import document_crc, facets_of
-from hoptrail.rag.problems import Kind, Problem
+from hoptrail.rag.store.catalogue.database import PARTS, Connection, whole_text
+from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.writes import document_crc, facets_of
 from hoptrail.rag.types import passage_id
+
+Kind = Literal[
+    "catalogue",
+    "document",
+    "passage",
+    "vector",
+    "facet",
+    "orphan",
+    "outbox",
+    "lexical",
+    "dense",
+    "graph",
+    "tree",
+]
+"""catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
+document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
+metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
+index differs from the catalogue · graph: the links differ from what texts and triples say · tree:
+its file cannot be read, or it is no tree over the passages that are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong."""
+
+    kind: Kind
+    what: str
+    """For people; names the document if there is one."""
+    repairable: bool
+    """Whether `--repair` mends it; otherwise `what` says what to do."""
+    document_id: str | None = None
+
 
 Remedy = tuple[str, tuple[object, ...]]
 

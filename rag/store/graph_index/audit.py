@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hoptrail.rag import linking
-from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.problems import Problem
+from hoptrail.rag.store.catalogue.audit import Problem
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.graph_index import tables as linking
 
 _PAGE = 50_000
 _TABLES = ("traces", "abouts", "mentions", "triples", "read_by")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hoptrail.rag.catalogue import Catalogue
-from hoptrail.rag.founding import StoreSpec
-from hoptrail.rag.indexes.chroma import ChromaKeeper
-from hoptrail.rag.indexes.exact import ExactKeeper
-from hoptrail.rag.indexes.okapi import OkapiKeeper
-from hoptrail.rag.indexes.tantivy import TantivyKeeper
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.locks import WriterLock
-from hoptrail.rag.protocols import DenseIndex, Keeper, LexicalIndex
+from hoptrail.rag.store.catalogue.database import Catalogue
+from hoptrail.rag.store.indexes.base import DenseIndex, Keeper, LexicalIndex
+from hoptrail.rag.store.indexes.chroma import ChromaKeeper
+from hoptrail.rag.store.indexes.exact import ExactKeeper
+from hoptrail.rag.store.indexes.rank_bm25 import OkapiKeeper
+from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.locks import WriterLock
+from hoptrail.rag.store.spec import StoreSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Catalogue, Connection, known_vectors, vectors_of
 from hoptrail.rag.errors import BackendRefused, StoreBusy, StoreDamaged
-from hoptrail.rag.journal import facets_by_row, writing
-from hoptrail.rag.locks import OwnedLock
-from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
-from hoptrail.rag.types import Candidates
-from hoptrail.rag.vectors import MARGIN, exact_scores
+from hoptrail.rag.store.catalogue.database import Catalogue, Connection, known_vectors, vectors_of
+from hoptrail.rag.store.catalogue.writes import facets_by_row, writing
+from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.indexes.vector_file import MARGIN, exact_scores
+from hoptrail.rag.store.locks import OwnedLock
+from hoptrail.rag.store.types import NOTHING, Batch, Scope, State, ranked
+from hoptrail.rag.types import Candidates, Rows
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection

@@ -22,21 +22,35 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag import catalogue
-from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.commits import Change, commit, import_triples, keep_readings
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.founding import FORMAT, StoreSpec, found, opened
-from hoptrail.rag.layout import Layout, disk_errors
-from hoptrail.rag.linking import extracted
-from hoptrail.rag.parts import Parts, assemble
-from hoptrail.rag.readings import Kept, Reading, Unread, check_readings, unread
-from hoptrail.rag.triples import Imported, Triple, check_triples
+from hoptrail.rag.store.backends import Parts, assemble
+from hoptrail.rag.store.catalogue import database as catalogue
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.commit import (
+    Change,
+    check_deletes,
+    check_puts,
+    commit,
+    import_triples,
+    keep_readings,
+)
+from hoptrail.rag.store.graph_index.tables import extracted
+from hoptrail.rag.store.graph_index.triples import (
+    Imported,
+    Kept,
+    Reading,
+    Triple,
+    Unread,
+    check_readings,
+    check_triples,
+    unread,
+)
+from hoptrail.rag.store.layout import Layout, disk_errors
+from hoptrail.rag.store.maintenance import compact, mend, slim
+from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot, Views, check_graph
+from hoptrail.rag.store.spec import FORMAT, StoreSpec, found, opened
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
-from hoptrail.rag.upkeep import compact, mend, slim
-from hoptrail.rag.validate import check_deletes, check_puts
-from hoptrail.rag.views import EVERYTHING, Snapshot, Views, check_graph
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
 

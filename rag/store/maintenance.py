@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from hoptrail.rag import journal, linking
-from hoptrail.rag.catalogue import Connection, snapshot
-from hoptrail.rag.parts import Parts
-from hoptrail.rag.scope import State
-from hoptrail.rag.states import loaded
+from hoptrail.rag.store.backends import Parts
+from hoptrail.rag.store.catalogue import writes as journal
+from hoptrail.rag.store.catalogue.database import Connection, snapshot
+from hoptrail.rag.store.graph_index import tables as linking
+from hoptrail.rag.store.snapshot import loaded
+from hoptrail.rag.store.types import State
 
 _LOG = logging.getLogger(__name__)
 

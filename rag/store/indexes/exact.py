@@ -11,11 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import Batch, Rows, Scope, State, ranked
-from hoptrail.rag.types import Candidates
-from hoptrail.rag.vectors import SlotFile, SlotMap, exact_scores, near_best, one_thread
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.indexes.vector_file import (
+    SlotFile,
+    SlotMap,
+    exact_scores,
+    near_best,
+    one_thread,
+)
+from hoptrail.rag.store.types import Batch, Scope, State, ranked
+from hoptrail.rag.types import Candidates, Rows
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
 

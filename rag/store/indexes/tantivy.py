@@ -26,11 +26,11 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur, Query
 
-from hoptrail.rag.catalogue import Connection
-from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Keys, Rows, Scope, State, all_of, tie_key
+from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.types import NOTHING, Batch, Keys, Scope, State, all_of, tie_key
 from hoptrail.rag.text.analyzer import MOST_TERMS, analyser
-from hoptrail.rag.types import Candidates, tie_break
+from hoptrail.rag.types import Candidates, Rows, tie_break
 
 TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
 

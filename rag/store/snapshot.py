@@ -1,12 +1,12 @@
-"""What the threads of one process see of a store: one generation, and its filters.
+"""A generation as arrays in memory: read whole from the catalogue, or caught up from its log.
 
-A view is replaced, never changed. Whether another connection has committed is asked on every call
-(`PRAGMA data_version`, a few microseconds); only then is the log read, in one transaction.
+Call both functions inside one transaction: what they read must belong to one generation.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,18 +17,69 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import Connection, passages_where, rows_with, snapshot
 from hoptrail.rag.errors import BackendRefused, SettingsError
-from hoptrail.rag.facets import facets
-from hoptrail.rag.founding import StoreSpec
-from hoptrail.rag.layout import disk_errors
-from hoptrail.rag.links import Links
-from hoptrail.rag.parts import Parts
-from hoptrail.rag.protocols import DenseIndex, LexicalIndex
-from hoptrail.rag.scope import Keys, Rows, Scope, State, all_of, tie_key
-from hoptrail.rag.states import advanced, loaded
+from hoptrail.rag.store.backends import Parts
+from hoptrail.rag.store.catalogue.database import (
+    Connection,
+    expanded,
+    meta,
+    passages_where,
+    rows_with,
+    snapshot,
+)
+from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.writes import KEPT_GENERATIONS
+from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.indexes.base import DenseIndex, LexicalIndex
+from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.store.spec import StoreSpec
+from hoptrail.rag.store.types import Keys, Scope, State, all_of, tie_key
 from hoptrail.rag.text.analyzer import words
-from hoptrail.rag.types import Candidates, Where, tie_break
+from hoptrail.rag.types import Candidates, Rows, Where, tie_break
+
+
+def loaded(connection: sqlite3.Connection) -> State:
+    """The present generation, from the documents themselves."""
+    spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
+    rows = expanded(spans)
+    live = np.zeros(int(rows.max()) + 1 if len(rows) else 0, dtype=np.bool_)
+    live[rows] = True
+    return _state(connection, live)
+
+
+def advanced(connection: sqlite3.Connection, state: State) -> State:
+    """The present generation, from an earlier one; the same object if nothing has changed."""
+    values = meta(connection)
+    behind = int(values["generation"]) - state.generation
+    epochs = (values["lexical_epoch"], values["dense_epoch"])
+    if behind == 0 and epochs == (state.lexical_epoch, state.dense_epoch):
+        return state
+    if not 0 <= behind < KEPT_GENERATIONS:
+        return loaded(connection)
+    changes = connection.execute(
+        "SELECT first, rows, alive FROM log WHERE generation > ? ORDER BY generation, alive",
+        (state.generation,),
+    ).fetchall()
+    size = max((first + rows for first, rows, alive in changes if alive), default=0)
+    live = np.zeros(max(size, len(state.live)), dtype=np.bool_)
+    live[: len(state.live)] = state.live
+    for first, rows, alive in changes:
+        live[first : first + rows] = bool(alive)
+    return _state(connection, live)
+
+
+def _state(connection: sqlite3.Connection, live: NDArray[np.bool_]) -> State:
+    values = meta(connection)
+    garbage: int = connection.execute("SELECT coalesce(sum(rows), 0) FROM garbage").fetchone()[0]
+    return State(
+        generation=int(values["generation"]),
+        live=live,
+        passages=int(np.count_nonzero(live)),
+        garbage=garbage,
+        lexical_epoch=int(values["lexical_epoch"]),
+        dense_epoch=int(values["dense_epoch"]),
+    )
+
 
 EVERYTHING: Where = MappingProxyType({})
 """The filter that keeps all."""

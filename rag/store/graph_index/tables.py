@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import GRAPH, Connection, meta
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.entities.extraction import Traces, entity, traces
+from hoptrail.rag.store.catalogue.database import GRAPH, Connection, meta
 from hoptrail.rag.types import IndexedDocument
 
 Keys = NDArray[np.int64]

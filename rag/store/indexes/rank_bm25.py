@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from rank_bm25 import BM25Okapi
 
-from hoptrail.rag.catalogue import Catalogue, Connection, snapshot
 from hoptrail.rag.errors import BackendRefused
-from hoptrail.rag.protocols import Traits
-from hoptrail.rag.scope import NOTHING, Batch, Rows, Scope, State, ranked
+from hoptrail.rag.store.catalogue.database import Catalogue, Connection, snapshot
+from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.types import NOTHING, Batch, Scope, State, ranked
 from hoptrail.rag.text.analyzer import MOST_TERMS, analyser
-from hoptrail.rag.types import Candidates
+from hoptrail.rag.types import Candidates, Rows
 
 TRAITS = Traits(multi_process=True, persistent=False, filters_before_ranking=True)
 

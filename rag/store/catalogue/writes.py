@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.catalogue import PARTS, SPAN, Connection, vectors_of
-from hoptrail.rag.facets import facets
-from hoptrail.rag.scope import Batch, Entry
+from hoptrail.rag.store.catalogue.database import PARTS, SPAN, Connection, vectors_of
+from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.types import Batch, Entry
 from hoptrail.rag.types import IndexedDocument
 
 KEPT_GENERATIONS = 512

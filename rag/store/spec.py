@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hoptrail.rag.catalogue import Catalogue, meta
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
-from hoptrail.rag.layout import Layout, disk_errors
+from hoptrail.rag.store.catalogue.database import Catalogue, meta
+from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.text.analyzer import analyser
 
 FORMAT = 1

@@ -1,0 +1,1 @@
+"""The passage graph as stored: its tables, its reader, imported triples, its audit."""
