@@ -14,9 +14,9 @@ from hoptrail.app.output import counted, shortened
 from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.picture import Box, Kind, Line, rules, svg
 from hoptrail.app.receipts import changed_quotes
-from hoptrail.rag.bonds import Bond, bonds
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.passage_graph.shared_entities import Bond, bonds
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hoptrail.rag.dossier import Dossier
-    from hoptrail.rag.ego import Ego
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.openie import OpenieReport, Refusal
+    from hoptrail.rag.passage_graph.entity_profile import Dossier
+    from hoptrail.rag.passage_graph.neighbourhood import Ego
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.types import Passage, Where
 
@@ -71,8 +71,8 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Show what is about a name, who mentions it, and its neighbourhood."""
-    from hoptrail.rag.dossier import dossier  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.ego import Bounds, around  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import dossier  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.passage_graph.neighbourhood import Bounds, around  # noqa: PLC0415
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
@@ -166,7 +166,7 @@ def _vector(query: str, player: Embedder) -> NDArray[np.float32]:
 
 def _unknown(store: Store, name: str, where: Where) -> SettingsError:
     """What to say of a name that the store has nothing on."""
-    from hoptrail.rag.dossier import similar  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import similar  # noqa: PLC0415
 
     known = " or ".join(repr(one) for one in similar(store, name, where))
     kept = " that --where keeps" if where else ""
@@ -175,7 +175,7 @@ def _unknown(store: Store, name: str, where: Where) -> SettingsError:
 
 
 def _record(found: Dossier, ego: Ego) -> dict[str, object]:
-    from hoptrail.rag.ego import text  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.neighbourhood import text  # noqa: PLC0415
 
     return {
         "name": ego.nodes[0].label,
@@ -219,8 +219,8 @@ def _passage(one: Passage) -> dict[str, object]:
 
 
 def _show(found: Dossier, ego: Ego) -> None:
-    from hoptrail.rag.dossier import MANY  # noqa: PLC0415
-    from hoptrail.rag.ego import text  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import MANY  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.neighbourhood import text  # noqa: PLC0415
 
     say(ego.nodes[0].label)
     _list("About it", found.about)

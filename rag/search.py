@@ -17,8 +17,8 @@ from hoptrail.rag.entities.extraction import named
 from hoptrail.rag.entities.query import Asked, asked, meant, surface
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fuse import Fusion, MinMax
-from hoptrail.rag.graph import Query, Road, guided
-from hoptrail.rag.hops import Guide
+from hoptrail.rag.passage_graph.guided_hops import Query, Road, guided
+from hoptrail.rag.passage_graph.hop_scoring import Guide
 from hoptrail.rag.store.graph_index.reader import Graph
 from hoptrail.rag.types import (
     Candidates,

@@ -114,7 +114,7 @@ def test_show_lists_imported_triples(tmp_path: Path) -> None:
 def test_a_name_in_very_many_passages_is_counted_and_not_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hoptrail.rag.dossier.MANY", 3)
+    monkeypatch.setattr("hoptrail.rag.passage_graph.entity_profile.MANY", 3)
     texts = {f"d{at}": f"on day {at} we met Nansen there" for at in range(4)}
     store = make_store(tmp_path / "s", texts)
     shown = cli("graph", "show", "Nansen", "--store", store).stdout

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.entities.query import Asked, asked, surface
-from hoptrail.rag.graph import Query, Walk, guided
-from hoptrail.rag.hops import Guide
+from hoptrail.rag.passage_graph.guided_hops import Query, Walk, guided
+from hoptrail.rag.passage_graph.hop_scoring import Guide
 from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
 from hoptrail.rag.types import Candidates
 

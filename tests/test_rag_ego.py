@@ -11,10 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_helpers import DIMENSION, indexed, new_store
 
-from hoptrail.rag.bonds import Bond, bonds
-from hoptrail.rag.ego import ABOUT, MENTIONS, Bounds, Ego, Link, Node, around, around_passages, text
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import BackendRefused, SettingsError
+from hoptrail.rag.passage_graph.neighbourhood import (
+    ABOUT,
+    MENTIONS,
+    Bounds,
+    Ego,
+    Link,
+    Node,
+    around,
+    around_passages,
+    text,
+)
+from hoptrail.rag.passage_graph.shared_entities import Bond, bonds
 from hoptrail.rag.store.graph_index.triples import Triple
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage

@@ -15,7 +15,7 @@ from store_helpers import indexed, new_store
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.forms import Forms, forms
-from hoptrail.rag.pagerank import Propagation, pagerank
+from hoptrail.rag.passage_graph.pagerank import Propagation, pagerank
 from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
 from hoptrail.rag.types import Candidates
 

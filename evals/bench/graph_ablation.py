@@ -22,9 +22,9 @@ from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.query import asked
 from hoptrail.rag.forms import forms
-from hoptrail.rag.graph import Query, guided
-from hoptrail.rag.hops import Guide
-from hoptrail.rag.pagerank import pagerank
+from hoptrail.rag.passage_graph.guided_hops import Query, guided
+from hoptrail.rag.passage_graph.hop_scoring import Guide
+from hoptrail.rag.passage_graph.pagerank import pagerank
 from hoptrail.rag.search import DEFAULT_FUSION, DEFAULT_GUIDE
 from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions, Outgoing
 from hoptrail.rag.store.store import Store

@@ -18,7 +18,7 @@ from pathlib import Path
 from hoptrail.evals.bench.graph_corpus import NamedCorpus
 from hoptrail.evals.bench.store import DIMENSION, GivenVectors
 from hoptrail.evals.bench.store_corpus import PER_DOCUMENT, Query
-from hoptrail.rag.pagerank import pagerank
+from hoptrail.rag.passage_graph.pagerank import pagerank
 from hoptrail.rag.search import Searcher
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.store import Store, StoreSpec

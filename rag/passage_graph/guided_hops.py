@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.entities.query import Asked
-from hoptrail.rag.hops import Guide, Reach, Reals, by_mention, by_title, subjects_of
+from hoptrail.rag.passage_graph.hop_scoring import (
+    Guide,
+    Reach,
+    Reals,
+    by_mention,
+    by_title,
+    subjects_of,
+)
 from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions
 from hoptrail.rag.types import Candidates, Rows
 

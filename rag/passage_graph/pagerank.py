@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.hops import Reals, Whole, subjects_of
+from hoptrail.rag.passage_graph.hop_scoring import Reals, Whole, subjects_of
 from hoptrail.rag.store.graph_index.reader import Graph, Outgoing
 from hoptrail.rag.types import Candidates
 

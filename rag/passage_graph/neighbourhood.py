@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.neighbours import ABOUT, MENTIONS, Bounds, Ego, Growth, Link, Node, Place, line
+from hoptrail.rag.passage_graph.neighbourhood_builder import (
+    ABOUT,
+    MENTIONS,
+    Bounds,
+    Ego,
+    Growth,
+    Link,
+    Node,
+    Place,
+    line,
+)
 from hoptrail.rag.store.snapshot import EVERYTHING
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Rows, Where

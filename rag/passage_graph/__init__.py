@@ -1,0 +1,1 @@
+"""The passage graph searched: guided hops, PageRank, neighbourhoods, entity profiles."""
