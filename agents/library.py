@@ -9,7 +9,7 @@ from hoptrail.agents.outside import Corpus, LiveCorpus
 from hoptrail.agents.trees import Trees
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.spec import check_embedder
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode

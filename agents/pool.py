@@ -15,7 +15,7 @@ import numpy as np
 
 from hoptrail.agents.types import Candidate, Evidence, Query
 from hoptrail.rag.entities.surface import fold, words
-from hoptrail.rag.fuse import MinMax
+from hoptrail.rag.retrieval.fusion import MinMax
 from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
 
 KEPT = 100

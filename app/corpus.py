@@ -57,7 +57,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Find the passages that bear on a query, best first."""
-    from hoptrail.rag.search import Searcher  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.retrieval.retriever import Searcher  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)

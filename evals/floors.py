@@ -42,7 +42,7 @@ from hoptrail.rag.embedders.caching import Remembering
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 from hoptrail.rag.ingest import IngestEvent, Progress
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Hit, Mode
 

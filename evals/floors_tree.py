@@ -17,7 +17,7 @@ from hoptrail.evals.bench.lattice_local import FUSED, local
 from hoptrail.evals.bench.lattice_world import world_of
 from hoptrail.evals.floor import Floor
 from hoptrail.evals.stores import StoreCache
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 
 SETS = ("2wiki_hipporag", "musique_dev", "hotpot_dev")
 FUSED_LOSS = 0.5

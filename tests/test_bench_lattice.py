@@ -34,7 +34,7 @@ from hoptrail.evals.bench.lattice_simulation import PLAIN, SPREADS, scorer, simu
 from hoptrail.evals.bench.lattice_world import LIKE, SUPPORT, World, truth_of, world_of
 from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.tree.calibrate import Observations, weights
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.types import ROOT, Slate

@@ -20,7 +20,7 @@ from hoptrail.evals.metrics import Mean, normalize_answer
 from hoptrail.evals.report import Report, summarise
 from hoptrail.evals.stores import StoreCache, prepare
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 
 

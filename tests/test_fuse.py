@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
 from hoptrail.rag.types import Candidates
 
 FUSIONS: list[Fusion] = [

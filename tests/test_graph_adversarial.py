@@ -17,7 +17,7 @@ from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest import ingest
 from hoptrail.rag.passage_graph.hop_scoring import Guide
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.graph_index.reader import Links
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import (

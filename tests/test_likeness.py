@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.entities.query import asked, meant
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 
 TEXTS = ("Ilsa Corrin was a navigator.", "She met Otto Renn at Port Saben.")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.graph_index.reader import Graph
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import (

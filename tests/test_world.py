@@ -14,7 +14,7 @@ from hoptrail.evals.stores import StoreCache, prepare
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.embedders.minilm import find_minilm
 from hoptrail.rag.errors import EmbedderError
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 
 WORKED_OUT = {"comparison", "count", "date"}

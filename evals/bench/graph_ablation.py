@@ -25,7 +25,7 @@ from hoptrail.rag.forms import forms
 from hoptrail.rag.passage_graph.guided_hops import Query, guided
 from hoptrail.rag.passage_graph.hop_scoring import Guide
 from hoptrail.rag.passage_graph.pagerank import pagerank
-from hoptrail.rag.search import DEFAULT_FUSION, DEFAULT_GUIDE
+from hoptrail.rag.retrieval.retriever import DEFAULT_FUSION, DEFAULT_GUIDE
 from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions, Outgoing
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Candidates

@@ -19,7 +19,7 @@ from hoptrail.evals.bench.graph_corpus import NamedCorpus
 from hoptrail.evals.bench.store import DIMENSION, GivenVectors
 from hoptrail.evals.bench.store_corpus import PER_DOCUMENT, Query
 from hoptrail.rag.passage_graph.pagerank import pagerank
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Candidates, IndexedDocument

@@ -12,7 +12,7 @@ from hoptrail.evals.bench.graph_sets import Prepared, Variant, prepared, recorde
 from hoptrail.evals.datasets import Question
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.evals.stores import StoreCache
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode
 

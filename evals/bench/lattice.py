@@ -33,7 +33,7 @@ from hoptrail.evals.stores import StoreCache, add_cache_options
 from hoptrail.rag.embedders.caching import Remembering
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.tree.types import Method
 
 DEVELOPMENT = ("2wiki_hipporag", "musique_dev", "hotpot_dev")

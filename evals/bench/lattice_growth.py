@@ -18,7 +18,7 @@ from hoptrail.evals.bench.lattice_scale import depth_of
 from hoptrail.evals.bench.lattice_simulation import simulation
 from hoptrail.evals.bench.lattice_world import HeldLeaves, World
 from hoptrail.evals.metrics import average, recall
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.tree.check import faults
 from hoptrail.rag.tree.extract import texts
 from hoptrail.rag.tree.living import caught_up

@@ -17,8 +17,8 @@ from hoptrail.agents.navigating import FUSED_LEAVES
 from hoptrail.agents.pool import CHEAP_HYBRID
 from hoptrail.evals.bench.lattice_world import Asked, World
 from hoptrail.evals.metrics import first_occurrences, recall
-from hoptrail.rag.fuse import Fusion, MinMax, ReciprocalRank
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.tree.likely import likely
 from hoptrail.rag.tree.navigation import Found, NavigateSettings
 from hoptrail.rag.tree.search import Search, navigated

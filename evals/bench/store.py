@@ -35,7 +35,7 @@ from hoptrail.evals.bench.store_kills import trials
 from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import IndexedDocument, Vectors
 

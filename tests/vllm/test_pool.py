@@ -27,7 +27,7 @@ from hoptrail.evals.metrics import average, recall
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.ingest import ingest
-from hoptrail.rag.search import Searcher
+from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store, StoreSpec
 
 from .conftest import unavailable  # noqa: TID252 (see conftest.py)

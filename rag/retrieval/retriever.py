@@ -16,20 +16,11 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.extraction import named
 from hoptrail.rag.entities.query import Asked, asked, meant, surface
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.fuse import Fusion, MinMax
 from hoptrail.rag.passage_graph.guided_hops import Query, Road, guided
 from hoptrail.rag.passage_graph.hop_scoring import Guide
+from hoptrail.rag.retrieval.fusion import Fusion, MinMax
 from hoptrail.rag.store.graph_index.reader import Graph
-from hoptrail.rag.types import (
-    Candidates,
-    Hit,
-    Mode,
-    Passage,
-    Ranking,
-    Via,
-    Where,
-    tie_break,
-)
+from hoptrail.rag.types import Candidates, Hit, Mode, Passage, Ranking, Via, Where, tie_break
 
 DEFAULT_FUSION: Fusion = MinMax()
 DEFAULT_GUIDE = Guide()

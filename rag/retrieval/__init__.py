@@ -1,0 +1,1 @@
+"""Retrieval: a query to ranked passages, and the fusion of rankings."""
