@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.openie import OpenieReport, Refusal
+    from hoptrail.rag.ingest.triples import OpenieReport, Refusal
     from hoptrail.rag.passage_graph.entity_profile import Dossier
     from hoptrail.rag.passage_graph.neighbourhood import Ego
     from hoptrail.rag.store.store import Store
@@ -145,7 +145,7 @@ def import_(
 
     What is refused is reported with its line, the rest goes on. Exits with 1 if something was.
     """
-    from hoptrail.rag.openie import import_openie  # noqa: PLC0415
+    from hoptrail.rag.ingest.triples import import_openie  # noqa: PLC0415
 
     root, name = place(store, tenant, load_settings(settings).store)
     listener = _Listener(as_json)

@@ -28,7 +28,7 @@ from hoptrail.rag.errors import StoreMismatch
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.ingest import FileFailed, IngestEvent, IngestReport, IngestSettings
+    from hoptrail.rag.ingest.pipeline import FileFailed, IngestEvent, IngestReport, IngestSettings
 
 _MADE_WITH = ("lexical", "dense", "language", "graph")
 
@@ -83,8 +83,8 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     with 1 if a file could not be read.
     """
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.ingest import ingest as run  # noqa: PLC0415
-    from hoptrail.rag.sources import find_sources  # noqa: PLC0415
+    from hoptrail.rag.ingest.files import find_sources  # noqa: PLC0415
+    from hoptrail.rag.ingest.pipeline import ingest as run  # noqa: PLC0415
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
@@ -121,8 +121,8 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
 
 
 def _settings(values: dict[str, Any]) -> IngestSettings:
-    from hoptrail.rag.ingest import IngestSettings  # noqa: PLC0415
-    from hoptrail.rag.parse import ParseLimits  # noqa: PLC0415
+    from hoptrail.rag.ingest.parsers.parser import ParseLimits  # noqa: PLC0415
+    from hoptrail.rag.ingest.pipeline import IngestSettings  # noqa: PLC0415
 
     megabytes = values.pop("max_file_mb", None)
     limits = given(
@@ -163,7 +163,7 @@ class _Listener:
         self._bar: Callable[[IngestEvent], None] = stack.enter_context(IngestBar())
 
     def __call__(self, event: IngestEvent) -> None:
-        from hoptrail.rag import ingest  # noqa: PLC0415
+        from hoptrail.rag.ingest import pipeline as ingest  # noqa: PLC0415
 
         self._bar(event)
         self._committed += isinstance(event, ingest.DocumentCommitted)

@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from hoptrail.app.output import counted
-from hoptrail.rag.ingest import DocumentCommitted, IngestEvent, Progress
+from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent, Progress
 
 if TYPE_CHECKING:
     from hoptrail.evals.harness import Progress as Asked

@@ -41,7 +41,7 @@ from hoptrail.evals.stores import StoreCache, add_cache_options, prepare
 from hoptrail.rag.embedders.caching import Remembering
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
-from hoptrail.rag.ingest import IngestEvent, Progress
+from hoptrail.rag.ingest.pipeline import IngestEvent, Progress
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Hit, Mode

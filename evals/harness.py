@@ -32,7 +32,7 @@ from hoptrail.evals.stores import (
     prepare,
 )
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
-from hoptrail.rag.ingest import IngestEvent
+from hoptrail.rag.ingest.pipeline import IngestEvent
 
 GONE = 8
 """Runs in a row that lost the model server before the whole evaluation is ended."""

@@ -18,7 +18,7 @@ from filelock import FileLock
 from hoptrail.evals.datasets import Dataset
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest import IngestEvent, ingest
+from hoptrail.rag.ingest.pipeline import IngestEvent, ingest
 from hoptrail.rag.store.spec import Dense, Lexical
 from hoptrail.rag.store.store import Store, StoreSpec
 

@@ -14,7 +14,7 @@ from hoptrail.agents import Library, Receipt, aask, open_library
 from hoptrail.agents.events import Event, QueryMade
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
 
 HERE = Path(__file__).parent

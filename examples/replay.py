@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hoptrail.agents import ask, replay
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
 
 HERE = Path(__file__).parent

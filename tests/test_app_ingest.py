@@ -12,7 +12,7 @@ from embedding_server import embedding_server
 from rich.console import Console
 
 from hoptrail.app.progress import IngestBar
-from hoptrail.rag.ingest import DocumentCommitted, Progress
+from hoptrail.rag.ingest.pipeline import DocumentCommitted, Progress
 from hoptrail.rag.store.store import Store
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.rag.chunk import chunk, chunk_record
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.ingest.chunking import chunk, chunk_record
 from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Document, Passage, passage_id

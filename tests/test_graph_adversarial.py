@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.passage_graph.hop_scoring import Guide
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.graph_index.reader import Links

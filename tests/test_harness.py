@@ -38,7 +38,7 @@ from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.caching import Remembering
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import ModelError, SettingsError, StoreError, StoreFull
-from hoptrail.rag.ingest import FileFailed, IngestEvent
+from hoptrail.rag.ingest.pipeline import FileFailed, IngestEvent
 from hoptrail.rag.types import Vectors
 
 SINGLE = Trial(strategy="single")

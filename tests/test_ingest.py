@@ -18,7 +18,8 @@ import pytest
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import EmbedderError, SettingsError, StoreFull, StoreMismatch
-from hoptrail.rag.ingest import (
+from hoptrail.rag.ingest.parsers.parser import ParseLimits, Parser
+from hoptrail.rag.ingest.pipeline import (
     DocumentCommitted,
     DocumentDeleted,
     DocumentSkipped,
@@ -29,7 +30,6 @@ from hoptrail.rag.ingest import (
     Progress,
     ingest,
 )
-from hoptrail.rag.parse import ParseLimits, Parser
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Vectors
 
@@ -236,7 +236,7 @@ def test_a_waiting_document_is_committed_while_a_slow_file_is_parsed(
     write(folder, "a.txt", "New.")
     write(folder, "b.html", "<p>slow</p>")
     worker = (sys.executable, "-P", "-c", WAITING, str(folder / "committed"))
-    monkeypatch.setattr("hoptrail.rag.ingest.Parser", partial(Parser, worker=worker))
+    monkeypatch.setattr("hoptrail.rag.ingest.pipeline.Parser", partial(Parser, worker=worker))
     committed: list[str] = []
 
     def tell(event: IngestEvent) -> None:

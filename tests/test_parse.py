@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.parse import FileProblem, Parsed, ParseLimits, Parser
-from hoptrail.rag.parse_worker import Page, html_page
-from hoptrail.rag.records import record
-from hoptrail.rag.sniff import decode
-from hoptrail.rag.sources import Refused, find_sources
+from hoptrail.rag.ingest.files import Refused, find_sources
+from hoptrail.rag.ingest.parsers.base import Page
+from hoptrail.rag.ingest.parsers.decoding import decode
+from hoptrail.rag.ingest.parsers.html import html_page
+from hoptrail.rag.ingest.parsers.jsonl import record
+from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.types import Document
 
 Value = TypeVar("Value")
@@ -510,7 +511,7 @@ def test_unreadable_and_vanished_files(
 def test_the_child_can_neither_connect_nor_start_programs() -> None:
     code = (
         "import socket, subprocess, os\n"
-        "from hoptrail.rag.parse_worker import seal\n"
+        "from hoptrail.rag.ingest.parsers.worker import seal\n"
         "seal(10**9)\n"
         "for act in (lambda: socket.create_connection(('127.0.0.1', 9)),\n"
         "            lambda: socket.getaddrinfo('localhost', 80), lambda: os.system('true'),\n"

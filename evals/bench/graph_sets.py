@@ -11,7 +11,7 @@ from typing import Literal
 
 from hoptrail.evals.datasets import Dataset, DatasetError, load_dataset
 from hoptrail.evals.stores import PreparedStore, StoreCache, prepare
-from hoptrail.rag.ingest import IngestEvent
+from hoptrail.rag.ingest.pipeline import IngestEvent
 
 Variant = Literal["whole", "untitled", "lower"]
 """`untitled`: no passage has a title. `lower`: no letter of corpus and questions is a capital,

@@ -17,7 +17,7 @@ from hoptrail.evals.bench.lattice_scale import depth_of, peak_mb
 from hoptrail.evals.bench.lattice_world import world_of
 from hoptrail.evals.datasets import load_dataset
 from hoptrail.evals.stores import StoreCache, prepare
-from hoptrail.rag.ingest import IngestEvent
+from hoptrail.rag.ingest.pipeline import IngestEvent
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.text.analyzer import words
 from hoptrail.rag.tree.navigation import NavigateSettings

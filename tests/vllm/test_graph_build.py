@@ -19,7 +19,7 @@ from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.estimating import Estimate, estimate
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)

@@ -22,7 +22,7 @@ from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
 from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.navigation import NavigateSettings
 

@@ -26,7 +26,7 @@ from hoptrail.evals.datasets import Question, load_dataset
 from hoptrail.evals.metrics import average, recall
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import ModelError
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store, StoreSpec
 

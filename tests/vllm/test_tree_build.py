@@ -19,7 +19,7 @@ from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.forecasting import PlantingEstimate, estimate
 from hoptrail.agents.planting import Ground, PlantingReport, plant
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest import ingest
+from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.check import faults

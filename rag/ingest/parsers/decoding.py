@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from hoptrail.rag.sources import Refused
+from hoptrail.rag.ingest.files import Refused
 
 HEAD = 1024
 """Bytes that are enough to recognise a file; a PDF's mark may stand anywhere in them."""

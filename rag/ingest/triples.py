@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.parse import ParseLimits
-from hoptrail.rag.records import Line, RecordLimits, fields_of, identifier_of, read_lines
-from hoptrail.rag.sources import SUFFIXES, FileProblem, Refused, Source
+from hoptrail.rag.ingest.files import SUFFIXES, FileProblem, Refused, Source
+from hoptrail.rag.ingest.parsers.jsonl import (
+    Line,
+    RecordLimits,
+    fields_of,
+    identifier_of,
+    read_lines,
+)
+from hoptrail.rag.ingest.parsers.parser import ParseLimits
 from hoptrail.rag.store.graph_index.triples import Triple
 from hoptrail.rag.store.store import Store
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Generic, Never, TypeVar, cast
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.sniff import HEAD, check_head, decode
-from hoptrail.rag.sources import FileProblem, Refused, Source, as_problem, os_refusal
+from hoptrail.rag.ingest.files import FileProblem, Refused, Source, as_problem, os_refusal
+from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.store.catalogue.filters import facets
 from hoptrail.rag.types import Document, Scalar
 

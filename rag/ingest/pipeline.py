@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hoptrail.rag.batch import Batch, Prepared
-from hoptrail.rag.chunk import check_chunking, chunk, chunk_record
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
-from hoptrail.rag.parse import FileProblem, Parsed, ParseLimits, Parser
-from hoptrail.rag.sources import ProblemKind, Source, find_sources
+from hoptrail.rag.ingest.batching import Batch, Prepared
+from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
+from hoptrail.rag.ingest.files import ProblemKind, Source, find_sources
+from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Document, Passage

@@ -1,7 +1,7 @@
 """Files into documents, each within limits, none of them fetching anything.
 
 Plain text, Markdown and JSON lines are decoded here, at a cost their size bounds. HTML and PDF are
-parsed by one long-lived child process (`parse_worker`), which is killed and replaced when it takes
+parsed by one long-lived child process (`worker.py`), which is killed and replaced when it takes
 too long or dies; what is wrong with a file is always a value, so that the rest goes on.
 """
 
@@ -20,10 +20,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.parse_worker import check_text, read_bytes
-from hoptrail.rag.records import Parsed, RecordLimits, read_records
-from hoptrail.rag.sniff import HEAD, check_head, decode
-from hoptrail.rag.sources import FileProblem, Refused, Source, as_problem
+from hoptrail.rag.ingest.files import FileProblem, Refused, Source, as_problem
+from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
+from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
+from hoptrail.rag.ingest.parsers.jsonl import Parsed, RecordLimits, read_records
 from hoptrail.rag.types import Document
 
 __all__ = ["FileProblem", "ParseLimits", "Parsed", "Parser"]
@@ -31,7 +31,7 @@ __all__ = ["FileProblem", "ParseLimits", "Parsed", "Parser"]
 _START_SECONDS = 120
 _EXIT_SECONDS = 10
 _IDLE_SECONDS = 0.2
-_WORKER = (sys.executable, "-P", "-m", "hoptrail.rag.parse_worker")
+_WORKER = (sys.executable, "-P", "-m", "hoptrail.rag.ingest.parsers.worker")
 
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")

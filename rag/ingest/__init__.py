@@ -1,0 +1,1 @@
+"""Ingestion: files to parsed, chunked, embedded and committed documents."""

@@ -1,0 +1,1 @@
+"""Parsers: the bytes of a file to title and text, one format a file."""

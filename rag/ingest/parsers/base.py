@@ -1,0 +1,46 @@
+"""What all parsers share: the parsed page, and the checks of size and emptiness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hoptrail.rag.ingest.files import Refused, os_refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a parser found. An empty title: the file has none."""
+
+    title: str
+    text: str
+
+
+def too_long(text_chars: int) -> Refused:
+    """Returns the refusal of a file whose text has more characters than that."""
+    return Refused(f"gives more than {text_chars:,} characters of text", "too_large")
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        Refused: it has more than `most`, is no longer there or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise os_refusal(error) from None
+    if len(data) > most:
+        raise Refused(f"is larger than {most:,} bytes", "too_large")
+    return data
+
+
+def check_text(text: str, text_chars: int) -> str:
+    """Returns the text. Raises Refused if it is blank or longer than `text_chars`."""
+    if len(text) > text_chars:
+        raise too_long(text_chars)
+    if not text.strip():
+        raise Refused("holds no text", "empty")
+    return text

@@ -1,0 +1,80 @@
+"""The sealed child process that parses HTML and PDF: `python -P -m …parsers.worker IN OUT ...`.
+
+Both formats let a small file ask for much time or memory, and their parsers are large. So they run
+here, under a memory limit and without network or programs; the parent kills a child that takes too
+long. It talks over two pipes in JSON messages (multiprocessing's framing, no pickle).
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hoptrail.rag.ingest.files import Refused
+from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
+from hoptrail.rag.ingest.parsers.html import html_page
+from hoptrail.rag.ingest.parsers.pdf import pdf_page
+
+_FORBIDDEN = (
+    *("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"),
+    *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"),
+)
+
+
+def answer(request: dict[str, Any]) -> dict[str, str]:
+    """Returns {"title", "text"} or {"reason", "kind"} for {"path", "format", two limits}."""
+    try:
+        data = read_bytes(Path(request["path"]), request["file_bytes"])
+        pdf = request["format"] == "pdf"
+        page = pdf_page(data, request["text_chars"]) if pdf else html_page(data)
+        return {"title": page.title, "text": check_text(page.text, request["text_chars"])}
+    except Refused as refused:
+        return {"reason": refused.reason, "kind": refused.kind}
+    except RecursionError:
+        return {"reason": "is nested too deeply", "kind": "malformed"}
+
+
+def seal(memory_bytes: int) -> None:
+    """Limits this process's memory and takes network and other programs from it, for good.
+
+    Where the system does not let a process limit its address space (macOS), there is no limit.
+    """
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+    def forbid(event: str, _arguments: object) -> None:
+        if event in _FORBIDDEN:
+            raise PermissionError(f"a parser tried {event}")
+
+    sys.addaudithook(forbid)
+
+
+def main(arguments: list[str]) -> None:
+    """Serves requests until the parent hangs up."""
+    incoming = Connection(int(arguments[0]), writable=False)
+    outgoing = Connection(int(arguments[1]), readable=False)
+    seal(memory_bytes=int(arguments[2]))
+    grace = 2 * float(arguments[3]) + 10
+    outgoing.send_bytes(b"{}")
+    while True:
+        try:
+            request = json.loads(incoming.recv_bytes())
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, grace)  # ends a child whose parent was killed
+        try:
+            reply = json.dumps(answer(request)).encode()
+        except MemoryError:
+            reply = json.dumps({"kind": "memory", "reason": ""}).encode()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        outgoing.send_bytes(reply)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
