@@ -16,7 +16,7 @@ from hoptrail.agents.session import (
     resume,
 )
 from hoptrail.agents.strategies import STRATEGIES
-from hoptrail.rag.tree.navigation import NavigateSettings
+from hoptrail.rag.tree.search.types import NavigateSettings
 
 __all__ = [
     "STRATEGIES",

@@ -10,7 +10,7 @@ from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import Roles
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.navigation import NavigateSettings
+from hoptrail.rag.tree.search.types import NavigateSettings
 from hoptrail.rag.types import Mode
 
 SERVED_ITERATIONS = 8

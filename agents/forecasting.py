@@ -17,7 +17,7 @@ from hoptrail.agents.sizing import CountedBy, Size, factor
 from hoptrail.agents.tree_asks import ROOM, Question
 from hoptrail.agents.tree_desk import Desk, Sheet
 from hoptrail.prompts import Rendered
-from hoptrail.rag.tree.asks import following
+from hoptrail.rag.tree.builders.requests import following
 from hoptrail.rag.tree.types import Tree
 
 _SAMPLE = 16

@@ -25,9 +25,16 @@ from hoptrail.agents.types import (
     StepRecord,
     StopReason,
 )
-from hoptrail.rag.tree.navigation import Expansion, Found, FoundLeaf, NavigateSettings
-from hoptrail.rag.tree.search import Search
-from hoptrail.rag.tree.types import Opened, Ref, Slate
+from hoptrail.rag.tree.search.best_first import Search
+from hoptrail.rag.tree.search.types import (
+    Expansion,
+    Found,
+    FoundLeaf,
+    NavigateSettings,
+    Opened,
+    Ref,
+    Slate,
+)
 from hoptrail.rag.types import Passage
 
 KEPT_SECONDS = 0.25

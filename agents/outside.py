@@ -19,7 +19,7 @@ from hoptrail.agents.tape import Call, Tape
 from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.types import Opened
+from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from hoptrail.agents.models import Endpoint
 from hoptrail.agents.pump import NO_LIMIT, Batch, Pump, PumpStop, check_parallel
 from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.tree_desk import Desk, Drafts, Sheet, Tried
-from hoptrail.rag.tree.asks import Ask, Builder, Reply, following
+from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, following
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
 
 _BATCH = 32

@@ -27,7 +27,14 @@ from hoptrail.agents.tree_forms import (
 )
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.entities.words import words
-from hoptrail.rag.tree.asks import Ask, DescriptorsAsk, Reply, SummaryAsk, Topic, TopicsAsk
+from hoptrail.rag.tree.builders.requests import (
+    Ask,
+    DescriptorsAsk,
+    Reply,
+    SummaryAsk,
+    Topic,
+    TopicsAsk,
+)
 
 ROOM = 12_000
 """Characters of data that a question shows; fewer where the server's window is small."""

@@ -14,7 +14,7 @@ from hoptrail.agents.ledger import Budget, Ledger
 from hoptrail.agents.models import Endpoint
 from hoptrail.agents.pump import RETRIES, TIMEOUT
 from hoptrail.agents.tree_asks import LEAST_ROOM, ROOM, Question, question
-from hoptrail.rag.tree.asks import Ask, Reply
+from hoptrail.rag.tree.builders.requests import Ask, Reply
 
 
 class Drafts(Protocol):

@@ -20,10 +20,11 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import StoreBusy, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.builders.build import planted, spec_for
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.planting import planted, spec_for
-from hoptrail.rag.tree.types import Opened, Seed, Tree
+from hoptrail.rag.tree.search.types import Opened, Seed
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import Tree
 from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
 from hoptrail.rag.types import Passage, Where
 

@@ -17,8 +17,8 @@ def grow(store: Store, as_json: bool) -> None:
     What cannot be done is only noted: the documents are committed, and a search of the tree takes
     up for itself what is missing in it.
     """
-    from hoptrail.rag.tree.living import stale  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
+    from hoptrail.rag.tree.update import stale  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.tree.view import grown  # noqa: PLC0415
 
     try:

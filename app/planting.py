@@ -109,7 +109,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     did not come to be whole.
     """
     from hoptrail.rag.store.layout import Layout  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
+    from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
@@ -140,7 +140,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
 def _build_alone(site: Site, *, dry_run: bool, yes: bool) -> None:
     """Builds without a model."""
     from hoptrail.app.progress import BuildBar  # noqa: PLC0415
-    from hoptrail.rag.tree.planting import planted  # noqa: PLC0415
+    from hoptrail.rag.tree.builders.build import planted  # noqa: PLC0415
 
     before = site.file.load().spec.model if site.file.exists() else ""
     count = len(site.leaves.rows())

@@ -13,7 +13,8 @@ from hoptrail.app.output import counted, shortened
 from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.tree_picture import STYLE, anchor, marks, picture
 from hoptrail.app.tree_sight import Sight, above
-from hoptrail.rag.tree.types import ROOT, Ref
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:
     from hoptrail.app.tree_road import Opening, Proof, Road

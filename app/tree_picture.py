@@ -12,7 +12,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from hoptrail.app.output import counted, shortened, shown
 from hoptrail.app.tree_sight import Sight, above
-from hoptrail.rag.tree.types import ROOT, Ref
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.types import ROOT
 
 STYLE = """
 .tree text{font-size:12px;fill:#111}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hoptrail.app.receipts import changed_quotes
 from hoptrail.app.tree_sight import children
-from hoptrail.rag.tree.types import Ref
+from hoptrail.rag.tree.search.types import Ref
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hoptrail.rag.tree.types import NOBODY, ROOT, Ref
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.types import NOBODY, ROOT
 
 if TYPE_CHECKING:
     from hoptrail.app.tree_road import Road

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from hoptrail.agents.planting import Ground
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store.store import Store
-    from hoptrail.rag.tree.keep import TreeFile
     from hoptrail.rag.tree.leaves import StoreLeaves
+    from hoptrail.rag.tree.storage import TreeFile
     from hoptrail.rag.tree.types import Tree, TreeSpec
 
 
@@ -67,8 +67,8 @@ def new_site(
     Raises:
         SettingsError: a method or leaves that there are not, or too small a fan-out.
     """
+    from hoptrail.rag.tree.builders.build import method_for  # noqa: PLC0415
     from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.planting import method_for  # noqa: PLC0415
     from hoptrail.rag.tree.types import Method, Over, TreeSpec  # noqa: PLC0415
 
     for option, value, known in (
@@ -95,8 +95,8 @@ def new_site(
 def ground_of(site: Site, player: Embedder | None) -> Ground:
     """Where and with what a served model builds."""
     from hoptrail.agents.planting import Ground  # noqa: PLC0415
-    from hoptrail.rag.tree.planting import builder_for  # noqa: PLC0415
-    from hoptrail.rag.tree.retelling import retelling  # noqa: PLC0415
+    from hoptrail.rag.tree.builders.build import builder_for  # noqa: PLC0415
+    from hoptrail.rag.tree.update import retelling  # noqa: PLC0415
 
     old = site.tree
     return Ground(

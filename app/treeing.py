@@ -112,7 +112,7 @@ def drop(
     """Remove a tree, and what a build of one has left. The documents stay."""
     from hoptrail.app.opening import spec_of  # noqa: PLC0415
     from hoptrail.rag.store.layout import Layout  # noqa: PLC0415
-    from hoptrail.rag.tree.keep import TreeFile  # noqa: PLC0415
+    from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
 
     root, name = place(store, tenant, load_settings(settings).store)
     spec_of(root, name)

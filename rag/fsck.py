@@ -8,11 +8,14 @@ built; a damaged document is named, so that it can be ingested again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
 from hoptrail.rag.store.backends import Parts, assemble
 from hoptrail.rag.store.catalogue.audit import (
     Problem,
@@ -20,16 +23,24 @@ from hoptrail.rag.store.catalogue.audit import (
     expected_lexical,
     expected_vectors,
 )
-from hoptrail.rag.store.catalogue.database import Connection, snapshot
+from hoptrail.rag.store.catalogue.database import (
+    Connection,
+    expanded,
+    row_spans,
+    snapshot,
+    vectors_of,
+)
 from hoptrail.rag.store.catalogue.writes import writing
 from hoptrail.rag.store.graph_index.audit import audit_links
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.maintenance import rebuild
 from hoptrail.rag.store.snapshot import loaded
-from hoptrail.rag.store.spec import opened
+from hoptrail.rag.store.spec import StoreSpec, opened
 from hoptrail.rag.store.types import State
-from hoptrail.rag.tree.audit import audit_tree
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import Over, Tree
+from hoptrail.rag.types import Rows, Vectors
 
 __all__ = ["FsckReport", "Problem", "fsck"]
 
@@ -166,3 +177,58 @@ def _repair(parts: Parts, connection: Connection, problems: Iterable[Problem]) -
         dense=bool(kinds & {"dense", "facet", "orphan"}) and "vector" not in kinds,
         graph=bool(kinds & {"graph", "passage", "orphan"}),
     )
+
+
+_AGAIN = "a repair removes it, hoptrail tree build makes another"
+
+
+def audit_tree(
+    layout: Layout, connection: Connection, spec: StoreSpec, state: State
+) -> Iterator[Problem]:
+    """Everything wrong with the tree, if there is one; call it inside a transaction.
+
+    One that is older than the store is not wrong: whoever opens it takes up what is missing. Its
+    leaves cannot be compared with the store's then.
+    """
+    try:
+        tree = TreeFile(layout).load()
+    except TreeMissing:
+        return
+    except (StoreDamaged, TreeMismatch) as error:
+        yield _problem(str(error))
+        return
+    if (tree.spec.embedder, tree.spec.dimension) != (spec.embedder, spec.dimension):
+        yield _problem(f"the tree is of another embedder, {tree.spec.embedder!r}: {_AGAIN}")
+    elif tree.reflects > state.generation:
+        yield _problem(f"the tree is of a later generation, {tree.reflects}: {_AGAIN}")
+    else:
+        yield from (
+            _problem(f"the tree: {one}: {_AGAIN}") for one in _faults(tree, connection, state)
+        )
+
+
+def _faults(tree: Tree, connection: Connection, state: State) -> list[str]:
+    if tree.reflects < state.generation:
+        return faults(tree, [row for node in tree.nodes.values() for row in node.rows])
+    rows = _leaves(connection, tree.spec.over).tolist()
+
+    def vectors(some: Sequence[int]) -> Vectors:
+        ordered = np.array(sorted(some), dtype=np.int64)
+        return vectors_of(connection, ordered, tree.spec.dimension)
+
+    # The means of documents would have to be taken of all their passages.
+    known = vectors if tree.spec.over == "passages" else None
+    try:
+        return faults(tree, rows, known)
+    except StoreDamaged:
+        # A vector is missing, which is a problem of its own.
+        return faults(tree, rows)
+
+
+def _leaves(connection: Connection, over: Over) -> Rows:
+    spans = row_spans(connection)
+    return spans[:, 0] if over == "documents" else expanded(spans)
+
+
+def _problem(what: str) -> Problem:
+    return Problem(kind="tree", what=what, repairable=True)

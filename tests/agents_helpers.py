@@ -20,7 +20,7 @@ from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.trees import Stand, TreeStart
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.tree.types import Opened
+from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.types import (
     Document,
     IndexedDocument,

@@ -23,9 +23,10 @@ from hoptrail.app.tree_road import Road, road
 from hoptrail.app.tree_sight import Sight, children, looked_at
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.types import ROOT, Ref, Tree
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import ROOT, Tree
 from hoptrail.rag.tree.view import tree_of
 
 QUESTION = "What is record 7 about?"

@@ -16,11 +16,11 @@ from hoptrail.app import paying
 from hoptrail.app.output import lasting
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.living import stale
+from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import FANOUT, ROOT, Tree
+from hoptrail.rag.tree.update import stale
 from hoptrail.rag.tree.view import tree_of
 
 TEXTS = {f"d{at}": f"Record {at} is about the harbour of Port {at}." for at in range(12)}
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_the_tree_that_was_there(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hoptrail.rag.tree.planting.planted", interrupted)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.build.planted", interrupted)
     result = cli(*build(store, "--fanout", 2))
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
     assert (tree(store).generation, tree(store).spec.fanout) == (before, 3)

@@ -35,9 +35,10 @@ from hoptrail.evals.bench.lattice_world import LIKE, SUPPORT, World, truth_of, w
 from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.calibrate import Observations, weights
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.types import ROOT, Slate
+from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.search.calibration import Observations, weights
+from hoptrail.rag.tree.search.types import Slate
+from hoptrail.rag.tree.types import ROOT
 
 
 def scores_of(slates: list[int], items: list[int], scores: list[float]) -> Observations:

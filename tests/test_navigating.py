@@ -50,9 +50,10 @@ from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import StoreBusy, StoreDamaged, TreeMismatch
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.types import Opened, Over
+from hoptrail.rag.tree.search.types import Opened
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import Over
 from hoptrail.rag.types import Where
 
 TOPICS = ("harbour", "violin", "glacier", "enzyme", "senate", "orchard")

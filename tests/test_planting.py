@@ -37,13 +37,19 @@ from hoptrail.agents.tree_forms import DescriptorsForm, SortingForm, SummaryForm
 from hoptrail.rag.errors import ModelError, SettingsError, StoreFull
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.asks import Builder, DescriptorsAsk, SummaryAsk, Topic, TopicsAsk
-from hoptrail.rag.tree.bottom_up import bottom_up
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.builders.bottom_up import bottom_up
+from hoptrail.rag.tree.builders.build import builder_for, spec_for
+from hoptrail.rag.tree.builders.requests import (
+    Builder,
+    DescriptorsAsk,
+    SummaryAsk,
+    Topic,
+    TopicsAsk,
+)
+from hoptrail.rag.tree.builders.top_down import top_down
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.planting import builder_for, spec_for
-from hoptrail.rag.tree.top_down import top_down
+from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 

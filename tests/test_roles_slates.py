@@ -24,7 +24,7 @@ from hoptrail.agents.roles import Played
 from hoptrail.agents.roles.scores import reply_tokens, scores_form
 from hoptrail.agents.roles.slates import LENGTHS, ServedScorer, asked_for, renderings
 from hoptrail.agents.scripted import ScriptedEndpoint, doubled
-from hoptrail.rag.tree.types import Graded, Item, Lead, Ref, Slate
+from hoptrail.rag.tree.search.types import Graded, Item, Lead, Ref, Slate
 
 FENCE = Fence(word="0123456789abcdef")
 QUESTION = "Where was the master of the Heron born?"

@@ -14,8 +14,8 @@ from hoptrail.rag.errors import StoreBusy
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import Over
 from hoptrail.rag.tree.view import grown
 

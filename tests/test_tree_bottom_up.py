@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tree_helpers import DIMENSION, SomeLeaves, bunched, spec
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree import bottom_up as module
-from hoptrail.rag.tree.asks import Ask, Reply, SummaryAsk, following
-from hoptrail.rag.tree.bottom_up import Embed, bottom_up
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.planting import builder_for, method_for, planted, spec_for
+from hoptrail.rag.tree.builders import bottom_up as module
+from hoptrail.rag.tree.builders.bottom_up import Embed, bottom_up
+from hoptrail.rag.tree.builders.build import builder_for, method_for, planted, spec_for
+from hoptrail.rag.tree.builders.requests import Ask, Reply, SummaryAsk, following
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Leaves, Method, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.calibrate import (
+from hoptrail.rag.tree.search.calibration import (
     CALIBRATIONS,
     PULL,
     STIFFNESS,

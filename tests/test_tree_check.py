@@ -11,7 +11,7 @@ import pytest
 from store_helpers import DIMENSION, indexed, new_store, vector
 from tree_helpers import bunched, made
 
-from hoptrail.rag.tree.check import faults
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.types import ROOT, Node, Tree
 from hoptrail.rag.types import Vectors

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_helpers import bunched
 
-from hoptrail.rag.tree import cluster
-from hoptrail.rag.tree.cluster import Places, capped, halves, packed
+from hoptrail.rag.tree.builders import clustering as cluster
+from hoptrail.rag.tree.builders.clustering import Places, capped, halves, packed
 from hoptrail.rag.types import Vectors
 
 

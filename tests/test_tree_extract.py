@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_helpers import TOPICS, SomeLeaves, bunched, made, spec
 
-from hoptrail.rag.tree.assemble import Branch, assembled
-from hoptrail.rag.tree.extract import texts, told
+from hoptrail.rag.tree.builders.assembly import Branch, assembled
+from hoptrail.rag.tree.builders.extractive_text import texts, told
 from hoptrail.rag.tree.types import ROOT, Tree
 
 

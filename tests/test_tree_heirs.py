@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.rag.tree.heirs import heirs
+from hoptrail.rag.tree.mutable_tree import heirs
 
 
 def test_a_group_goes_on_with_the_node_that_is_most_of_it() -> None:

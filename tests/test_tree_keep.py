@@ -25,9 +25,9 @@ from hoptrail.rag.errors import (
     TreeMissing,
 )
 from hoptrail.rag.store.layout import Layout
-from hoptrail.rag.tree.keep import TreeFile
-from hoptrail.rag.tree.living import caught_up
+from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import NOBODY, Tree, TreeSpec
+from hoptrail.rag.tree.update import caught_up
 
 LEAVES = bunched(60, passages=2)
 

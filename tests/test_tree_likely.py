@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.likely import INNER_WORDS, LEAF_WORDS, NAMED, likely
-from hoptrail.rag.tree.types import Item, Ref, Slate
+from hoptrail.rag.tree.search.local_scorer import INNER_WORDS, LEAF_WORDS, NAMED, likely
+from hoptrail.rag.tree.search.types import Item, Ref, Slate
 
 
 def leaf(number: int, text: str, likeness: float = 0.0) -> Item:

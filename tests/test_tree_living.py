@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tree_helpers import DIMENSION, SomeLeaves, bunched, made
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.living import caught_up, retold, stale
-from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.builders.build import planted
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Growth, Leaves, Method, Node, Tree
+from hoptrail.rag.tree.update import caught_up, retold, stale
 
 LEAVES = bunched(120, passages=3)
 

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from tree_helpers import bunched, made
 
-from hoptrail.rag.tree.asks import Reply, SummaryAsk, following
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.living import caught_up, stale
-from hoptrail.rag.tree.retelling import retelling
+from hoptrail.rag.tree.builders.requests import Reply, SummaryAsk, following
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.types import Leaves, Tree
+from hoptrail.rag.tree.update import caught_up, retelling, stale
 
 
 def written(tree: Tree, *numbers: int, model: str = "m") -> Tree:

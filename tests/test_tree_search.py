@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.calibrate import mean
-from hoptrail.rag.tree.navigation import NavigateSettings
-from hoptrail.rag.tree.search import CALM, LEADS, MOST_FAILURES, Search, navigated
-from hoptrail.rag.tree.types import ROOT, Grade, Graded, Item, Opened, Ref, Seed, Slate
+from hoptrail.rag.tree.search.best_first import CALM, LEADS, MOST_FAILURES, Search, navigated
+from hoptrail.rag.tree.search.calibration import mean
+from hoptrail.rag.tree.search.types import (
+    Grade,
+    Graded,
+    Item,
+    NavigateSettings,
+    Opened,
+    Ref,
+    Seed,
+    Slate,
+)
+from hoptrail.rag.tree.types import ROOT
 
 
 class World:

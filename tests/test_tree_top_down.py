@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tree_helpers import DIMENSION, TOPICS, SomeLeaves, bunched
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.asks import (
+from hoptrail.rag.tree.builders.requests import (
     Ask,
     DescriptorsAsk,
     Reply,
@@ -21,9 +21,9 @@ from hoptrail.rag.tree.asks import (
     TopicsAsk,
     following,
 )
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.top_down import top_down
-from hoptrail.rag.tree.topics import Grouping, grouping, listing
+from hoptrail.rag.tree.builders.top_down import top_down
+from hoptrail.rag.tree.builders.topics import Grouping, grouping, listing
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.types import ROOT, Node, Tree, TreeSpec
 
 Answer = Callable[[Ask], Reply]
@@ -140,9 +140,9 @@ def test_a_tree_is_never_deeper_than_it_may_be() -> None:
 
 
 def test_a_sample_divides_what_is_too_much_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoptrail.rag.tree.top_down._RESIDENT", 100)
-    monkeypatch.setattr("hoptrail.rag.tree.top_down._SAMPLE", 50)
-    monkeypatch.setattr("hoptrail.rag.tree.top_down._BLOCK", 64)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._RESIDENT", 100)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._SAMPLE", 50)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._BLOCK", 64)
     leaves = bunched(300)
     tree, _ = grown(leaves, spec(8))
     assert sound(tree, leaves)

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.rag.tree.likely import likely
-from hoptrail.rag.tree.trail import HOP, WAY, Trail
-from hoptrail.rag.tree.types import Item, Lead, Ref, Slate
+from hoptrail.rag.tree.search.local_scorer import HOP, WAY, Trail, likely
+from hoptrail.rag.tree.search.types import Item, Lead, Ref, Slate
 
 QUESTION = "Where was the director of Silent Harbour born?"
 FILM = "Silent Harbour\nSilent Harbour is a 1931 film directed by Alma Berg for a small studio."

@@ -16,10 +16,11 @@ from tree_helpers import bunched, made
 from hoptrail.rag.errors import StoreBusy, TreeMismatch, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.types import ROOT, Over, Ref, Tree
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import ROOT, Over, Tree
 from hoptrail.rag.tree.view import TreeView, grown, leaves_of, tree_of, view_of
 
 LEAVES = bunched(50, passages=3)

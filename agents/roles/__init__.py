@@ -20,7 +20,7 @@ from hoptrail.agents.types import (
     Query,
     StopReason,
 )
-from hoptrail.rag.tree.types import Graded, Slate
+from hoptrail.rag.tree.search.types import Graded, Slate
 from hoptrail.rag.types import Passage, Via
 
 T_co = TypeVar("T_co", covariant=True)

@@ -20,8 +20,8 @@ from hoptrail.agents.roles.play import STOPS, unasked, used
 from hoptrail.agents.roles.scores import reply_tokens, scores_form
 from hoptrail.agents.together import together
 from hoptrail.prompts import Rendered, load
-from hoptrail.rag.tree.likely import likely
-from hoptrail.rag.tree.types import Graded, Item, Slate
+from hoptrail.rag.tree.search.local_scorer import likely
+from hoptrail.rag.tree.search.types import Graded, Item, Slate
 
 KEPT = Usage(calls=4, prompt_tokens=8_000)
 """What a search leaves for reading and answering, though at most a quarter of the budget."""

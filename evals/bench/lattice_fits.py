@@ -15,7 +15,7 @@ from statistics import fmean, median
 import numpy as np
 
 from hoptrail.evals.bench.lattice_gradient import gradient
-from hoptrail.rag.tree.calibrate import (
+from hoptrail.rag.tree.search.calibration import (
     Calibrate,
     Floats,
     Numbers,

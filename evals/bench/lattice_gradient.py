@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hoptrail.rag.tree.calibrate import Floats, Latent, Observations, weights
+from hoptrail.rag.tree.search.calibration import Floats, Latent, Observations, weights
 
 STEPS = 200
 RATE = 1e-2

@@ -19,12 +19,12 @@ from hoptrail.evals.bench.lattice_simulation import simulation
 from hoptrail.evals.bench.lattice_world import HeldLeaves, World
 from hoptrail.evals.metrics import average, recall
 from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.extract import texts
-from hoptrail.rag.tree.living import caught_up
-from hoptrail.rag.tree.navigation import NavigateSettings
-from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.builders.build import planted
+from hoptrail.rag.tree.builders.extractive_text import texts
+from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.search.types import NavigateSettings
 from hoptrail.rag.tree.types import Tree, TreeSpec
+from hoptrail.rag.tree.update import caught_up
 from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Vectors
 

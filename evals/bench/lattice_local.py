@@ -19,9 +19,9 @@ from hoptrail.evals.bench.lattice_world import Asked, World
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
 from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.likely import likely
-from hoptrail.rag.tree.navigation import Found, NavigateSettings
-from hoptrail.rag.tree.search import Search, navigated
+from hoptrail.rag.tree.search.best_first import Search, navigated
+from hoptrail.rag.tree.search.local_scorer import likely
+from hoptrail.rag.tree.search.types import Found, NavigateSettings
 from hoptrail.rag.types import Candidates, Mode
 
 DEPTH = 50

@@ -20,7 +20,7 @@ from hoptrail.evals.stores import StoreCache, prepare
 from hoptrail.rag.ingest.pipeline import IngestEvent
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.text.analyzer import words
-from hoptrail.rag.tree.navigation import NavigateSettings
+from hoptrail.rag.tree.search.types import NavigateSettings
 from hoptrail.rag.types import Candidates
 
 SET = "graphrag_bench_medical"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.planting import planted
+from hoptrail.rag.tree.builders.build import planted
 from hoptrail.rag.tree.types import Method, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 

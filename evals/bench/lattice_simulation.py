@@ -17,10 +17,9 @@ import numpy as np
 from hoptrail.evals.bench.lattice_fits import FITS
 from hoptrail.evals.bench.lattice_world import Asked, Truth, World, truth_of
 from hoptrail.evals.metrics import first_occurrences, ndcg, recall
-from hoptrail.rag.tree.calibrate import Calibrate, Latent, Observations
-from hoptrail.rag.tree.navigation import NavigateSettings
-from hoptrail.rag.tree.search import Search
-from hoptrail.rag.tree.types import Grade, Graded, Slate
+from hoptrail.rag.tree.search.best_first import Search
+from hoptrail.rag.tree.search.calibration import Calibrate, Latent, Observations
+from hoptrail.rag.tree.search.types import Grade, Graded, NavigateSettings, Slate
 
 K = 10
 SPREADS = ((0.05, 0.08), (0.15, 0.08), (0.15, 0.15), (0.25, 0.08), (0.25, 0.15))

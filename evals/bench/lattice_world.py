@@ -15,9 +15,10 @@ from hoptrail.evals.bench.graph_sets import prepared
 from hoptrail.evals.datasets import Question
 from hoptrail.evals.stores import StoreCache
 from hoptrail.rag.store.store import Store
+from hoptrail.rag.tree.builders.build import planted
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.planting import planted
-from hoptrail.rag.tree.types import ROOT, Leaves, Method, Ref, Tree, TreeSpec
+from hoptrail.rag.tree.search.types import Ref
+from hoptrail.rag.tree.types import ROOT, Leaves, Method, Tree, TreeSpec
 from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Passage, Vectors
 

@@ -6,7 +6,7 @@ over documents); rows are never used twice, so a row says for good what it meant
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -134,97 +134,3 @@ class Leaves(Protocol):
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         """Title, a line break, text of each, in their order; empty for one that is gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ref:
-    """An inner node or a leaf."""
-
-    leaf: bool
-    number: int
-    """A row for a leaf, else a node's number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """A child of an opened node, as a scorer sees it."""
-
-    ref: Ref
-    text: str
-    """A leaf's title and text, a node's text."""
-    count: int
-    """Leaves below that the filter keeps, at least 1; 1 for a leaf."""
-    likeness: float
-    """Cosine of the query to the leaf, or to the mean of a node's leaves; -1..1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """An inner node with the children that the filter keeps, in order."""
-
-    node: int
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seed:
-    """A last inner node that cheap retrieval points to, with the way to it."""
-
-    path: tuple[int, ...]
-    """Numbers from the root to the node, both included."""
-    rows: tuple[int, ...]
-    """The leaves below it that were found, best first."""
-    prior: float
-    """0..1: what its standing in the frontier is until something of it was scored."""
-    likeness: float
-    """As of `Item`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """A leaf that stands high so far: what it names may be what is looked for next."""
-
-    item: Item
-    relevance: float
-    """0..1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slate:
-    """What one call of a scorer shows: children of one node, and anchors that were scored before.
-
-    A re-ask shows the same and asks for the children in `missing` alone.
-    """
-
-    node: int
-    items: tuple[Item, ...]
-    """The children, in order."""
-    anchors: tuple[Item, ...] = ()
-    missing: tuple[Ref, ...] = ()
-    """Empty: all children and anchors are to be scored."""
-    leads: tuple[Lead, ...] = ()
-    """The best leaves so far, best first: not to be scored, but a scorer may read on from them."""
-
-    @property
-    def leaves(self) -> bool:
-        """Whether the children are leaves."""
-        return self.items[0].ref.leaf
-
-    @property
-    def shown(self) -> tuple[Item, ...]:
-        """Children, then anchors: a scorer names them by their place here, from 0."""
-        return self.items + self.anchors
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Graded:
-    """A scorer's answer to one slate."""
-
-    scores: Mapping[int, float]
-    """By place in `Slate.shown`: 0..1. A place that is not there was not scored."""
-    failed: bool = False
-    """No answer could be used; `scores` is empty then."""
-
-
-Grade = Callable[[Sequence[Slate]], Sequence[Graded]]
-"""A scorer without a model or of a simulation: all slates of one iteration at once."""

@@ -16,10 +16,11 @@ from hoptrail.rag.errors import StoreBusy, TreeMismatch
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.keep import TreeFile
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.living import caught_up
-from hoptrail.rag.tree.types import Growth, Item, Leaves, Opened, Over, Ref, Seed, Tree
+from hoptrail.rag.tree.search.types import Item, Opened, Ref, Seed
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import Growth, Leaves, Over, Tree
+from hoptrail.rag.tree.update import caught_up
 from hoptrail.rag.types import Rows, Where
 
 _RANKS = 60

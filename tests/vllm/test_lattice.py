@@ -24,7 +24,7 @@ from hoptrail.evals.datasets import load_dataset
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.tree.navigation import NavigateSettings
+from hoptrail.rag.tree.search.types import NavigateSettings
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
 

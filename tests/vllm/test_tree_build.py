@@ -22,10 +22,10 @@ from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.tree.check import faults
-from hoptrail.rag.tree.keep import TreeFile
+from hoptrail.rag.tree.builders.build import builder_for, spec_for
+from hoptrail.rag.tree.invariants import faults
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.planting import builder_for, spec_for
+from hoptrail.rag.tree.storage import TreeFile
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
 

@@ -1,11 +1,9 @@
-"""A tree while leaves come and go, as mappings that are changed in place.
-
-What is inserted, split and pruned here and why is said in `hoptrail.rag.tree.living`.
-"""
+"""Which nodes go on where leaves were grouped anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -13,11 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.bottom_up import last_nodes
-from hoptrail.rag.tree.cluster import capped, halves, packed, units
-from hoptrail.rag.tree.heirs import heirs
+from hoptrail.rag.tree.builders.bottom_up import last_nodes
+from hoptrail.rag.tree.builders.clustering import capped, halves, packed, units
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, Node, Tree
 from hoptrail.rag.types import Vectors
+
+
+def heirs(
+    nodes: Mapping[int, Collection[int]], groups: Sequence[Collection[int]]
+) -> list[int | None]:
+    """The node that each group goes on with, so that what was said of it stays nearly right.
+
+    Args:
+        nodes: the leaves of each that there was, by number.
+        groups: the same leaves, grouped otherwise; none is empty.
+
+    Returns:
+        For each group the node whose leaves are more than half of the group and are more than half
+        in it, so no node comes twice; None: there is none.
+    """
+    homes = {row: number for number, rows in nodes.items() for row in rows}
+    found: list[int | None] = []
+    for group in groups:
+        (number, shared), *_ = Counter(homes[row] for row in group).most_common(1)
+        found.append(number if 2 * shared > max(len(group), len(nodes[number])) else None)
+    return found
+
 
 _BEAM = 32
 """Branches that a new leaf follows at once. With 3, as LATTICE's plan has it, a tree of which 30 %

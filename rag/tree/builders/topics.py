@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.asks import Topic, TopicsAsk
+from hoptrail.rag.tree.builders.requests import Topic, TopicsAsk
 from hoptrail.rag.types import Vectors
 
 LEVELS = 5

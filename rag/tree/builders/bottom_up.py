@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.asks import Ask, Builder, Reply, SummaryAsk
-from hoptrail.rag.tree.assemble import Branch, assembled, sums_of
-from hoptrail.rag.tree.cluster import Places, capped, packed
-from hoptrail.rag.tree.extract import told
+from hoptrail.rag.tree.builders.assembly import Branch, assembled, sums_of
+from hoptrail.rag.tree.builders.clustering import Places, capped, packed
+from hoptrail.rag.tree.builders.extractive_text import told
+from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, SummaryAsk
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, Leaves, TreeSpec
 from hoptrail.rag.types import Vectors
 

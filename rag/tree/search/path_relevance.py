@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hoptrail.rag.tree.calibrate import Calibrate, Observations
-from hoptrail.rag.tree.types import NOBODY, ROOT, Item, Ref
+from hoptrail.rag.tree.search.calibration import Calibrate, Observations
+from hoptrail.rag.tree.search.types import Item, Ref
+from hoptrail.rag.tree.types import NOBODY, ROOT
 
 _WORTHLESS = 0.1
 """A best item at or below this is no measure for the others (slates of zeros)."""

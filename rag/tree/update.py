@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.draft import Draft
-from hoptrail.rag.tree.extract import texts
+from hoptrail.rag.tree.builders.extractive_text import texts
+from hoptrail.rag.tree.builders.requests import Builder, SummaryAsk
+from hoptrail.rag.tree.mutable_tree import Draft
 from hoptrail.rag.tree.types import ROOT, Growth, Leaves, Tree
 
 Tell = Callable[[Tree, Sequence[int], Leaves], Mapping[int, str]]
@@ -100,3 +102,38 @@ def retold(tree: Tree, written: Mapping[int, str]) -> Growth:
 def _held(tree: Tree) -> NDArray[np.int64]:
     rows = [row for node in tree.nodes.values() for row in node.rows]
     return np.array(rows, dtype=np.int64)
+
+
+_ASKED = 256
+"""Nodes whose children's texts are in memory at once."""
+
+
+def retelling(tree: Tree, leaves: Leaves) -> Builder:
+    """Has the stale texts of a tree summed up anew, those below before those above.
+
+    A text that could not be had stays as it is, and stale.
+
+    Args:
+        tree: one that has caught up with its leaves.
+        leaves: those of the tree.
+    """
+    deepest_first = sorted(stale(tree), key=lambda number: (-tree.depth(number), number))
+    for _, layer in groupby(deepest_first, key=tree.depth):
+        numbers = list(layer)
+        for at in range(0, len(numbers), _ASKED):
+            page = numbers[at : at + _ASKED]
+            replies = yield tuple(SummaryAsk(texts=_below(tree, one, leaves)) for one in page)
+            told = zip(page, replies, strict=True)
+            written = {
+                one: reply for one, reply in told if isinstance(reply, str) and reply.strip()
+            }
+            tree = retold(tree, written).tree
+    return tree
+
+
+def _below(tree: Tree, number: int, leaves: Leaves) -> tuple[str, ...]:
+    """The texts of what is right below a node."""
+    node = tree.nodes[number]
+    if node.rows:
+        return leaves.texts(node.rows)
+    return tuple(tree.nodes[child].text for child in node.children)

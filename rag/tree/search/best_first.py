@@ -1,17 +1,4 @@
-"""The search of a tree by scores: best first, a beam of nodes an iteration, without I/O.
-
-    search = Search(settings, seeds)
-    while numbers := search.beam():
-        slates = search.slates(view.open(vector, numbers))
-        while slates:
-            slates = search.take(grade(slates))
-    found = search.found()
-
-After LATTICE (arXiv 2510.13217, section 3): the children of an opened node and some anchors are
-scored side by side, all scores of the query are fitted anew after each iteration, and what is
-opened next follows from the fit. Ours: seeds of cheap retrieval, one expansion of four kept for
-the node most like the query, an early stop, and answers that may lack scores.
-"""
+"""Which leaves that were scored before are shown again, so that slates can be compared."""
 
 from __future__ import annotations
 
@@ -20,21 +7,49 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hoptrail.rag.tree.anchors import drawn
-from hoptrail.rag.tree.calibrate import CALIBRATIONS, Calibrate
-from hoptrail.rag.tree.navigation import (
+from hoptrail.rag.tree.search.calibration import CALIBRATIONS, Calibrate
+from hoptrail.rag.tree.search.path_relevance import Standings
+from hoptrail.rag.tree.search.types import (
     Ended,
     Expansion,
     Found,
     FoundLeaf,
+    Grade,
+    Graded,
+    Item,
+    Lead,
     Mark,
     NavigateSettings,
+    Opened,
+    Ref,
+    Seed,
+    Slate,
     Step,
 )
-from hoptrail.rag.tree.standings import Standings
-from hoptrail.rag.tree.types import ROOT, Grade, Graded, Item, Lead, Opened, Ref, Seed, Slate
+from hoptrail.rag.tree.types import ROOT
 from hoptrail.rag.types import tie_break
+
+_BY_STANDING = 0.7
+"""The share drawn by standing; the rest is drawn evenly, so that the scale has a lower end too."""
+
+
+def drawn(
+    standings: NDArray[np.float64], count: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draws `count` places of `standings`, each once; all of them where there are no more.
+
+    First with odds exp(standing), without replacement (LATTICE, section 3.3), by the Gumbel trick
+    (the largest of standing + Gumbel noise are such a draw); then evenly from the rest.
+    """
+    if len(standings) <= count:
+        return np.arange(len(standings))
+    by_standing = round(_BY_STANDING * count)
+    order = np.argsort(-(standings + random.gumbel(size=len(standings))), kind="stable")
+    rest = random.permutation(order[by_standing:])
+    return np.concatenate((order[:by_standing], rest[: count - by_standing]))
+
 
 LEADS = 5
 """Best leaves that a scorer may read on from."""

@@ -8,9 +8,9 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.asks import Builder, Reply, following
-from hoptrail.rag.tree.bottom_up import Embed, bottom_up
-from hoptrail.rag.tree.top_down import top_down
+from hoptrail.rag.tree.builders.bottom_up import Embed, bottom_up
+from hoptrail.rag.tree.builders.requests import Builder, Reply, following
+from hoptrail.rag.tree.builders.top_down import top_down
 from hoptrail.rag.tree.types import FANOUT, Leaves, Method, Over, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 

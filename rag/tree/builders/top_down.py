@@ -15,12 +15,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoptrail.rag.tree.asks import Ask, Builder, DescriptorsAsk, Reply, SummaryAsk, Topic
-from hoptrail.rag.tree.assemble import Branch, assembled
-from hoptrail.rag.tree.bottom_up import check_room
-from hoptrail.rag.tree.cluster import FULL, Source, halves, packed
-from hoptrail.rag.tree.extract import told
-from hoptrail.rag.tree.topics import (
+from hoptrail.rag.tree.builders.assembly import Branch, assembled
+from hoptrail.rag.tree.builders.bottom_up import check_room
+from hoptrail.rag.tree.builders.clustering import FULL, Source, halves, packed
+from hoptrail.rag.tree.builders.extractive_text import told
+from hoptrail.rag.tree.builders.requests import (
+    Ask,
+    Builder,
+    DescriptorsAsk,
+    Reply,
+    SummaryAsk,
+    Topic,
+)
+from hoptrail.rag.tree.builders.topics import (
     LEVELS,
     Descriptors,
     Grouping,

@@ -1,0 +1,1 @@
+"""Search of the corpus tree: best-first, with calibrated scores (LATTICE)."""
