@@ -15,15 +15,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from hoptrail.agents import openie
-from hoptrail.agents.asking import Asker
+from hoptrail.agents.budget.ledger import Budget, Ledger, Usage
 from hoptrail.agents.estimating import Estimate
-from hoptrail.agents.exchange import Exchange
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.ledger import Budget, Ledger, Usage
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.http import ServedModel, open_endpoint
+from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.openie import Read
 from hoptrail.agents.pump import NO_LIMIT, RETRIES, TIMEOUT, Batch, Pump, PumpStop, check_parallel
-from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.rag.store.graph_index.triples import Kept, Reading
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Rows

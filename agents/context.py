@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
+from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.events import Listener, ignore
-from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import Roles
 from hoptrail.rag.errors import SettingsError

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hoptrail.agents import openie
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.models import Endpoint
-from hoptrail.agents.serving import ServedModel, open_endpoint
-from hoptrail.agents.sizing import CountedBy, Size, factor
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.http import ServedModel, open_endpoint
+from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.http import ServedModel, open_endpoint
+from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.planting import Ground
 from hoptrail.agents.pump import NO_LIMIT, check_parallel
-from hoptrail.agents.serving import ServedModel, open_endpoint
-from hoptrail.agents.sizing import CountedBy, Size, factor
 from hoptrail.agents.tree_asks import ROOM, Question
 from hoptrail.agents.tree_desk import Desk, Sheet
 from hoptrail.prompts import Rendered

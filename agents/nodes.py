@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hoptrail.agents import pool
+from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
+from hoptrail.agents.budget.limits import together
 from hoptrail.agents.context import Run
 from hoptrail.agents.events import (
     ClaimVerified,
@@ -19,12 +21,10 @@ from hoptrail.agents.events import (
     QueryMade,
     StepStarted,
 )
-from hoptrail.agents.ledger import OutOfBudget, Reservation, Share
 from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles import Played, Quote, Reading, Situation
 from hoptrail.agents.state import State
 from hoptrail.agents.tape import Cancelled
-from hoptrail.agents.together import together
 from hoptrail.agents.types import Answer, Evidence, Plan, Query, StepRecord, StopReason
 from hoptrail.agents.verify import verify as verify_answer
 from hoptrail.rag.types import Passage, Ranking

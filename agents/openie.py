@@ -17,10 +17,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoptrail.agents.asking import Asker
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.forms import json_form
-from hoptrail.agents.sizing import Size, prompt_tokens
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.entities.words import CAPITAL, DIGIT, words
 from hoptrail.rag.text.tokens import count_tokens

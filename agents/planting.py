@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from hoptrail.agents.ledger import Budget, Usage
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.budget.ledger import Budget, Usage
+from hoptrail.agents.llm.http import ServedModel, open_endpoint
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.pump import NO_LIMIT, Batch, Pump, PumpStop, check_parallel
-from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.tree_desk import Desk, Drafts, Sheet, Tried
 from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, following
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec

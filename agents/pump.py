@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Literal, Protocol, TypeVar
 
-from hoptrail.agents.ledger import Budget, BudgetStop, OutOfBudget
+from hoptrail.agents.budget.ledger import Budget, BudgetStop, OutOfBudget
 from hoptrail.rag.errors import SettingsError
 
 NO_LIMIT = Budget(calls=10**9, tokens=10**15, seconds=10.0**9)

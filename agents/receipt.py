@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from hoptrail.agents.ledger import Budget, Usage
+from hoptrail.agents.budget.ledger import Budget, Usage
 from hoptrail.agents.types import (
     AbstainReason,
     Answer,

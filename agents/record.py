@@ -19,8 +19,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
-from hoptrail.agents.journal import Journal
-from hoptrail.agents.models import AttemptFailed
+from hoptrail.agents.budget.journal import Journal
+from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.agents.runs import Job, job_of
 from hoptrail.agents.tape import Call, Cancelled, LiveTape, current_node
 from hoptrail.rag.errors import HoptrailError, ModelError

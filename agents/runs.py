@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from hoptrail.agents.budget import Budget
+from hoptrail.agents.budget.journal import JournalError
+from hoptrail.agents.budget.limits import Budget
 from hoptrail.agents.context import Settings
-from hoptrail.agents.journal import JournalError
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import facets
 from hoptrail.rag.store.layout import disk_errors

@@ -22,17 +22,18 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from hoptrail.agents import runs
-from hoptrail.agents.asking import Asker
-from hoptrail.agents.budget import Budget
+from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.budget.limits import Budget
 from hoptrail.agents.checkpoints import saver
 from hoptrail.agents.context import Run, Settings
 from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.exchange import Exchange
-from hoptrail.agents.fence import Fence
 from hoptrail.agents.graph import build, recursion_limit
-from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library, open_library
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.http import ServedModel, open_endpoint
+from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.outside import Absent, Corpus, TapedCorpus
 from hoptrail.agents.portal import portal
 from hoptrail.agents.receipt import Environment, Receipt
@@ -40,7 +41,6 @@ from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, differe
 from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.roles.served import served_roles
 from hoptrail.agents.runs import Job, RunFolder
-from hoptrail.agents.serving import ServedModel, open_endpoint
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.agents.tape import Cancelled, LiveTape, Tape

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.models import (
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,

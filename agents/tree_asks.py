@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar, assert_never
 
 from pydantic import BaseModel
 
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.forms import Form, ParseProblem, json_form
-from hoptrail.agents.sizing import Size, prompt_tokens
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.reply_schema import Form, ParseProblem, json_form
+from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
 from hoptrail.agents.tree_forms import (
     MOST_LISTED,
     DescriptorsForm,

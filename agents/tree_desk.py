@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hoptrail.agents.asking import Asked, Asker
-from hoptrail.agents.exchange import Exchange
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.ledger import Budget, Ledger
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.budget.ledger import Budget, Ledger
+from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.pump import RETRIES, TIMEOUT
 from hoptrail.agents.tree_asks import LEAST_ROOM, ROOM, Question, question
 from hoptrail.rag.tree.builders.requests import Ask, Reply

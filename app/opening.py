@@ -98,7 +98,7 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
     if folder is None:
         return name
     if name is not None and name != "minilm":
-        from hoptrail.agents.wire import without_password  # noqa: PLC0415 (heavy: loaded when used)
+        from hoptrail.agents.llm.openai_format import without_password  # noqa: PLC0415 (heavy: loaded when used)
 
         raise SettingsError(
             f"A folder of weights goes with the embedder 'minilm', not with "

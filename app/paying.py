@@ -14,7 +14,7 @@ from hoptrail.app.settings import given
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget
-    from hoptrail.agents.ledger import Usage
+    from hoptrail.agents.budget.ledger import Usage
 
 _STOPPED = {
     "out_of_calls": "the budget has no call left",

@@ -172,7 +172,7 @@ def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
     try:
         return TypeAdapter(FileSettings).validate_json(_as_json(tables), strict=True)
     except ValidationError as error:
-        from hoptrail.agents.wire import without_password  # noqa: PLC0415 (heavy)
+        from hoptrail.agents.llm.openai_format import without_password  # noqa: PLC0415 (heavy)
 
         first = error.errors()[0]
         table, key = first["loc"][:2]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hoptrail.agents import Budget, Library, ServedModel, Settings, aask, open_library
-from hoptrail.agents.models import Endpoint
-from hoptrail.agents.serving import open_endpoint
+from hoptrail.agents.llm.http import open_endpoint
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.strategies import strategy as strategy_named
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
 from hoptrail.evals.report import Report, summarise

@@ -13,10 +13,10 @@ import pytest
 
 from hoptrail.agents import taping
 from hoptrail.agents.library import Library, open_library
-from hoptrail.agents.models import ChatRequest
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.trees import Stand, TreeStart
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec

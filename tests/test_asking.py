@@ -18,22 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from hoptrail.agents.asking import Asked, Asker
-from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.exchange import Exchange, Sampling
-from hoptrail.agents.forms import json_form, text_form
-from hoptrail.agents.ledger import Budget, Ledger, OutOfBudget, Usage
-from hoptrail.agents.models import (
+from hoptrail.agents.budget.ledger import Budget, Ledger, OutOfBudget, Usage
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.http import HttpEndpoint
+from hoptrail.agents.llm.reply_schema import json_form, text_form
+from hoptrail.agents.llm.retry import Exchange, Sampling
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
     Endpoint,
     FailureKind,
     Message,
-    ReportedUsage,
     bound_tokens,
 )
-from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.text.tokens import count_tokens

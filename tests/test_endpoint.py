@@ -11,15 +11,15 @@ import fake_server as fake
 import pytest
 from fake_server import FakeServer, says, status
 
-from hoptrail.agents import wire
-from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.models import (
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm import openai_format as wire
+from hoptrail.agents.llm.http import HttpEndpoint
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
     Endpoint,
     Message,
-    ReportedUsage,
     ServerInfo,
 )
 from hoptrail.rag.errors import ModelError, SettingsError
@@ -579,7 +579,7 @@ def test_a_message_is_short_and_on_one_line() -> None:
 
 
 def test_the_time_a_hanging_list_may_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoptrail.agents.endpoint._INFO_TIMEOUT", 0.2)
+    monkeypatch.setattr("hoptrail.agents.llm.http._INFO_TIMEOUT", 0.2)
     began = time.monotonic()
     with FakeServer(models=fake.hang) as server:
         assert "no answer within 0.2 s" in complaint(server)

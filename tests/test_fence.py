@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.agents import ask, replay
-from hoptrail.agents.fence import PLACEHOLDER, Fence, cache_salt
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence, cache_salt
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.rag.store.store import Store
 
 SECRET = b"a secret of sixteen bytes or so"

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from hoptrail.agents.forms import ParseProblem, find_object, flat_schema, json_form, text_form
+from hoptrail.agents.llm.reply_schema import (
+    ParseProblem,
+    find_object,
+    flat_schema,
+    json_form,
+    text_form,
+)
 
 Short = Annotated[str, Field(max_length=12)]
 

@@ -17,8 +17,8 @@ from agents_helpers import QUESTION, UNKNOWN, reading
 from evals_helpers import BLANK, QUESTIONS, Counting, write_set
 
 from hoptrail.agents import Budget, Receipt, Settings, Usage, ask, open_library
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, ServerInfo
-from hoptrail.agents.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, ServerInfo
 from hoptrail.agents.types import Candidate, Claim, Evidence, Outcome
 from hoptrail.evals.datasets import Question, load_dataset
 from hoptrail.evals.harness import GONE, Progress, Trial, evaluate

@@ -16,9 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.agents.journal import Journal, JournalError
-from hoptrail.agents.ledger import Budget, BudgetStop, Ledger, Left, OutOfBudget, Reservation, Usage
-from hoptrail.agents.models import ReportedUsage
+from hoptrail.agents.budget.journal import Journal, JournalError
+from hoptrail.agents.budget.ledger import (
+    Budget,
+    BudgetStop,
+    Ledger,
+    Left,
+    OutOfBudget,
+    Reservation,
+    Usage,
+)
+from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.rag.errors import SettingsError, StoreFull
 
 BUDGET = Budget(calls=10, tokens=1_000, searches=3, seconds=60.0)

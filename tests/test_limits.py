@@ -10,8 +10,8 @@ import pytest
 from agents_helpers import QUESTION, Around, make_chain, open_chain, over, reading
 
 from hoptrail.agents import Budget, Library, Receipt, aask, ask, replay, unfinished
-from hoptrail.agents.models import AttemptFailed
-from hoptrail.agents.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.rag.errors import ModelError, SettingsError
 
 FOREVER = 3_600.0

@@ -42,7 +42,7 @@ from hoptrail.agents import (
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.graph import Graph, Strategy, add
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import AttemptFailed, ChatRequest
+from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.navigating import navigate
 from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.agents.types import SlateRecord

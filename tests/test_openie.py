@@ -14,6 +14,7 @@ from agents_helpers import CHAIN, make_chain, page, said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.building import (
     NO_LIMIT,
     BuildEvent,
@@ -23,12 +24,11 @@ from hoptrail.agents.building import (
     build,
 )
 from hoptrail.agents.estimating import Estimate, estimate
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.forms import json_form
-from hoptrail.agents.ledger import Budget
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.agents.openie import TriplesForm, reply_tokens, size, supported
-from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.rag.errors import BackendRefused, ModelError, SettingsError, StoreBusy
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.store import Store, StoreSpec

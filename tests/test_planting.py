@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tree_helpers import DIMENSION, TOPICS, SomeLeaves, bunched
 
-from hoptrail.agents.fence import PLACEHOLDER, Fence
+from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.forecasting import PlantingEstimate, estimate
-from hoptrail.agents.forms import flat_schema
-from hoptrail.agents.ledger import Budget
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
+from hoptrail.agents.llm.reply_schema import flat_schema
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.agents.planting import (
     AskFailed,
     Ground,
@@ -31,7 +32,6 @@ from hoptrail.agents.planting import (
     PlantingReport,
     plant,
 )
-from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.tree_asks import question
 from hoptrail.agents.tree_forms import DescriptorsForm, SortingForm, SummaryForm, TopicsForm
 from hoptrail.rag.errors import ModelError, SettingsError, StoreFull

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.agents.ledger import OutOfBudget
+from hoptrail.agents.budget.ledger import OutOfBudget
 from hoptrail.agents.pump import Batch, Pump, PumpStop, check_parallel
 from hoptrail.rag.errors import SettingsError, StoreBusy
 

@@ -27,7 +27,8 @@ from agents_helpers import (
 from hoptrail.agents import Budget, Receipt, aask, ask, replay
 from hoptrail.agents.events import AnswerDelta, Event, StepStarted
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import AttemptFailed, ChatRequest
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.outside import Absent
 from hoptrail.agents.record import (
     LONG,
@@ -37,7 +38,6 @@ from hoptrail.agents.record import (
     difference,
     revive,
 )
-from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.tape import Cancelled, LiveTape
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode, Ranking, Where
@@ -411,7 +411,7 @@ def test_the_difference_of_receipts_is_the_first_one() -> None:
 def test_a_recording_in_an_unknown_folder_or_in_use_is_refused(
     library: Library, tmp_path: Path
 ) -> None:
-    from hoptrail.agents.journal import JournalError
+    from hoptrail.agents.budget.journal import JournalError
 
     taken = tmp_path / "file"
     taken.write_text("")

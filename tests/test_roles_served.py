@@ -23,8 +23,8 @@ from fake_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, FailureKind
-from hoptrail.agents.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.types import ModelUse
 from hoptrail.app.rendering import receipt_text
 

@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.agents.asking import Asker
-from hoptrail.agents.exchange import Exchange
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.forms import ParseProblem
-from hoptrail.agents.ledger import Budget, Ledger
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, ReportedUsage
+from hoptrail.agents.budget.ledger import Budget, Ledger
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.reply_schema import ParseProblem
+from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.agents.roles import Played
 from hoptrail.agents.roles.scores import reply_tokens, scores_form
 from hoptrail.agents.roles.slates import LENGTHS, ServedScorer, asked_for, renderings
-from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.rag.tree.search.types import Graded, Item, Lead, Ref, Slate
 
 FENCE = Fence(word="0123456789abcdef")

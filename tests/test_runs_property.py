@@ -15,15 +15,11 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, Settings, ask, replay
-from hoptrail.agents.forms import json_form
+from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import (
-    AttemptFailed,
-    ChatReply,
-    ChatRequest,
-    FailureKind,
-    ReportedUsage,
-)
+from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.roles.served import (
     AnswerForm,
     AssessForm,
@@ -31,7 +27,6 @@ from hoptrail.agents.roles.served import (
     QueriesForm,
     RefineForm,
 )
-from hoptrail.agents.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.rag.text.tokens import count_tokens
 

@@ -6,17 +6,17 @@ import asyncio
 
 import pytest
 
-from hoptrail.agents.models import (
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
     Endpoint,
     Message,
-    ReportedUsage,
     ServerInfo,
     bound_tokens,
 )
-from hoptrail.agents.scripted import ScriptedEndpoint, doubled
 from hoptrail.rag.text.tokens import count_tokens
 
 MESSAGES = (Message(role="user", content="Which ship sailed first?"),)

@@ -37,9 +37,9 @@ from hoptrail.agents import (
     unfinished,
 )
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import ServerInfo
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.types import ServerInfo
 from hoptrail.agents.runs import LONGEST_QUESTION
-from hoptrail.agents.scripted import ScriptedEndpoint
 from hoptrail.agents.tape import Call, Cancelled, LiveTape
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError

@@ -12,9 +12,9 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
 
 from hoptrail.agents import STRATEGIES, Budget, Settings, ask, nodes, strategies
+from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.context import Run
 from hoptrail.agents.graph import Graph, Strategy, add, build, recursion_limit, unless_stopped
-from hoptrail.agents.ledger import Ledger
 from hoptrail.agents.library import Library
 from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.state import State

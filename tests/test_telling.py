@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
 from hoptrail.agents.events import AnswerDelta, Event
-from hoptrail.agents.fence import PLACEHOLDER, Fence
 from hoptrail.agents.library import Library
-from hoptrail.agents.models import ChatReply
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
+from hoptrail.agents.llm.types import ChatReply
 from hoptrail.agents.roles.telling import _LONGEST, Teller
 
 FENCE = Fence.of(b"s" * 32)

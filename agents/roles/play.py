@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from hoptrail.agents.asking import Asked, Asker
-from hoptrail.agents.exchange import DeltaListener
-from hoptrail.agents.forms import json_form
-from hoptrail.agents.ledger import OutOfBudget, Usage
+from hoptrail.agents.budget.ledger import OutOfBudget, Usage
+from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.llm.retry import DeltaListener
 from hoptrail.agents.roles import Played
 from hoptrail.agents.types import ModelUse, StopReason
 from hoptrail.prompts import Rendered, load

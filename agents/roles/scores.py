@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from hoptrail.agents.forms import Form, ParseProblem, find_object
+from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
 
 TOP = 100
 """The best score."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from hoptrail.agents.asking import Asker
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.fence import Fence
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
 from hoptrail.agents.roles.play import Task, play
 from hoptrail.agents.roles.replies import AnswerForm, AssessForm, PlanForm, QueriesForm, RefineForm

@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from hoptrail.agents.asking import Asker
-from hoptrail.agents.fence import Fence
-from hoptrail.agents.ledger import OutOfBudget, Share, Usage
+from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
+from hoptrail.agents.budget.limits import together
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import Played
 from hoptrail.agents.roles.play import STOPS, unasked, used
 from hoptrail.agents.roles.scores import reply_tokens, scores_form
-from hoptrail.agents.together import together
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.tree.search.local_scorer import likely
 from hoptrail.rag.tree.search.types import Graded, Item, Slate

@@ -7,7 +7,7 @@ import re
 from pydantic_core import from_json
 
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.fence import Fence
+from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.roles import DeltaListener
 
 _LONGEST = 20_000

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import pytest
 from pydantic import BaseModel, Field
 
-from hoptrail.agents.asking import Asked, Asker
-from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.exchange import Exchange, Sampling
-from hoptrail.agents.forms import json_form, text_form
-from hoptrail.agents.ledger import Budget, Ledger, OutOfBudget
-from hoptrail.agents.models import AttemptFailed, ChatReply, ChatRequest, Message, ReportedUsage
+from hoptrail.agents.budget.ledger import Budget, Ledger, OutOfBudget
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.http import HttpEndpoint
+from hoptrail.agents.llm.reply_schema import json_form, text_form
+from hoptrail.agents.llm.retry import Exchange, Sampling
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import ModelError
 

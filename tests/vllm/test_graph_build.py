@@ -15,8 +15,8 @@ import pytest
 
 from hoptrail.agents import Budget
 from hoptrail.agents.building import BuildReport, build
-from hoptrail.agents.endpoint import HttpEndpoint
 from hoptrail.agents.estimating import Estimate, estimate
+from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.ingest.pipeline import ingest

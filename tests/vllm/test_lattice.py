@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from hoptrail.agents import Budget, Library, Receipt, Settings, aask, open_library
-from hoptrail.agents.endpoint import HttpEndpoint
+from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
 from hoptrail.evals.datasets import load_dataset

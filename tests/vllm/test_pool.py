@@ -18,8 +18,8 @@ import pytest
 from fake_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Library, Receipt, aask, open_library
-from hoptrail.agents.endpoint import HttpEndpoint
-from hoptrail.agents.models import Endpoint
+from hoptrail.agents.llm.http import HttpEndpoint
+from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import StopReason
 from hoptrail.evals.datasets import Question, load_dataset

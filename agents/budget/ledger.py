@@ -18,19 +18,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hoptrail.agents.budget import (
+from hoptrail.agents.budget.journal import Journal, JournalError
+from hoptrail.agents.budget.limits import (
     Budget,
     BudgetStop,
     Flag,
     Left,
     OutOfBudget,
+    ReportedUsage,
     Reservation,
     Share,
     Usage,
     parts,
 )
-from hoptrail.agents.journal import Journal, JournalError
-from hoptrail.agents.models import ReportedUsage
 from hoptrail.rag.errors import SettingsError
 
 __all__ = [

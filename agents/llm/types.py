@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from hoptrail.agents.budget.limits import ReportedUsage
+
 Role = Literal["system", "user", "assistant"]
 
 FailureKind = Literal[
@@ -52,14 +54,6 @@ class ChatRequest:
     temperature: float = 0.0
     seed: int | None = None
     stream: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportedUsage:
-    """Token counts as a server reported them, unchecked: they may be negative or absurd."""
-
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,23 @@
-"""The records of a budget: limits, what was spent, what is set aside."""
+"""The limits of a run and what it spent, as records; tasks that share one budget."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from hoptrail.agents.models import ReportedUsage
 from hoptrail.rag.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedUsage:
+    """Token counts as a server reported them, unchecked: they may be negative or absurd."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
 
 BudgetStop = Literal["out_of_calls", "out_of_tokens", "out_of_searches", "out_of_time"]
 
@@ -165,3 +174,17 @@ class OutOfBudget(Exception):
         super().__init__(stop)
         self.stop: BudgetStop = stop
         self.usage = usage or Usage()
+
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order; when one fails, none of the others goes on unattended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

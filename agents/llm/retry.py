@@ -14,15 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from hoptrail.agents.forms import Form
-from hoptrail.agents.ledger import Ledger, OutOfBudget, Share, Usage
-from hoptrail.agents.models import (
+from hoptrail.agents.budget.ledger import Ledger, OutOfBudget, Share, Usage
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.reply_schema import Form
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
     Endpoint,
     Message,
-    ReportedUsage,
     ServerInfo,
     bound_tokens,
     utf8_len,

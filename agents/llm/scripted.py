@@ -9,14 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from hoptrail.agents.models import (
-    AttemptFailed,
-    ChatReply,
-    ChatRequest,
-    Message,
-    ReportedUsage,
-    ServerInfo,
-)
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message, ServerInfo
 from hoptrail.rag.text.tokens import count_tokens
 
 Line = str | ChatReply | AttemptFailed

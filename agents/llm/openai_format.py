@@ -14,14 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
 
-from hoptrail.agents.models import (
-    AttemptFailed,
-    ChatReply,
-    ChatRequest,
-    FailureKind,
-    Message,
-    ReportedUsage,
-)
+from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind, Message
 
 _OVERLONG = re.compile(
     r"maximum context length|context (length|window|size)|prompt is too long"

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 
-from hoptrail.agents import wire
-from hoptrail.agents.models import (
+from hoptrail.agents.llm import openai_format as wire
+from hoptrail.agents.llm.delimiters import cache_salt
+from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
+    Endpoint,
     Message,
     ServerInfo,
 )
@@ -326,3 +328,32 @@ async def _read_events(
             raise AttemptFailed("not_openai", f"answers more than {_MAX_BODY} bytes", spent=True)
         reader.feed(chunk)
     return reader.reply()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model behind an OpenAI-compatible server."""
+
+    url: str
+    name: str | None = None
+    """None: the first that the server lists."""
+    api_key: str | None = field(default=None, repr=False)
+
+
+async def open_endpoint(
+    stack: AsyncExitStack, model: ServedModel | Endpoint | None, secret: bytes
+) -> Endpoint | None:
+    """The endpoint of a model, closed with the stack; one that is open already stays its owner's.
+
+    Args:
+        stack: closes what is opened here.
+        model: None: no model.
+        secret: the tenant's; its prompts share no prefix cache with another's.
+    """
+    if not isinstance(model, ServedModel):
+        return model
+    endpoint = HttpEndpoint(
+        model.url, model=model.name, api_key=model.api_key, cache_salt=cache_salt(secret)
+    )
+    stack.push_async_callback(endpoint.aclose)
+    return endpoint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from hoptrail.agents.models import Endpoint, Message
+from hoptrail.agents.llm.types import Endpoint, Message
 from hoptrail.prompts import Rendered
 from hoptrail.rag.text.tokens import count_tokens
 

@@ -11,17 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from hoptrail.agents.budget import less
-from hoptrail.agents.exchange import Call, DeltaListener, Exchange, Sampling, Tally, void
-from hoptrail.agents.forms import Form, ParseProblem, find_object
-from hoptrail.agents.ledger import Budget, OutOfBudget, Share, Usage
-from hoptrail.agents.models import (
-    AttemptFailed,
-    ChatReply,
-    FailureKind,
-    Message,
-    ServerInfo,
-)
+from hoptrail.agents.budget.ledger import Budget, OutOfBudget, Share, Usage
+from hoptrail.agents.budget.limits import less
+from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
+from hoptrail.agents.llm.retry import Call, DeltaListener, Exchange, Sampling, Tally, void
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, FailureKind, Message, ServerInfo
 from hoptrail.prompts import Rendered
 from hoptrail.rag.errors import ModelError
 

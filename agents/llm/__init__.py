@@ -1,0 +1,1 @@
+"""The client of served models: requests, retries, HTTP, reply schemas, delimiters."""
