@@ -1,11 +1,11 @@
 """Agents: a LangGraph graph that decides, searches, judges and answers within a budget."""
 
 from hoptrail.agents.budget.limits import Budget, Usage
-from hoptrail.agents.context import Settings
-from hoptrail.agents.library import Library, open_library
+from hoptrail.agents.corpus.knowledge_base import Library, open_library
 from hoptrail.agents.llm.http import ServedModel
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.runs import unfinished
+from hoptrail.agents.runs.folder import unfinished
+from hoptrail.agents.runs.request import Settings
 from hoptrail.agents.session import (
     Replayed,
     aask,

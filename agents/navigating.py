@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from hoptrail.agents import pool
 from hoptrail.agents.context import Run
+from hoptrail.agents.corpus.protocol import TreeStart
 from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
+from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.state import State
-from hoptrail.agents.tape import Cancelled
-from hoptrail.agents.trees import TreeStart
 from hoptrail.agents.types import (
     TREE_BUILT,
     ModelUse,

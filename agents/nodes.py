@@ -23,8 +23,8 @@ from hoptrail.agents.events import (
 )
 from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles import Played, Quote, Reading, Situation
+from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.state import State
-from hoptrail.agents.tape import Cancelled
 from hoptrail.agents.types import Answer, Evidence, Plan, Query, StepRecord, StopReason
 from hoptrail.agents.verify import verify as verify_answer
 from hoptrail.rag.types import Passage, Ranking

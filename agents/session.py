@@ -21,30 +21,31 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
-from hoptrail.agents import runs
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.checkpoints import saver
-from hoptrail.agents.context import Run, Settings
+from hoptrail.agents.context import Run
+from hoptrail.agents.corpus.knowledge_base import Library, open_library
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
 from hoptrail.agents.graph import build, recursion_limit
-from hoptrail.agents.library import Library, open_library
 from hoptrail.agents.llm.client import Asker
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.retry import Exchange
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.outside import Absent, Corpus, TapedCorpus
 from hoptrail.agents.portal import portal
 from hoptrail.agents.receipt import Environment, Receipt
-from hoptrail.agents.record import Recording, RecordingTape, ReplayTape, difference
 from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.roles.served import served_roles
-from hoptrail.agents.runs import Job, RunFolder
+from hoptrail.agents.runs import folder as runs
+from hoptrail.agents.runs.checkpoints import saver
+from hoptrail.agents.runs.folder import RunFolder
+from hoptrail.agents.runs.intercepted import Absent, TapedCorpus, TapedEndpoint, pause
+from hoptrail.agents.runs.interceptor import Cancelled, LiveTape, Tape
+from hoptrail.agents.runs.recording import Recording, RecordingTape, ReplayTape, difference
+from hoptrail.agents.runs.request import Job, Settings, job_json
 from hoptrail.agents.state import State
 from hoptrail.agents.strategies import strategy as strategy_named
-from hoptrail.agents.tape import Cancelled, LiveTape, Tape
-from hoptrail.agents.taping import TapedEndpoint, pause
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
@@ -119,7 +120,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         live = LiveTape(cancel)
         tape: Tape = live
         if record is not None:
-            tape = RecordingTape(live, record, {"job": runs.job_json(job)})
+            tape = RecordingTape(live, record, {"job": job_json(job)})
             stack.callback(tape.abandon)
         folder = runs.begin(library.runs, job) if library.runs is not None else None
         try:

@@ -24,7 +24,7 @@ from hoptrail.rag.errors import HoptrailError, SettingsError
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
     from hoptrail.agents.events import Listener
-    from hoptrail.agents.runs import RunFolder
+    from hoptrail.agents.runs.folder import RunFolder
 
     Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
 

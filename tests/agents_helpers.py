@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 import pytest
 
-from hoptrail.agents import taping
-from hoptrail.agents.library import Library, open_library
+from hoptrail.agents.corpus.knowledge_base import Library, open_library
+from hoptrail.agents.corpus.protocol import Corpus, Stand, TreeStart
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.outside import Corpus
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.trees import Stand, TreeStart
+from hoptrail.agents.runs import intercepted as taping
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.search.types import Opened

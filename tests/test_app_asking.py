@@ -24,7 +24,8 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.agents.runs import Job, begin
+from hoptrail.agents.runs.folder import begin
+from hoptrail.agents.runs.request import Job
 from hoptrail.agents.types import (
     TREE_BUILT,
     Claim,

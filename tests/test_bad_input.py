@@ -21,7 +21,8 @@ from fake_server import FakeServer, hang, html, says, status
 
 from hoptrail.agents import Receipt, unfinished
 from hoptrail.agents.events import Listener
-from hoptrail.agents.runs import Job, begin
+from hoptrail.agents.runs.folder import begin
+from hoptrail.agents.runs.request import Job
 from hoptrail.app.asking import _interruptible
 from hoptrail.rag.store.store import Store
 

@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, ask, context, resume, session, types, unfinished
 from hoptrail.agents.budget.journal import JournalError
-from hoptrail.agents.checkpoints import REGISTERED, serializer
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
+from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
 from hoptrail.agents.state import State
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store

@@ -13,6 +13,7 @@ from agents_helpers import QUESTION, UNKNOWN, make_chain, open_chain, reading
 
 from hoptrail.agents import ask, nodes
 from hoptrail.agents.context import Run
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import (
     AnswerDelta,
     ClaimVerified,
@@ -26,7 +27,6 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.agents.library import Library
 from hoptrail.agents.state import State
 
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.agents import ask, replay
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence, cache_salt
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.rag.store.store import Store

@@ -10,7 +10,7 @@ import pytest
 from agents_helpers import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
 
 from hoptrail.agents import Settings, ask, replay
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.roles import Situation
 from hoptrail.agents.roles.local import FOLLOWED, GraphQueryWriter, LocalPlanner

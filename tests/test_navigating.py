@@ -39,12 +39,13 @@ from hoptrail.agents import (
     replay,
     strategies,
 )
+from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.live_tree import Trees
+from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.graph import Graph, Strategy, add
-from hoptrail.agents.library import Library
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.navigating import navigate
-from hoptrail.agents.trees import Stand, Trees, TreeStart
 from hoptrail.agents.types import SlateRecord
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import StoreBusy, StoreDamaged, TreeMismatch

@@ -28,7 +28,7 @@ from agents_helpers import (
 from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.context import Run
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.roles.local import local_roles
 from hoptrail.agents.state import State

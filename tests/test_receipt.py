@@ -14,7 +14,7 @@ import pytest
 from agents_helpers import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain, reading
 
 from hoptrail.agents import Receipt, ask
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.receipt import Environment, outcome_of, schema
 from hoptrail.agents.types import AbstainReason, Answer, Claim, Outcome, OutcomeKind, StopReason
 

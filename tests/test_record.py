@@ -25,12 +25,13 @@ from agents_helpers import (
 )
 
 from hoptrail.agents import Budget, Receipt, aask, ask, replay
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import AnswerDelta, Event, StepStarted
-from hoptrail.agents.library import Library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
-from hoptrail.agents.outside import Absent
-from hoptrail.agents.record import (
+from hoptrail.agents.runs.intercepted import Absent
+from hoptrail.agents.runs.interceptor import Cancelled, LiveTape
+from hoptrail.agents.runs.recording import (
     LONG,
     RecordingError,
     RecordingTape,
@@ -38,7 +39,6 @@ from hoptrail.agents.record import (
     difference,
     revive,
 )
-from hoptrail.agents.tape import Cancelled, LiveTape
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode, Ranking, Where
 

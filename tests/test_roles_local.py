@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents import ask
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.library import Library
 from hoptrail.agents.pool import BRIDGE
 from hoptrail.agents.roles import Quote, Reading, Situation
 from hoptrail.agents.roles.local import (

@@ -22,7 +22,7 @@ from agents_helpers import (
 from fake_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.types import ModelUse

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, Settings, ask, replay
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind

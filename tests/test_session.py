@@ -36,11 +36,11 @@ from hoptrail.agents import (
     session,
     unfinished,
 )
-from hoptrail.agents.library import Library
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ServerInfo
-from hoptrail.agents.runs import LONGEST_QUESTION
-from hoptrail.agents.tape import Call, Cancelled, LiveTape
+from hoptrail.agents.runs.interceptor import Call, Cancelled, LiveTape
+from hoptrail.agents.runs.request import LONGEST_QUESTION
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.store.store import Store
@@ -410,7 +410,8 @@ def test_a_crash_beside_other_searches_leaves_no_task(library: Library) -> None:
 
 
 def test_aresume_in_a_loop(library: Library, tmp_path: Path) -> None:
-    from hoptrail.agents.runs import Job, begin
+    from hoptrail.agents.runs.folder import begin
+    from hoptrail.agents.runs.request import Job
 
     begin(tmp_path / "runs", Job(question=QUESTION, strategy="single"))
     (left,) = unfinished(tmp_path / "runs")

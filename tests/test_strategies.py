@@ -14,11 +14,11 @@ from langgraph.graph import END, START
 from hoptrail.agents import STRATEGIES, Budget, Settings, ask, nodes, strategies
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.context import Run
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.graph import Graph, Strategy, add, build, recursion_limit, unless_stopped
-from hoptrail.agents.library import Library
 from hoptrail.agents.roles.local import local_roles
+from hoptrail.agents.runs.interceptor import Cancelled, current_node
 from hoptrail.agents.state import State
-from hoptrail.agents.tape import Cancelled, current_node
 from hoptrail.rag.errors import SettingsError
 
 

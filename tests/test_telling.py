@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
+from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import AnswerDelta, Event
-from hoptrail.agents.library import Library
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
 from hoptrail.agents.llm.types import ChatReply
 from hoptrail.agents.roles.telling import _LONGEST, Teller

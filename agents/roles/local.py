@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hoptrail.agents import pool
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import DeltaListener, Played, Quote, Reading, Roles, Situation
 from hoptrail.agents.roles.slates import LocalScorer
-from hoptrail.agents.tape import Cancelled
+from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Answer, Assessment, Claim, Evidence, Need, Plan, Query
 from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
 from hoptrail.rag.text.sentences import sentences

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.budget.limits import together
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import Asker
 from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.outside import Corpus
 from hoptrail.agents.roles import Played
 from hoptrail.agents.roles.play import STOPS, unasked, used
 from hoptrail.agents.roles.scores import reply_tokens, scores_form

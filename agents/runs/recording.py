@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
-from hoptrail.agents.runs import Job, job_of
-from hoptrail.agents.tape import Call, Cancelled, LiveTape, current_node
+from hoptrail.agents.runs.interceptor import Call, Cancelled, LiveTape, current_node
+from hoptrail.agents.runs.request import Job, job_of
 from hoptrail.rag.errors import HoptrailError, ModelError
 
 T = TypeVar("T")

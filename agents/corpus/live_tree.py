@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import StoreBusy, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.builders.build import planted, spec_for
 from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.search.types import Opened, Seed
+from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import Tree
 from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
@@ -31,24 +31,6 @@ from hoptrail.rag.types import Passage, Where
 _VIEWS = 8
 """Trees under a filter that are kept in memory."""
 _VECTORS = 64
-
-Stand = tuple[int, int]
-"""A state of a tree: the generations of the store and of the tree's file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeStart:
-    """What a search of the tree begins with."""
-
-    stand: Stand
-    """To be given back to `open`."""
-    nodes: int
-    """Inner nodes."""
-    leaves: int
-    """Passages that the filter keeps, or documents."""
-    seeds: tuple[Seed, ...]
-    built: bool
-    """There was no tree, so one was built, without a model."""
 
 
 class Trees:

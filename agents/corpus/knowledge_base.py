@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hoptrail.agents.outside import Corpus, LiveCorpus
-from hoptrail.agents.trees import Trees
+from hoptrail.agents.corpus.live import LiveCorpus
+from hoptrail.agents.corpus.live_tree import Trees
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.retrieval.retriever import Searcher

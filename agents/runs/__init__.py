@@ -1,0 +1,1 @@
+"""A run on disk: its request, folder, checkpoints; its recording and replay."""
