@@ -16,10 +16,9 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from hoptrail.agents.context import Run
+from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.runs.interceptor import Cancelled, current_node
 from hoptrail.agents.runs.request import Settings
-from hoptrail.agents.state import State
 
 Graph = StateGraph[State, Run, State, State]
 Compiled = CompiledStateGraph[State, Run, State, State]

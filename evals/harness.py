@@ -20,7 +20,7 @@ from typing import Any
 from hoptrail.agents import Budget, Library, ServedModel, Settings, aask, open_library
 from hoptrail.agents.llm.http import open_endpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.strategies import strategy as strategy_named
+from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.evals.datasets import Dataset, Question, load_dataset
 from hoptrail.evals.report import Report, summarise
 from hoptrail.evals.rows import Row, RowFile, failed_row, row_of, write_whole

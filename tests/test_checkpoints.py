@@ -27,12 +27,14 @@ from agents_helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.agents import Budget, Receipt, ask, context, resume, session, types, unfinished
+from hoptrail.agents import Budget, Receipt, ask, resume, types, unfinished
+from hoptrail.agents import ask as session
 from hoptrail.agents.budget.journal import JournalError
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
+from hoptrail.agents.nodes import state as context
+from hoptrail.agents.nodes.state import State
 from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
-from hoptrail.agents.state import State
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where

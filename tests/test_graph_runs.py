@@ -12,8 +12,9 @@ from agents_helpers import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
 from hoptrail.agents import Settings, ask, replay
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.roles import Situation
-from hoptrail.agents.roles.local import FOLLOWED, GraphQueryWriter, LocalPlanner
+from hoptrail.agents.roles.base import Situation
+from hoptrail.agents.roles.planner import LocalPlanner
+from hoptrail.agents.roles.query_writer import FOLLOWED, GraphQueryWriter
 from hoptrail.agents.types import Evidence
 from hoptrail.app.rendering import receipt_text
 from hoptrail.rag.errors import BackendRefused, SettingsError

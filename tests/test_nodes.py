@@ -25,13 +25,13 @@ from agents_helpers import (
     substance,
 )
 
-from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
+from hoptrail.agents import Budget, Receipt, Settings, ask
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.context import Run
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.roles.local import local_roles
-from hoptrail.agents.state import State
+from hoptrail.agents import nodes
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.types import Answer, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
@@ -267,7 +267,7 @@ def test_searches_divide_what_is_left_before_any_is_dispatched(
 
 
 def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
-    from hoptrail.agents.roles import Quote, Reading
+    from hoptrail.agents.roles.base import Quote, Reading
 
     passage = Passage(id="p", document_id="d", start=10, end=20, title="t", text="0123   789")
     source = Reading(passage=passage, score=0.5, query="q")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.agents import pool
+from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.types import Candidate, Evidence, Purpose, Query
 from hoptrail.rag.types import Hit, Passage, Ranking, tie_break
 

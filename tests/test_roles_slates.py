@@ -22,9 +22,15 @@ from hoptrail.agents.llm.reply_schema import ParseProblem
 from hoptrail.agents.llm.retry import Exchange
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
-from hoptrail.agents.roles import Played
-from hoptrail.agents.roles.scores import reply_tokens, scores_form
-from hoptrail.agents.roles.slates import LENGTHS, ServedScorer, asked_for, renderings
+from hoptrail.agents.roles.base import Played
+from hoptrail.agents.roles.tree_scorer import (
+    LENGTHS,
+    ServedScorer,
+    asked_for,
+    renderings,
+    reply_tokens,
+    scores_form,
+)
 from hoptrail.rag.tree.search.types import Graded, Item, Lead, Ref, Slate
 
 FENCE = Fence(word="0123456789abcdef")

@@ -20,13 +20,7 @@ from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
-from hoptrail.agents.roles.served import (
-    AnswerForm,
-    AssessForm,
-    PlanForm,
-    QueriesForm,
-    RefineForm,
-)
+from hoptrail.agents.roles.common import AnswerForm, AssessForm, PlanForm, QueriesForm, RefineForm
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.rag.text.tokens import count_tokens
 

@@ -33,9 +33,9 @@ from hoptrail.agents import (
     ask,
     replay,
     resume,
-    session,
     unfinished,
 )
+from hoptrail.agents import ask as session
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ServerInfo

@@ -27,7 +27,7 @@ from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import AnswerDelta, Event
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
 from hoptrail.agents.llm.types import ChatReply
-from hoptrail.agents.roles.telling import _LONGEST, Teller
+from hoptrail.agents.roles.answerer import _LONGEST, Teller
 
 FENCE = Fence.of(b"s" * 32)
 

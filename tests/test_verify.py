@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoptrail.agents.roles.verifier import MONTHS, check, derivable, unsupported, verify
 from hoptrail.agents.types import Answer, Claim, Evidence
-from hoptrail.agents.verify import MONTHS, check, derivable, unsupported, verify
 
 
 def quote(number: int, text: str, title: str = "") -> Evidence:

@@ -10,8 +10,8 @@ from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
 from hoptrail.agents.graph import Graph, add
-from hoptrail.agents.navigating import navigate
-from hoptrail.agents.state import State
+from hoptrail.agents.nodes.state import State
+from hoptrail.agents.nodes.tree_navigator import navigate
 
 
 def wire(graph: Graph) -> None:

@@ -13,8 +13,8 @@ from statistics import fmean, median
 
 import numpy as np
 
-from hoptrail.agents.navigating import FUSED_LEAVES
-from hoptrail.agents.pool import CHEAP_HYBRID
+from hoptrail.agents.evidence_pool import CHEAP_HYBRID
+from hoptrail.agents.nodes.tree_navigator import FUSED_LEAVES
 from hoptrail.evals.bench.lattice_world import Asked, World
 from hoptrail.evals.metrics import first_occurrences, recall
 from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank

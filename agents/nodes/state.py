@@ -6,8 +6,13 @@ It holds ids, offsets and small records, so that a checkpoint after every node s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.agents.events import Listener, ignore
+from hoptrail.agents.roles.base import Roles
+from hoptrail.agents.runs.request import Settings
 from hoptrail.agents.types import (
     Answer,
     Assessment,
@@ -57,3 +62,17 @@ class State:
     def stopped(self, reason: StopReason | None) -> State:
         """The state with a stop reason; the first one given stays."""
         return self if reason is None or self.stop is not None else replace(self, stop=reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The context that every node of the graph is given."""
+
+    strategy: str
+    model: str
+    """The served model's name; empty where none plays."""
+    corpus: Corpus
+    roles: Roles
+    ledger: Ledger
+    settings: Settings = field(default_factory=Settings)
+    emit: Listener = ignore

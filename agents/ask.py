@@ -11,7 +11,8 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,6 @@ from typing import Any, TypeVar, cast
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.context import Run
 from hoptrail.agents.corpus.knowledge_base import Library, open_library
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
@@ -33,10 +33,9 @@ from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.retry import Exchange
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.portal import portal
+from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.receipt import Environment, Receipt
-from hoptrail.agents.roles.local import local_roles
-from hoptrail.agents.roles.served import served_roles
+from hoptrail.agents.roles.selection import local_roles, served_roles
 from hoptrail.agents.runs import folder as runs
 from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
@@ -44,8 +43,7 @@ from hoptrail.agents.runs.intercepted import Absent, TapedCorpus, TapedEndpoint,
 from hoptrail.agents.runs.interceptor import Cancelled, LiveTape, Tape
 from hoptrail.agents.runs.recording import Recording, RecordingTape, ReplayTape, difference
 from hoptrail.agents.runs.request import Job, Settings, job_json
-from hoptrail.agents.state import State
-from hoptrail.agents.strategies import strategy as strategy_named
+from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
@@ -329,3 +327,28 @@ async def _library(
     library = await asyncio.to_thread(open_library, Path(store), tenant=tenant, embedder=embedder)
     stack.callback(library.close)
     return library
+
+
+def portal(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end from synchronous code, in a loop or out of one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        return _in_a_thread(coroutine)
+    return asyncio.run(coroutine)
+
+
+def _in_a_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs it in a loop of its own beside the caller's; Ctrl-C here cancels it there."""
+    with ThreadPoolExecutor(1, thread_name_prefix="hoptrail-portal") as thread:
+        loop = thread.submit(asyncio.new_event_loop).result()
+        task = thread.submit(loop.create_task, coroutine).result()
+        try:
+            return thread.submit(loop.run_until_complete, task).result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(task.cancel)
+            raise
+        finally:
+            thread.submit(loop.close)

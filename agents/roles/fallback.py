@@ -12,7 +12,7 @@ from hoptrail.agents.budget.ledger import OutOfBudget, Usage
 from hoptrail.agents.llm.client import Asked, Asker
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.retry import DeltaListener
-from hoptrail.agents.roles import Played
+from hoptrail.agents.roles.base import Played
 from hoptrail.agents.types import ModelUse, StopReason
 from hoptrail.prompts import Rendered, load
 

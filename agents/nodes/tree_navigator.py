@@ -12,19 +12,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hoptrail.agents import pool
-from hoptrail.agents.context import Run
+from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.corpus.protocol import TreeStart
 from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
+from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.runs.interceptor import Cancelled
-from hoptrail.agents.state import State
-from hoptrail.agents.types import (
-    TREE_BUILT,
-    ModelUse,
-    SlateRecord,
-    StepRecord,
-    StopReason,
-)
+from hoptrail.agents.types import TREE_BUILT, ModelUse, SlateRecord, StepRecord, StopReason
 from hoptrail.rag.tree.search.best_first import Search
 from hoptrail.rag.tree.search.types import (
     Expansion,

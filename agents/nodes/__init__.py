@@ -1,0 +1,19 @@
+"""The nodes of the graph: each takes the state and the run's context and returns the next state."""
+
+from hoptrail.agents.nodes.answering import answer, receipt, verify
+from hoptrail.agents.nodes.planning import assess, next_query, plan
+from hoptrail.agents.nodes.refining import refine
+from hoptrail.agents.nodes.retrieval import retrieve
+from hoptrail.agents.nodes.tree_navigator import navigate
+
+__all__ = [
+    "answer",
+    "assess",
+    "navigate",
+    "next_query",
+    "plan",
+    "receipt",
+    "refine",
+    "retrieve",
+    "verify",
+]

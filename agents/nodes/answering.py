@@ -1,0 +1,78 @@
+"""The nodes that end a run: answer, verify, receipt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hoptrail.agents.budget.limits import together
+from hoptrail.agents.events import ClaimVerified, StepStarted
+from hoptrail.agents.nodes.common import noted, situation
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.receipt import Receipt, outcome_of
+from hoptrail.agents.roles.verifier import verify as verify_answer
+from hoptrail.agents.types import Answer, StepRecord, StopReason
+
+
+async def answer(state: State, run: Run) -> State:
+    """Pool → claims with evidence ids; the only node whose text reaches a user."""
+    run.emit(StepStarted(node="answer", round=state.round))
+    if not state.evidence:
+        silent = Answer(text="", claims=(), extractive=True, abstains=True)
+        return replace(state, answer=silent).step(
+            StepRecord(node="answer", action="abstained", detail="no evidence")
+        )
+    played = await run.roles.answerer.answer(situation(state), run.emit)
+    state = replace(state, answer=played.value)
+    action = "abstained" if played.value.abstains else "answered"
+    cited = tuple(dict.fromkeys(e for claim in played.value.claims for e in claim.evidence))
+    return noted(state, "answer", action, played.value.text[:200], played, cited)
+
+
+async def verify(state: State, run: Run) -> State:
+    """Each claim against its quotes; what does not hold is out, with the reason."""
+    run.emit(StepStarted(node="verify", round=state.round))
+    assert state.answer is not None, "verify follows answer"
+    verified = verify_answer(state.answer, state.evidence)
+    for claim in verified.claims:
+        run.emit(ClaimVerified(claim=claim))
+    dropped = [claim for claim in verified.claims if claim.verdict == "dropped"]
+    detail = f"{len(verified.claims) - len(dropped)} hold, {len(dropped)} dropped"
+    record = StepRecord(node="verify", action="checked claims", detail=detail)
+    return replace(state, answer=verified).step(record)
+
+
+async def receipt(state: State, run: Run) -> State:
+    """Every quote against the stored document once more, then all of the above as a receipt."""
+    run.emit(StepStarted(node="receipt", round=state.round))
+    slices = await together(run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence)
+    pairs = list(zip(state.evidence, slices, strict=True))
+    standing = tuple(item for item, text in pairs if text == item.quote)
+    changed = tuple(item.id for item, text in pairs if text != item.quote)
+    answer = state.answer
+    if changed and answer is not None:
+        answer = verify_answer(answer, standing)
+    stop: StopReason = state.stop if state.stop is not None else "sufficient"
+    claims = answer.claims if answer is not None else ()
+    made = Receipt(
+        question=state.question,
+        strategy=run.strategy,
+        model=run.model,
+        answer=answer.text if answer is not None else "",
+        extractive=answer is None or answer.extractive,
+        outcome=outcome_of(answer, stop, len(standing), len(changed)),
+        stop=stop,
+        claims=tuple(claim for claim in claims if claim.verdict == "holds"),
+        dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
+        evidence=standing,
+        source_changed=changed,
+        candidates=state.candidates,
+        plan=state.plan,
+        steps=state.steps,
+        rounds=state.round,
+        fallbacks=sum(bool(step.use and step.use.failure) for step in state.steps),
+        flags=tuple(f"{flag.node}: {flag.reason}" for flag in run.ledger.flags),
+        budget=run.ledger.budget,
+        usage=run.ledger.spent(),
+        generation=state.generation,
+    )
+    return replace(state, stop=stop, answer=answer, receipt=made.json())

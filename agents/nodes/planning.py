@@ -1,0 +1,61 @@
+"""The nodes that decide: plan, assess, write the next queries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hoptrail.agents import evidence_pool as pool
+from hoptrail.agents.events import PlanMade, StepStarted
+from hoptrail.agents.nodes.common import in_run_mode, noted, situation, whole_question
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.types import Query
+
+
+async def plan(state: State, run: Run) -> State:
+    """Question → what must be known, and the first queries."""
+    run.emit(StepStarted(node="plan", round=0))
+    played = await run.roles.planner.plan(state.question)
+    run.emit(PlanMade(plan=played.value))
+    subjects = dict.fromkeys(need.subject for need in played.value.needs if need.subject)
+    if run.settings.mode == "graph":  # which looks them up by itself
+        subjects = {}
+    named = (
+        Query(text=s, purpose="subject", mode="lexical", weight=pool.SUBJECT) for s in subjects
+    )
+    needs = "; ".join(need.text for need in played.value.needs)
+    planned = replace(
+        state,
+        plan=played.value,
+        queries=(whole_question(state, run), *named)[: run.settings.max_queries],
+    )
+    return noted(planned, "plan", "listed what must be known", needs, played)
+
+
+async def assess(state: State, run: Run) -> State:
+    """Pool → enough, or what is missing; also the rules that end a search without a judge."""
+    run.emit(StepStarted(node="assess", round=state.round))
+    played = await run.roles.assessor.assess(situation(state))
+    state = replace(state, assessment=played.value)
+    detail = "enough" if played.value.sufficient else "missing: " + "; ".join(played.value.missing)
+    state = noted(state, "assess", "judged the evidence", detail, played)
+    if played.value.sufficient:
+        return state.stopped("sufficient")
+    if state.barren >= 2:
+        return state.stopped("no_progress")
+    return state.stopped("max_rounds") if state.round >= run.settings.max_rounds else state
+
+
+async def next_query(state: State, run: Run) -> State:
+    """What is missing → queries that were not asked before; none left ends the search."""
+    run.emit(StepStarted(node="next_query", round=state.round))
+    played = await run.roles.query_writer.next_queries(situation(state))
+    asked = list(state.asked)
+    queries: list[Query] = []
+    for query in played.value:
+        if len(queries) < run.settings.max_queries and not pool.too_alike(query.text, asked):
+            queries.append(in_run_mode(query, run))
+            asked.append(query.text)
+    state = replace(state, queries=tuple(queries))
+    detail = "; ".join(query.text for query in queries)
+    state = noted(state, "next_query", "wrote queries", detail, played)
+    return state if queries else state.stopped("no_progress")

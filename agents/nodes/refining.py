@@ -1,0 +1,70 @@
+"""The node that refines: passages → quotes in the evidence pool."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hoptrail.agents import evidence_pool as pool
+from hoptrail.agents.events import EvidenceAdded, StepStarted
+from hoptrail.agents.nodes.common import noted, situation
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.roles.base import Quote, Reading
+from hoptrail.agents.types import Evidence
+from hoptrail.rag.types import Passage
+
+
+async def refine(state: State, run: Run) -> State:
+    """New passages → exact quotes in the evidence pool; what bears on nothing is dropped."""
+    run.emit(StepStarted(node="refine", round=state.round))
+    chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
+    texts = await run.corpus.passages([c.passage_id for c in chosen])
+    readings = [
+        Reading(passage=passage, score=candidate.score, query=candidate.query, via=candidate.via)
+        for candidate, passage in zip(chosen, texts, strict=True)
+        if passage is not None
+    ]
+    played = await run.roles.refiner.refine(situation(state), readings)
+    sources = {reading.passage.id: reading for reading in readings}
+    fresh = (
+        _evidence(quote, sources[quote.passage_id], state.round)
+        for quote in played.value
+        if quote.passage_id in sources
+    )
+    before = {item.id for item in state.evidence}
+    standing = pool.restand(state.evidence, state.candidates)
+    evidence = pool.add(standing, (item for item in fresh if item is not None))
+    added = [item for item in evidence if item.id not in before]
+    for item in added:
+        run.emit(EvidenceAdded(evidence=item))
+    state = replace(
+        state,
+        evidence=evidence,
+        read=(*state.read, *(c.passage_id for c in chosen)),
+        barren=0 if added else state.barren + 1,
+    )
+    detail = f"read {len(readings)} passages, kept {len(added)} quotes"
+    return noted(state, "refine", "read", detail, played, tuple(item.id for item in added))
+
+
+def _evidence(quote: Quote, reading: Reading, number: int) -> Evidence | None:
+    """A quote as evidence; None where its offsets do not lie in the passage it names."""
+    passage: Passage = reading.passage
+    if not passage.start <= quote.start < quote.end <= passage.end:
+        return None
+    text = passage.text[quote.start - passage.start : quote.end - passage.start]
+    if not text.strip():
+        return None
+    return Evidence(
+        id="",
+        document_id=passage.document_id,
+        passage_id=passage.id,
+        title=passage.title,
+        start=quote.start,
+        end=quote.end,
+        quote=text,
+        confidence=quote.confidence,
+        score=round(quote.confidence * reading.score, 6),
+        round=number,
+        query=reading.query,
+        via=reading.via,
+    )

@@ -1,0 +1,91 @@
+"""The assessor: is the evidence enough, or what is missing?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.roles.base import Played, Roles, Situation
+from hoptrail.agents.roles.common import (
+    Reply,
+    Short,
+    content_words,
+    needs_text,
+    numbered_quotes,
+    subjects_of,
+)
+from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.types import Assessment
+from hoptrail.prompts import load
+from hoptrail.rag.entities.surface import words
+
+
+class LocalAssessor:
+    """Enough: every name and content word of the question stands in the evidence, after a hop.
+
+    Words cannot tell that the passage which names the bridge is not yet the answer, so the names
+    that the first round brought are followed once before anything counts as enough.
+    """
+
+    async def assess(self, situation: Situation) -> Played[Assessment]:
+        """What the question names or asks and the pool does not show."""
+        said = {word for item in situation.pool for word in words(f"{item.title} {item.quote}")}
+        missing = [
+            f"what the documents say of {name}"
+            for name in subjects_of(situation)
+            if not set(words(name)) <= said
+        ]
+        stems = {word[:6] for word in said}
+        lacking = sorted(content_words(situation.question) - stems)
+        if lacking:
+            missing.append("passages that speak of " + ", ".join(lacking))
+        wants_digits = situation.plan.asks in ("date", "number")
+        if wants_digits and not any(re.search(r"\d", item.quote) for item in situation.pool):
+            missing.append(f"a {situation.plan.asks}")
+        if len(situation.asked) <= 1 + len(subjects_of(situation)):
+            missing.append("where the names in the evidence lead")
+        sufficient = bool(situation.pool) and not missing
+        return Played(value=Assessment(sufficient=sufficient, missing=tuple(missing)))
+
+
+class ServedAssessor:
+    """Judges whether the pool is enough, by prompt `assess`."""
+
+    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+        self._asker = asker
+        self._fence = fence
+        self._fallback = fallback
+
+    async def assess(self, situation: Situation) -> Played[Assessment]:
+        """Enough, or what is missing; an empty pool is never enough and asks nobody."""
+        if not situation.pool:
+            return Played(value=Assessment(sufficient=False, missing=("any evidence",)))
+        task = Task(
+            role="assess",
+            form=AssessForm,
+            max_tokens=320,
+            render=lambda blocks: load("assess").render(
+                question=situation.question,
+                needs=needs_text(self._fence, situation),
+                evidence="\n".join(blocks),
+            ),
+            blocks=numbered_quotes(self._fence, situation.pool),
+        )
+
+        def use(form: AssessForm, _: Sequence[int]) -> Assessment:
+            missing = () if form.sufficient else tuple(m for m in form.missing if m.strip())
+            return Assessment(sufficient=form.sufficient, missing=missing)
+
+        return await play(self._asker, task, use, lambda: self._fallback.assessor.assess(situation))
+
+
+class AssessForm(Reply):
+    """The assessor's reply."""
+
+    sufficient: bool
+    missing: Annotated[list[Short], Field(max_length=3)]

@@ -1,0 +1,52 @@
+"""What several roles share: content words, the names of a question, quotes in a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.roles.base import Situation
+from hoptrail.agents.types import Evidence
+from hoptrail.rag.entities.surface import names, words
+
+EMPTY_WORDS = frozenset(
+    """a an and are as at be been between both by did do does for from had has have her his how in
+    is it its many much of on one or other out she that the their them they this to was were what
+    when where which who whom whose why with""".split()  # noqa: SIM905 - readable so
+)
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text that carry content, cut to their first six letters."""
+    return {word[:6] for word in words(text) if word not in EMPTY_WORDS}
+
+
+def subjects_of(situation: Situation) -> tuple[str, ...]:
+    """The names that the plan lists, or those of the question where nobody planned."""
+    planned = (need.subject for need in situation.plan.needs if need.subject)
+    return tuple(dict.fromkeys(planned)) if situation.plan.needs else names(situation.question)
+
+
+def needs_text(fence: Fence, situation: Situation) -> str:
+    """What must be known, inside the fence: a model wrote it and a question may have led it."""
+    return fence.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
+
+
+def numbered_quotes(fence: Fence, pool: Sequence[Evidence]) -> list[str]:
+    """The pool as numbered quotes inside the fence, best first."""
+    return [
+        fence.wrap(f"quote {item.id[1:]}", f"{item.title.strip()}: {item.quote.strip()}")
+        for item in pool
+    ]
+
+
+Short = Annotated[str, Field(max_length=80)]
+
+
+class Reply(BaseModel):
+    """Base of the replies that a served model may give: an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid")

@@ -1,0 +1,92 @@
+"""The planner: question → what must be known, and the kind of answer it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.roles.base import Played, Roles
+from hoptrail.agents.roles.common import Reply, Short
+from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.types import Need, Plan
+from hoptrail.prompts import load
+from hoptrail.rag.entities.surface import fold, names
+
+_ASKS = (
+    ("date", r"\b(when|what (year|date|day|month)|which (year|date)|how old|date of)\b"),
+    ("number", r"\bhow (many|much|far|long|tall|deep|heavy|often)\b|\bnumber of\b|\bpopulation\b"),
+    ("choice", r"^which\b.*\bor\b|\b(older|younger|earlier|later|larger|first|elder)\b.*\bor\b"),
+    ("yes_no", r"^(is|are|was|were|do|does|did|has|have|had|can|could)\b"),
+    ("person", r"\b(who|whom|whose)\b"),
+    ("place", r"\bwhere\b|\b(which|what) (country|city|town|village|state|county|place|cape)\b"),
+)
+
+
+def asks_for(question: str) -> str:
+    """The kind of answer a question asks for, by its words."""
+    folded = fold(question)
+    return next((kind for kind, pattern in _ASKS if re.search(pattern, folded)), "thing")
+
+
+class LocalPlanner:
+    """What must be known: each thing the question names, and the kind of answer it asks for."""
+
+    async def plan(self, question: str) -> Played[Plan]:
+        """One need for every name, and one for what is asked."""
+        asks = asks_for(question)
+        subjects = names(question)
+        needs = [
+            Need(id=f"n{i}", text=f"what the documents say of {name}", subject=name)
+            for i, name in enumerate(subjects, start=1)
+        ]
+        needs.append(Need(id=f"n{len(needs) + 1}", text=f"the {asks} asked for", subject=""))
+        return Played(value=Plan(needs=tuple(needs), asks=asks))
+
+
+class ServedPlanner:
+    """Lists what must be known, by prompt `plan`."""
+
+    def __init__(self, asker: Asker, fallback: Roles) -> None:
+        self._asker = asker
+        self._fallback = fallback
+
+    async def plan(self, question: str) -> Played[Plan]:
+        """The needs of a question; a subject that the question does not name is dropped."""
+        task = Task(
+            role="plan",
+            form=PlanForm,
+            max_tokens=640,
+            render=lambda _: load("plan").render(question=question),
+        )
+
+        def use(form: PlanForm, _: Sequence[int]) -> Plan:
+            named = [need.subject.strip() for need in form.needs]
+            needs = tuple(
+                Need(
+                    id=f"n{i}",
+                    text=need.text.strip(),
+                    subject=subject if subject.casefold() in question.casefold() else "",
+                )
+                for i, (need, subject) in enumerate(zip(form.needs, named, strict=True), start=1)
+            )
+            return Plan(needs=needs, asks=form.asks)
+
+        return await play(self._asker, task, use, lambda: self._fallback.planner.plan(question))
+
+
+class NeedForm(Reply):
+    """One thing that must be known."""
+
+    text: Short
+    subject: Annotated[str, Field(max_length=60)]
+
+
+class PlanForm(Reply):
+    """The planner's reply."""
+
+    needs: Annotated[list[NeedForm], Field(min_length=1, max_length=4)]
+    asks: Literal["person", "place", "date", "number", "choice", "yes_no", "thing"]

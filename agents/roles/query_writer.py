@@ -1,0 +1,125 @@
+"""The query writer: what is missing → the next queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from hoptrail.agents import evidence_pool as pool
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.roles.base import Played, Roles, Situation
+from hoptrail.agents.roles.common import EMPTY_WORDS, Reply, Short, numbered_quotes, subjects_of
+from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.types import Evidence, Query
+from hoptrail.prompts import load
+from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
+
+FOLLOWED = 4
+"""Names that a round asks the rest of the question of."""
+FOLLOWED_WORTH = 0.4
+"""What the best hit of such a query is worth beside the passage that the name was read in."""
+
+
+class LocalQueryWriter:
+    """Follows the names that the evidence mentions and the question does not."""
+
+    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+        """One query a name, those of the best evidence first."""
+        known = fold(situation.question)
+        queries: dict[str, Query] = {}
+        for item in situation.pool:
+            for name in _mentioned(item):
+                key = fold(name)
+                if key in known or key in queries or pool.too_alike(name, situation.asked):
+                    continue
+                queries[key] = Query(
+                    text=name,
+                    purpose="bridge",
+                    mode="lexical",
+                    weight=round(pool.BRIDGE * item.score, 6),
+                )
+        return Played(value=tuple(queries.values()))
+
+
+class GraphQueryWriter:
+    """Asks the rest of the question of the names that the evidence mentions.
+
+    For searches that follow names by themselves: what they cannot do is to put a name in the place
+    of the words that stand for it ("the director of ..."), two documents further on. After
+    Iter-RetGen's query of question and generation (arXiv 2305.15294), with a name as what was
+    generated.
+    """
+
+    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+        """Up to `FOLLOWED` queries, for the names in the best evidence."""
+        known = fold(situation.question)
+        subjects = {word for name in subjects_of(situation) for word in words(name)}
+        rest = " ".join(
+            word
+            for word in dict.fromkeys(words(situation.question))
+            if word not in EMPTY_WORDS and word not in subjects
+        )
+        queries: dict[str, Query] = {}
+        for item in situation.pool:
+            for name in _mentioned(item):
+                text = f"{name} {rest}".strip()
+                if fold(name) in known or pool.too_alike(text, (*situation.asked, *queries)):
+                    continue
+                queries[text] = Query(
+                    text=text, purpose="gap", weight=round(FOLLOWED_WORTH * item.score, 6)
+                )
+                if len(queries) == FOLLOWED:
+                    return Played(value=tuple(queries.values()))
+        return Played(value=tuple(queries.values()))
+
+
+def _mentioned(item: Evidence) -> Iterator[str]:
+    """The names a quote mentions beside its own title; a sentence's first word alone is none."""
+    for name in names(item.quote):
+        if fold(name) != fold(item.title) and not only_opens_sentences(name, item.quote):
+            yield name
+
+
+class ServedQueryWriter:
+    """Writes the next queries, by prompt `next_query`."""
+
+    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+        self._asker = asker
+        self._fence = fence
+        self._fallback = fallback
+
+    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+        """Queries for what is missing; their hits count nearly as much as the question's own."""
+        assessed = situation.assessment
+        task = Task(
+            role="next_query",
+            form=QueriesForm,
+            max_tokens=320,
+            render=lambda blocks: load("next_query").render(
+                question=situation.question,
+                missing=self._fence.wrap(
+                    "missing", "; ".join(assessed.missing) if assessed else ""
+                ),
+                # Fenced as well: names that the fallback follows are words of the documents.
+                asked=self._fence.wrap("queries", "; ".join(situation.asked[-12:])),
+                evidence="\n".join(blocks),
+            ),
+            blocks=numbered_quotes(self._fence, situation.pool),
+        )
+
+        def use(form: QueriesForm, _: Sequence[int]) -> tuple[Query, ...]:
+            texts = (text.strip() for text in form.queries)
+            return tuple(Query(text=t, purpose="gap", weight=0.95) for t in texts if t)
+
+        return await play(
+            self._asker, task, use, lambda: self._fallback.query_writer.next_queries(situation)
+        )
+
+
+class QueriesForm(Reply):
+    """The query writer's reply."""
+
+    queries: Annotated[list[Short], Field(max_length=3)]

@@ -1,0 +1,200 @@
+"""The refiner: passages → the exact quotes that bear on the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.agents.llm.client import Asker
+from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.roles.base import Played, Quote, Reading, Roles, Situation
+from hoptrail.agents.roles.common import (
+    Reply,
+    content_words,
+    needs_text,
+    numbered_quotes,
+    subjects_of,
+)
+from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.runs.interceptor import Cancelled
+from hoptrail.agents.types import Evidence
+from hoptrail.prompts import Rendered, load
+from hoptrail.rag.entities.surface import words
+from hoptrail.rag.text.sentences import sentences
+
+WINDOW = 3
+"""Sentences a quote has at most; one alone too often lost the fact to a pronoun's neighbour."""
+QUOTE_CHARS = 900
+BEARS = 0.25
+"""Cosine to the question below which a quote that shares no name with it bears on nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """A run of sentences in a passage; offsets count within the passage."""
+
+    reading: Reading
+    start: int
+    end: int
+    cosine: float
+    """That of its nearest sentence to the question."""
+
+    @property
+    def text(self) -> str:
+        """What it says, headed by the passage's title, since prose calls its subject "he"."""
+        return f"{self.reading.passage.title}\n{self.reading.passage.text[self.start : self.end]}"
+
+
+class LocalRefiner:
+    """Picks from each passage the run of sentences nearest to the question.
+
+    Nearness: cosine to the question, the share of its content words, its names, and digits where
+    it asks for a date or a number. The extractive idea is RECOMP's (arXiv 2310.04408, 3.2), with
+    the store's own embedder in the trained encoder's place. Sentences are embedded one by one
+    rather than window by window: the same choice at a third of the tokens.
+    """
+
+    def __init__(self, corpus: Corpus, seconds_left: Callable[[], float]) -> None:
+        self._corpus = corpus
+        self._seconds_left = seconds_left
+
+    async def refine(
+        self, situation: Situation, readings: Sequence[Reading]
+    ) -> Played[tuple[Quote, ...]]:
+        """At most one quote a passage; none from one that bears on nothing."""
+        spans = [sentences(reading.passage.text) for reading in readings]
+        texts = [
+            f"{reading.passage.title}\n{reading.passage.text[start:end]}"
+            for reading, found in zip(readings, spans, strict=True)
+            for start, end in found
+        ]
+        if not texts:
+            return Played(value=())
+        cosines = iter(await self._cosines(situation.question, texts))
+        chosen = []
+        for reading, found in zip(readings, spans, strict=True):
+            windows = list(_windows(reading, found, [next(cosines, 0.0) for _ in found]))
+            if windows:
+                chosen.append(max(windows, key=lambda w: w.cosine + self._bonus(situation, w)))
+        bearing = (w for w in chosen if w.cosine >= BEARS or self._linked(situation, w))
+        return Played(value=tuple(_quote(window) for window in bearing))
+
+    async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
+        """The cosine of each text to the question; none once the run is over."""
+        left = self._seconds_left()
+        try:
+            return await self._corpus.similarity(question, texts, timeout=left) if left > 0 else ()
+        except (TimeoutError, Cancelled):
+            return ()  # words alone then choose the quotes; the next search ends the run
+
+    def _bonus(self, situation: Situation, window: _Window) -> float:
+        asked = content_words(situation.question)
+        said = set(words(window.text))
+        overlap = len(asked & content_words(window.text)) / max(1, len(asked))
+        named = sum(set(words(n)) <= said for n in subjects_of(situation))
+        digits = situation.plan.asks in ("date", "number") and re.search(r"\d", window.text)
+        return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
+
+    def _linked(self, situation: Situation, window: _Window) -> bool:
+        """Does it share a name with the question, or speak of a name that was followed?"""
+        said = set(words(window.text))
+        via = window.reading.via
+        linked = (*subjects_of(situation), *situation.asked[1:], *((via.name,) if via else ()))
+        return any(set(words(name)) <= said for name in linked)
+
+
+def _windows(
+    reading: Reading, spans: Sequence[tuple[int, int]], cosines: Sequence[float]
+) -> Iterator[_Window]:
+    """Every run of WINDOW sentences of a passage (the whole, if it has fewer)."""
+    for first in range(max(1, len(spans) - WINDOW + 1)):
+        run = spans[first : first + WINDOW]
+        if run:
+            yield _Window(
+                reading=reading,
+                start=run[0][0],
+                end=min(run[-1][1], run[0][0] + QUOTE_CHARS),
+                cosine=max(cosines[first : first + WINDOW]),
+            )
+
+
+def _quote(window: _Window) -> Quote:
+    passage = window.reading.passage
+    return Quote(
+        passage_id=passage.id,
+        start=passage.start + window.start,
+        end=passage.start + window.end,
+        confidence=1.0,
+    )
+
+
+class ServedRefiner:
+    """Picks the sentences that bear on the question, by prompt `refine`."""
+
+    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+        self._asker = asker
+        self._fence = fence
+        self._fallback = fallback
+
+    async def refine(
+        self, situation: Situation, readings: Sequence[Reading]
+    ) -> Played[tuple[Quote, ...]]:
+        """One quote for each sentence chosen."""
+        if not readings:
+            return Played(value=())
+        numbered: list[tuple[int, int, int]] = []
+        blocks = []
+        for place, reading in enumerate(readings):
+            lines = []
+            for start, end in sentences(reading.passage.text):
+                numbered.append((place, start, end))
+                lines.append(f"[{len(numbered)}] {reading.passage.text[start:end]}")
+            title = reading.passage.title.replace("\n", " ")
+            blocks.append(self._fence.wrap("passage", "\n".join([f"Title: {title}", *lines])))
+
+        def render(chosen: Sequence[str]) -> Rendered:
+            return load("refine").render(
+                question=situation.question,
+                needs=needs_text(self._fence, situation),
+                known=_facts(self._fence, situation.pool[:6]),
+                passages="\n".join(chosen),
+            )
+
+        task = Task(role="refine", form=RefineForm, max_tokens=96, render=render, blocks=blocks)
+
+        def use(form: RefineForm, seen: Sequence[int]) -> tuple[Quote, ...]:
+            named = dict.fromkeys(n for n in form.sentences if n <= len(numbered))
+            chosen = [numbered[n - 1] for n in named if numbered[n - 1][0] in seen]
+            return tuple(
+                _sentence_quote(readings[place], start, end, rank)
+                for rank, (place, start, end) in enumerate(chosen)
+            )
+
+        return await play(
+            self._asker, task, use, lambda: self._fallback.refiner.refine(situation, readings)
+        )
+
+
+def _sentence_quote(reading: Reading, start: int, end: int, rank: int) -> Quote:
+    passage = reading.passage
+    return Quote(
+        passage_id=passage.id,
+        start=passage.start + start,
+        end=passage.start + end,
+        confidence=round(1.0 - 0.05 * rank, 2),
+    )
+
+
+def _facts(fence: Fence, pool: Sequence[Evidence]) -> str:
+    return "\n".join(numbered_quotes(fence, pool)) or "nothing yet"
+
+
+class RefineForm(Reply):
+    """The refiner's reply: numbers of sentences."""
+
+    sentences: Annotated[list[Annotated[int, Field(ge=1, le=400)]], Field(max_length=8)]

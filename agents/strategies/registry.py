@@ -1,0 +1,34 @@
+"""Strategies: which nodes run in which order, over the same state. One file each.
+
+A new strategy is a new file with a `wire` function and its line in `STRATEGIES`; the others are
+not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from hoptrail.agents.graph import Strategy
+from hoptrail.agents.strategies import lattice, pool, single
+from hoptrail.rag.errors import SettingsError
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "lattice": Strategy(name="lattice", wire=lattice.wire),
+        "pool": Strategy(name="pool", wire=pool.wire),
+        "single": Strategy(name="single", wire=single.wire),
+    }
+)
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        SettingsError: there is none; the message lists them.
+    """
+    if name not in STRATEGIES:
+        known = ", ".join(sorted(STRATEGIES))
+        raise SettingsError(f"unknown strategy {name!r}: use one of {known}")
+    return STRATEGIES[name]
