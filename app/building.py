@@ -31,8 +31,8 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
-    from hoptrail.agents.building import BuildEvent, BuildReport
-    from hoptrail.agents.estimating import Estimate
+    from hoptrail.agents.indexing.graph_builder import BuildEvent, BuildReport
+    from hoptrail.agents.indexing.graph_estimate import Estimate
     from hoptrail.rag.store.store import Store
 
 _STOPPING = "finishing what is being read; press Ctrl-C again to leave that unread"
@@ -74,7 +74,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     that was stopped goes on when it is started again. A budget of the settings file is for
     questions and does not count here. Exits with 1 if a passage failed or the server was lost.
     """
-    from hoptrail.agents import estimating  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents.indexing import graph_estimate as estimating  # noqa: PLC0415 (heavy: loaded when used)
 
     tables = load_settings(settings)
     root, name = place(store, tenant, tables.store)
@@ -111,7 +111,7 @@ def _built(
     Raises:
         typer.Exit: stopped by the second.
     """
-    from hoptrail.agents import building  # noqa: PLC0415
+    from hoptrail.agents.indexing import graph_builder as building  # noqa: PLC0415
     from hoptrail.app.progress import BuildBar  # noqa: PLC0415
 
     with BuildBar("reading", "passages") as bar:

@@ -74,7 +74,7 @@ class Paid(Protocol):
 
 def build_budget(calls: int | None, tokens: int | None, seconds: float | None) -> Budget:
     """The budget that flags give; what they leave out has no limit."""
-    from hoptrail.agents.pump import NO_LIMIT  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents.indexing.batch_runner import NO_LIMIT  # noqa: PLC0415 (heavy: loaded when used)
 
     return replace(NO_LIMIT, **given(calls=calls, tokens=tokens, seconds=seconds))  # type: ignore[arg-type]
 

@@ -32,7 +32,7 @@ from hoptrail.app.tree_site import Site, ground_of, new_site, old_site
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
-    from hoptrail.agents.planting import Ground, PlantingEvent, PlantingReport
+    from hoptrail.agents.indexing.tree_builder import Ground, PlantingEvent, PlantingReport
     from hoptrail.rag.tree.types import Tree, TreeSpec
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
@@ -170,7 +170,7 @@ def _show_plan(site: Site, leaves: int) -> None:
 
 def _agreed(site: Site, ground: Ground, served: ServedModel, *, dry_run: bool, yes: bool) -> bool:
     """Says what it would cost; whether to begin."""
-    from hoptrail.agents.forecasting import estimate  # noqa: PLC0415
+    from hoptrail.agents.indexing.tree_estimate import estimate  # noqa: PLC0415
 
     plan = asyncio.run(estimate(ground, served))
     if site.as_json:
@@ -200,7 +200,7 @@ def _built(
     Raises:
         typer.Exit: stopped by the second.
     """
-    from hoptrail.agents import planting  # noqa: PLC0415
+    from hoptrail.agents.indexing import tree_builder as planting  # noqa: PLC0415
     from hoptrail.app.progress import BuildBar  # noqa: PLC0415
 
     with BuildBar("building", "answers") as bar:

@@ -10,7 +10,7 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import ServedModel
-    from hoptrail.agents.planting import Ground
+    from hoptrail.agents.indexing.tree_builder import Ground
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.leaves import StoreLeaves
@@ -94,7 +94,7 @@ def new_site(
 
 def ground_of(site: Site, player: Embedder | None) -> Ground:
     """Where and with what a served model builds."""
-    from hoptrail.agents.planting import Ground  # noqa: PLC0415
+    from hoptrail.agents.indexing.tree_builder import Ground  # noqa: PLC0415
     from hoptrail.rag.tree.builders.build import builder_for  # noqa: PLC0415
     from hoptrail.rag.tree.update import retelling  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 from agents_helpers import QUESTION, UNKNOWN, make_chain, open_chain, reading
 
-from hoptrail.agents import ask
+from hoptrail.agents import ask, nodes
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import (
     AnswerDelta,
@@ -26,7 +26,6 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.agents import nodes
 from hoptrail.agents.nodes.state import Run, State
 
 

@@ -29,14 +29,13 @@ from agents_helpers import (
 from langgraph.graph import END, START
 from tree_helpers import made
 
-from hoptrail.agents import Budget, NavigateSettings, Receipt, Settings, ask, replay
+from hoptrail.agents import Budget, NavigateSettings, Receipt, Settings, ask, nodes, replay
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.graph import Graph, Strategy, add
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
-from hoptrail.agents import nodes
 from hoptrail.agents.nodes.tree_navigator import navigate
 from hoptrail.agents.strategies import registry as strategies
 from hoptrail.agents.types import SlateRecord

@@ -25,11 +25,10 @@ from agents_helpers import (
     substance,
 )
 
-from hoptrail.agents import Budget, Receipt, Settings, ask
+from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents import nodes
 from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.types import Answer, Query

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents.budget.ledger import Budget
-from hoptrail.agents.building import (
+from hoptrail.agents.indexing.graph_builder import (
     NO_LIMIT,
     BuildEvent,
     BuildReport,
@@ -23,12 +23,12 @@ from hoptrail.agents.building import (
     Progressed,
     build,
 )
-from hoptrail.agents.estimating import Estimate, estimate
+from hoptrail.agents.indexing.graph_estimate import Estimate, estimate
+from hoptrail.agents.indexing.triple_extraction import TriplesForm, reply_tokens, size, supported
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
-from hoptrail.agents.openie import TriplesForm, reply_tokens, size, supported
 from hoptrail.rag.errors import BackendRefused, ModelError, SettingsError, StoreBusy
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.store import Store, StoreSpec
@@ -355,7 +355,7 @@ def test_a_commit_that_was_refused_is_tried_again_at_the_end(
         return real(self, model, readings)
 
     monkeypatch.setattr(Store, "keep_readings", busy)
-    monkeypatch.setattr("hoptrail.agents.building._BATCH_SECONDS", 0.0)
+    monkeypatch.setattr("hoptrail.agents.indexing.graph_builder._BATCH_SECONDS", 0.0)
     with pytest.raises(StoreBusy):
         run(store, endpoint(), parallel=2)
     assert store.stats().triples >= len(refused[0])

@@ -19,12 +19,7 @@ from hypothesis import strategies as st
 from tree_helpers import DIMENSION, TOPICS, SomeLeaves, bunched
 
 from hoptrail.agents.budget.ledger import Budget
-from hoptrail.agents.forecasting import PlantingEstimate, estimate
-from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
-from hoptrail.agents.llm.reply_schema import flat_schema
-from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
-from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
-from hoptrail.agents.planting import (
+from hoptrail.agents.indexing.tree_builder import (
     AskFailed,
     Ground,
     Planted,
@@ -32,8 +27,18 @@ from hoptrail.agents.planting import (
     PlantingReport,
     plant,
 )
-from hoptrail.agents.tree_asks import question
-from hoptrail.agents.tree_forms import DescriptorsForm, SortingForm, SummaryForm, TopicsForm
+from hoptrail.agents.indexing.tree_estimate import PlantingEstimate, estimate
+from hoptrail.agents.indexing.tree_prompts import (
+    DescriptorsForm,
+    SortingForm,
+    SummaryForm,
+    TopicsForm,
+    question,
+)
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
+from hoptrail.agents.llm.reply_schema import flat_schema
+from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
 from hoptrail.rag.errors import ModelError, SettingsError, StoreFull
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
@@ -508,7 +513,7 @@ def test_a_build_that_is_cut_off_keeps_what_was_answered() -> None:
 def test_a_server_that_dies_leaves_the_rest_for_another_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hoptrail.agents.tree_desk.RETRIES", 0)
+    monkeypatch.setattr("hoptrail.agents.indexing.tree_builder.RETRIES", 0)
     said_so_far: list[ChatRequest] = []
 
     def dies(request: ChatRequest) -> str | AttemptFailed:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents.budget.ledger import OutOfBudget
-from hoptrail.agents.pump import Batch, Pump, PumpStop, check_parallel
+from hoptrail.agents.indexing.batch_runner import Batch, Pump, PumpStop, check_parallel
 from hoptrail.rag.errors import SettingsError, StoreBusy
 
 

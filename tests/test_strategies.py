@@ -11,11 +11,10 @@ from agents_helpers import QUESTION, make_chain, open_chain
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
 
-from hoptrail.agents import STRATEGIES, Budget, Settings, ask
+from hoptrail.agents import STRATEGIES, Budget, Settings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.graph import Graph, Strategy, add, build, recursion_limit, unless_stopped
-from hoptrail.agents import nodes
 from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.runs.interceptor import Cancelled, current_node

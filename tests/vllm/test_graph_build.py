@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hoptrail.agents import Budget
-from hoptrail.agents.building import BuildReport, build
-from hoptrail.agents.estimating import Estimate, estimate
+from hoptrail.agents.indexing.graph_builder import BuildReport, build
+from hoptrail.agents.indexing.graph_estimate import Estimate, estimate
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hoptrail.agents import Budget
-from hoptrail.agents.forecasting import PlantingEstimate, estimate
+from hoptrail.agents.indexing.tree_builder import Ground, PlantingReport, plant
+from hoptrail.agents.indexing.tree_estimate import PlantingEstimate, estimate
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.agents.planting import Ground, PlantingReport, plant
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.layout import Layout

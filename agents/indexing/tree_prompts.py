@@ -1,9 +1,4 @@
-"""What a builder of trees asks, as questions to a served model, and its replies read.
-
-Documents' words reach the model inside the fence and folded to one line each, so that none can
-fake another's number. A reply is checked before it is used: a summary that shares no word with what
-it sums up is the model's invention.
-"""
+"""What a served model may reply where a tree is built: short, bounded, by number if possible."""
 
 from __future__ import annotations
 
@@ -11,20 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar, assert_never
+from typing import Annotated, Any, Generic, TypeVar, assert_never
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.reply_schema import Form, ParseProblem, json_form
 from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
-from hoptrail.agents.tree_forms import (
-    MOST_LISTED,
-    DescriptorsForm,
-    SortingForm,
-    SummaryForm,
-    TopicsForm,
-)
 from hoptrail.prompts import Rendered, load
 from hoptrail.rag.entities.words import words
 from hoptrail.rag.tree.builders.requests import (
@@ -35,6 +23,61 @@ from hoptrail.rag.tree.builders.requests import (
     Topic,
     TopicsAsk,
 )
+
+MOST_LISTED = 400
+"""Texts and descriptors that one question lists at most."""
+_MOST_GROUPS = 64
+
+_Number = Annotated[int, Field(ge=1, le=MOST_LISTED)]
+_Numbers = Annotated[list[_Number], Field(max_length=MOST_LISTED)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SummaryForm(_Form):
+    """Prompt `summary`. To say first what each text is makes the summary name it."""
+
+    items: Annotated[list[Annotated[str, Field(max_length=120)]], Field(max_length=_MOST_GROUPS)]
+    shared: Annotated[str, Field(max_length=240)]
+    summary: Annotated[str, Field(max_length=700)]
+
+
+class DescriptorsForm(_Form):
+    """Prompt `descriptors`."""
+
+    descriptors: Annotated[
+        list[Annotated[str, Field(max_length=240)]], Field(min_length=5, max_length=5)
+    ]
+
+
+class GroupForm(_Form):
+    """One group that the model makes."""
+
+    name: Annotated[str, Field(max_length=80)]
+    description: Annotated[str, Field(max_length=300)]
+    numbers: _Numbers
+
+
+class TopicsForm(_Form):
+    """Prompt `topics`."""
+
+    groups: Annotated[list[GroupForm], Field(max_length=_MOST_GROUPS)]
+
+
+class SortedForm(_Form):
+    """What belongs to one group that was there."""
+
+    group: Annotated[int, Field(ge=1, le=_MOST_GROUPS)]
+    numbers: _Numbers
+
+
+class SortingForm(_Form):
+    """Prompt `sorting`."""
+
+    groups: Annotated[list[SortedForm], Field(max_length=_MOST_GROUPS)]
+
 
 ROOM = 12_000
 """Characters of data that a question shows; fewer where the server's window is small."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoptrail.agents import openie
+from hoptrail.agents.indexing import triple_extraction as openie
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor

@@ -14,16 +14,24 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from hoptrail.agents import openie
 from hoptrail.agents.budget.ledger import Budget, Ledger, Usage
-from hoptrail.agents.estimating import Estimate
+from hoptrail.agents.indexing import triple_extraction as openie
+from hoptrail.agents.indexing.batch_runner import (
+    NO_LIMIT,
+    RETRIES,
+    TIMEOUT,
+    Batch,
+    Pump,
+    PumpStop,
+    check_parallel,
+)
+from hoptrail.agents.indexing.graph_estimate import Estimate
+from hoptrail.agents.indexing.triple_extraction import Read
 from hoptrail.agents.llm.client import Asker
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.retry import Exchange
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.openie import Read
-from hoptrail.agents.pump import NO_LIMIT, RETRIES, TIMEOUT, Batch, Pump, PumpStop, check_parallel
 from hoptrail.rag.store.graph_index.triples import Kept, Reading
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Rows

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from hoptrail.agents.indexing.batch_runner import NO_LIMIT, check_parallel
+from hoptrail.agents.indexing.tree_builder import Desk, Ground, Sheet
+from hoptrail.agents.indexing.tree_prompts import ROOM, Question
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.planting import Ground
-from hoptrail.agents.pump import NO_LIMIT, check_parallel
-from hoptrail.agents.tree_asks import ROOM, Question
-from hoptrail.agents.tree_desk import Desk, Sheet
 from hoptrail.prompts import Rendered
 from hoptrail.rag.tree.builders.requests import following
 from hoptrail.rag.tree.types import Tree
