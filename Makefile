@@ -32,10 +32,10 @@ test-vllm: $(VENV)/.ready
 
 floors: $(VENV)/.ready
 	@test -n "$(DATA)" || { echo "usage: make floors DATA=FOLDER (the shared data sets)"; exit 2; }
-	$(PY) -m hoptrail.evals.floors "$(DATA)"
+	$(PY) -m hoptrail.evals.regression "$(DATA)"
 
 bench: $(VENV)/.ready
-	$(PY) -m hoptrail.evals.bench.store
+	$(PY) -m hoptrail.evals.benchmarks.store
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ from hoptrail.app.output import counted, emit, note, say
 from hoptrail.app.settings import StoreTable, given, load_settings, over
 
 if TYPE_CHECKING:
-    from hoptrail.evals.report import Report
+    from hoptrail.evals.reports.summary import Report
 
 
 def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
@@ -63,9 +63,9 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     question ended in an error.
     """
     from hoptrail.app.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.evals.harness import Trial  # noqa: PLC0415
-    from hoptrail.evals.harness import evaluate as run  # noqa: PLC0415
-    from hoptrail.evals.stores import StoreCache  # noqa: PLC0415
+    from hoptrail.evals.runner import Trial  # noqa: PLC0415
+    from hoptrail.evals.runner import evaluate as run  # noqa: PLC0415
+    from hoptrail.evals.store_cache import StoreCache  # noqa: PLC0415
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415
 
     tables = load_settings(settings)

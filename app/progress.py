@@ -19,7 +19,7 @@ from hoptrail.app.output import counted
 from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent, Progress
 
 if TYPE_CHECKING:
-    from hoptrail.evals.harness import Progress as Asked
+    from hoptrail.evals.runner import Progress as Asked
 
 
 class IngestBar:

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from hoptrail.app.evaluating import report_lines
 from hoptrail.app.progress import EvalBar
-from hoptrail.evals.harness import Progress
-from hoptrail.evals.metrics import Mean
-from hoptrail.evals.report import Failure, Report, Spread
+from hoptrail.evals.metrics.aggregate import Mean
+from hoptrail.evals.reports.summary import Failure, Report, Spread
+from hoptrail.evals.runner import Progress
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from evals_helpers import write_set
 
-from hoptrail.evals.bench import graph
-from hoptrail.evals.bench.graph_ablation import systems
-from hoptrail.evals.bench.graph_corpus import NAMES, NamedCorpus
-from hoptrail.evals.bench.graph_cost import cost
-from hoptrail.evals.bench.graph_sets import prepared, recorded
-from hoptrail.evals.stores import StoreCache
+from hoptrail.evals.benchmarks.graph import __main__ as graph
+from hoptrail.evals.benchmarks.graph.ablation import systems
+from hoptrail.evals.benchmarks.graph.cost import cost
+from hoptrail.evals.benchmarks.graph.synthetic_names import NAMES, NamedCorpus
+from hoptrail.evals.benchmarks.graph.variants import prepared, recorded
+from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.entities.extraction import named
 

@@ -12,27 +12,30 @@ from evals_helpers import write_set
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.evals import floors_graph, floors_tree
-from hoptrail.evals.bench import lattice
-from hoptrail.evals.bench.graph_quality import quality
-from hoptrail.evals.bench.lattice_fits import (
+from hoptrail.evals.benchmarks.graph.recall import quality
+from hoptrail.evals.benchmarks.tree import __main__ as lattice
+from hoptrail.evals.benchmarks.tree.calibration_fit import (
     ANCHORS,
     FITS,
     FRESH,
     SLATES,
     fits,
     graded_ndcg,
+    gradient,
+    loss,
+    loss_slope,
     observed,
     spearman,
 )
-from hoptrail.evals.bench.lattice_gradient import gradient, loss, loss_slope
-from hoptrail.evals.bench.lattice_growth import TREES, SomeLeaves, growth
-from hoptrail.evals.bench.lattice_local import FUSED, FUSIONS, local
-from hoptrail.evals.bench.lattice_medical import one_document
-from hoptrail.evals.bench.lattice_scale import MadeLeaves, scale
-from hoptrail.evals.bench.lattice_simulation import PLAIN, SPREADS, scorer, simulation
-from hoptrail.evals.bench.lattice_world import LIKE, SUPPORT, World, truth_of, world_of
-from hoptrail.evals.stores import StoreCache
+from hoptrail.evals.benchmarks.tree.ground_truth import LIKE, SUPPORT, World, truth_of, world_of
+from hoptrail.evals.benchmarks.tree.incremental import TREES, SomeLeaves, growth
+from hoptrail.evals.benchmarks.tree.local_search import FUSED, FUSIONS, local
+from hoptrail.evals.benchmarks.tree.long_document import one_document
+from hoptrail.evals.benchmarks.tree.scaling import MadeLeaves, scale
+from hoptrail.evals.benchmarks.tree.simulated_scorer import PLAIN, SPREADS, scorer, simulation
+from hoptrail.evals.regression import graph_search as floors_graph
+from hoptrail.evals.regression import tree_search as floors_tree
+from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.tree.invariants import faults

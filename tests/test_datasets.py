@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hoptrail.evals.datasets import DatasetError, Hop, load_dataset
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.datasets.types import DatasetError, Hop
 from hoptrail.rag.types import Document
 
 _CORPUS = [

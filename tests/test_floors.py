@@ -11,14 +11,17 @@ import pytest
 from evals_helpers import QUESTIONS, write_set
 
 from hoptrail.agents import Settings
-from hoptrail.evals import floors, floors_graph
-from hoptrail.evals.datasets import load_dataset
-from hoptrail.evals.floor import Floor
-from hoptrail.evals.floors import Searched, floors_of, main, search_all
-from hoptrail.evals.harness import Trial, evaluate
-from hoptrail.evals.metrics import Mean, normalize_answer
-from hoptrail.evals.report import Report, summarise
-from hoptrail.evals.stores import StoreCache, prepare
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.metrics.aggregate import Mean
+from hoptrail.evals.metrics.answers import normalize_answer
+from hoptrail.evals.regression import graph_search as floors_graph
+from hoptrail.evals.regression import strategies as floors
+from hoptrail.evals.regression.__main__ import main
+from hoptrail.evals.regression.strategies import Searched, floors_of, search_all
+from hoptrail.evals.regression.threshold import Floor
+from hoptrail.evals.reports.summary import Report, summarise
+from hoptrail.evals.runner import Trial, evaluate
+from hoptrail.evals.store_cache import StoreCache, prepare
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.retrieval.retriever import Searcher
 from hoptrail.rag.store.store import Store

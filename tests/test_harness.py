@@ -20,11 +20,12 @@ from hoptrail.agents import Budget, Receipt, Settings, Usage, ask, open_library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, ServerInfo
 from hoptrail.agents.types import Candidate, Claim, Evidence, Outcome
-from hoptrail.evals.datasets import Question, load_dataset
-from hoptrail.evals.harness import GONE, Progress, Trial, evaluate
-from hoptrail.evals.metrics import Mean, stands_in
-from hoptrail.evals.report import Report, summarise
-from hoptrail.evals.rows import (
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.datasets.types import Question
+from hoptrail.evals.metrics.aggregate import Mean
+from hoptrail.evals.metrics.answers import stands_in
+from hoptrail.evals.reports.summary import Report, summarise
+from hoptrail.evals.results import (
     SCORES,
     Row,
     RowFile,
@@ -33,7 +34,8 @@ from hoptrail.evals.rows import (
     row_of,
     shown_quotes,
 )
-from hoptrail.evals.stores import StoreCache, prepare
+from hoptrail.evals.runner import GONE, Progress, Trial, evaluate
+from hoptrail.evals.store_cache import StoreCache, prepare
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.caching import Remembering
 from hoptrail.rag.embedders.hashing import HashEmbedder

@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.evals.metrics import (
-    Mean,
-    average,
-    contains,
-    exact_match,
-    f1,
-    first_occurrences,
-    ndcg,
-    normalize_answer,
-    recall,
-)
+from hoptrail.evals.metrics.aggregate import Mean, average
+from hoptrail.evals.metrics.answers import contains, exact_match, f1, normalize_answer
+from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
 
 ids = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 answers = st.text(alphabet="aA tThe.,yesno0é", max_size=12)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from store_helpers import indexed, new_store
 
+from hoptrail.evals.benchmarks.graph.ablation import Forms, forms
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.forms import Forms, forms
 from hoptrail.rag.passage_graph.pagerank import Propagation, pagerank
 from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
 from hoptrail.rag.types import Candidates

@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hoptrail.evals.bench.store_kills import WRITER, trials
-from hoptrail.evals.bench.store_writer import SPEC, version
+from hoptrail.evals.benchmarks.store.crash_test import WRITER, trials
+from hoptrail.evals.benchmarks.store.crash_writer import SPEC, version
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.store import Store
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hoptrail.evals.datasets import Dataset, Question, load_dataset
-from hoptrail.evals.metrics import first_occurrences
-from hoptrail.evals.stores import StoreCache, prepare
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.datasets.types import Dataset, Question
+from hoptrail.evals.metrics.ranking import first_occurrences
+from hoptrail.evals.store_cache import StoreCache, prepare
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.embedders.minilm import find_minilm
 from hoptrail.rag.errors import EmbedderError

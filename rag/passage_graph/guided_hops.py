@@ -4,7 +4,7 @@ Multi-hop recall without a model. A passage that a question is near to names the
 rest of the question is about; whoever those names lead to is judged by how near it comes to what
 the first passage leaves open. After the guided hops of the shared data set's baseline and the
 passage-entity graph of HippoRAG 2 (arXiv 2502.14802), whose personalised PageRank was measured in
-their place (`evals.bench.graph`). The weights are the best of the three training sets, with and
+their place (`evals.benchmarks.graph`). The weights are the best of the three training sets, with and
 without titles; none of them is sharp.
 """
 

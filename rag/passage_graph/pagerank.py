@@ -12,7 +12,7 @@ hands on the rest. Only the passages with the greatest residuals are ever asked 
 the cost does not grow with the corpus; what is left in residuals bounds the error.
 
 Guided hops (`hoptrail.rag.graph`) rank better at the same cost; this is what they were measured
-against (`hoptrail.evals.bench.graph --ablation`).
+against (`hoptrail.evals.benchmarks.graph --ablation`).
 """
 
 from __future__ import annotations

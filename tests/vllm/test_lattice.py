@@ -20,7 +20,7 @@ from hoptrail.agents import Budget, Library, Receipt, Settings, aask, open_libra
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
-from hoptrail.evals.datasets import load_dataset
+from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec

@@ -22,8 +22,10 @@ from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import StopReason
-from hoptrail.evals.datasets import Question, load_dataset
-from hoptrail.evals.metrics import average, recall
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.datasets.types import Question
+from hoptrail.evals.metrics.aggregate import average
+from hoptrail.evals.metrics.ranking import recall
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.ingest.pipeline import ingest

@@ -1,0 +1,68 @@
+"""The same question put to SQLite, Tantivy and NumPy directly, over a store's own files.
+
+No filter, no generation, no lock, no tie-break, no exact scores: what the parts cost by themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+from tantivy import Occur
+
+from hoptrail.evals.benchmarks.store.synthetic import Query
+from hoptrail.rag.store.indexes.tantivy import SCHEMA
+from hoptrail.rag.text.analyzer import words
+
+_DEPTH = 50
+_WANTED = 10
+_RANK_CONSTANT = 60
+
+
+class Bare:
+    """Reads the files of a store that nobody has ever rewritten (row and slot are the same)."""
+
+    def __init__(self, folder: Path, passages: int, dimension: int) -> None:
+        self._searcher = tantivy.Index.open(str(folder / "tantivy" / "0")).searcher()
+        mapped = np.memmap(folder / "vectors-0.f32", dtype="<f4", mode="r")
+        self._vectors = np.asarray(mapped).reshape(-1, dimension)[:passages]
+        self._catalogue = sqlite3.connect(folder / "catalogue.db")
+
+    def lexical(self, text: str) -> list[int]:
+        """The rows of the best by BM25."""
+        terms = [
+            (Occur.Should, tantivy.Query.term_query(SCHEMA, "words", term, "freq"))
+            for term in dict.fromkeys(words("english", text))
+        ]
+        query = tantivy.Query.boolean_query(terms)
+        hits = self._searcher.search(query, _DEPTH, count=False).hits
+        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        return [int(row) for row in rows if row is not None]
+
+    def dense(self, vector: NDArray[np.float32]) -> list[int]:
+        """The rows of the best by inner product."""
+        scores = self._vectors @ vector
+        best = np.argpartition(scores, -_DEPTH)[-_DEPTH:]
+        rows: list[int] = best[np.argsort(-scores[best])].tolist()
+        return rows
+
+    def hybrid(self, query: Query) -> list[str]:
+        """The texts of the ten best by reciprocal rank."""
+        fused: dict[int, float] = {}
+        for rows in (self.lexical(query.text), self.dense(query.vector)):
+            for rank, row in enumerate(rows, start=1):
+                fused[row] = fused.get(row, 0.0) + 1 / (_RANK_CONSTANT + rank)
+        best = sorted(fused, key=fused.__getitem__, reverse=True)[:_WANTED]
+        marks = ",".join("?" * len(best))
+        found = self._catalogue.execute(
+            f"SELECT row, text FROM passages WHERE row IN ({marks})", best
+        ).fetchall()
+        texts = dict(found)
+        return [texts[row] for row in best]
+
+    def close(self) -> None:
+        """Closes the catalogue."""
+        self._catalogue.close()

@@ -1,0 +1,1 @@
+"""Benchmark of the corpus tree: calibration, search, growth, scale."""

@@ -1,0 +1,142 @@
+"""The tree: what calibration is worth, what a search of it finds without a model, what it costs.
+
+    python -m hoptrail.evals.benchmarks.tree --fits [--seeds N]
+    python -m hoptrail.evals.benchmarks.tree DATA --simulation [--questions N] [--draws N]
+    python -m hoptrail.evals.benchmarks.tree DATA --local [--sets NAME...] [--fusions]
+    python -m hoptrail.evals.benchmarks.tree DATA --medical [--questions N]
+    python -m hoptrail.evals.benchmarks.tree DATA --growth [--sets NAME...]
+    python -m hoptrail.evals.benchmarks.tree --scale 100000 [--per-document N] [--method METHOD]
+
+DATA is the folder of the data sets. Stores are made by the real ingest and kept in the store cache,
+so only the first run embeds. Whoever chooses a weight looks at the training sets alone: --sets
+2wiki_train500 musique_train100 hotpot_train100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from hoptrail.evals.benchmarks.tree.calibration_fit import Fit, fits
+from hoptrail.evals.benchmarks.tree.ground_truth import world_of
+from hoptrail.evals.benchmarks.tree.incremental import Grown, growth
+from hoptrail.evals.benchmarks.tree.local_search import Local, local
+from hoptrail.evals.benchmarks.tree.long_document import SET, OneDocument, one_document
+from hoptrail.evals.benchmarks.tree.scaling import Planted, scale
+from hoptrail.evals.benchmarks.tree.simulated_scorer import Curve, simulation
+from hoptrail.evals.store_cache import StoreCache, add_cache_options
+from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.loading import load_embedder
+from hoptrail.rag.errors import HoptrailError
+from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.tree.types import Method
+
+DEVELOPMENT = ("2wiki_hipporag", "musique_dev", "hotpot_dev")
+SIMULATED = (*DEVELOPMENT, "noveleval")
+
+Measured = Fit | Curve | Local | Grown | Planted | OneDocument
+
+_SHOWN = (3, 4, 5, 7, 10, 20)
+"""Iterations of a curve that the table has."""
+_NAMES, _WIDTH = 15, 5
+"""Characters that a column of names and one of numbers has at least."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    header = ""
+    try:
+        for one in _measured(options):
+            if options.json:
+                _say(json.dumps(asdict(one)))
+                continue
+            cells = list(_cells(one))
+            widths = [max(len(name), _WIDTH if number else _NAMES) for name, _, number in cells]
+            pairs = list(zip(cells, widths, strict=True))
+            if header != (header := " ".join(f"{cell[0]:>{width}}" for cell, width in pairs)):
+                _say(header)
+            _say(" ".join(f"{cell[1]:>{width}}" for cell, width in pairs))
+    except HoptrailError as error:
+        sys.stderr.write(f"lattice: {error}\n")
+        return 2
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> Iterator[Measured]:
+    if options.fits:
+        yield from fits(options.seeds)
+    elif options.scale:
+        yield scale(options.scale, per_document=options.per_document, method=options.method)
+    else:
+        embedder = Remembering(load_embedder(options.embedder))
+        yield from _on_sets(options, StoreCache(folder=options.store_cache, embedder=embedder))
+
+
+def _on_sets(options: argparse.Namespace, cache: StoreCache) -> Iterator[Measured]:
+    if options.medical:
+        name = (options.sets or [SET])[0]
+        yield one_document(options.data / name, cache, options.questions or 200)
+        return
+    for name in options.sets or (SIMULATED if options.simulation else DEVELOPMENT):
+        most = options.questions or (60 if options.simulation else 1_000_000)
+        folder = options.data / name
+        with world_of(folder, cache, most=most, method=options.method) as (world, store):
+            searcher = Searcher(store, cache.embedder)
+            if options.simulation:
+                yield from simulation(world, draws=options.draws)
+            elif options.growth:
+                yield from growth(world, searcher)
+            else:
+                yield from local(world, searcher, fusions=options.fusions)
+
+
+def _cells(one: Measured) -> Iterator[tuple[str, str, bool]]:
+    """A column's name, the value in it, and whether that is a number."""
+    for name, value in asdict(one).items():
+        if isinstance(value, tuple):
+            for iteration in _SHOWN:
+                if iteration <= len(value):
+                    yield f"{name}@{iteration}", f"{100 * value[iteration - 1]:.1f}", True
+        elif isinstance(value, float):
+            yield name, f"{value:.{3 if abs(value) < 2 else 1}f}", True
+        else:
+            yield name, str(value), not isinstance(value, str)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hoptrail.evals.benchmarks.tree", description="Measure the tree."
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", nargs="?", default=Path())
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--fits", action="store_true", help="the calibrations on made-up slates")
+    what.add_argument("--simulation", action="store_true", help="searches by a simulated scorer")
+    what.add_argument("--local", action="store_true", help="searches by the local scorer")
+    what.add_argument("--medical", action="store_true", help="one document of a million characters")
+    what.add_argument("--growth", action="store_true", help="a grown tree beside a fresh one")
+    what.add_argument("--scale", type=int, metavar="LEAVES", help="planting a tree so large")
+    parser.add_argument("--sets", nargs="+", metavar="NAME")
+    parser.add_argument("--questions", type=int, metavar="N", help="most of a set")
+    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="draws of --fits")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="of --simulation's noise")
+    parser.add_argument("--fusions", action="store_true", help="every way of fusing")
+    parser.add_argument("--per-document", type=int, default=1, metavar="N", help="of --scale")
+    parser.add_argument("--method", choices=get_args(Method), default="bottom-up")
+    add_cache_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Data sets: questions with gold, and the corpus they are asked of."""

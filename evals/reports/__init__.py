@@ -1,0 +1,1 @@
+"""Reports: what a run of an evaluation says as a whole."""

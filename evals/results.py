@@ -1,0 +1,270 @@
+"""One line for each question: what came of it, what that is worth, and the file it is kept in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from hoptrail.agents import Receipt, Usage
+from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
+from hoptrail.evals.datasets.types import Question
+from hoptrail.evals.metrics.answers import exact_match, f1, stands_in
+from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
+from hoptrail.rag.errors import HoptrailError, SettingsError
+from hoptrail.rag.store.layout import disk_errors
+
+RECALL_AT = (2, 5, 10, 20)
+SCORES = (*(f"recall@{k}" for k in RECALL_AT), "ndcg@10", "em", "f1", "contains")
+"""What each question is scored by, in the order of reports; 0..1, higher is better."""
+
+SHOWN = 5
+"""Quotes that count as shown with an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What came of one question."""
+
+    id: str
+    unanswerable: bool
+    scores: Mapping[str, float | None]
+    """By the names in `SCORES`; None: not scored (no gold). A run that failed scores 0."""
+    outcome: OutcomeKind | None
+    """None: the run failed."""
+    reason: AbstainReason | None = None
+    stop: StopReason | None = None
+    answer: str = ""
+    shown: tuple[str, ...] = ()
+    """The quotes behind the claims that hold, at most `SHOWN`."""
+    ranking: tuple[str, ...] = ()
+    """Record ids, best first: those of the evidence, then of everything found; at most 20."""
+    usage: Usage = field(default_factory=Usage)
+    rounds: int = 0
+    fallbacks: int = 0
+    dropped: int = 0
+    """Claims that did not hold."""
+    error: str = ""
+    """Why the run failed."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it stands; else the question is asked again when the run is taken up."""
+        return not self.error and self.stop != "model_unavailable"
+
+
+_ROW = TypeAdapter(Row)
+
+
+def is_unanswerable(question: Question) -> bool:
+    """Whether abstaining is right: the set says so, or it names neither answer nor support.
+
+    A question with supports but no answer (a pure retrieval set) is answerable, only its answers
+    are not scored.
+    """
+    gold = question.answers or question.supporting_ids or question.grades
+    return not question.answerable or not gold
+
+
+def row_of(question: Question, receipt: Receipt) -> Row:
+    """The line of a question that was answered or abstained on."""
+    evidence = (item.document_id for item in receipt.evidence)
+    others = (item.document_id for item in receipt.candidates)
+    ranking = first_occurrences((*evidence, *others))[: max(RECALL_AT)]
+    shown = shown_quotes(receipt)
+    return Row(
+        id=question.id,
+        unanswerable=is_unanswerable(question),
+        scores=_scores(question, ranking, receipt.answer, shown),
+        outcome=receipt.outcome.kind,
+        reason=receipt.outcome.reason,
+        stop=receipt.stop,
+        answer=receipt.answer,
+        shown=shown,
+        ranking=ranking,
+        usage=receipt.usage,
+        rounds=receipt.rounds,
+        fallbacks=receipt.fallbacks,
+        dropped=len(receipt.dropped),
+    )
+
+
+def failed_row(question: Question, error: HoptrailError) -> Row:
+    """The line of a question whose run ended in an error: it scores 0 wherever gold is known."""
+    return Row(
+        id=question.id,
+        unanswerable=is_unanswerable(question),
+        scores=_scores(question, (), "", ()),
+        outcome=None,
+        error=f"{type(error).__name__}: {error}",
+    )
+
+
+def shown_quotes(receipt: Receipt) -> tuple[str, ...]:
+    """The quotes of the claims that hold, in their order, each once, the first five."""
+    quotes = {item.id: item.quote for item in receipt.evidence}
+    cited = dict.fromkeys(e for claim in receipt.claims for e in claim.evidence)
+    return tuple(quotes[e] for e in cited if e in quotes)[:SHOWN]
+
+
+def _scores(
+    question: Question, ranking: Sequence[str], answer: str, shown: Sequence[str]
+) -> dict[str, float | None]:
+    supports = frozenset(question.supporting_ids) if question.support_is_whole else frozenset()
+    grades = question.grades or dict.fromkeys(supports, 1)
+    gold = () if is_unanswerable(question) else question.answers
+    scores: dict[str, float | None] = {
+        f"recall@{k}": recall(ranking, supports, k) for k in RECALL_AT
+    }
+    scores["ndcg@10"] = ndcg(ranking, grades, 10)
+    scores["em"] = exact_match(answer, gold)
+    scores["f1"] = f1(answer, gold)
+    scores["contains"] = stands_in(shown, gold)
+    return scores
+
+
+class RowFile:
+    """`questions.jsonl` of an output folder, beside `run.json` that says what its lines are of.
+
+    Each line is flushed as it is written, so that a killed run loses none that it reported; what
+    is left of a line that was being written is cut off.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, object]) -> None:
+        """Opens a folder for one run.
+
+        Args:
+            folder: made where it is not there.
+            run: everything that decides the rows; JSON.
+
+        Raises:
+            SettingsError: the folder cannot be written, another process writes to it, it holds
+                rows of another run, or a line of it is broken.
+        """
+        self._path = folder / "questions.jsonl"
+        self._lock = FileLock(folder / ".eval.lock", timeout=0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise SettingsError(
+                f"Another evaluation is writing to {str(folder)!r}: wait for it, or choose "
+                "another --out folder."
+            ) from None
+        except OSError as error:
+            raise SettingsError(
+                f"The folder {str(folder)!r} cannot be written ({error.strerror}): choose another "
+                "--out folder."
+            ) from error
+        try:
+            _claim(folder, self._path, run)
+            self.rows = {row.id: row for row in _read(self._path)}
+            """The last line of each question."""
+            # Unbuffered: what could not be written must not be tried again when it is closed.
+            self._file: FileIO = self._path.open("ab", buffering=0)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def append(self, row: Row) -> None:
+        """Writes a line, whole or not at all; it is out of our hands when this returns.
+
+        Raises:
+            StoreFull: no space is left.
+        """
+        left = memoryview(_ROW.dump_json(row) + b"\n")
+        size = self._file.seek(0, os.SEEK_END)
+        with disk_errors(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError:
+                self._file.truncate(size)
+                raise
+        self.rows[row.id] = row
+
+
+def write_whole(path: Path, record: Mapping[str, object]) -> None:
+    """Writes a JSON file that is never seen half written.
+
+    Raises:
+        StoreFull: no space is left.
+    """
+    partial = path.with_name(f".{path.name}.new")
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    with disk_errors(path):
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+
+
+def _claim(folder: Path, rows: Path, run: Mapping[str, object]) -> None:
+    """Writes down whose rows a fresh folder will hold, or checks those of a used one."""
+    path = folder / "run.json"
+    # As JSON has it, so that tuples are lists on both sides.
+    mine = json.loads(json.dumps(run))
+    if not path.exists():
+        if rows.exists() and rows.stat().st_size:
+            raise SettingsError(
+                f"{str(rows)!r} holds results, but no run.json says of what: choose another --out "
+                "folder."
+            )
+        write_whole(path, mine)
+        return
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{str(path)!r} cannot be read ({error}): choose another --out folder."
+        ) from error
+    if differences := list(_differences(theirs if isinstance(theirs, dict) else {}, mine)):
+        raise SettingsError(
+            f"{str(folder)!r} holds results of another run: {'; '.join(differences)}. Use the same "
+            "settings to go on with it, or choose another --out folder."
+        )
+
+
+def _differences(theirs: Mapping[str, object], mine: Mapping[str, object]) -> Iterator[str]:
+    for key in dict.fromkeys((*theirs, *mine)):
+        was, now = theirs.get(key), mine.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from (f"{key} {text}" for text in _differences(was, now))
+        elif was != now:
+            yield f"{key} was {was!r} and is {now!r}"
+
+
+def _read(path: Path) -> Iterator[Row]:
+    """The lines there are; a last line without its end is cut off the file."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            yield _ROW.validate_json(line)
+        except ValidationError as error:
+            raise SettingsError(
+                f"{path}, line {number}, is no result of a question: delete the line, and its "
+                "question is asked again."
+            ) from error
