@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.ready
-	$(PY) -m hoptrail.app.main ingest examples/world/corpus.jsonl --store $(DEMO_STORE)
-	$(PY) -m hoptrail.app.main ask "$$(cat examples/question.txt)" --store $(DEMO_STORE)
+	$(PY) -m hoptrail.app.cli.main ingest examples/world/corpus.jsonl --store $(DEMO_STORE)
+	$(PY) -m hoptrail.app.cli.main ask "$$(cat examples/question.txt)" --store $(DEMO_STORE)
 
 test: $(VENV)/.ready
 	$(PY) -m pytest -m "not vllm" -n auto --maxprocesses 4 $(PYTEST_ARGS)

@@ -15,12 +15,12 @@ from typing import Any
 from fake_server import FakeServer
 from typer.testing import CliRunner, Result
 
-from hoptrail.app.main import app
+from hoptrail.app.cli.main import app
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
 
-COMMAND = (sys.executable, "-P", "-m", "hoptrail.app.main")
+COMMAND = (sys.executable, "-P", "-m", "hoptrail.app.cli.main")
 
 
 def cli(*arguments: object) -> Result:

@@ -37,8 +37,8 @@ from hoptrail.agents.types import (
     SlateRecord,
     StepRecord,
 )
-from hoptrail.app.rendering import cited_evidence, receipt_text
-from hoptrail.app.view import LiveView
+from hoptrail.app.cli.live_view import LiveView
+from hoptrail.app.cli.receipt_text import cited_evidence, receipt_text
 
 QUESTION = "At which town was the Nightjar launched?"
 

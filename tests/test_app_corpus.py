@@ -167,7 +167,7 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(store: Path) -> None:
 def test_a_bug_keeps_its_traceback_and_asks_to_be_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path
 ) -> None:
-    from hoptrail.app import main
+    from hoptrail.app.cli import main
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a slip")

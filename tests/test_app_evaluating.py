@@ -10,8 +10,8 @@ import pytest
 from app_cli import cli, error, records
 from rich.console import Console
 
-from hoptrail.app.evaluating import report_lines
-from hoptrail.app.progress import EvalBar
+from hoptrail.app.cli.commands.evaluate import report_lines
+from hoptrail.app.cli.progress import EvalBar
 from hoptrail.evals.metrics.aggregate import Mean
 from hoptrail.evals.reports.summary import Failure, Report, Spread
 from hoptrail.evals.runner import Progress

@@ -17,7 +17,7 @@ from app_cli import TEXTS, cli, error, make_store, records
 from app_pages import Reader
 
 from hoptrail.agents.receipt import Receipt
-from hoptrail.app.picture import Box, Line, columns, svg
+from hoptrail.app.html.graph_svg import Box, Line, columns, svg
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Via

@@ -15,7 +15,7 @@ from app_cli import TEXTS, cli, error, make_store, records, stopped_twice
 from fake_server import Exchange, FakeServer, hang, says, status
 from rich.console import Console
 
-from hoptrail.app.progress import BuildBar
+from hoptrail.app.cli.progress import BuildBar
 from hoptrail.rag.store.store import Store, StoreSpec
 
 PROBE = says('{"word": "qzv7kx"}')
@@ -126,7 +126,7 @@ def test_a_budget_stops_it_and_a_second_run_goes_on(store: Path) -> None:
 def test_at_a_terminal_it_asks_first(
     store: Path, monkeypatch: pytest.MonkeyPatch, answer: str, asked: int
 ) -> None:
-    from hoptrail.app import paying
+    from hoptrail.app.cli.commands import build_report as paying
 
     monkeypatch.setattr(paying, "_at_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text, err: answer == "y\n")

@@ -11,7 +11,7 @@ from app_cli import TEXTS, cli, error, records
 from embedding_server import embedding_server
 from rich.console import Console
 
-from hoptrail.app.progress import IngestBar
+from hoptrail.app.cli.progress import IngestBar
 from hoptrail.rag.ingest.pipeline import DocumentCommitted, Progress
 from hoptrail.rag.store.store import Store
 

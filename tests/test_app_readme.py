@@ -81,7 +81,7 @@ def test_its_program_runs(
 
 
 def test_its_settings_file_is_one(tmp_path: Path) -> None:
-    from hoptrail.app.settings import load_settings
+    from hoptrail.app.cli.settings import load_settings
 
     (tmp_path / "h.toml").write_text(blocks("toml")[0])
     read = load_settings(tmp_path / "h.toml")

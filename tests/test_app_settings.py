@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hoptrail.app.opening import embedder_name, place, where_of
-from hoptrail.app.settings import FileSettings, StoreTable, given, load_settings, set_in
+from hoptrail.app.cli.resolve import embedder_name, place, where_of
+from hoptrail.app.cli.settings import FileSettings, StoreTable, given, load_settings, set_in
 from hoptrail.rag.errors import SettingsError
 
 

@@ -17,10 +17,9 @@ from tree_helpers import made
 
 from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.types import SlateRecord, StepRecord
-from hoptrail.app.tree_page import drawn
-from hoptrail.app.tree_picture import picture
-from hoptrail.app.tree_road import Road, road
-from hoptrail.app.tree_sight import Sight, children, looked_at
+from hoptrail.app.html.tree_page import drawn
+from hoptrail.app.html.tree_selection import Road, Sight, children, looked_at, road
+from hoptrail.app.html.tree_svg import picture
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves

@@ -12,8 +12,8 @@ import pytest
 from app_cli import COMMAND, cli, error, make_store, records, stopped_twice
 from fake_server import Exchange, FakeServer, hang, says, status
 
-from hoptrail.app import paying
-from hoptrail.app.output import lasting
+from hoptrail.app.cli.commands import build_report as paying
+from hoptrail.app.text import lasting
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.invariants import faults
@@ -242,7 +242,7 @@ def test_from_the_top_down_no_embedder_is_needed(
     def missing(*_: object) -> None:
         raise AssertionError("nothing is embedded")
 
-    monkeypatch.setattr("hoptrail.app.planting.embedder_of", missing)
+    monkeypatch.setattr("hoptrail.app.cli.commands.tree_build.embedder_of", missing)
     with FakeServer(PROBE, says("never")) as server:
         result = cli(*build(store, "--model", server.url, "--method", "top-down"))
     assert result.exit_code == 0, result.output

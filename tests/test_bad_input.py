@@ -23,7 +23,7 @@ from hoptrail.agents import Receipt, unfinished
 from hoptrail.agents.events import Listener
 from hoptrail.agents.runs.folder import begin
 from hoptrail.agents.runs.request import Job
-from hoptrail.app.asking import _interruptible
+from hoptrail.app.cli.commands.ask import _interruptible
 from hoptrail.rag.store.store import Store
 
 QUESTION = "At which town was the Nightjar launched?"

@@ -16,7 +16,7 @@ from hoptrail.agents.roles.base import Situation
 from hoptrail.agents.roles.planner import LocalPlanner
 from hoptrail.agents.roles.query_writer import FOLLOWED, GraphQueryWriter
 from hoptrail.agents.types import Evidence
-from hoptrail.app.rendering import receipt_text
+from hoptrail.app.cli.receipt_text import receipt_text
 from hoptrail.rag.errors import BackendRefused, SettingsError
 
 

@@ -26,7 +26,7 @@ from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.types import ModelUse
-from hoptrail.app.rendering import receipt_text
+from hoptrail.app.cli.receipt_text import receipt_text
 
 
 @pytest.fixture(scope="module")

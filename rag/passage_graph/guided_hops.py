@@ -1,11 +1,11 @@
-"""Guided hops: from the best passages along the names in them, toward what is still asked.
+"""Guided hops: multi-hop retrieval along the names in the best passages, without a model.
 
-Multi-hop recall without a model. A passage that a question is near to names the things that the
-rest of the question is about; whoever those names lead to is judged by how near it comes to what
-the first passage leaves open. After the guided hops of the shared data set's baseline and the
-passage-entity graph of HippoRAG 2 (arXiv 2502.14802), whose personalised PageRank was measured in
-their place (`evals.benchmarks.graph`). The weights are the best of the three training sets, with and
-without titles; none of them is sharp.
+A passage near the question names the things that the rest of the question is about. The passages
+that those names lead to are scored by how near they come to what the first passage leaves open.
+The graph is HippoRAG 2's passage-entity graph (arXiv 2502.14802). In place of its personalised
+PageRank, which ranked lower in `evals/benchmarks/graph`, hops are scored by `hop_scoring`. The
+weights are the best of three training sets, with titles and without; results change little around
+these values.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hoptrail.app.output import counted, indented, shortened
+from hoptrail.app.text import counted, indented, shortened
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt

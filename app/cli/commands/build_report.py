@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from hoptrail.app.output import counted, say
-from hoptrail.app.settings import given
+from hoptrail.app.cli.output import say
+from hoptrail.app.cli.settings import given
+from hoptrail.app.text import counted
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget

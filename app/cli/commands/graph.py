@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoptrail.app import building, options
-from hoptrail.app.exits import FAILED
-from hoptrail.app.opening import (
-    WAIT,
-    embedder_flags,
-    embedder_of,
-    open_store,
-    place,
-    where_of,
-)
-from hoptrail.app.output import counted, emit, indented, note, say, shortened
+from hoptrail.app.cli import options
+from hoptrail.app.cli.commands import graph_build as building
+from hoptrail.app.cli.output import FAILED, emit, note, say
+from hoptrail.app.cli.resolve import WAIT, embedder_flags, embedder_of, open_store, place, where_of
+from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.receipts import read_receipt
-from hoptrail.app.settings import load_settings
+from hoptrail.app.text import counted, indented, shortened
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -109,8 +103,8 @@ def page(
 
     The page is one file: it loads nothing and runs no script.
     """
-    from hoptrail.app.drawing import drawn  # noqa: PLC0415
-    from hoptrail.app.pages import write_page  # noqa: PLC0415
+    from hoptrail.app.html.evidence_page import drawn  # noqa: PLC0415
+    from hoptrail.app.html.page import write_page  # noqa: PLC0415
 
     read = read_receipt(receipt)
     root, name = place(store, tenant, load_settings(settings).store)

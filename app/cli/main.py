@@ -15,9 +15,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hoptrail.app import asking, corpus, evaluating, graphing, ingesting, treeing
-from hoptrail.app.exits import FAILED, INTERRUPTED, MISUSED
-from hoptrail.app.output import Notes, note
+from hoptrail.app.cli.commands import ask as asking
+from hoptrail.app.cli.commands import evaluate as evaluating
+from hoptrail.app.cli.commands import graph as graphing
+from hoptrail.app.cli.commands import ingest as ingesting
+from hoptrail.app.cli.commands import store as corpus
+from hoptrail.app.cli.commands import tree as treeing
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, MISUSED, Notes, note
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 

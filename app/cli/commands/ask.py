@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoptrail.app import options
-from hoptrail.app.exits import FAILED, INTERRUPTED
-from hoptrail.app.interrupting import interruptible
-from hoptrail.app.modelling import budget_of, reach_of, served_model
-from hoptrail.app.opening import embedder_flags, embedder_of, place, spec_of, where_of
-from hoptrail.app.output import emit, note, say, shortened
-from hoptrail.app.rendering import receipt_text
-from hoptrail.app.settings import load_settings
+from hoptrail.app.cli import options
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.progress import interruptible
+from hoptrail.app.cli.receipt_text import receipt_text
+from hoptrail.app.cli.resolve import (
+    budget_of,
+    embedder_flags,
+    embedder_of,
+    place,
+    reach_of,
+    served_model,
+    spec_of,
+    where_of,
+)
+from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.text import shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 if TYPE_CHECKING:
@@ -183,7 +191,7 @@ def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
     Raises:
         typer.Exit: stopped; a line on stderr says how to go on.
     """
-    from hoptrail.app.view import LiveView  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.app.cli.live_view import LiveView  # noqa: PLC0415 (heavy: loaded when used)
 
     before = set(_unfinished(root, tenant))
     try:

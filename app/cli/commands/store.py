@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoptrail.app import options
-from hoptrail.app.exits import FAILED
-from hoptrail.app.growing import grow
-from hoptrail.app.opening import (
+from hoptrail.app.cli import options
+from hoptrail.app.cli.commands.tree_sync import grow
+from hoptrail.app.cli.output import FAILED, emit, note, say
+from hoptrail.app.cli.resolve import (
     WAIT,
     embedder_flags,
     embedder_of,
@@ -20,8 +20,8 @@ from hoptrail.app.opening import (
     spec_of,
     where_of,
 )
-from hoptrail.app.output import counted, emit, indented, note, say, shortened
-from hoptrail.app.settings import load_settings
+from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.text import counted, indented, shortened
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder

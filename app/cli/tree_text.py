@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as Branches
 
-from hoptrail.app.output import counted, indented, shortened, shown
+from hoptrail.app.text import counted, indented, shortened, shown
 from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:

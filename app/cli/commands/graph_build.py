@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoptrail.app import options
-from hoptrail.app.exits import FAILED, INTERRUPTED
-from hoptrail.app.interrupting import interruptible
-from hoptrail.app.modelling import served_model
-from hoptrail.app.opening import WAIT, open_store, place
-from hoptrail.app.output import counted, emit, note, say
-from hoptrail.app.paying import (
+from hoptrail.app.cli import options
+from hoptrail.app.cli.commands.build_report import (
     build_budget,
     confirmed,
     failure_words,
@@ -26,7 +21,11 @@ from hoptrail.app.paying import (
     say_failures,
     say_tokens,
 )
-from hoptrail.app.settings import load_settings
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.progress import interruptible
+from hoptrail.app.cli.resolve import WAIT, open_store, place, served_model
+from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.text import counted
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _built(
         typer.Exit: stopped by the second.
     """
     from hoptrail.agents.indexing import graph_builder as building  # noqa: PLC0415
-    from hoptrail.app.progress import BuildBar  # noqa: PLC0415
+    from hoptrail.app.cli.progress import BuildBar  # noqa: PLC0415
 
     with BuildBar("reading", "passages") as bar:
 

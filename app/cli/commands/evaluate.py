@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoptrail.app import options
-from hoptrail.app.exits import FAILED, INTERRUPTED
-from hoptrail.app.modelling import budget_of, reach_of, served_model
-from hoptrail.app.opening import embedder_flags, load, named_embedder
-from hoptrail.app.output import counted, emit, note, say
-from hoptrail.app.settings import StoreTable, given, load_settings, over
+from hoptrail.app.cli import options
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.resolve import (
+    budget_of,
+    embedder_flags,
+    load,
+    named_embedder,
+    reach_of,
+    served_model,
+)
+from hoptrail.app.cli.settings import StoreTable, given, load_settings, over
+from hoptrail.app.text import counted
 
 if TYPE_CHECKING:
     from hoptrail.evals.reports.summary import Report
@@ -62,7 +68,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     The set is ingested once and kept. Budgets are those of each question. Exits with 1 if a
     question ended in an error.
     """
-    from hoptrail.app.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.app.cli.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.evals.runner import Trial  # noqa: PLC0415
     from hoptrail.evals.runner import evaluate as run  # noqa: PLC0415
     from hoptrail.evals.store_cache import StoreCache  # noqa: PLC0415

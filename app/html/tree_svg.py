@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.output import counted, shortened, shown
-from hoptrail.app.tree_sight import Sight, above
+from hoptrail.app.html.tree_selection import Sight, above
+from hoptrail.app.text import counted, shortened, shown
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
 

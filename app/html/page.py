@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from hoptrail.app.output import shortened, shown
+from hoptrail.app.text import shortened, shown
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:

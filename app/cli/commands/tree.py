@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hoptrail.app import options, planting
-from hoptrail.app.opening import WAIT, open_store, place
-from hoptrail.app.output import counted, emit, note, say
-from hoptrail.app.settings import load_settings
+from hoptrail.app.cli import options
+from hoptrail.app.cli.commands import tree_build as planting
+from hoptrail.app.cli.output import emit, note, say
+from hoptrail.app.cli.resolve import WAIT, open_store, place
+from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.text import counted
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.app.tree_road import Road
+    from hoptrail.app.html.tree_selection import Road
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Tree
 
@@ -42,7 +44,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show a tree, or what is below one of its nodes."""
-    from hoptrail.app import tree_outline  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.app.cli import tree_text as tree_outline  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
 
     if depth < 1:
@@ -79,9 +81,9 @@ def page(
 
     The page is one file: it loads nothing and runs no script.
     """
-    from hoptrail.app.pages import write_page  # noqa: PLC0415
-    from hoptrail.app.tree_page import drawn  # noqa: PLC0415
-    from hoptrail.app.tree_sight import looked_at  # noqa: PLC0415
+    from hoptrail.app.html.page import write_page  # noqa: PLC0415
+    from hoptrail.app.html.tree_page import drawn  # noqa: PLC0415
+    from hoptrail.app.html.tree_selection import looked_at  # noqa: PLC0415
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
     from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
 
@@ -110,7 +112,7 @@ def drop(
     as_json: options.Json = False,
 ) -> None:
     """Remove a tree, and what a build of one has left. The documents stay."""
-    from hoptrail.app.opening import spec_of  # noqa: PLC0415
+    from hoptrail.app.cli.resolve import spec_of  # noqa: PLC0415
     from hoptrail.rag.store.layout import Layout  # noqa: PLC0415
     from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
 
@@ -134,8 +136,8 @@ def noun(tree: Tree) -> str:
 
 def _road(receipt: Path, tree: Tree, store: Store) -> Road:
     """The search of a receipt; what does not fit the tree is noted."""
+    from hoptrail.app.html.tree_selection import road  # noqa: PLC0415
     from hoptrail.app.receipts import read_receipt  # noqa: PLC0415
-    from hoptrail.app.tree_road import road  # noqa: PLC0415
 
     found = road(read_receipt(receipt), tree, store)
     if found.changed:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.output import counted, shortened
-from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
-from hoptrail.app.picture import Box, Kind, Line, rules, svg
+from hoptrail.app.html.graph_svg import Box, Kind, Line, rules, svg
+from hoptrail.app.html.page import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.receipts import changed_quotes
+from hoptrail.app.text import counted, shortened
 from hoptrail.rag.entities.extraction import entity
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.shared_entities import Bond, bonds

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hoptrail.app import options
-from hoptrail.app.exits import FAILED, INTERRUPTED
-from hoptrail.app.growing import grow
-from hoptrail.app.opening import (
+from hoptrail.app.cli import options
+from hoptrail.app.cli.commands.tree_sync import grow
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.resolve import (
     WAIT,
     embedder_flags,
     embedder_of,
@@ -22,8 +22,8 @@ from hoptrail.app.opening import (
     place,
     spec_of,
 )
-from hoptrail.app.output import counted, emit, note, say
-from hoptrail.app.settings import IngestTable, StoreTable, given, load_settings, over
+from hoptrail.app.cli.settings import IngestTable, StoreTable, given, load_settings, over
+from hoptrail.app.text import counted
 from hoptrail.rag.errors import StoreMismatch
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class _Listener:
     """Tells of events: lines of JSON on stdout, or failures and a progress bar on stderr."""
 
     def __init__(self, as_json: bool, stack: ExitStack) -> None:
-        from hoptrail.app.progress import IngestBar  # noqa: PLC0415
+        from hoptrail.app.cli.progress import IngestBar  # noqa: PLC0415
 
         self._as_json = as_json
         self._committed = 0

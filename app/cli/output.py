@@ -10,19 +10,12 @@ import codecs
 import json
 import logging
 import sys
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-_WIDTH = 96
-
-_CONTROLS = {
-    code: "\N{REPLACEMENT CHARACTER}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(code) not in "\n\t"
-}
+from hoptrail.app.text import shown
 
 
 def say(text: str = "") -> None:
@@ -54,32 +47,11 @@ class Notes(logging.Handler):
             note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def shown(text: str) -> str:
-    """The text without characters that would steer a terminal."""
-    return text.translate(_CONTROLS)
+FAILED = 1
+"""It failed: stderr says why and what to do."""
 
+MISUSED = 2
+"""Wrong usage or settings."""
 
-def indented(text: str, by: str = "    ", *, hanging: str | None = None) -> str:
-    """The text on lines of at most 96 characters, each begun by `by`, all but one by `hanging`."""
-    joined = " ".join(text.split())
-    hanging = by if hanging is None else hanging
-    return textwrap.fill(joined, _WIDTH, initial_indent=by, subsequent_indent=hanging)
-
-
-def shortened(text: str, most: int) -> str:
-    """At most `most` characters of a text on one line."""
-    joined = " ".join(text.split())
-    return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"
-
-
-def counted(number: int, noun: str, nouns: str = "") -> str:
-    """`1 passage`, `2 passages`."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
-
-
-def lasting(seconds: float) -> str:
-    """About how long: `20 s`, `5 min`, `3 h`."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{max(1, seconds):.0f} s"
+INTERRUPTED = 130
+"""Ctrl-C."""

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.output import counted, shortened
-from hoptrail.app.pages import blank, put, put_answer, put_quote, serialised
-from hoptrail.app.tree_picture import STYLE, anchor, marks, picture
-from hoptrail.app.tree_sight import Sight, above
+from hoptrail.app.html.page import blank, put, put_answer, put_quote, serialised
+from hoptrail.app.html.tree_selection import Sight, above
+from hoptrail.app.html.tree_svg import STYLE, anchor, marks, picture
+from hoptrail.app.text import counted, shortened
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:
-    from hoptrail.app.tree_road import Opening, Proof, Road
+    from hoptrail.app.html.tree_selection import Opening, Proof, Road
 
 _NAME, _TEXT = 90, 300
 """Characters of a node or leaf in a list, and of a leaf's text."""

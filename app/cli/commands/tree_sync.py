@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoptrail.app.output import counted, emit, note
+from hoptrail.app.cli.output import emit, note
+from hoptrail.app.text import counted
 from hoptrail.rag.errors import StoreError
 
 if TYPE_CHECKING:

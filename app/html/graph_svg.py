@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.output import shortened, shown
+from hoptrail.app.text import shortened, shown
 
 Kind = Literal["question", "name", "asked", "evidence", "passed"]
 

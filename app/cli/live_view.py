@@ -25,7 +25,7 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.app.output import counted, shortened, shown
+from hoptrail.app.text import counted, shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
