@@ -207,7 +207,7 @@ def test_the_bar_shows_rate_and_counts() -> None:
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:
     program = (
-        "import sys\nfrom hoptrail.app.main import app\n"
+        "import sys\nfrom hoptrail.app.cli.main import app\n"
         "try:\n    app(['graph', 'build', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'langgraph', 'httpx', 'tantivy', 'onnxruntime'} & set(sys.modules)\n"
         "assert not heavy, heavy"

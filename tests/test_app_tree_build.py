@@ -348,7 +348,7 @@ def test_help_names_the_default() -> None:
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:
     program = (
-        "import sys\nfrom hoptrail.app.main import app\n"
+        "import sys\nfrom hoptrail.app.cli.main import app\n"
         "try:\n    app(['tree', 'build', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'langgraph', 'httpx', 'tantivy', 'onnxruntime', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -34,7 +34,7 @@ from hoptrail.agents.llm.types import (
     Message,
     bound_tokens,
 )
-from hoptrail.prompts import Rendered
+from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.text.tokens import count_tokens
 

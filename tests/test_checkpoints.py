@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -28,13 +29,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents import Budget, Receipt, ask, resume, types, unfinished
-from hoptrail.agents import ask as session
 from hoptrail.agents.budget.journal import JournalError
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.nodes import state as context
-from hoptrail.agents.nodes.state import State
+from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
+from hoptrail.agents.runs.request import Settings
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where
@@ -50,6 +50,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[State]:
     """The last state of each run, in order."""
     seen: list[State] = []
+    session = importlib.import_module("hoptrail.agents.ask")
     through = session._through_graph
 
     async def noting(*arguments: Any) -> State:  # noqa: ANN401
@@ -284,8 +285,8 @@ def test_every_record_of_the_state_is_registered() -> None:
 
 
 def test_the_walk_finds_what_it_should() -> None:
-    found = reachable(context.Run, set())
-    assert {context.Settings, context.Run} <= found
+    found = reachable(Run, set())
+    assert {Settings, Run} <= found
     assert types.Need in reachable(State, set())
 
 

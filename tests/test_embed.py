@@ -132,7 +132,7 @@ def test_hash_dimension_zero_is_refused() -> None:
 
 def test_the_door_loads_nothing_heavy() -> None:
     code = (
-        "import sys, hoptrail.rag.embed, hoptrail.rag.search;"
+        "import sys, hoptrail.rag.embedders.loading, hoptrail.rag.retrieval.retriever;"
         "print([m for m in ('onnx', 'onnxruntime', 'tokenizers', 'httpx') if m in sys.modules])"
     )
     done = subprocess.run(

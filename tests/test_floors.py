@@ -14,6 +14,7 @@ from hoptrail.agents import Settings
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.metrics.aggregate import Mean
 from hoptrail.evals.metrics.answers import normalize_answer
+from hoptrail.evals.regression import __main__ as floors_main
 from hoptrail.evals.regression import graph_search as floors_graph
 from hoptrail.evals.regression import strategies as floors
 from hoptrail.evals.regression.__main__ import main
@@ -164,7 +165,7 @@ def test_a_miss_is_an_error(
 def test_quick_asks_only_the_first_questions(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(floors, "QUICK", 2)
+    monkeypatch.setattr(floors_main, "QUICK", 2)
     main(arguments(data, "--quick"))
     progress = capsys.readouterr().err
     assert "the floors mean all of them" in progress

@@ -275,7 +275,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from hoptrail.rag.errors import BackendRefused
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 try:
     with Store.open(Path(sys.argv[1])) as store:
         print(len(store.lexical("ship", 5).rows))

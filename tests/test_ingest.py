@@ -466,9 +466,9 @@ def test_a_language_without_sentence_rules_takes_the_english_ones(
 KILLED = """
 import sys, time
 from pathlib import Path
-from hoptrail.rag.embed.hash import HashEmbedder
-from hoptrail.rag.ingest import DocumentCommitted, IngestSettings, ingest
-from hoptrail.rag.store import Store
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestSettings, ingest
+from hoptrail.rag.store.store import Store
 
 class Slow(HashEmbedder):
     def embed(self, texts, kind="passage"):

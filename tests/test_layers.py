@@ -51,7 +51,7 @@ def test_no_pickle_eval_or_yaml_load(part: str) -> None:
 
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
-    code = f"import sys, hoptrail.app.main\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"import sys, hoptrail.app.cli.main\nprint([m for m in {HEAVY!r} if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )

@@ -287,8 +287,8 @@ def test_a_crash_leaves_unsettled_reservations_spent(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from hoptrail.agents.ledger import Budget, BudgetStop, Ledger
-from hoptrail.agents.models import ReportedUsage
+from hoptrail.agents.budget.ledger import Budget, BudgetStop, Ledger
+from hoptrail.agents.budget.limits import ReportedUsage
 ledger = Ledger.open(Path(sys.argv[1]), Budget(calls=10, tokens=1000, searches=3, seconds=60.0))
 one = ledger.reserve_call(node="plan", prompt_tokens=100, completion_tokens=50)
 ledger.settle(one, ReportedUsage(prompt_tokens=7, completion_tokens=3))

@@ -266,6 +266,7 @@ def test_searches_divide_what_is_left_before_any_is_dispatched(
 
 
 def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
+    from hoptrail.agents.nodes.refining import _evidence
     from hoptrail.agents.roles.base import Quote, Reading
 
     passage = Passage(id="p", document_id="d", start=10, end=20, title="t", text="0123   789")
@@ -273,7 +274,7 @@ def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
 
     def made(start: int, end: int) -> Any:  # noqa: ANN401
         quote = Quote(passage_id="p", start=start, end=end, confidence=0.5)
-        return nodes._evidence(quote, source, 1)
+        return _evidence(quote, source, 1)
 
     for start, end in ((9, 12), (19, 21), (12, 12), (15, 12), (14, 17)):
         assert made(start, end) is None

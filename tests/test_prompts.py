@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.prompts import PromptError, load, parse
+from hoptrail.prompts.loader import PromptError, load, parse
 
 GOOD = b"""---
 name: plan
@@ -24,8 +24,10 @@ $question
 ${notes}s
 """
 SHIPPED = sorted(
-    entry.name.removesuffix(".md")
-    for entry in files("hoptrail.prompts").iterdir()
+    f"{folder.name}/{entry.name.removesuffix('.md')}"
+    for folder in files("hoptrail.prompts").iterdir()
+    if folder.is_dir()
+    for entry in folder.iterdir()
     if entry.name.endswith(".md")
 )
 
@@ -96,7 +98,18 @@ def test_a_file_that_contradicts_itself_is_refused(old: bytes, new: bytes, messa
         parse(GOOD.replace(old, new, 1))
 
 
-@pytest.mark.parametrize("name", ["nothing", "../prompts/plan", "plan.md", "", "Plan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ask/nothing",
+        "plan",
+        "ask/../ask/plan",
+        "../prompts/ask/plan",
+        "ask/plan.md",
+        "",
+        "ask/Plan",
+    ],
+)
 def test_what_is_not_there_is_not_loaded(name: str) -> None:
     with pytest.raises(PromptError, match="no prompt"):
         load(name)

@@ -20,7 +20,11 @@ from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
-from hoptrail.agents.roles.common import AnswerForm, AssessForm, PlanForm, QueriesForm, RefineForm
+from hoptrail.agents.roles.answerer import AnswerForm
+from hoptrail.agents.roles.assessor import AssessForm
+from hoptrail.agents.roles.planner import PlanForm
+from hoptrail.agents.roles.query_writer import QueriesForm
+from hoptrail.agents.roles.refiner import RefineForm
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.rag.text.tokens import count_tokens
 

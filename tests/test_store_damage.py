@@ -155,7 +155,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from hoptrail.rag.errors import StoreFull
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 from store_helpers import indexed, new_store
 root = Path(sys.argv[1])
 acknowledged = []
@@ -276,7 +276,7 @@ STARVED = """
 import os, resource, sys
 from pathlib import Path
 from hoptrail.rag.errors import StoreError
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 root = Path(sys.argv[1])
 with Store.open(root) as store:
     assert len(store.lexical("ship", 50).rows) == 21

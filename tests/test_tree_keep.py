@@ -204,8 +204,8 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tree_helpers import bunched, made
-from hoptrail.rag.layout import Layout
-from hoptrail.rag.tree import keep
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.tree import storage as keep
 records = keep._records
 def dying(tree, numbers):
     for at, one in enumerate(records(tree, numbers)):

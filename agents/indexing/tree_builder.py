@@ -25,6 +25,7 @@ from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.retry import Exchange
 from hoptrail.agents.llm.types import Endpoint
+from hoptrail.prompts.loader import load
 from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, following
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
 
@@ -331,7 +332,7 @@ class _Step:
             self._unkept.add((job, found.draft))
             return
         counts.failures[found.failure] += 1
-        prompt = self._sheet.questions[job].prompt
+        prompt = load(self._sheet.questions[job].prompt).name
         self._tell(AskFailed(prompt=prompt, failure=found.failure, detail=found.detail))
 
     async def settle(self, *, last: bool) -> None:

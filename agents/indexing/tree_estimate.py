@@ -15,7 +15,7 @@ from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.prompts import Rendered
+from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.tree.builders.requests import following
 from hoptrail.rag.tree.types import Tree
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.reply_schema import Form, ParseProblem, json_form
 from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
-from hoptrail.prompts import Rendered, load
+from hoptrail.prompts.loader import Rendered, load
 from hoptrail.rag.entities.words import words
 from hoptrail.rag.tree.builders.requests import (
     Ask,
@@ -155,7 +155,9 @@ def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
     texts = [_headed(text) for text in ask.texts[:MOST_LISTED]]
 
     def render(room: int) -> Rendered:
-        return load("summary").render(texts=fence.wrap("texts", _numbered(_evenly(texts, room))))
+        return load("tree/summarize_node").render(
+            texts=fence.wrap("texts", _numbered(_evenly(texts, room)))
+        )
 
     def check(form: SummaryForm) -> str:
         if not form.summary.strip():
@@ -167,7 +169,7 @@ def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
 
     return Question(
         ask=ask,
-        prompt="summary",
+        prompt="tree/summarize_node",
         form=_checked(json_form(SummaryForm), check),
         render=render,
         reply=lambda form: _folded(form.summary),
@@ -178,14 +180,16 @@ def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
 
 def _descriptors(ask: DescriptorsAsk, fence: Fence) -> Question[DescriptorsForm]:
     def render(room: int) -> Rendered:
-        return load("descriptors").render(document=fence.wrap("document", ask.text[:room]))
+        return load("tree/describe_document").render(
+            document=fence.wrap("document", ask.text[:room])
+        )
 
     def check(form: DescriptorsForm) -> str:
         return "" if all(map(_folded, form.descriptors)) else "a descriptor is empty"
 
     return Question(
         ask=ask,
-        prompt="descriptors",
+        prompt="tree/describe_document",
         form=_checked(json_form(DescriptorsForm), check),
         render=render,
         reply=lambda form: tuple(sorted(map(_folded, form.descriptors), key=len)),
@@ -198,7 +202,7 @@ def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
     listed = ask.descriptors[:MOST_LISTED]
 
     def render(room: int) -> Rendered:
-        return load("topics").render(
+        return load("tree/group_topics").render(
             descriptors=fence.wrap("descriptors", _numbered(_listing(listed, room))),
             most=str(ask.most),
         )
@@ -222,7 +226,7 @@ def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
 
     return Question(
         ask=ask,
-        prompt="topics",
+        prompt="tree/group_topics",
         form=_checked(json_form(TopicsForm), check),
         render=render,
         reply=reply,
@@ -238,7 +242,7 @@ def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
     def render(room: int) -> Rendered:
         known = _evenly(groups, room // 2)
         rest = room - sum(map(len, known))
-        return load("sorting").render(
+        return load("tree/assign_topics").render(
             groups=fence.wrap("groups", _numbered(known)),
             descriptors=fence.wrap("descriptors", _numbered(_listing(listed, rest))),
         )
@@ -258,7 +262,7 @@ def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
 
     return Question(
         ask=ask,
-        prompt="sorting",
+        prompt="tree/assign_topics",
         form=json_form(SortingForm),
         render=render,
         reply=reply,

@@ -21,7 +21,7 @@ from hoptrail.agents.llm.client import Asker
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
-from hoptrail.prompts import Rendered, load
+from hoptrail.prompts.loader import Rendered, load
 from hoptrail.rag.entities.words import CAPITAL, DIGIT, words
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Passage
@@ -69,7 +69,7 @@ def rendered(passage: Passage, fence: Fence) -> Rendered:
     """The prompt for a passage."""
     title = " ".join(passage.title.split())
     body = f"Title: {title}\n{passage.text}" if title else passage.text
-    return load("openie").render(passage=fence.wrap("passage", body))
+    return load("graph/extract_triples").render(passage=fence.wrap("passage", body))
 
 
 def size(passage: Passage, fence: Fence) -> Size:

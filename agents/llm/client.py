@@ -16,7 +16,7 @@ from hoptrail.agents.budget.limits import less
 from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
 from hoptrail.agents.llm.retry import Call, DeltaListener, Exchange, Sampling, Tally, void
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, FailureKind, Message, ServerInfo
-from hoptrail.prompts import Rendered
+from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from hoptrail.agents.llm.types import Endpoint, Message
-from hoptrail.prompts import Rendered
+from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.text.tokens import count_tokens
 
 CountedBy = Literal["server", "tiktoken"]

@@ -16,7 +16,7 @@ from hoptrail.agents.roles.base import DeltaListener, Played, Roles, Situation
 from hoptrail.agents.roles.common import Reply, numbered_quotes, subjects_of
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.types import Answer, Claim
-from hoptrail.prompts import load
+from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import words
 
 SHOWN = 5
@@ -59,9 +59,10 @@ class ServedAnswerer:
         teller = Teller(self._fence, on_delta)
         task = Task(
             role="answer",
+            prompt="ask/answer",
             form=AnswerForm,
             max_tokens=800,
-            render=lambda blocks: load("answer").render(
+            render=lambda blocks: load("ask/answer").render(
                 question=situation.question, evidence="\n".join(blocks)
             ),
             blocks=numbered_quotes(self._fence, situation.pool),

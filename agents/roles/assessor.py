@@ -21,7 +21,7 @@ from hoptrail.agents.roles.common import (
 )
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.types import Assessment
-from hoptrail.prompts import load
+from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import words
 
 
@@ -67,9 +67,10 @@ class ServedAssessor:
             return Played(value=Assessment(sufficient=False, missing=("any evidence",)))
         task = Task(
             role="assess",
+            prompt="ask/assess",
             form=AssessForm,
             max_tokens=320,
-            render=lambda blocks: load("assess").render(
+            render=lambda blocks: load("ask/assess").render(
                 question=situation.question,
                 needs=needs_text(self._fence, situation),
                 evidence="\n".join(blocks),

@@ -14,7 +14,7 @@ from hoptrail.agents.llm.reply_schema import json_form
 from hoptrail.agents.llm.retry import DeltaListener
 from hoptrail.agents.roles.base import Played
 from hoptrail.agents.types import ModelUse, StopReason
-from hoptrail.prompts import Rendered, load
+from hoptrail.prompts.loader import Rendered, load
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -32,6 +32,8 @@ class Task(Generic[M]):
     """One thing to ask a model: how the prompt is made, and what may be left out of it."""
 
     role: str
+    prompt: str
+    """The prompt file that `render` fills in, such as `ask/plan`."""
     form: type[M]
     max_tokens: int
     render: Callable[[Sequence[str]], Rendered]
@@ -55,7 +57,7 @@ async def play(
         fallback: plays instead.
     """
     if asker.lost is not None:
-        gone = unasked(task.role, load(task.role).hash, asker, Usage(), 0, asker.lost)
+        gone = unasked(task.role, load(task.prompt).hash, asker, Usage(), 0, asker.lost)
         return Played(value=(await fallback()).value, use=gone, stop=STOPS.get(asker.lost))
     form = json_form(task.form)
     left_out = 0
@@ -75,7 +77,7 @@ async def play(
             on_delta=task.hear,
         )
     except OutOfBudget as error:
-        note = unasked(task.role, load(task.role).hash, asker, error.usage, left_out, error.stop)
+        note = unasked(task.role, load(task.prompt).hash, asker, error.usage, left_out, error.stop)
         return Played(value=(await fallback()).value, use=note, stop=error.stop)
     note = used(task.role, asked, left_out)
     if asked.value is None:

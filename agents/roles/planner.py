@@ -13,7 +13,7 @@ from hoptrail.agents.roles.base import Played, Roles
 from hoptrail.agents.roles.common import Reply, Short
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.types import Need, Plan
-from hoptrail.prompts import load
+from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import fold, names
 
 _ASKS = (
@@ -58,9 +58,10 @@ class ServedPlanner:
         """The needs of a question; a subject that the question does not name is dropped."""
         task = Task(
             role="plan",
+            prompt="ask/plan",
             form=PlanForm,
             max_tokens=640,
-            render=lambda _: load("plan").render(question=question),
+            render=lambda _: load("ask/plan").render(question=question),
         )
 
         def use(form: PlanForm, _: Sequence[int]) -> Plan:

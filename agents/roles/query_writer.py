@@ -14,7 +14,7 @@ from hoptrail.agents.roles.base import Played, Roles, Situation
 from hoptrail.agents.roles.common import EMPTY_WORDS, Reply, Short, numbered_quotes, subjects_of
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.types import Evidence, Query
-from hoptrail.prompts import load
+from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
 
 FOLLOWED = 4
@@ -96,9 +96,10 @@ class ServedQueryWriter:
         assessed = situation.assessment
         task = Task(
             role="next_query",
+            prompt="ask/write_queries",
             form=QueriesForm,
             max_tokens=320,
-            render=lambda blocks: load("next_query").render(
+            render=lambda blocks: load("ask/write_queries").render(
                 question=situation.question,
                 missing=self._fence.wrap(
                     "missing", "; ".join(assessed.missing) if assessed else ""

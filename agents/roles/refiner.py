@@ -23,7 +23,7 @@ from hoptrail.agents.roles.common import (
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Evidence
-from hoptrail.prompts import Rendered, load
+from hoptrail.prompts.loader import Rendered, load
 from hoptrail.rag.entities.surface import words
 from hoptrail.rag.text.sentences import sentences
 
@@ -158,14 +158,21 @@ class ServedRefiner:
             blocks.append(self._fence.wrap("passage", "\n".join([f"Title: {title}", *lines])))
 
         def render(chosen: Sequence[str]) -> Rendered:
-            return load("refine").render(
+            return load("ask/refine").render(
                 question=situation.question,
                 needs=needs_text(self._fence, situation),
                 known=_facts(self._fence, situation.pool[:6]),
                 passages="\n".join(chosen),
             )
 
-        task = Task(role="refine", form=RefineForm, max_tokens=96, render=render, blocks=blocks)
+        task = Task(
+            role="refine",
+            prompt="ask/refine",
+            form=RefineForm,
+            max_tokens=96,
+            render=render,
+            blocks=blocks,
+        )
 
         def use(form: RefineForm, seen: Sequence[int]) -> tuple[Quote, ...]:
             named = dict.fromkeys(n for n in form.sentences if n <= len(numbered))

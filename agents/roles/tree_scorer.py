@@ -20,7 +20,7 @@ from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
 from hoptrail.agents.roles.base import Played
 from hoptrail.agents.roles.fallback import STOPS, unasked, used
-from hoptrail.prompts import Rendered, load
+from hoptrail.prompts.loader import Prompt, Rendered, load
 from hoptrail.rag.tree.search.local_scorer import likely
 from hoptrail.rag.tree.search.types import Graded, Item, Slate
 
@@ -133,7 +133,10 @@ class ServedScorer:
         )
 
     async def _one(self, question: str, slate: Slate, share: Share) -> Played[Graded]:
-        asker, prompt = self._asker, load("slate_leaves" if slate.leaves else "slate")
+        asker, prompt = (
+            self._asker,
+            _prompt_for(slate),
+        )
         if asker.lost is not None:
             return _failed(asker, prompt.hash, asker.lost)
         wanted = asked_for(slate)
@@ -170,7 +173,7 @@ def asked_for(slate: Slate) -> tuple[int, ...]:
 
 def renderings(slate: Slate, question: str, fence: Fence) -> Iterator[Rendered]:
     """The prompt of a slate, each time with less of the texts."""
-    prompt = load("slate_leaves" if slate.leaves else "slate")
+    prompt = _prompt_for(slate)
     label = "passages" if slate.leaves else "topics"
     count = len(slate.items)
     wanted = "every number"
@@ -216,6 +219,10 @@ def _kept(asker: Asker) -> Usage:
         calls=min(KEPT.calls, math.ceil(budget.calls / 4)),
         prompt_tokens=min(KEPT.tokens, math.ceil(budget.tokens / 4)),
     )
+
+
+def _prompt_for(slate: Slate) -> Prompt:
+    return load("tree/score_passages" if slate.leaves else "tree/score_nodes")
 
 
 def _failed(asker: Asker, prompt_hash: str, failure: str) -> Played[Graded]:

@@ -1,7 +1,7 @@
 """`hoptrail`: the command line.
 
 Heavy libraries are imported inside the commands that use them, so that `hoptrail --help` is quick.
-`hoptrail.app.exits` says what the exit codes mean.
+`output` says what the exit codes mean.
 """
 
 from __future__ import annotations

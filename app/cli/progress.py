@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +15,6 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from hoptrail.app.cli.output import note
 from hoptrail.app.text import counted
 from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent, Progress
 
@@ -141,29 +136,3 @@ class BuildBar:
         speed = f"{done / seconds:,.1f} {self._nouns}/s" if seconds else ""
         rate = ", ".join(part for part in (speed, more) if part)
         self._bars.update(self._task, completed=done, total=total, rate=rate)
-
-
-T = TypeVar("T")
-
-
-async def interruptible(run: Callable[[asyncio.Event], Coroutine[Any, Any, T]], told: str) -> T:
-    """Runs to the end; the first Ctrl-C sets the event and prints `told`, the second cancels.
-
-    Raises:
-        asyncio.CancelledError: after the second.
-    """
-    cancel = asyncio.Event()
-    task = asyncio.ensure_future(run(cancel))
-
-    def interrupted() -> None:
-        if cancel.is_set():
-            task.cancel()
-        else:
-            cancel.set()
-            note(told)
-
-    loop = asyncio.get_running_loop()
-    # Elsewhere (another thread, Windows) Ctrl-C stops at once.
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(signal.SIGINT, interrupted)
-    return await task

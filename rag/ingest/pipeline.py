@@ -152,7 +152,7 @@ def ingest(
     starting it again goes on from there.
 
     Args:
-        paths: files and folders; ids are relative to them (see `hoptrail.rag.sources`). The
+        paths: files and folders; ids are relative to them (see `rag.ingest.files`). The
             store's own files are passed over.
         store: opened for the same embedder.
         embedder: makes the passages' vectors.

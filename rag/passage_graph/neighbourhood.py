@@ -1,7 +1,7 @@
 """The neighbourhood of a name or of passages, and how it reads in a prompt.
 
 The k-hop ego graphs of GRAG (arXiv 2405.16506) without their trained parts: the graph around the
-centre is cut by a hard limit (`hoptrail.rag.neighbours`) and written as its text view, the
+centre is cut by a hard limit (`neighbourhood_builder`) and written as its text view, the
 breadth-first tree as an indented outline, then the links that are not in it.
 """
 

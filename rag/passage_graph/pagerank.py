@@ -11,7 +11,7 @@ vectors", section 3), many passages at once: a passage with residual r keeps `(1
 hands on the rest. Only the passages with the greatest residuals are ever asked for their links, so
 the cost does not grow with the corpus; what is left in residuals bounds the error.
 
-Guided hops (`hoptrail.rag.graph`) rank better at the same cost; this is what they were measured
+Guided hops (`guided_hops`) rank better at the same cost; this is what they were measured
 against (`hoptrail.evals.benchmarks.graph --ablation`).
 """
 

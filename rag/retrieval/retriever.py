@@ -110,7 +110,7 @@ class Searcher:
             query: not blank; what is beyond the embedder's window only counts as words.
             k: hits wanted, at least 1; fewer come back only when fewer are found.
             mode: which index is asked; `hybrid`: by words and by vector; `graph`: those two, then
-                along the names in what they find (`hoptrail.rag.graph`). None: `self.mode`.
+                along the names in what they find (`guided_hops`). None: `self.mode`.
             where: equality filter on metadata, applied before ranking.
 
         Returns:

@@ -38,9 +38,9 @@ class StoreSpec:
     lexical: Lexical = "tantivy"
     dense: Dense = "exact"
     language: str = "english"
-    """Of stop words and stems: see `hoptrail.rag.analyser.LANGUAGES`."""
+    """Of stop words and stems: see `rag.text.analyzer.LANGUAGES`."""
     graph: Graph = "links"
-    """Whether the passages are linked by the names in them: see `hoptrail.rag.linking`."""
+    """Whether the passages are linked by the names in them: see `graph_index.tables`."""
     format: int = FORMAT
 
     def check(self) -> None:

@@ -7,7 +7,7 @@ change visible and acknowledges it. So a crash at any point leaves either the ol
 new ones; rows that never became alive are swept out by a later write.
 
 A `Store` may be shared by threads: every call borrows a database connection of its own, and what
-the threads share in memory (`hoptrail.rag.views`) is replaced, never changed.
+the threads share in memory (`snapshot`) is replaced, never changed.
 """
 
 from __future__ import annotations

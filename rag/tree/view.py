@@ -24,7 +24,7 @@ from hoptrail.rag.tree.update import caught_up
 from hoptrail.rag.types import Rows, Where
 
 _RANKS = 60
-"""The constant of reciprocal rank (`hoptrail.rag.fuse`)."""
+"""The constant of reciprocal rank (`rag.retrieval.fusion`)."""
 _DIGITS = 6
 _ATTEMPTS = 5
 

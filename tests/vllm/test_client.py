@@ -17,7 +17,7 @@ from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.reply_schema import json_form, text_form
 from hoptrail.agents.llm.retry import Exchange, Sampling
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message
-from hoptrail.prompts import Rendered
+from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app.cli import options
+from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
-from hoptrail.app.cli.progress import interruptible
 from hoptrail.app.cli.receipt_text import receipt_text
 from hoptrail.app.cli.resolve import (
     budget_of,

@@ -21,8 +21,8 @@ from hoptrail.app.cli.commands.build_report import (
     say_failures,
     say_tokens,
 )
+from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
-from hoptrail.app.cli.progress import interruptible
 from hoptrail.app.cli.resolve import WAIT, open_store, place, served_model
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.text import counted

@@ -1,12 +1,15 @@
-"""Where `hoptrail tree build` works: which leaves, how, and with whom."""
+"""`hoptrail tree build`: a tree over a store, without a model or with a served one.
+
+Estimate and report are results; failures, questions and the progress bar go to stderr.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +22,9 @@ from hoptrail.app.cli.commands.build_report import (
     say_failures,
     say_tokens,
 )
+from hoptrail.app.cli.commands.tree_build_setup import Site, ground_of, new_site, old_site
+from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
-from hoptrail.app.cli.progress import interruptible
 from hoptrail.app.cli.resolve import (
     WAIT,
     embedder_flags,
@@ -31,111 +35,11 @@ from hoptrail.app.cli.resolve import (
 )
 from hoptrail.app.cli.settings import ModelTable, load_settings
 from hoptrail.app.text import counted, lasting
-from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
     from hoptrail.agents.indexing.tree_builder import Ground, PlantingEvent, PlantingReport
-    from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.store.store import Store
-    from hoptrail.rag.tree.leaves import StoreLeaves
-    from hoptrail.rag.tree.storage import TreeFile
     from hoptrail.rag.tree.types import Tree, TreeSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where a tree is built."""
-
-    store: Store
-    file: TreeFile
-    leaves: StoreLeaves
-    spec: TreeSpec
-    as_json: bool
-    tree: Tree | None = None
-    """The one whose texts are to be written again; None: a new one is built."""
-
-
-def old_site(store: Store, file: TreeFile, as_json: bool, served: ServedModel | None) -> Site:
-    """Where the texts of a tree are to be written again.
-
-    Raises:
-        SettingsError: there is no model to write them, or none wrote the others.
-        TreeMissing: there is no tree.
-    """
-    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
-
-    if served is None:
-        raise SettingsError("--refresh has a model write texts again: name its server by --model.")
-    tree = tree_of(store)
-    if not tree.spec.model:
-        raise SettingsError(
-            "No model wrote this tree: its texts are the documents' own words, and ingest renews "
-            "them by itself. Leave --refresh out to have a model write a whole tree."
-        )
-    leaves = StoreLeaves(store, tree.spec.over)
-    return Site(store=store, file=file, leaves=leaves, spec=tree.spec, as_json=as_json, tree=tree)
-
-
-def new_site(
-    store: Store,
-    file: TreeFile,
-    method: str,
-    fanout: int,
-    over: str,
-    as_json: bool,
-    served: ServedModel | None,
-) -> Site:
-    """Where and how a tree is to be built.
-
-    Raises:
-        SettingsError: a method or leaves that there are not, or too small a fan-out.
-    """
-    from hoptrail.rag.tree.builders.build import method_for  # noqa: PLC0415
-    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.types import Method, Over, TreeSpec  # noqa: PLC0415
-
-    for option, value, known in (
-        ("--method", method, ("auto", *get_args(Method))),
-        ("--over", over, get_args(Over)),
-    ):
-        if value not in known:
-            raise SettingsError(f"There is no {option} {value!r}: choose {' or '.join(known)}.")
-    if fanout < 2:
-        raise SettingsError(f"A tree needs --fanout 2 or more, not {fanout!r}.")
-    leaves = StoreLeaves(store, cast("Over", over))
-    spec = TreeSpec(
-        method=method_for(leaves, served.url if served else "")
-        if method == "auto"
-        else cast("Method", method),
-        fanout=fanout,
-        over=leaves.over,
-        embedder=store.spec.embedder,
-        dimension=store.spec.dimension,
-    )
-    return Site(store=store, file=file, leaves=leaves, spec=spec, as_json=as_json)
-
-
-def ground_of(site: Site, player: Embedder | None) -> Ground:
-    """Where and with what a served model builds."""
-    from hoptrail.agents.indexing.tree_builder import Ground  # noqa: PLC0415
-    from hoptrail.rag.tree.builders.build import builder_for  # noqa: PLC0415
-    from hoptrail.rag.tree.update import retelling  # noqa: PLC0415
-
-    old = site.tree
-    return Ground(
-        leaves=site.leaves,
-        spec=site.spec,
-        drafts=site.file,
-        secret=site.store.secret,
-        builder=builder_for(
-            site.spec, None if player is None else partial(player.embed, kind="passage")
-        )
-        if old is None
-        else lambda leaves, _: retelling(old, leaves),
-    )
-
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
 _DONE = "the tree is whole"

@@ -259,7 +259,7 @@ def _walks() -> dict[str, System]:
 
 
 def _levels() -> dict[str, System]:
-    """HuixiangDou2's two levels of a question (`hoptrail.rag.forms`)."""
+    """HuixiangDou2's two levels of a question (`dual_level`)."""
     whole_walk = _guide()
 
     def second_search(share: float) -> System:

@@ -1,0 +1,146 @@
+"""The loader of prompt files.
+
+A prompt is one .md file: a header, then messages.
+
+    ---
+    name: plan
+    inputs: question
+    ---
+    ## system
+    You plan ...
+    ## user
+    $question
+
+`$name` stands for an input and `$$` for a dollar sign; there is no logic in a prompt. Inputs are
+put in as values, so what they contain is never expanded again. A prompt's version is the hash of
+its bytes; `name` is what receipts call it, and stays when the file is moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from string import Template
+from typing import Literal, get_args
+
+Role = Literal["system", "user", "assistant"]
+
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+_KEYS = {"name", "inputs"}
+
+
+class PromptError(ValueError):
+    """A prompt file, or a call of one, that contradicts itself: a bug, not a user's mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The messages of a prompt with its inputs in place."""
+
+    name: str
+    messages: tuple[tuple[Role, str], ...]
+    hash: str
+    """SHA-256 (hex) of the prompt file's bytes: its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt as its file states it."""
+
+    name: str
+    inputs: frozenset[str]
+    messages: tuple[tuple[Role, str], ...]
+    hash: str
+
+    def render(self, **inputs: str) -> Rendered:
+        """Puts the inputs in place.
+
+        Raises:
+            PromptError: an input is missing, unknown or no text.
+        """
+        if inputs.keys() != self.inputs:
+            raise PromptError(
+                f"prompt {self.name!r} takes {sorted(self.inputs)}, not {sorted(inputs)}"
+            )
+        if wrong := sorted(name for name, value in inputs.items() if not isinstance(value, str)):
+            raise PromptError(f"prompt {self.name!r} takes texts; {wrong} are none")
+        messages = tuple((role, Template(text).substitute(inputs)) for role, text in self.messages)
+        return Rendered(name=self.name, messages=messages, hash=self.hash)
+
+
+@cache
+def load(name: str) -> Prompt:
+    """The prompt in `prompts/NAME.md`, such as `ask/plan`.
+
+    Raises:
+        PromptError: there is none, or its text and its header disagree.
+    """
+    source = files("hoptrail.prompts").joinpath(f"{name}.md")
+    if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9_]+", name) or not source.is_file():
+        raise PromptError(f"There is no prompt {name!r}.")
+    return parse(source.read_bytes())
+
+
+def parse(data: bytes) -> Prompt:
+    """Reads a prompt from the bytes of its file.
+
+    Raises:
+        PromptError: its text and its header disagree, or one of them cannot be read.
+    """
+    header, body = _split(data.decode("utf-8").replace("\r\n", "\n"))
+    name = header["name"]
+    inputs = [part.strip() for part in header["inputs"].split(",") if part.strip()]
+    messages = _messages(name, body)
+    used: set[str] = set()
+    for _, text in messages:
+        template = Template(text)
+        if not template.is_valid():
+            raise PromptError(f"prompt {name!r} has a lone '$': write '$$' for a dollar sign")
+        used.update(template.get_identifiers())
+    if used != set(inputs) or len(inputs) != len(set(inputs)):
+        raise PromptError(
+            f"prompt {name!r} declares {sorted(inputs)} and its text uses {sorted(used)}"
+        )
+    return Prompt(
+        name=name,
+        inputs=frozenset(inputs),
+        messages=messages,
+        hash=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _split(text: str) -> tuple[dict[str, str], str]:
+    """The header's fields and what follows it."""
+    parts = re.match(r"---\n(.*?\n)---\n(.*)", text, re.DOTALL)
+    if parts is None:
+        raise PromptError("a prompt begins with a header between two lines '---'")
+    header: dict[str, str] = {}
+    for line in parts[1].splitlines():
+        key, colon, value = line.partition(":")
+        if not colon or key.strip() in header:
+            raise PromptError(f"header line {line!r} is not 'key: value', or comes twice")
+        header[key.strip()] = value.strip()
+    if header.keys() != _KEYS or not header["name"]:
+        raise PromptError(f"a header has {sorted(_KEYS)}, not {sorted(header)}")
+    return header, parts[2]
+
+
+def _messages(name: str, body: str) -> tuple[tuple[Role, str], ...]:
+    """The messages under their headings, without the blank lines around them."""
+    before, *rest = _HEADING.split(body)
+    if before.strip() or not rest:
+        raise PromptError(f"prompt {name!r}: after the header comes '## system' or '## user'")
+    messages: list[tuple[Role, str]] = []
+    for heading, text in zip(rest[::2], rest[1::2], strict=True):
+        role = next((known for known in get_args(Role) if known == heading.strip()), None)
+        if role is None:
+            raise PromptError(f"prompt {name!r}: {heading!r} is no role")
+        if not text.strip():
+            raise PromptError(f"prompt {name!r}: the {heading!r} message is empty")
+        messages.append((role, text.strip("\n")))
+    if not any(role == "user" for role, _ in messages):
+        raise PromptError(f"prompt {name!r} has no user message")
+    return tuple(messages)

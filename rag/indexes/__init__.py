@@ -1,1 +1,0 @@
-"""The derived indexes, behind `LexicalIndex` and `DenseIndex` of `hoptrail.rag.protocols`."""
