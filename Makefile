@@ -48,7 +48,7 @@ types: $(VENV)/.ready
 	cd build/types && MYPYPATH=. $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml -p hoptrail
 
 packaging: $(VENV)/.ready
-	$(PY) -m pytest -q tests/test_packaging.py
+	$(PY) -m pytest -q tests/system/test_packaging.py
 
 # The versions of this environment become everybody's; names and numbers only, no addresses.
 constraints: $(VENV)/.ready

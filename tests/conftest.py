@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.paths import WORLD
 
 for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "OTEL_EXPORTER_OTLP_ENDPOINT"):
     os.environ.pop(variable, None)
@@ -15,9 +16,6 @@ for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "OTEL_EXPORTER_OTL
 # A test that fails fails for everybody. To look further: pytest --hypothesis-profile=default
 hypothesis.settings.register_profile("steady", derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("steady")
-
-ROOT = Path(__file__).parent.parent
-WORLD = ROOT / "examples" / "world"
 
 
 class NetworkForbidden(AssertionError):

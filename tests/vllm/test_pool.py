@@ -15,7 +15,7 @@ from typing import get_args
 
 import jsonschema
 import pytest
-from fake_server import FakeServer, says, status
+from support.chat_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Library, Receipt, aask, open_library
 from hoptrail.agents.llm.http import HttpEndpoint

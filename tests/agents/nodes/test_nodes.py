@@ -1,0 +1,310 @@
+"""No node is a pass-through: without it some receipt changes, in what it says and not only how."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from support.agents import (
+    CHAIN,
+    QUESTION,
+    Around,
+    Reader,
+    make_chain,
+    nodes_of,
+    open_chain,
+    over,
+    reading,
+    substance,
+)
+
+from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
+from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.llm.types import ChatRequest
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.roles.selection import local_roles
+from hoptrail.agents.types import Answer, Query
+from hoptrail.rag.types import Mode, Passage, Ranking, Where
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    with open_chain(make_chain(tmp_path_factory.mktemp("nodes") / "store")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def whole(library: Library) -> Receipt:
+    return ask(QUESTION, library)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Puts the identity in a node's place."""
+
+    async def identity(state: State, run: Run) -> State:
+        return state
+
+    identity.__name__ = name
+    monkeypatch.setattr(nodes, name, identity)
+
+
+def test_a_whole_run_passes_every_node(whole: Receipt) -> None:
+    assert nodes_of(whole) == [
+        "plan", "retrieve", "refine", "assess", "next_query", "retrieve", "refine", "assess",
+        "answer", "verify",
+    ]  # fmt: skip
+    assert (whole.outcome.kind, whole.stop, whole.rounds) == ("answered", "sufficient", 2)
+
+
+def test_the_same_question_gives_the_same_receipt(library: Library, whole: Receipt) -> None:
+    again = ask(QUESTION, library)
+    assert substance(again) == substance(whole)
+    assert again.steps == whole.steps
+
+
+def test_without_plan_the_names_of_the_question_are_not_searched(
+    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "plan")
+    receipt = ask(QUESTION, library)
+    assert receipt.plan is None
+    assert substance(receipt)["candidates"] != substance(whole)["candidates"]
+    assert "subject" in {step.action for step in whole.steps}
+    assert "subject" not in {step.action for step in receipt.steps}
+
+
+def test_without_retrieve_nothing_is_found(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "retrieve")
+    receipt = ask(QUESTION, library)
+    assert receipt.candidates == ()
+    assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_found")
+
+
+def test_without_refine_there_is_no_evidence(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "refine")
+    receipt = ask(QUESTION, library)
+    assert receipt.candidates
+    assert receipt.evidence == ()
+    assert receipt.outcome.kind == "abstained"
+
+
+def test_without_assess_the_search_goes_on_when_it_has_enough(
+    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "assess")
+    receipt = ask(QUESTION, library)
+    assert receipt.stop == "no_progress"
+    assert receipt.rounds > whole.rounds
+    assert receipt.usage.searches > whole.usage.searches
+    assert substance(receipt) != substance(whole)
+
+
+def test_without_next_query_no_hop_is_made(
+    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "next_query")
+    receipt = ask(QUESTION, library)
+    assert "bridge" not in {step.action for step in receipt.steps}
+    assert {e.query for e in receipt.evidence} != {e.query for e in whole.evidence}
+    standing = {e.document_id: e.score for e in receipt.evidence}
+    hopped = {e.document_id: e.score for e in whole.evidence}
+    assert standing.get("d2", 0.0) < hopped["d2"]
+
+
+def test_without_answer_nothing_is_said(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "answer")
+    with pytest.raises(AssertionError, match="verify follows answer"):
+        ask(QUESTION, library)
+
+    async def answer(state: State, run: Run) -> State:
+        return replace(state, answer=Answer(text="", claims=(), extractive=True))
+
+    monkeypatch.setattr(nodes, "answer", answer)
+    receipt = ask(QUESTION, library)
+    assert receipt.evidence
+    assert (receipt.answer, receipt.outcome.kind) == ("", "abstained")
+
+
+def test_without_verify_no_claim_holds(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "verify")
+    receipt = ask(QUESTION, library)
+    assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_verified")
+    assert receipt.claims == ()
+
+
+def test_without_receipt_there_is_none(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "receipt")
+    with pytest.raises(pydantic.ValidationError):
+        ask(QUESTION, library)
+
+
+# What single nodes decide
+
+
+class Liar(Reader):
+    """Says what its quotes do not."""
+
+    def answer(self, request: ChatRequest) -> object:
+        claims = [{"text": "Otto Renn was born in 1999.", "evidence": [1]}]
+        return {"claims": claims, "answer": "Otto Renn", "answered": True}
+
+
+def test_verify_keeps_a_models_invention_out_of_the_answer(library: Library) -> None:
+    receipt = ask(QUESTION, library, model=reading(Liar()))
+    assert "Renn" not in receipt.answer
+    assert [c.reason for c in receipt.dropped] == ["not in its quotes: Otto Renn, 1999"]
+
+
+def test_a_passage_is_read_once(library: Library) -> None:
+    read: list[str] = []
+
+    class Noting(Around):
+        async def passages(self, ids: Any) -> tuple[Passage | None, ...]:  # noqa: ANN401
+            read.extend(ids)
+            return await super().passages(ids)
+
+    ask(QUESTION, over(library, Noting(library.corpus)))
+    assert len(read) == len(set(read)) == len(CHAIN)
+
+
+def test_nothing_is_asked_twice(library: Library) -> None:
+    corpus = Around(library.corpus)
+    reader = Reader()
+    reader.enough = "never"
+    ask(QUESTION, over(library, corpus), model=reading(reader))
+    assert corpus.searched == [QUESTION, "Heron", "Ilsa Corrin born"]
+
+
+def test_the_stop_reasons_of_the_loop(library: Library) -> None:
+    reader = Reader()
+    reader.enough = "never"
+    assert ask(QUESTION, library, model=reading(reader)).stop == "no_progress"
+    one = ask(QUESTION, library, model=reading(reader), settings=Settings(max_rounds=1))
+    assert (one.stop, one.rounds, one.outcome.kind) == ("max_rounds", 1, "abstained")
+
+
+def test_two_rounds_without_new_evidence_are_no_progress(library: Library) -> None:
+    reader = Reader()
+    reader.enough, reader.wanted = "never", ("first master",)
+    numbers = iter(range(100))
+    endless = {"QueriesForm": lambda _: f'{{"queries": ["tide number {next(numbers)}"]}}'}
+    receipt = ask(
+        QUESTION, library, model=reading(reader, by_schema=endless),
+        settings=Settings(max_rounds=9, read=2),
+    )  # fmt: skip
+    # The first round brings the one quote, the second and third nothing.
+    assert (receipt.stop, receipt.rounds) == ("no_progress", 3)
+
+
+def test_the_settings_bound_a_run(library: Library) -> None:
+    corpus = Around(library.corpus)
+    receipt = ask(
+        QUESTION, over(library, corpus), settings=Settings(k=3, read=1, max_rounds=2, max_queries=1)
+    )
+    assert corpus.searched[0] == QUESTION
+    assert len(corpus.searched) == 2
+    found = [step.found for step in receipt.steps if step.node == "retrieve"]
+    assert max(map(len, found)) == 3
+    assert len(receipt.evidence) <= 2
+
+
+def test_a_filter_narrows_every_search(library: Library) -> None:
+    receipt = ask(QUESTION, library, where={"kind": "d1"})
+    assert {c.document_id for c in receipt.candidates} == {"d1"}
+
+
+def test_queries_that_the_budget_does_not_allow_are_left_unasked(library: Library) -> None:
+    corpus = Around(library.corpus)
+    receipt = ask(QUESTION, over(library, corpus), budget=Budget(searches=1))
+    assert corpus.searched == [QUESTION]
+    assert (receipt.stop, receipt.outcome.kind) == ("out_of_searches", "partial")
+    assert receipt.usage.searches == 1
+    assert "Her first master was Ilsa Corrin" in receipt.answer
+
+
+def test_searches_divide_what_is_left_before_any_is_dispatched(
+    library: Library, tmp_path: Path
+) -> None:
+    file = tmp_path / "ledger.jsonl"
+    before: list[list[dict[str, Any]]] = []
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+
+    class Watching(Around):
+        async def search(self, query: str, **options: Any) -> Ranking:  # noqa: ANN401
+            before.append(lines())
+            return await super().search(query, **options)
+
+    corpus = Watching(library.corpus)
+    ledger = Ledger.open(file, Budget(searches=4), time.monotonic)
+    spent = ledger.settle_search(ledger.reserve_search(node="earlier"))
+    run = Run(
+        strategy="pool", model="", corpus=corpus, ledger=ledger,
+        roles=local_roles(corpus, ledger.seconds_left),
+    )  # fmt: skip
+    queries = tuple(Query(text=text, purpose="gap") for text in ("Heron", "Veil", "Orrin", "Saben"))
+    state = asyncio.run(nodes.retrieve(State(question=QUESTION, queries=queries), run))
+    ledger.close()
+    reserved = [line for line in before[0] if line["op"] == "reserve"][1:]
+    assert spent.searches == 1
+    assert len({line["share"] for line in reserved} - {None}) == len(reserved) == 3
+    assert (corpus.searched, state.stop) == (["Heron", "Veil", "Orrin"], "out_of_searches")
+    assert [line["op"] for line in lines()].count("reserve") == 4
+
+
+def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
+    from hoptrail.agents.nodes.refining import _evidence
+    from hoptrail.agents.roles.base import Quote, Reading
+
+    passage = Passage(id="p", document_id="d", start=10, end=20, title="t", text="0123   789")
+    source = Reading(passage=passage, score=0.5, query="q")
+
+    def made(start: int, end: int) -> Any:  # noqa: ANN401
+        quote = Quote(passage_id="p", start=start, end=end, confidence=0.5)
+        return _evidence(quote, source, 1)
+
+    for start, end in ((9, 12), (19, 21), (12, 12), (15, 12), (14, 17)):
+        assert made(start, end) is None
+    whole = made(10, 20)
+    assert (whole.quote, whole.score, whole.start, whole.end) == ("0123   789", 0.25, 10, 20)
+
+
+def test_a_passage_that_is_gone_is_read_as_nothing(library: Library) -> None:
+    class Gone(Around):
+        async def passages(self, ids: Any) -> tuple[Passage | None, ...]:  # noqa: ANN401
+            return tuple(None for _ in ids)
+
+    receipt = ask(QUESTION, over(library, Gone(library.corpus)))
+    assert (receipt.outcome.reason, receipt.evidence) == ("nothing_found", ())
+
+
+def test_searches_of_a_round_run_beside_each_other(library: Library) -> None:
+    class Slow(Around):
+        running = most = 0
+
+        async def search(
+            self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
+        ) -> Ranking:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0)
+            found = await super().search(query, k=k, mode=mode, where=where, timeout=timeout)
+            self.running -= 1
+            return found
+
+    corpus = Slow(library.corpus)
+    ask(QUESTION, over(library, corpus))
+    assert corpus.most > 1

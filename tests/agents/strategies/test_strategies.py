@@ -1,0 +1,181 @@
+"""Strategies: which there are, and that a new one touches no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langgraph.errors import GraphRecursionError
+from langgraph.graph import END, START
+from support.agents import QUESTION, make_chain, open_chain
+
+from hoptrail.agents import STRATEGIES, Budget, Settings, ask, nodes
+from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.graph import Graph, Strategy, add, build, recursion_limit, unless_stopped
+from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.roles.selection import local_roles
+from hoptrail.agents.runs.interceptor import Cancelled, current_node
+from hoptrail.agents.strategies import registry as strategies
+from hoptrail.rag.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    with open_chain(make_chain(tmp_path_factory.mktemp("strategies") / "store")) as opened:
+        yield opened
+
+
+def shape(strategy: Strategy) -> set[tuple[str, str]]:
+    drawn = build(strategy, seconds=1).get_graph()
+    return {(edge.source.strip("_"), edge.target.strip("_")) for edge in drawn.edges}
+
+
+def test_there_are_three() -> None:
+    assert sorted(STRATEGIES) == ["lattice", "pool", "single"]
+    for name, strategy in STRATEGIES.items():
+        assert strategy.name == name
+        assert strategies.strategy(name) is strategy
+    with pytest.raises(TypeError):
+        STRATEGIES["new"] = STRATEGIES["pool"]  # type: ignore[index]
+
+
+def test_an_unknown_one_is_refused_with_those_there_are(library: Library) -> None:
+    wanted = r"unknown strategy 'iter': use one of lattice, pool, single"
+    with pytest.raises(SettingsError, match=wanted):
+        ask(QUESTION, library, strategy="iter")
+
+
+def test_pool_is_the_loop_of_the_design() -> None:
+    assert shape(STRATEGIES["pool"]) == {
+        ("start", "plan"), ("plan", "retrieve"), ("retrieve", "refine"),
+        ("refine", "assess"), ("refine", "answer"),
+        ("assess", "next_query"), ("assess", "answer"),
+        ("next_query", "retrieve"), ("next_query", "answer"),
+        ("answer", "verify"), ("verify", "receipt"), ("receipt", "end"),
+    }  # fmt: skip
+
+
+def test_single_retrieves_once(library: Library) -> None:
+    assert shape(STRATEGIES["single"]) == {
+        ("start", "retrieve"), ("retrieve", "refine"), ("refine", "answer"),
+        ("answer", "verify"), ("verify", "receipt"), ("receipt", "end"),
+    }  # fmt: skip
+    receipt = ask(QUESTION, library, strategy="single")
+    assert (receipt.strategy, receipt.rounds, receipt.usage.searches) == ("single", 1, 1)
+
+
+def test_lattice_searches_the_tree_from_what_a_search_found() -> None:
+    assert shape(STRATEGIES["lattice"]) == {
+        ("start", "retrieve"), ("retrieve", "navigate"), ("retrieve", "refine"),
+        ("navigate", "refine"), ("refine", "answer"), ("answer", "verify"),
+        ("verify", "receipt"), ("receipt", "end"),
+    }  # fmt: skip
+
+
+def wire_twice(graph: Graph) -> None:
+    """Plan, then retrieve and refine twice, then answer."""
+    add(graph, nodes.plan, nodes.retrieve, nodes.refine, nodes.next_query)
+    add(graph, nodes.answer, nodes.verify, nodes.receipt)
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "retrieve")
+    graph.add_edge("retrieve", "refine")
+    graph.add_conditional_edges(
+        "refine", lambda state: "next_query" if state.round < 2 else "answer",
+        ["next_query", "answer"],
+    )  # fmt: skip
+    graph.add_conditional_edges("next_query", unless_stopped("retrieve"), ["retrieve", "answer"])
+    graph.add_edge("answer", "verify")
+    graph.add_edge("verify", "receipt")
+    graph.add_edge("receipt", END)
+
+
+def test_a_third_strategy_runs_and_touches_no_other(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(QUESTION, library, strategy="lattice")  # the first to ask builds the tree and says so
+    before = {name: (shape(s), ask(QUESTION, library, strategy=name).steps) for name, s in
+              STRATEGIES.items()}  # fmt: skip
+    twice = Strategy(name="twice", wire=wire_twice)
+    monkeypatch.setattr(strategies, "STRATEGIES", {**STRATEGIES, "twice": twice})
+    receipt = ask(QUESTION, library, strategy="twice")
+    assert (receipt.strategy, receipt.rounds, receipt.outcome.kind) == ("twice", 2, "answered")
+    assert "assess" not in {step.node for step in receipt.steps}
+    after = {name: (shape(s), ask(QUESTION, library, strategy=name).steps) for name, s in
+             STRATEGIES.items()}  # fmt: skip
+    assert after == before
+
+
+def run_of(library: Library) -> Run:
+    return Run(
+        strategy="test", model="", corpus=library.corpus, ledger=Ledger.open(None, Budget()),
+        roles=local_roles(library.corpus, lambda: 60.0),
+    )  # fmt: skip
+
+
+def through(strategy: Strategy, library: Library, **config: Any) -> State:  # noqa: ANN401
+    graph = build(strategy, seconds=5)
+    state = State(question=QUESTION)
+    values = asyncio.run(graph.ainvoke(state, config, context=run_of(library)))  # type: ignore[call-overload]
+    return State(**values)
+
+
+def test_a_wiring_mistake_ends_at_the_recursion_limit(library: Library) -> None:
+    async def spin(state: State, run: Run) -> State:
+        return state
+
+    def wire(graph: Graph) -> None:
+        add(graph, spin)
+        graph.add_edge(START, "spin")
+        graph.add_edge("spin", "spin")
+
+    limit = recursion_limit(Settings(max_rounds=1))
+    assert limit < 20
+    with pytest.raises(GraphRecursionError):
+        through(Strategy(name="spin", wire=wire), library, recursion_limit=limit)
+
+
+@pytest.mark.parametrize("rounds", [1, 4, 9])
+def test_the_longest_run_fits_into_the_recursion_limit(rounds: int) -> None:
+    # plan, then retrieve, refine, assess and next_query a round, then answer, verify, receipt
+    assert 1 + 4 * rounds + 3 < recursion_limit(Settings(max_rounds=rounds))
+
+
+def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: Library) -> None:
+    seen: list[str] = []
+
+    async def first(state: State, run: Run) -> State:
+        seen.append(current_node.get())
+        return state
+
+    async def second(state: State, run: Run) -> State:
+        seen.append(current_node.get())
+        raise Cancelled
+
+    def wire(graph: Graph) -> None:
+        add(graph, first, second)
+        graph.add_edge(START, "first")
+        graph.add_edge("first", "second")
+        graph.add_edge("second", END)
+
+    state = through(Strategy(name="two", wire=wire), library)
+    assert seen == ["first", "second"]
+    assert current_node.get() == "start"
+    assert state.stop == "cancelled"
+
+
+def test_the_first_stop_reason_stays() -> None:
+    state = State(question="q").stopped(None)
+    assert state.stop is None
+    assert state.stopped("out_of_time").stopped("sufficient").stop == "out_of_time"
+    assert unless_stopped("x")(state) == "x"
+    assert unless_stopped("x")(state.stopped("max_rounds")) == "answer"
+
+
+@pytest.mark.parametrize("name", ["k", "read", "max_rounds", "max_queries"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3"])
+def test_settings_that_could_not_search_are_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"{name}={value!r}"):
+        Settings(**{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""The README is true: its output, its commands, its program and its file tree."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from support.cli import TEXTS, cli, make_store
+from support.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+GROUPS = ("graph", "tree")
+"""Commands that have commands of their own."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_it_begins_with_the_two_commands_and_real_output_by_line_30() -> None:
+    assert README.startswith("# hoptrail\n\n```sh\nmake demo ")
+    head = README.splitlines()[:30]
+    assert any(line.startswith("make test") for line in head)
+    assert any(line.startswith("[1] ") for line in head)
+
+
+def test_its_answer_is_the_demos_and_its_quotes_stand_in_the_corpus(world: Path) -> None:
+    shown = blocks("text")[0]
+    question = (ROOT / "examples" / "question.txt").read_text().strip()
+    assert f'$ hoptrail ask "{question}"' in shown
+    lines = (world / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = {record["id"]: record["text"] for record in map(json.loads, lines)}
+    quotes = re.findall(
+        r"^\[\d\] .*\((\S+), characters (\d+) to (\d+)\)\n((?:    .*\n)+)", shown, re.M
+    )
+    assert quotes
+    for identifier, start, end, quote in quotes:
+        assert quote.split() == texts[identifier][int(start) : int(end)].split()
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("hoptrail ")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_its_commands_and_their_options_exist(words: list[str]) -> None:
+    names = words[1:3] if words[1] in GROUPS else words[1:2]
+    shown = cli(*names, "--help").stdout
+    for word in words[2:]:
+        if word.startswith("-"):
+            assert re.search(rf"(?<![\w-]){re.escape(word)}\b", shown), word
+
+
+def test_every_command_is_shown() -> None:
+    listed = re.findall(r"^  (\w+) ", cli("--help").stdout.partition("Commands:")[2], re.M)
+    assert {words[1] for words in commands()} == set(listed)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_of_a_group_is_shown(group: str) -> None:
+    listed = re.findall(r"^  (\w+) ", cli(group, "--help").stdout.partition("Commands:")[2], re.M)
+    assert {words[2] for words in commands() if words[1] == group} == set(listed)
+
+
+def test_its_program_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_store(tmp_path / "mine", TEXTS)
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks("python")
+    exec(compile(program, "README.md", "exec"), {})
+    first, *quotes = capsys.readouterr().out.splitlines()
+    assert first.startswith("answered ")
+    assert any("launched in 1894 at Quillane" in quote for quote in quotes)
+
+
+def test_its_settings_file_is_one(tmp_path: Path) -> None:
+    from hoptrail.app.cli.settings import load_settings
+
+    (tmp_path / "h.toml").write_text(blocks("toml")[0])
+    read = load_settings(tmp_path / "h.toml")
+    assert (read.store.dir, read.ask.strategy, read.budget.calls) == (tmp_path / "mine", "pool", 16)
+
+
+def test_it_ends_with_a_tree_of_what_is_there() -> None:
+    assert README.endswith("```\n")
+    folder = ""
+    for line in blocks("text")[-1].splitlines():
+        if not line.startswith(" "):
+            folder = line.split()[0] if line.split()[0].endswith("/") else ""
+        for name in re.findall(r"\b[\w-]+(?:\.py|\.md|\.txt|/)(?!\w)", line):
+            assert (ROOT / name).exists() or (ROOT / folder / name).exists(), line
