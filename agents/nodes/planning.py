@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.events import PlanMade, StepStarted
+from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import in_run_mode, noted, situation, whole_question
 from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.roles.common import too_alike
 from hoptrail.agents.types import Query
 
 
@@ -52,7 +53,7 @@ async def next_query(state: State, run: Run) -> State:
     asked = list(state.asked)
     queries: list[Query] = []
     for query in played.value:
-        if len(queries) < run.settings.max_queries and not pool.too_alike(query.text, asked):
+        if len(queries) < run.settings.max_queries and not too_alike(query.text, asked):
             queries.append(in_run_mode(query, run))
             asked.append(query.text)
     state = replace(state, queries=tuple(queries))

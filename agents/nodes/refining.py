@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.events import EvidenceAdded, StepStarted
+from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import noted, situation
 from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.roles.base import Quote, Reading

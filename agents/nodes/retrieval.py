@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
 from hoptrail.agents.budget.limits import together
 from hoptrail.agents.events import HitsFound, QueryMade, StepStarted
+from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import whole_question
 from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.runs.interceptor import Cancelled

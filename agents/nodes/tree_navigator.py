@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.corpus.protocol import TreeStart
 from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
+from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.state import Run, State
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import TREE_BUILT, ModelUse, SlateRecord, StepRecord, StopReason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,15 @@ from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.roles.base import Situation
 from hoptrail.agents.types import Evidence
 from hoptrail.rag.entities.surface import names, words
+
+
+def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
+    """Has (nearly) the same been asked? Jaccard overlap of the words above `limit`."""
+    mine = set(words(query))
+    return not mine or any(
+        len(mine & theirs) / len(mine | theirs) > limit for theirs in map(set, map(words, asked))
+    )
+
 
 EMPTY_WORDS = frozenset(
     """a an and are as at be been between both by did do does for from had has have her his how in

@@ -7,15 +7,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hoptrail.agents import evidence_pool as pool
 from hoptrail.agents.llm.client import Asker
 from hoptrail.agents.llm.delimiters import Fence
 from hoptrail.agents.roles.base import Played, Roles, Situation
-from hoptrail.agents.roles.common import EMPTY_WORDS, Reply, Short, numbered_quotes, subjects_of
+from hoptrail.agents.roles.common import (
+    EMPTY_WORDS,
+    Reply,
+    Short,
+    numbered_quotes,
+    subjects_of,
+    too_alike,
+)
 from hoptrail.agents.roles.fallback import Task, play
 from hoptrail.agents.types import Evidence, Query
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
+
+BRIDGE = 0.97
+"""What a hop keeps of the standing of the passage it starts from."""
+
 
 FOLLOWED = 4
 """Names that a round asks the rest of the question of."""
@@ -33,13 +43,13 @@ class LocalQueryWriter:
         for item in situation.pool:
             for name in _mentioned(item):
                 key = fold(name)
-                if key in known or key in queries or pool.too_alike(name, situation.asked):
+                if key in known or key in queries or too_alike(name, situation.asked):
                     continue
                 queries[key] = Query(
                     text=name,
                     purpose="bridge",
                     mode="lexical",
-                    weight=round(pool.BRIDGE * item.score, 6),
+                    weight=round(BRIDGE * item.score, 6),
                 )
         return Played(value=tuple(queries.values()))
 
@@ -66,7 +76,7 @@ class GraphQueryWriter:
         for item in situation.pool:
             for name in _mentioned(item):
                 text = f"{name} {rest}".strip()
-                if fold(name) in known or pool.too_alike(text, (*situation.asked, *queries)):
+                if fold(name) in known or too_alike(text, (*situation.asked, *queries)):
                     continue
                 queries[text] = Query(
                     text=text, purpose="gap", weight=round(FOLLOWED_WORTH * item.score, 6)

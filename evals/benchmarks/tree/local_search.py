@@ -13,7 +13,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from hoptrail.agents.evidence_pool import CHEAP_HYBRID
+from hoptrail.agents.nodes.evidence_pool import CHEAP_HYBRID
 from hoptrail.agents.nodes.tree_navigator import FUSED_LEAVES
 from hoptrail.evals.benchmarks.tree.ground_truth import Asked, World
 from hoptrail.evals.metrics.ranking import first_occurrences, recall

@@ -13,13 +13,12 @@ from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
 from hoptrail.agents import ask
 from hoptrail.agents.corpus.knowledge_base import Library
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.evidence_pool import BRIDGE
 from hoptrail.agents.roles.answerer import SHOWN, LocalAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor
 from hoptrail.agents.roles.base import Quote, Reading, Situation
 from hoptrail.agents.roles.common import content_words
 from hoptrail.agents.roles.planner import LocalPlanner, asks_for
-from hoptrail.agents.roles.query_writer import LocalQueryWriter
+from hoptrail.agents.roles.query_writer import BRIDGE, LocalQueryWriter
 from hoptrail.agents.roles.refiner import QUOTE_CHARS, LocalRefiner
 from hoptrail.agents.types import Evidence, Plan
 from hoptrail.rag.types import Passage

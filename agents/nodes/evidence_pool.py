@@ -24,8 +24,6 @@ KEPT = 100
 # Tuned on the shared train sets (recall@5); none of them is sharp.
 SUBJECT = 0.5
 """What bearing a name of the question as its title adds to a passage's own standing."""
-BRIDGE = 0.97
-"""What a hop keeps of the standing of the passage it starts from."""
 OWN_SHARE = 0.3
 """How much of that depends on how near the passage hopped to is to the question itself."""
 MENTION = 0.8
@@ -197,11 +195,3 @@ def _same(one: Evidence, other: Evidence) -> bool:
     if one.document_id == other.document_id:
         return one.start < other.end and other.start < one.end
     return fold(one.quote) == fold(other.quote)
-
-
-def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
-    """Has (nearly) the same been asked? Jaccard overlap of the words above `limit`."""
-    mine = set(words(query))
-    return not mine or any(
-        len(mine & theirs) / len(mine | theirs) > limit for theirs in map(set, map(words, asked))
-    )

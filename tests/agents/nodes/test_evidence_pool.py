@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.agents import evidence_pool as pool
+from hoptrail.agents.nodes import evidence_pool as pool
+from hoptrail.agents.roles.common import too_alike
 from hoptrail.agents.types import Candidate, Evidence, Purpose, Query
 from hoptrail.rag.types import Hit, Passage, Ranking, tie_break
 
@@ -272,13 +273,13 @@ def test_evidence_stands_with_its_passage() -> None:
 )
 def test_nearly_the_same_words_are_not_asked_twice(query: str, alike: bool) -> None:
     before = ["Ilsa Corrin", "where was the first master of the Heron born"]
-    assert pool.too_alike(query, before) is alike
+    assert too_alike(query, before) is alike
 
 
 def test_the_limit_is_the_share_of_common_words() -> None:
-    assert not pool.too_alike("a b c d", ["a b c d e"])  # 4 of 5 is not above .8
-    assert pool.too_alike("a b c d", ["a b c d e"], limit=0.79)
-    assert not pool.too_alike("a", [])
+    assert not too_alike("a b c d", ["a b c d e"])  # 4 of 5 is not above .8
+    assert too_alike("a b c d", ["a b c d e"], limit=0.79)
+    assert not too_alike("a", [])
 
 
 def test_what_a_tree_finds_is_fused_with_what_a_search_found() -> None:
