@@ -1,24 +1,24 @@
 """Agents: a LangGraph graph that decides, searches, judges and answers within a budget."""
 
-from hoptrail.agents.ask import Replayed, aask, areplay, aresume, ask, replay, resume
+from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
-from hoptrail.agents.corpus.knowledge_base import Library, open_library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.llm.http import ServedModel
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.runs.folder import unfinished
-from hoptrail.agents.runs.request import Settings
+from hoptrail.agents.runs.folder import unfinished_runs
+from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.strategies.registry import STRATEGIES
-from hoptrail.rag.tree.search.types import NavigateSettings
+from hoptrail.rag.tree.search.types import TreeSearchSettings
 
 __all__ = [
     "STRATEGIES",
     "Budget",
-    "Library",
-    "NavigateSettings",
+    "KnowledgeBase",
     "Receipt",
-    "Replayed",
+    "ReplayResult",
+    "RunSettings",
     "ServedModel",
-    "Settings",
+    "TreeSearchSettings",
     "Usage",
     "aask",
     "areplay",
@@ -27,5 +27,5 @@ __all__ = [
     "open_library",
     "replay",
     "resume",
-    "unfinished",
+    "unfinished_runs",
 ]

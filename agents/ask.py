@@ -24,25 +24,30 @@ from typing import Any, TypeVar, cast
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.corpus.knowledge_base import Library, open_library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.graph import build, recursion_limit
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.graph import compile_graph, recursion_limit
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.receipt import Environment, Receipt
 from hoptrail.agents.roles.selection import local_roles, served_roles
 from hoptrail.agents.runs import folder as runs
 from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
-from hoptrail.agents.runs.intercepted import Absent, TapedCorpus, TapedEndpoint, pause
-from hoptrail.agents.runs.interceptor import Cancelled, LiveTape, Tape
-from hoptrail.agents.runs.recording import Recording, RecordingTape, ReplayTape, difference
-from hoptrail.agents.runs.request import Job, Settings, job_json
+from hoptrail.agents.runs.intercepted import (
+    InterceptedCorpus,
+    InterceptedEndpoint,
+    NotInReplay,
+    pause,
+)
+from hoptrail.agents.runs.interceptor import Cancelled, Interceptor, LiveInterceptor
+from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
+from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
@@ -55,7 +60,7 @@ _PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
+class ReplayResult:
     """What a replay gave."""
 
     receipt: Receipt
@@ -67,14 +72,14 @@ class Replayed:
 
 async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
     question: str,
-    store: Library | Path | str,
+    store: KnowledgeBase | Path | str,
     *,
     tenant: str = "default",
     embedder: Embedder | None = None,
     strategy: str = "pool",
     model: ServedModel | Endpoint | None = None,
     budget: Budget | None = None,
-    settings: Settings | None = None,
+    settings: RunSettings | None = None,
     where: Where | None = None,
     on_event: Listener = ignore,
     record: Path | None = None,
@@ -102,12 +107,12 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         ModelError: the model server cannot be used at all.
     """
     strategy_named(strategy)
-    job = Job(
+    job = RunRequest(
         question=question,
         strategy=strategy,
         where=dict(where or {}),
         budget=budget or Budget(),
-        settings=settings or Settings(),
+        settings=settings or RunSettings(),
         recorded=record is not None,
         **_described(model),
     )
@@ -115,28 +120,28 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         library = await _library(stack, store, tenant, embedder)
         job = replace(job, settings=job.settings.resolved(library.mode, served=job.served))
         endpoint = await open_endpoint(stack, model, library.secret)
-        live = LiveTape(cancel)
-        tape: Tape = live
+        live = LiveInterceptor(cancel)
+        tape: Interceptor = live
         if record is not None:
-            tape = RecordingTape(live, record, {"job": job_json(job)})
+            tape = Recorder(live, record, {"job": job_json(job)})
             stack.callback(tape.abandon)
         folder = runs.begin(library.runs, job) if library.runs is not None else None
         try:
             receipt = await _run(
-                job, library.corpus, endpoint, tape, folder, on_event, Fence.of(library.secret)
+                job, library.corpus, endpoint, tape, folder, on_event, Delimiters.of(library.secret)
             )
         except HoptrailError:
             if folder is not None and not folder.checkpoints.exists():
                 folder.delete()  # it ended before its first node: there is nothing to resume
             raise
-        if isinstance(tape, RecordingTape):
+        if isinstance(tape, Recorder):
             tape.finish(receipt.json())
         return receipt
 
 
 async def aresume(
     run: str,
-    store: Library | Path | str,
+    store: KnowledgeBase | Path | str,
     *,
     tenant: str = "default",
     embedder: Embedder | None = None,
@@ -162,11 +167,13 @@ async def aresume(
                 raise SettingsError(f"the run {run!r} had a model given as an endpoint: give it")
             model = ServedModel(url=job.model, name=job.model_name)
         endpoint = await open_endpoint(stack, model, library.secret)
-        fence = Fence.of(library.secret)
-        return await _run(job, library.corpus, endpoint, LiveTape(cancel), folder, on_event, fence)
+        fence = Delimiters.of(library.secret)
+        return await _run(
+            job, library.corpus, endpoint, LiveInterceptor(cancel), folder, on_event, fence
+        )
 
 
-async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
+async def areplay(path: Path, *, on_event: Listener = ignore) -> ReplayResult:
     """Runs a recording again: the same nodes, only the recorded things replaced.
 
     Raises:
@@ -174,51 +181,51 @@ async def areplay(path: Path, *, on_event: Listener = ignore) -> Replayed:
     """
     recording = await asyncio.to_thread(Recording.read, path)
     job = recording.job()
-    endpoint = cast(Endpoint, Absent()) if job.served else None
+    endpoint = cast(Endpoint, NotInReplay()) if job.served else None
     receipt = await _run(
         job,
-        cast(Corpus, Absent()),
+        cast(Corpus, NotInReplay()),
         endpoint,
-        ReplayTape(recording),
+        Replayer(recording),
         None,
         on_event,
         # Another word than the recorded run's: a recording must not depend on it.
-        Fence.of(secrets.token_bytes(16)),
+        Delimiters.of(secrets.token_bytes(16)),
     )
     differs = difference(recording.receipt, receipt.record())
-    return Replayed(receipt=receipt, same=not differs, difference=differs)
+    return ReplayResult(receipt=receipt, same=not differs, difference=differs)
 
 
-def ask(question: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
+def ask(question: str, store: KnowledgeBase | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aask` for callers without an event loop, and for those inside one that cannot await."""
-    return portal(aask(question, store, **options))
+    return run_sync(aask(question, store, **options))
 
 
-def resume(run: str, store: Library | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
+def resume(run: str, store: KnowledgeBase | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
     """`aresume` for callers without an event loop."""
-    return portal(aresume(run, store, **options))
+    return run_sync(aresume(run, store, **options))
 
 
-def replay(path: Path, **options: Any) -> Replayed:  # noqa: ANN401
+def replay(path: Path, **options: Any) -> ReplayResult:  # noqa: ANN401
     """`areplay` for callers without an event loop."""
-    return portal(areplay(path, **options))
+    return run_sync(areplay(path, **options))
 
 
 async def _run(
-    job: Job,
+    job: RunRequest,
     corpus: Corpus,
     endpoint: Endpoint | None,
-    tape: Tape,
+    tape: Interceptor,
     folder: RunFolder | None,
     on_event: Listener,
-    fence: Fence,
+    fence: Delimiters,
 ) -> Receipt:
     """Runs the graph to its receipt; the run's folder goes when the receipt is there."""
     from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
 
     began, started = time.monotonic(), datetime.now(UTC)
     ledger = Ledger.open(folder.ledger if folder else None, job.budget, tape.seconds)
-    taped = TapedCorpus(corpus, tape)
+    taped = InterceptedCorpus(corpus, tape)
     try:
         with tracing_context(enabled=False):
             run = await _prepared(job, taped, endpoint, tape, ledger, on_event, fence)
@@ -244,28 +251,28 @@ async def _run(
 
 
 async def _prepared(
-    job: Job,
-    corpus: TapedCorpus,
+    job: RunRequest,
+    corpus: InterceptedCorpus,
     endpoint: Endpoint | None,
-    tape: Tape,
+    tape: Interceptor,
     ledger: Ledger,
     on_event: Listener,
-    fence: Fence,
-) -> Run:
+    fence: Delimiters,
+) -> RunContext:
     """The context of a run: with a model the served players, which fall back on the local ones."""
     roles, model = local_roles(corpus, ledger.seconds_left, job.settings.mode), ""
     if endpoint is not None:
-        exchange = Exchange(
-            TapedEndpoint(endpoint, tape, fence),
+        exchange = RetryingEndpoint(
+            InterceptedEndpoint(endpoint, tape, fence),
             ledger,
             sleep=partial(pause, tape),
             rng=Random(job.question),
         )
-        asker = Asker(exchange)
+        asker = LLMClient(exchange)
         with suppress(Cancelled):  # then the local players come to a stop at their first search
             model = (await _within_budget(asker.prepare(), ledger)).model
             roles = served_roles(asker, fence, roles)
-    return Run(
+    return RunContext(
         strategy=job.strategy,
         model=model,
         corpus=corpus,
@@ -287,29 +294,29 @@ async def _within_budget(work: Awaitable[T], ledger: Ledger) -> T:
         ) from error
 
 
-async def _through_graph(job: Job, run: Run, folder: RunFolder | None) -> State:
+async def _through_graph(job: RunRequest, run: RunContext, folder: RunFolder | None) -> RunState:
     """The last state of the graph, begun anew or from the run's last checkpoint."""
     async with AsyncExitStack() as stack:
         checkpointer = (
             await stack.enter_async_context(saver(folder.checkpoints)) if folder else None
         )
-        graph = build(
+        graph = compile_graph(
             strategy_named(job.strategy), seconds=job.budget.seconds, checkpointer=checkpointer
         )
         config: Any = {
             "configurable": {"thread_id": folder.id if folder else "run"},
             "recursion_limit": recursion_limit(job.settings),
         }
-        state: State | None = None
+        state: RunState | None = None
         if checkpointer is None or await checkpointer.aget_tuple(config) is None:
-            state = State(
+            state = RunState(
                 question=job.question,
                 where=tuple(sorted(job.where.items())),
                 generation=await run.corpus.generation(),
             )
         durability: Any = {"durability": "sync"} if folder else {}
         values = await graph.ainvoke(state, config, context=run, **durability)
-        return State(**values)
+        return RunState(**values)
 
 
 def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
@@ -320,16 +327,16 @@ def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
 
 
 async def _library(
-    stack: AsyncExitStack, store: Library | Path | str, tenant: str, embedder: Embedder | None
-) -> Library:
-    if isinstance(store, Library):
+    stack: AsyncExitStack, store: KnowledgeBase | Path | str, tenant: str, embedder: Embedder | None
+) -> KnowledgeBase:
+    if isinstance(store, KnowledgeBase):
         return store
     library = await asyncio.to_thread(open_library, Path(store), tenant=tenant, embedder=embedder)
     stack.callback(library.close)
     return library
 
 
-def portal(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine to its end from synchronous code, in a loop or out of one."""
     try:
         asyncio.get_running_loop()

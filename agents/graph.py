@@ -16,19 +16,19 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.interceptor import Cancelled, current_node
-from hoptrail.agents.runs.request import Settings
+from hoptrail.agents.runs.request import RunSettings
 
-Graph = StateGraph[State, Run, State, State]
-Compiled = CompiledStateGraph[State, Run, State, State]
-Node = Callable[[State, Run], Awaitable[State]]
+RunGraph = StateGraph[RunState, RunContext, RunState, RunState]
+CompiledRunGraph = CompiledStateGraph[RunState, RunContext, RunState, RunState]
+NodeFunction = Callable[[RunState, RunContext], Awaitable[RunState]]
 
-LOOP = 5
+LOOP_NODES = 5
 """Nodes of the longest loop a strategy has, with room for one more."""
-ENDS = 8
+OTHER_NODES = 8
 """Nodes before and after the loop, with room."""
-GRACE = 60.0
+GRACE_SECONDS = 60.0
 """Seconds above the budget after which a node counts as hung: the ledger ends all others."""
 
 
@@ -37,41 +37,41 @@ class Strategy:
     """A name and the edges behind it."""
 
     name: str
-    wire: Callable[[Graph], None]
+    wire: Callable[[RunGraph], None]
 
 
-def add(graph: Graph, *functions: Node) -> None:
+def add_nodes(graph: RunGraph, *functions: NodeFunction) -> None:
     """Adds node functions under their own names."""
     for function in functions:
         graph.add_node(function.__name__, _with_context(function))
 
 
-def unless_stopped(onward: str) -> Callable[[State], str]:
+def unless_stopped(onward: str) -> Callable[[RunState], str]:
     """An edge that goes on to a node, or to `answer` once the run has a stop reason."""
 
-    def route(state: State) -> str:
+    def route(state: RunState) -> str:
         return onward if state.stop is None else "answer"
 
     return route
 
 
-def build(
+def compile_graph(
     strategy: Strategy, *, seconds: float, checkpointer: BaseCheckpointSaver[Any] | None = None
-) -> Compiled:
+) -> CompiledRunGraph:
     """The graph of a strategy, ready to run."""
-    graph: Graph = StateGraph(State, context_schema=Run)
-    graph.set_node_defaults(timeout=seconds + GRACE)
+    graph: RunGraph = StateGraph(RunState, context_schema=RunContext)
+    graph.set_node_defaults(timeout=seconds + GRACE_SECONDS)
     strategy.wire(graph)
     return graph.compile(checkpointer=checkpointer, name=strategy.name)
 
 
-def recursion_limit(settings: Settings) -> int:
+def recursion_limit(settings: RunSettings) -> int:
     """The most steps any strategy may take under these settings."""
-    return LOOP * settings.max_rounds + ENDS
+    return LOOP_NODES * settings.max_rounds + OTHER_NODES
 
 
-def _with_context(function: Node) -> Callable[..., Awaitable[State]]:
-    async def node(state: State, runtime: Runtime[Run]) -> State:
+def _with_context(function: NodeFunction) -> Callable[..., Awaitable[RunState]]:
+    async def node(state: RunState, runtime: Runtime[RunContext]) -> RunState:
         token = current_node.set(function.__name__)
         try:
             return await function(state, runtime.context)

@@ -31,12 +31,12 @@ def shortened(text: str, most: int) -> str:
     return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"
 
 
-def counted(number: int, noun: str, nouns: str = "") -> str:
+def plural(number: int, noun: str, nouns: str = "") -> str:
     """`1 passage`, `2 passages`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
-def lasting(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """About how long: `20 s`, `5 min`, `3 h`."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 2 * size:

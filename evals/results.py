@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from hoptrail.agents import Receipt, Usage
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.evals.datasets.types import Question
-from hoptrail.evals.metrics.answers import exact_match, f1, stands_in
+from hoptrail.evals.metrics.answers import contains_in_texts, exact_match, f1
 from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
 from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
@@ -31,7 +31,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class QuestionResult:
     """What came of one question."""
 
     id: str
@@ -61,7 +61,7 @@ class Row:
         return not self.error and self.stop != "model_unavailable"
 
 
-_ROW = TypeAdapter(Row)
+_ROW = TypeAdapter(QuestionResult)
 
 
 def is_unanswerable(question: Question) -> bool:
@@ -74,13 +74,13 @@ def is_unanswerable(question: Question) -> bool:
     return not question.answerable or not gold
 
 
-def row_of(question: Question, receipt: Receipt) -> Row:
+def result_of(question: Question, receipt: Receipt) -> QuestionResult:
     """The line of a question that was answered or abstained on."""
     evidence = (item.document_id for item in receipt.evidence)
     others = (item.document_id for item in receipt.candidates)
     ranking = first_occurrences((*evidence, *others))[: max(RECALL_AT)]
     shown = shown_quotes(receipt)
-    return Row(
+    return QuestionResult(
         id=question.id,
         unanswerable=is_unanswerable(question),
         scores=_scores(question, ranking, receipt.answer, shown),
@@ -97,9 +97,9 @@ def row_of(question: Question, receipt: Receipt) -> Row:
     )
 
 
-def failed_row(question: Question, error: HoptrailError) -> Row:
+def failed_result(question: Question, error: HoptrailError) -> QuestionResult:
     """The line of a question whose run ended in an error: it scores 0 wherever gold is known."""
-    return Row(
+    return QuestionResult(
         id=question.id,
         unanswerable=is_unanswerable(question),
         scores=_scores(question, (), "", ()),
@@ -127,11 +127,11 @@ def _scores(
     scores["ndcg@10"] = ndcg(ranking, grades, 10)
     scores["em"] = exact_match(answer, gold)
     scores["f1"] = f1(answer, gold)
-    scores["contains"] = stands_in(shown, gold)
+    scores["contains"] = contains_in_texts(shown, gold)
     return scores
 
 
-class RowFile:
+class ResultsFile:
     """`questions.jsonl` of an output folder, beside `run.json` that says what its lines are of.
 
     Each line is flushed as it is written, so that a killed run loses none that it reported; what
@@ -186,7 +186,7 @@ class RowFile:
         self._file.close()
         self._lock.release()
 
-    def append(self, row: Row) -> None:
+    def append(self, row: QuestionResult) -> None:
         """Writes a line, whole or not at all; it is out of our hands when this returns.
 
         Raises:
@@ -252,7 +252,7 @@ def _differences(theirs: Mapping[str, object], mine: Mapping[str, object]) -> It
             yield f"{key} was {was!r} and is {now!r}"
 
 
-def _read(path: Path) -> Iterator[Row]:
+def _read(path: Path) -> Iterator[QuestionResult]:
     """The lines there are; a last line without its end is cut off the file."""
     if not path.exists():
         return

@@ -17,20 +17,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hoptrail.agents import Budget, Library, ServedModel, Settings, aask, open_library
+from hoptrail.agents import Budget, KnowledgeBase, RunSettings, ServedModel, aask, open_library
 from hoptrail.agents.llm.http import open_endpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, Question
 from hoptrail.evals.reports.summary import Report, summarise
-from hoptrail.evals.results import Row, RowFile, failed_row, row_of, write_whole
+from hoptrail.evals.results import (
+    QuestionResult,
+    ResultsFile,
+    failed_result,
+    result_of,
+    write_whole,
+)
 from hoptrail.evals.store_cache import (
     IngestListener,
     PreparedStore,
     StoreCache,
     corpus_hash,
-    prepare,
+    prepare_store,
 )
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.ingest.pipeline import IngestEvent
@@ -40,7 +46,7 @@ GONE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class EvalConfig:
     """What is tried, on how many questions at once.
 
     Raises:
@@ -52,7 +58,7 @@ class Trial:
     """None: the local players."""
     budget: Budget = field(default_factory=Budget)
     """Of each question."""
-    settings: Settings = field(default_factory=Settings)
+    settings: RunSettings = field(default_factory=RunSettings)
     limit: int | None = None
     """The first so many questions, in the order of the file."""
     concurrency: int = 4
@@ -67,16 +73,16 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class EvalProgress:
     """How far the asking is."""
 
     done: int
     total: int
-    row: Row | None
+    row: QuestionResult | None
     """The question that was just finished; None: at the beginning, when `done` are there."""
 
 
-ProgressListener = Callable[[Progress], None]
+ProgressListener = Callable[[EvalProgress], None]
 
 
 def _ignore(_event: object) -> None:
@@ -86,7 +92,7 @@ def _ignore(_event: object) -> None:
 async def evaluate(
     folder: Path,
     cache: StoreCache,
-    trial: Trial | None = None,
+    trial: EvalConfig | None = None,
     *,
     out: Path | None = None,
     on_ingest: IngestListener = _ignore,
@@ -108,7 +114,7 @@ async def evaluate(
         ModelError: the model server cannot be used. What was done stays.
         EmbedderError, StoreError: the corpus cannot be ingested or its store opened.
     """
-    trial = trial or Trial()
+    trial = trial or EvalConfig()
     dataset = await asyncio.to_thread(load_dataset, folder)
     async with AsyncExitStack() as stack:
         store = await _prepared(dataset, cache, on_ingest)
@@ -118,7 +124,7 @@ async def evaluate(
         stack.callback(library.close)
         endpoint = await open_endpoint(stack, trial.model, library.secret)
         run = await _run_record(dataset, store, trial, endpoint)
-        rows = stack.enter_context(RowFile(out, run)) if out is not None else None
+        rows = stack.enter_context(ResultsFile(out, run)) if out is not None else None
         examination = _Examination(library, endpoint, trial, rows, on_progress)
         answered = await examination.over(dataset.questions[: trial.limit])
     report = summarise(answered, dataset=dataset.name, missing_records=store.missing, run=run)
@@ -132,23 +138,23 @@ class _Examination:
 
     def __init__(
         self,
-        library: Library,
+        library: KnowledgeBase,
         endpoint: Endpoint | None,
-        trial: Trial,
-        file: RowFile | None,
+        trial: EvalConfig,
+        file: ResultsFile | None,
         on_progress: ProgressListener,
     ) -> None:
         self._library, self._endpoint, self._trial = library, endpoint, trial
         self._file, self._on_progress = file, on_progress
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, QuestionResult] = {}
         self._total = self._gone = 0
 
-    async def over(self, questions: Sequence[Question]) -> list[Row]:
+    async def over(self, questions: Sequence[Question]) -> list[QuestionResult]:
         """The rows of all questions, in their order."""
         self._total = len(questions)
         kept = self._file.rows if self._file is not None else {}
         self._rows = {q.id: kept[q.id] for q in questions if q.id in kept and kept[q.id].final}
-        self._on_progress(Progress(done=len(self._rows), total=self._total, row=None))
+        self._on_progress(EvalProgress(done=len(self._rows), total=self._total, row=None))
         waiting = iter([q for q in questions if q.id not in self._rows])
         try:
             async with asyncio.TaskGroup() as group:
@@ -168,10 +174,10 @@ class _Examination:
             if self._file is not None:
                 self._file.append(row)
             self._rows[question.id] = row
-            self._on_progress(Progress(done=len(self._rows), total=self._total, row=row))
+            self._on_progress(EvalProgress(done=len(self._rows), total=self._total, row=row))
             self._watch_server(row)
 
-    async def _asked(self, question: Question) -> Row:
+    async def _asked(self, question: Question) -> QuestionResult:
         """Asks; an error that is not the model server's is this question's own result."""
         trial = self._trial
         try:
@@ -186,10 +192,10 @@ class _Examination:
         except ModelError:
             raise
         except HoptrailError as error:
-            return failed_row(question, error)
-        return row_of(question, receipt)
+            return failed_result(question, error)
+        return result_of(question, receipt)
 
-    def _watch_server(self, row: Row) -> None:
+    def _watch_server(self, row: QuestionResult) -> None:
         """Ends everything when one run after the other has lost the model server."""
         self._gone = self._gone + 1 if row.stop == "model_unavailable" else 0
         if self._gone >= GONE:
@@ -211,7 +217,7 @@ async def _prepared(
         on_ingest(event)
 
     try:
-        return await asyncio.to_thread(prepare, dataset, cache, listen)
+        return await asyncio.to_thread(prepare_store, dataset, cache, listen)
     except asyncio.CancelledError:
         given_up.set()
         raise
@@ -222,7 +228,7 @@ class _GivenUp(Exception):
 
 
 async def _run_record(
-    dataset: Dataset, store: PreparedStore, trial: Trial, endpoint: Endpoint | None
+    dataset: Dataset, store: PreparedStore, trial: EvalConfig, endpoint: Endpoint | None
 ) -> dict[str, Any]:
     """Everything that decides the rows, but not how many are asked or how many at once."""
     model: Mapping[str, str] | None = None

@@ -19,7 +19,7 @@ from hoptrail.evals.datasets.types import Dataset
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.pipeline import IngestEvent, ingest
-from hoptrail.rag.store.spec import Dense, Lexical
+from hoptrail.rag.store.spec import DenseKind, LexicalKind
 from hoptrail.rag.store.store import Store, StoreSpec
 
 IngestListener = Callable[[IngestEvent], None]
@@ -33,8 +33,8 @@ class StoreCache:
 
     folder: Path
     embedder: Embedder
-    lexical: Lexical = "tantivy"
-    dense: Dense = "exact"
+    lexical: LexicalKind = "tantivy"
+    dense: DenseKind = "exact"
     language: str = "english"
 
     @property
@@ -67,7 +67,7 @@ def corpus_hash(dataset: Dataset) -> str:
     return _digest([[document.id, document.hash] for document in dataset.documents])
 
 
-def prepare(dataset: Dataset, cache: StoreCache, on_event: IngestListener) -> PreparedStore:
+def prepare_store(dataset: Dataset, cache: StoreCache, on_event: IngestListener) -> PreparedStore:
     """The store of a set, made or brought up to date.
 
     A second process that wants the same store waits until the first has made it.

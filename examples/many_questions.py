@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hoptrail.agents import Library, Receipt, aask, open_library
+from hoptrail.agents import KnowledgeBase, Receipt, aask, open_library
 from hoptrail.agents.events import Event, QueryMade
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
@@ -31,7 +31,7 @@ def heard(event: Event) -> None:
         print(f"  searching: {event.query.text}")
 
 
-async def ask_all(library: Library) -> list[Receipt]:
+async def ask_all(library: KnowledgeBase) -> list[Receipt]:
     """All questions at once."""
     return await asyncio.gather(
         *(aask(question, library, strategy="single", on_event=heard) for question in QUESTIONS)

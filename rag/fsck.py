@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
-from hoptrail.rag.store.backends import Parts, assemble
+from hoptrail.rag.store.backends import Backends, open_backends
 from hoptrail.rag.store.catalogue.audit import (
     Problem,
     audit_catalogue,
@@ -34,12 +34,12 @@ from hoptrail.rag.store.catalogue.writes import writing
 from hoptrail.rag.store.graph_index.audit import audit_links
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.maintenance import rebuild
-from hoptrail.rag.store.snapshot import loaded
-from hoptrail.rag.store.spec import StoreSpec, opened
-from hoptrail.rag.store.types import State
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.store.snapshot import load_generation
+from hoptrail.rag.store.spec import StoreSpec, read_spec
+from hoptrail.rag.store.types import Generation
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import Over, Tree
+from hoptrail.rag.tree.types import LeafKind, Tree
 from hoptrail.rag.types import Rows, Vectors
 
 __all__ = ["FsckReport", "Problem", "fsck"]
@@ -83,8 +83,8 @@ def fsck(
     """
     layout = Layout(root=Path(root), tenant=tenant)
     with disk_errors(layout.folder):
-        spec, _ = opened(layout, None)
-        parts = assemble(layout, spec)
+        spec, _ = read_spec(layout, None)
+        parts = open_backends(layout, spec)
         try:
             with parts.lock.held(wait):
                 return _checked(parts, repair)
@@ -92,7 +92,7 @@ def fsck(
             parts.close()
 
 
-def _checked(parts: Parts, repair: bool) -> FsckReport:
+def _checked(parts: Backends, repair: bool) -> FsckReport:
     connection = parts.catalogue.connect()
     before = _problems(parts, connection)
     after = before
@@ -100,7 +100,7 @@ def _checked(parts: Parts, repair: bool) -> FsckReport:
         _repair(parts, connection, before)
         after = _problems(parts, connection)
     with snapshot(connection):
-        state = loaded(connection)
+        state = load_generation(connection)
         documents = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
     return FsckReport(
         tenant=parts.layout.tenant,
@@ -112,11 +112,11 @@ def _checked(parts: Parts, repair: bool) -> FsckReport:
     )
 
 
-def _problems(parts: Parts, connection: Connection) -> list[Problem]:
+def _problems(parts: Backends, connection: Connection) -> list[Problem]:
     with snapshot(connection):
         found = [one.problem for one in audit_catalogue(connection, parts.spec.dimension)]
         found += audit_links(connection, parts.spec.graph)
-        state = loaded(connection)
+        state = load_generation(connection)
         pending = connection.execute("SELECT count(*) FROM outbox").fetchone()[0]
         words = expected_lexical(connection) if parts.lexical.traits.persistent else {}
         vectors = expected_vectors(connection)
@@ -133,8 +133,8 @@ def _index_problems(
     kind: Literal["lexical", "dense"],
     lag: str | None,
     expected: dict[int, int],
-    parts: Parts,
-    state: State,
+    parts: Backends,
+    state: Generation,
 ) -> list[Problem]:
     """Compares an index with the catalogue: each live row once, with the right content."""
     if lag is not None:
@@ -159,7 +159,7 @@ def _index_problems(
     ]
 
 
-def _repair(parts: Parts, connection: Connection, problems: Iterable[Problem]) -> None:
+def _repair(parts: Backends, connection: Connection, problems: Iterable[Problem]) -> None:
     kinds = {one.kind for one in problems}
     with writing(connection):
         for finding in list(audit_catalogue(connection, parts.spec.dimension)):
@@ -183,7 +183,7 @@ _AGAIN = "a repair removes it, hoptrail tree build makes another"
 
 
 def audit_tree(
-    layout: Layout, connection: Connection, spec: StoreSpec, state: State
+    layout: Layout, connection: Connection, spec: StoreSpec, state: Generation
 ) -> Iterator[Problem]:
     """Everything wrong with the tree, if there is one; call it inside a transaction.
 
@@ -207,9 +207,9 @@ def audit_tree(
         )
 
 
-def _faults(tree: Tree, connection: Connection, state: State) -> list[str]:
+def _faults(tree: Tree, connection: Connection, state: Generation) -> list[str]:
     if tree.reflects < state.generation:
-        return faults(tree, [row for node in tree.nodes.values() for row in node.rows])
+        return tree_faults(tree, [row for node in tree.nodes.values() for row in node.rows])
     rows = _leaves(connection, tree.spec.over).tolist()
 
     def vectors(some: Sequence[int]) -> Vectors:
@@ -219,13 +219,13 @@ def _faults(tree: Tree, connection: Connection, state: State) -> list[str]:
     # The means of documents would have to be taken of all their passages.
     known = vectors if tree.spec.over == "passages" else None
     try:
-        return faults(tree, rows, known)
+        return tree_faults(tree, rows, known)
     except StoreDamaged:
         # A vector is missing, which is a problem of its own.
-        return faults(tree, rows)
+        return tree_faults(tree, rows)
 
 
-def _leaves(connection: Connection, over: Over) -> Rows:
+def _leaves(connection: Connection, over: LeafKind) -> Rows:
     spans = row_spans(connection)
     return spans[:, 0] if over == "documents" else expanded(spans)
 

@@ -179,7 +179,7 @@ class OutOfBudget(Exception):
 T = TypeVar("T")
 
 
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """All results in order; when one fails, none of the others goes on unattended."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

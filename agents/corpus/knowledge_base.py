@@ -10,14 +10,14 @@ from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.spec import check_embedder
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Library:
+class KnowledgeBase:
     """What many questions may share; close it when the last one is answered."""
 
     corpus: Corpus
@@ -34,7 +34,7 @@ class Library:
         if idle and self.store is not None:
             self.store.close()
 
-    def __enter__(self) -> Library:
+    def __enter__(self) -> KnowledgeBase:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,7 +43,7 @@ class Library:
 
 def open_library(
     folder: Path, *, tenant: str = "default", embedder: Embedder | None = None, keep: bool = True
-) -> Library:
+) -> KnowledgeBase:
     """Opens a tenant's store for questions.
 
     Args:
@@ -64,8 +64,8 @@ def open_library(
     except BaseException:
         store.close()
         raise
-    searcher = Searcher(store, embedder)
-    return Library(
+    searcher = Retriever(store, embedder)
+    return KnowledgeBase(
         corpus=LiveCorpus(store, searcher, Trees(store, embedder)),
         secret=store.secret,
         runs=folder / tenant / "runs" if keep else None,

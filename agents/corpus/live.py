@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
@@ -25,7 +25,7 @@ class LiveCorpus:
     """A store and its searcher, entered through one bounded pool of threads."""
 
     def __init__(
-        self, store: Store, searcher: Searcher, trees: Trees, *, threads: int = THREADS
+        self, store: Store, searcher: Retriever, trees: Trees, *, threads: int = THREADS
     ) -> None:
         self._store = store
         self._searcher = searcher

@@ -20,12 +20,12 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import StoreBusy, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.builders.build import planted, spec_for
+from hoptrail.rag.tree.builders.build import build_tree, default_spec
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import Tree
-from hoptrail.rag.tree.view import TreeView, leaves_of, tree_of, view_of
+from hoptrail.rag.tree.view import TreeView, leaves_of, load_tree, open_view
 from hoptrail.rag.types import Passage, Where
 
 _VIEWS = 8
@@ -106,7 +106,7 @@ class Trees:
             return stand, self._newest[1], False
         built = False
         try:
-            tree = tree_of(self._store)
+            tree = load_tree(self._store)
         except TreeMissing:
             tree, built = self._plant()
             stand = (tree.reflects, self._file.generation())
@@ -115,20 +115,20 @@ class Trees:
 
     def _plant(self) -> tuple[Tree, bool]:
         leaves = StoreLeaves(self._store)
-        spec = spec_for(leaves, self._store.spec.embedder)
+        spec = default_spec(leaves, self._store.spec.embedder)
         try:
             with self._file.building():
                 if self._file.exists():  # somebody was quicker
-                    return tree_of(self._store), False
-                return self._file.save(planted(leaves, spec)), True
+                    return load_tree(self._store), False
+                return self._file.save(build_tree(leaves, spec)), True
         except StoreBusy:
             # Somebody builds a better one, perhaps for hours; until then this one does.
-            return planted(leaves, spec), True
+            return build_tree(leaves, spec), True
 
     def _view(self, stand: Stand, where: Where, tree: Tree) -> TreeView:
         key = (stand, _key(where))
         if key not in self._views:
-            self._views[key] = view_of(self._store, tree, where)
+            self._views[key] = open_view(self._store, tree, where)
         self._views.move_to_end(key)
         while len(self._views) > _VIEWS:
             self._views.popitem(last=False)

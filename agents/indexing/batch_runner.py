@@ -26,7 +26,7 @@ RETRIES = 5
 TIMEOUT = 300.0
 """Seconds that one attempt may take."""
 
-PumpStop = Literal["done", "model_unavailable", "interrupted"] | BudgetStop
+IndexingStop = Literal["done", "model_unavailable", "interrupted"] | BudgetStop
 """Why it ended. `done`: everything was tried."""
 
 _REFUSALS = 8
@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 Kept = TypeVar("Kept")
 
 
-class Work(Protocol[Job, Found]):
+class BatchWork(Protocol[Job, Found]):
     """What is to be done. Only `do` runs side by side."""
 
     async def next(self) -> Job | None:
@@ -77,17 +77,17 @@ def check_parallel(parallel: int) -> None:
         raise SettingsError(f"A build reads 1 to {MOST_PARALLEL} at one time, not {parallel!r}.")
 
 
-class Pump(Generic[Job, Found]):
+class BatchRunner(Generic[Job, Found]):
     """Does work until nothing is left, or nothing to do it with."""
 
-    def __init__(self, work: Work[Job, Found]) -> None:
+    def __init__(self, work: BatchWork[Job, Found]) -> None:
         self._work = work
         self._returned: deque[Job] = deque()
         self._short: BudgetStop | None = None
         self._lost = False
         self._refused = 0
 
-    async def run(self, parallel: int, cancel: asyncio.Event) -> PumpStop:
+    async def run(self, parallel: int, cancel: asyncio.Event) -> IndexingStop:
         """Works; once `cancel` is set nothing more is begun."""
         tasks: set[asyncio.Task[_Turn[Job, Found]]] = set()
         try:
@@ -143,7 +143,7 @@ class Pump(Generic[Job, Found]):
         self._lost |= self._refused >= _REFUSALS
         self._work.take(job, came)
 
-    async def _reason(self, cancel: asyncio.Event) -> PumpStop:
+    async def _reason(self, cancel: asyncio.Event) -> IndexingStop:
         left = await self._next()
         if left is None:
             return "done"
@@ -156,7 +156,7 @@ class Pump(Generic[Job, Found]):
         return "interrupted"
 
 
-class Batch(Generic[Item, Kept]):
+class CommitBuffer(Generic[Item, Kept]):
     """Items set aside until there are enough of them, or the first waits long enough, to commit.
 
     Args:

@@ -20,23 +20,23 @@ from hoptrail.agents.indexing.batch_runner import (
     NO_LIMIT,
     RETRIES,
     TIMEOUT,
-    Batch,
-    Pump,
-    PumpStop,
+    BatchRunner,
+    CommitBuffer,
+    IndexingStop,
     check_parallel,
 )
-from hoptrail.agents.indexing.graph_estimate import Estimate
-from hoptrail.agents.indexing.triple_extraction import Read
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate
+from hoptrail.agents.indexing.triple_extraction import ExtractionResult
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.rag.store.graph_index.triples import Kept, Reading
+from hoptrail.rag.store.graph_index.triples import Extraction, SaveResult
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Rows
 
-BuildStop = PumpStop
+BuildStop = IndexingStop
 """Why a build ended. `done`: every passage that it was to read was tried."""
 
 _PAGE = 256
@@ -70,7 +70,7 @@ BuildListener = Callable[[BuildEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildReport:
+class GraphBuildReport:
     """What a build did."""
 
     model: str
@@ -95,16 +95,16 @@ class BuildReport:
     """The server refused `cache_salt`: its prompt cache is shared with other tenants."""
 
 
-async def build(
+async def build_graph(
     store: Store,
     model: ServedModel | Endpoint,
-    plan: Estimate,
+    plan: GraphBuildEstimate,
     *,
     budget: Budget = NO_LIMIT,
     parallel: int = 16,
     on_event: BuildListener | None = None,
     cancel: asyncio.Event | None = None,
-) -> BuildReport:
+) -> GraphBuildReport:
     """Reads the passages of an estimate and keeps what they give.
 
     Args:
@@ -126,10 +126,10 @@ async def build(
         endpoint = await open_endpoint(stack, model, store.secret)
         assert endpoint is not None
         ledger = Ledger.open(None, budget)
-        asker = Asker(Exchange(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
+        asker = LLMClient(RetryingEndpoint(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
         await asker.prepare()
         builder = _Builder(store, asker, ledger, on_event or (lambda event: None), plan.rows)
-        stop = await Pump(builder).run(parallel, cancel or asyncio.Event())
+        stop = await BatchRunner(builder).run(parallel, cancel or asyncio.Event())
     left = await asyncio.to_thread(store.unread, asker.server.model)
     return builder.report(stop, len(left.rows))
 
@@ -158,25 +158,25 @@ class _Builder:
     """One build. Only its own task touches what it holds; commits run in a thread."""
 
     def __init__(
-        self, store: Store, asker: Asker, ledger: Ledger, on_event: BuildListener, rows: Rows
+        self, store: Store, asker: LLMClient, ledger: Ledger, on_event: BuildListener, rows: Rows
     ) -> None:
         self._store = store
         self._asker = asker
         self._ledger = ledger
         self._tell = on_event
-        self._fence = Fence.of(store.secret)
+        self._fence = Delimiters.of(store.secret)
         self._counts = _Counts()
         self._rows = deque(rows.tolist())
         self._total = len(self._rows)
         self._waiting: deque[_Job] = deque()
-        self._unkept: Batch[Reading, Kept] = Batch(
+        self._unkept: CommitBuffer[Extraction, SaveResult] = CommitBuffer(
             lambda batch: store.keep_readings(asker.server.model, batch)
         )
 
-    def report(self, stop: BuildStop, unread: int) -> BuildReport:
+    def report(self, stop: BuildStop, unread: int) -> GraphBuildReport:
         """What came of it."""
         counts = self._counts
-        return BuildReport(
+        return GraphBuildReport(
             model=self._asker.server.model,
             stop=stop,
             read=counts.read,
@@ -201,16 +201,16 @@ class _Builder:
             self._waiting.extend(there)
         return self._waiting.popleft() if self._waiting else None
 
-    async def do(self, job: _Job) -> Read:
+    async def do(self, job: _Job) -> ExtractionResult:
         """Reads it."""
         return await openie.read(self._asker, job[1], self._fence)
 
-    def take(self, job: _Job, came: Read) -> None:
+    def take(self, job: _Job, came: ExtractionResult) -> None:
         """Counts what came of a passage and sets it aside for keeping."""
         row, passage = job
         self._counts.without_salt |= came.without_salt
         self._counts.invented += came.invented
-        self._unkept.add(Reading(row=row, triples=came.triples, failure=came.failure))
+        self._unkept.add(Extraction(row=row, triples=came.triples, failure=came.failure))
         if not came.failure:
             self._counts.read += 1
             return

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hoptrail.agents.indexing import triple_extraction as openie
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
+from hoptrail.agents.llm.token_estimate import CountedBy, TokenEstimate, server_scale
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import SettingsError
@@ -23,7 +23,7 @@ _SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class GraphBuildEstimate:
     """What a build would read and what that takes."""
 
     model: str
@@ -40,9 +40,9 @@ class Estimate:
     rows: Rows = field(repr=False)
 
 
-async def estimate(
+async def estimate_graph(
     store: Store, model: ServedModel | Endpoint, *, limit: int | None = None
-) -> Estimate:
+) -> GraphBuildEstimate:
     """What reading the passages that a model has not read would take; asks it nothing.
 
     Args:
@@ -58,7 +58,7 @@ async def estimate(
     """
     if limit is not None and limit < 1:
         raise SettingsError(f"A build reads at least 1 passage, not {limit!r}.")
-    fence = Fence.of(store.secret)
+    fence = Delimiters.of(store.secret)
     async with AsyncExitStack() as stack:
         endpoint = await open_endpoint(stack, model, store.secret)
         assert endpoint is not None
@@ -67,9 +67,9 @@ async def estimate(
         rows = unread.rows[:limit]
         whole = await asyncio.to_thread(_size, store, rows, fence)
         sample = await asyncio.to_thread(_sample, store, rows, fence)
-        scale = await factor(endpoint, sample)
+        scale = await server_scale(endpoint, sample)
     whole = whole if scale is None else whole.scaled(scale)
-    return Estimate(
+    return GraphBuildEstimate(
         model=info.model,
         passages=len(rows),
         unread=len(unread.rows),
@@ -82,9 +82,9 @@ async def estimate(
     )
 
 
-def _size(store: Store, rows: Rows, fence: Fence) -> Size:
+def _size(store: Store, rows: Rows, fence: Delimiters) -> TokenEstimate:
     """What reading the rows takes, by tiktoken's count."""
-    whole = Size(prompt=0, usual=0, most=0)
+    whole = TokenEstimate(prompt=0, usual=0, most=0)
     for at in range(0, len(rows), _PAGE):
         for passage in store.resolve(rows[at : at + _PAGE]):
             if passage is not None:
@@ -92,7 +92,7 @@ def _size(store: Store, rows: Rows, fence: Fence) -> Size:
     return whole
 
 
-def _sample(store: Store, rows: Rows, fence: Fence) -> list[Rendered]:
+def _sample(store: Store, rows: Rows, fence: Delimiters) -> list[Rendered]:
     """The prompts of some passages from all over."""
     places = np.unique(np.linspace(0, len(rows) - 1, num=min(_SAMPLE, len(rows))).astype(np.int64))
     return [openie.rendered(one, fence) for one in store.resolve(rows[places]) if one is not None]

@@ -14,19 +14,19 @@ from hoptrail.agents.indexing.batch_runner import (
     NO_LIMIT,
     RETRIES,
     TIMEOUT,
-    Batch,
-    Pump,
-    PumpStop,
+    BatchRunner,
+    CommitBuffer,
+    IndexingStop,
     check_parallel,
 )
 from hoptrail.agents.indexing.tree_prompts import LEAST_ROOM, ROOM, Question, question
-from hoptrail.agents.llm.client import Asked, Asker
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.client import LLMClient, LLMResult
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts.loader import load
-from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, following
+from hoptrail.rag.tree.builders.requests import Builder, Reply, Request, next_requests
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
 
 
@@ -41,7 +41,7 @@ class Drafts(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class QuestionBatch:
     """What a builder asks at once; equal questions are one."""
 
     keys: tuple[str, ...]
@@ -50,7 +50,7 @@ class Sheet:
     """By key."""
 
     @classmethod
-    def of(cls, asks: Iterable[Ask], fence: Fence, model: str) -> Sheet:
+    def of(cls, asks: Iterable[Request], fence: Delimiters, model: str) -> QuestionBatch:
         """The questions that asks are, for one model."""
         found = [question(ask, fence) for ask in asks]
         keys = tuple(one.key(model) for one in found)
@@ -91,25 +91,25 @@ class Tried:
 
 
 @dataclass(slots=True)
-class Desk:
+class ModelSession:
     """Puts questions to a model, out of one budget."""
 
-    asker: Asker
+    asker: LLMClient
     ledger: Ledger
-    fence: Fence
+    fence: Delimiters
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, secret: bytes, budget: Budget) -> Desk:
+    async def open(cls, endpoint: Endpoint, secret: bytes, budget: Budget) -> ModelSession:
         """Finds out what the server can do.
 
         Raises:
             ModelError: it cannot be used.
         """
         ledger = Ledger.open(None, budget)
-        asker = Asker(Exchange(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
+        asker = LLMClient(RetryingEndpoint(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
         await asker.prepare()
-        return cls(asker=asker, ledger=ledger, fence=Fence.of(secret))
+        return cls(asker=asker, ledger=ledger, fence=Delimiters.of(secret))
 
     @property
     def model(self) -> str:
@@ -137,7 +137,7 @@ class Desk:
                 return self._read(one, asked)
             self.counts.room = min(self.counts.room, room // 2)
 
-    def _read(self, one: Question[Any], asked: Asked[Any]) -> Tried:
+    def _read(self, one: Question[Any], asked: LLMResult[Any]) -> Tried:
         if asked.value is None:
             detail = self.fence.hide(asked.problems[-1]) if asked.problems else ""
             return Tried(failure=asked.failure or "parse", detail=detail)
@@ -151,7 +151,7 @@ _BATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class TreeBuildInputs:
     """Where a tree is planted."""
 
     leaves: Leaves
@@ -165,7 +165,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planted:
+class TreeBuildProgress:
     """How far a build is."""
 
     step: int
@@ -189,18 +189,18 @@ class AskFailed:
     detail: str
 
 
-PlantingEvent = Planted | AskFailed
-PlantingListener = Callable[[PlantingEvent], None]
+TreeBuildEvent = TreeBuildProgress | AskFailed
+PlantingListener = Callable[[TreeBuildEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlantingReport:
+class TreeBuildReport:
     """What a build came to."""
 
     tree: Tree | None = field(repr=False)
     """Not saved yet. None: it was stopped before it was whole; the replies are kept as drafts."""
     model: str
-    stop: PumpStop
+    stop: IndexingStop
     answered: int
     """By the model, now."""
     kept: int
@@ -216,15 +216,15 @@ class PlantingReport:
     """The server refused `cache_salt`: its prompt cache is shared with other tenants."""
 
 
-async def plant(
-    ground: Ground,
+async def build_tree(
+    ground: TreeBuildInputs,
     model: ServedModel | Endpoint,
     *,
     budget: Budget = NO_LIMIT,
     parallel: int = 16,
     on_event: PlantingListener | None = None,
     cancel: asyncio.Event | None = None,
-) -> PlantingReport:
+) -> TreeBuildReport:
     """Builds a tree with a served model.
 
     Args:
@@ -244,7 +244,7 @@ async def plant(
     async with AsyncExitStack() as stack:
         endpoint = await open_endpoint(stack, model, ground.secret)
         assert endpoint is not None
-        desk = await Desk.open(endpoint, ground.secret, budget)
+        desk = await ModelSession.open(endpoint, ground.secret, budget)
         build = _Build(ground=ground, desk=desk, tell=on_event or (lambda event: None))
         came = await build.run(parallel, cancel or asyncio.Event())
     return build.report(came)
@@ -254,29 +254,29 @@ async def plant(
 class _Build:
     """One build."""
 
-    ground: Ground
-    desk: Desk
+    ground: TreeBuildInputs
+    desk: ModelSession
     tell: PlantingListener
 
-    async def run(self, parallel: int, cancel: asyncio.Event) -> Tree | PumpStop:
+    async def run(self, parallel: int, cancel: asyncio.Event) -> Tree | IndexingStop:
         """The tree, or what kept it from being whole. The builder computes in a thread."""
         spec = replace(self.ground.spec, model=self.desk.model)
         builder = self.ground.builder(self.ground.leaves, spec)
-        came = await asyncio.to_thread(following, builder, None)
+        came = await asyncio.to_thread(next_requests, builder, None)
         number = 0
         while not isinstance(came, Tree):
             number += 1
             step = await asyncio.to_thread(_Step, self, number, came)
-            stop = await Pump(step).run(parallel, cancel)
+            stop = await BatchRunner(step).run(parallel, cancel)
             if stop != "done":
                 return stop
-            came = await asyncio.to_thread(following, builder, step.replies())
+            came = await asyncio.to_thread(next_requests, builder, step.replies())
         return came
 
-    def report(self, came: Tree | PumpStop) -> PlantingReport:
+    def report(self, came: Tree | IndexingStop) -> TreeBuildReport:
         """What came of it."""
         counts, ledger = self.desk.counts, self.desk.ledger
-        return PlantingReport(
+        return TreeBuildReport(
             tree=came if isinstance(came, Tree) else None,
             model=self.desk.model,
             stop="done" if isinstance(came, Tree) else came,
@@ -296,17 +296,17 @@ class _Step:
     Equal ones are put once.
     """
 
-    def __init__(self, build: _Build, number: int, asks: tuple[Ask, ...]) -> None:
+    def __init__(self, build: _Build, number: int, asks: tuple[Request, ...]) -> None:
         self._desk = build.desk
         self._drafts = build.ground.drafts
         self._tell = build.tell
         self._number = number
-        self._sheet = Sheet.of(asks, self._desk.fence, self._desk.model)
+        self._sheet = QuestionBatch.of(asks, self._desk.fence, self._desk.model)
         self._replies = self._sheet.recalled(self._drafts)
         self._desk.counts.kept += len(self._replies)
         self._left = deque(key for key in self._sheet.questions if key not in self._replies)
         self._done = len(asks) - len(self._left)
-        self._unkept: Batch[tuple[str, str], None] = Batch(
+        self._unkept: CommitBuffer[tuple[str, str], None] = CommitBuffer(
             lambda batch: self._drafts.keep_drafts(dict(batch))
         )
 
@@ -341,7 +341,7 @@ class _Step:
         if last:
             return
         self._tell(
-            Planted(
+            TreeBuildProgress(
                 step=self._number,
                 done=self._done,
                 asked=len(self._sheet.keys),

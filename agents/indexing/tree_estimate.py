@@ -9,21 +9,21 @@ from itertools import islice
 from typing import Any
 
 from hoptrail.agents.indexing.batch_runner import NO_LIMIT, check_parallel
-from hoptrail.agents.indexing.tree_builder import Desk, Ground, Sheet
+from hoptrail.agents.indexing.tree_builder import ModelSession, QuestionBatch, TreeBuildInputs
 from hoptrail.agents.indexing.tree_prompts import ROOM, Question
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.token_estimate import CountedBy, Size, factor
+from hoptrail.agents.llm.token_estimate import CountedBy, TokenEstimate, server_scale
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts.loader import Rendered
-from hoptrail.rag.tree.builders.requests import following
+from hoptrail.rag.tree.builders.requests import next_requests
 from hoptrail.rag.tree.types import Tree
 
 _SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlantingEstimate:
+class TreeBuildEstimate:
     """What a build would take from here on."""
 
     model: str
@@ -41,9 +41,9 @@ class PlantingEstimate:
     """By the time that the first questions took; None: none was asked."""
 
 
-async def estimate(
-    ground: Ground, model: ServedModel | Endpoint, *, timed: int = 0
-) -> PlantingEstimate:
+async def estimate_tree(
+    ground: TreeBuildInputs, model: ServedModel | Endpoint, *, timed: int = 0
+) -> TreeBuildEstimate:
     """What building would take from here on.
 
     The build is gone through with stand-ins for what nobody has answered yet.
@@ -65,9 +65,9 @@ async def estimate(
         pace = await _pace(ground, endpoint, timed) if timed else None
         name = (await endpoint.info()).model
         forecast = await asyncio.to_thread(_forecast, ground, name)
-        scale = await factor(endpoint, forecast.sample)
+        scale = await server_scale(endpoint, forecast.sample)
     size = forecast.size if scale is None else forecast.size.scaled(scale)
-    return PlantingEstimate(
+    return TreeBuildEstimate(
         model=name,
         leaves=len(ground.leaves.rows()),
         calls=forecast.calls,
@@ -80,10 +80,10 @@ async def estimate(
     )
 
 
-async def _pace(ground: Ground, endpoint: Endpoint, timed: int) -> float | None:
+async def _pace(ground: TreeBuildInputs, endpoint: Endpoint, timed: int) -> float | None:
     """Seconds for a question while so many are asked side by side; None: nothing is to be asked."""
     check_parallel(timed)
-    desk = await Desk.open(endpoint, ground.secret, NO_LIMIT)
+    desk = await ModelSession.open(endpoint, ground.secret, NO_LIMIT)
     first = await asyncio.to_thread(_first, ground, desk, timed)
     began = desk.ledger.elapsed()
     tried = await asyncio.gather(*map(desk.ask, first))
@@ -97,12 +97,12 @@ async def _pace(ground: Ground, endpoint: Endpoint, timed: int) -> float | None:
     return took / len(first) if first else None
 
 
-def _first(ground: Ground, desk: Desk, many: int) -> list[Question[Any]]:
+def _first(ground: TreeBuildInputs, desk: ModelSession, many: int) -> list[Question[Any]]:
     """Questions of a build's first step that nobody has answered."""
     builder = ground.builder(ground.leaves, replace(ground.spec, model=desk.model))
-    came = following(builder, None)
+    came = next_requests(builder, None)
     asks = () if isinstance(came, Tree) else came
-    sheet = Sheet.of(asks, desk.fence, desk.model)
+    sheet = QuestionBatch.of(asks, desk.fence, desk.model)
     kept = sheet.recalled(ground.drafts)
     return list(islice((one for key, one in sheet.questions.items() if key not in kept), many))
 
@@ -113,7 +113,7 @@ class _Forecast:
 
     calls: int = 0
     kept: int = 0
-    size: Size = field(default_factory=lambda: Size(prompt=0, usual=0, most=0))
+    size: TokenEstimate = field(default_factory=lambda: TokenEstimate(prompt=0, usual=0, most=0))
     sample: list[Rendered] = field(default_factory=list)
 
     def add(self, one: Question[Any]) -> None:
@@ -124,19 +124,19 @@ class _Forecast:
             self.sample.append(one.render(ROOM))
 
 
-def _forecast(ground: Ground, model: str) -> _Forecast:
+def _forecast(ground: TreeBuildInputs, model: str) -> _Forecast:
     """Goes through a build without asking anybody."""
-    fence = Fence.of(ground.secret)
+    fence = Delimiters.of(ground.secret)
     builder = ground.builder(ground.leaves, replace(ground.spec, model=model))
     forecast = _Forecast()
-    came = following(builder, None)
+    came = next_requests(builder, None)
     while not isinstance(came, Tree):
-        sheet = Sheet.of(came, fence, model)
+        sheet = QuestionBatch.of(came, fence, model)
         replies = sheet.recalled(ground.drafts)
         forecast.kept += len(replies)
         for key, one in sheet.questions.items():
             if key not in replies:
                 forecast.add(one)
                 replies[key] = one.stand_in()
-        came = following(builder, sheet.replies(replies))
+        came = next_requests(builder, sheet.replies(replies))
     return forecast

@@ -10,18 +10,18 @@ from typing import Annotated, Any, Generic, TypeVar, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.llm.reply_schema import Form, ParseProblem, json_form
-from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, json_reply
+from hoptrail.agents.llm.token_estimate import TokenEstimate, prompt_tokens
 from hoptrail.prompts.loader import Rendered, load
-from hoptrail.rag.entities.words import words
+from hoptrail.rag.entities.words import split_words
 from hoptrail.rag.tree.builders.requests import (
-    Ask,
-    DescriptorsAsk,
+    DescriptorsRequest,
     Reply,
-    SummaryAsk,
+    Request,
+    SummaryRequest,
     Topic,
-    TopicsAsk,
+    TopicsRequest,
 )
 
 MOST_LISTED = 400
@@ -93,10 +93,10 @@ Model = TypeVar("Model", bound=BaseModel)
 class Question(Generic[Model]):
     """One ask, ready to be put to a server."""
 
-    ask: Ask
+    ask: Request
     prompt: str
     """The prompt's name."""
-    form: Form[Model]
+    form: ReplySchema[Model]
     render: Callable[[int], Rendered]
     """The prompt with at most so many characters of data."""
     reply: Callable[[Model], Reply]
@@ -105,10 +105,10 @@ class Question(Generic[Model]):
     most: int
     """Tokens of the longest reply."""
 
-    def size(self) -> Size:
+    def size(self) -> TokenEstimate:
         """What asking takes, by tiktoken's count."""
         prompt = prompt_tokens(self.render(ROOM))
-        return Size(prompt=prompt, usual=min(self.usual, self.most), most=self.most)
+        return TokenEstimate(prompt=prompt, usual=min(self.usual, self.most), most=self.most)
 
     def key(self, model: str) -> str:
         """What the reply is kept under: a hash of who is asked what by which prompt."""
@@ -118,10 +118,10 @@ class Question(Generic[Model]):
     def stand_in(self) -> Reply:
         """What goes for a reply where only the number and size of questions matter."""
         match self.ask:
-            case DescriptorsAsk():
+            case DescriptorsRequest():
                 parts = _headed(self.ask.text).split()
                 return tuple(" ".join(parts[:many]) or "-" for many in _STAND_IN_WORDS)
-            case TopicsAsk() if not self.ask.known:
+            case TopicsRequest() if not self.ask.known:
                 names = [name for name, _ in self.ask.descriptors]
                 runs = (names[at :: self.ask.most] for at in range(self.ask.most))
                 return tuple(
@@ -138,20 +138,20 @@ class Question(Generic[Model]):
         return None if isinstance(found, ParseProblem) else self.reply(found)
 
 
-def question(ask: Ask, fence: Fence) -> Question[Any]:
+def question(ask: Request, fence: Delimiters) -> Question[Any]:
     """The question that an ask is."""
     match ask:
-        case SummaryAsk():
+        case SummaryRequest():
             return _summary(ask, fence)
-        case DescriptorsAsk():
+        case DescriptorsRequest():
             return _descriptors(ask, fence)
-        case TopicsAsk():
+        case TopicsRequest():
             return _sorting(ask, fence) if ask.known else _topics(ask, fence)
         case _:
             assert_never(ask)
 
 
-def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
+def _summary(ask: SummaryRequest, fence: Delimiters) -> Question[SummaryForm]:
     texts = [_headed(text) for text in ask.texts[:MOST_LISTED]]
 
     def render(room: int) -> Rendered:
@@ -162,15 +162,15 @@ def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
     def check(form: SummaryForm) -> str:
         if not form.summary.strip():
             return "the summary is empty"
-        known = set(words("\n".join(texts)).keys)
-        if known.isdisjoint(words(form.summary).keys):
+        known = set(split_words("\n".join(texts)).keys)
+        if known.isdisjoint(split_words(form.summary).keys):
             return "the summary has no word of the texts"
         return ""
 
     return Question(
         ask=ask,
         prompt="tree/summarize_node",
-        form=_checked(json_form(SummaryForm), check),
+        form=_checked(json_reply(SummaryForm), check),
         render=render,
         reply=lambda form: _folded(form.summary),
         usual=160 + 20 * len(texts),
@@ -178,7 +178,7 @@ def _summary(ask: SummaryAsk, fence: Fence) -> Question[SummaryForm]:
     )
 
 
-def _descriptors(ask: DescriptorsAsk, fence: Fence) -> Question[DescriptorsForm]:
+def _descriptors(ask: DescriptorsRequest, fence: Delimiters) -> Question[DescriptorsForm]:
     def render(room: int) -> Rendered:
         return load("tree/describe_document").render(
             document=fence.wrap("document", ask.text[:room])
@@ -190,7 +190,7 @@ def _descriptors(ask: DescriptorsAsk, fence: Fence) -> Question[DescriptorsForm]
     return Question(
         ask=ask,
         prompt="tree/describe_document",
-        form=_checked(json_form(DescriptorsForm), check),
+        form=_checked(json_reply(DescriptorsForm), check),
         render=render,
         reply=lambda form: tuple(sorted(map(_folded, form.descriptors), key=len)),
         usual=100,
@@ -198,7 +198,7 @@ def _descriptors(ask: DescriptorsAsk, fence: Fence) -> Question[DescriptorsForm]
     )
 
 
-def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
+def _topics(ask: TopicsRequest, fence: Delimiters) -> Question[TopicsForm]:
     listed = ask.descriptors[:MOST_LISTED]
 
     def render(room: int) -> Rendered:
@@ -227,7 +227,7 @@ def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
     return Question(
         ask=ask,
         prompt="tree/group_topics",
-        form=_checked(json_form(TopicsForm), check),
+        form=_checked(json_reply(TopicsForm), check),
         render=render,
         reply=reply,
         usual=3 * len(listed) + 50 * ask.most,
@@ -235,7 +235,7 @@ def _topics(ask: TopicsAsk, fence: Fence) -> Question[TopicsForm]:
     )
 
 
-def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
+def _sorting(ask: TopicsRequest, fence: Delimiters) -> Question[SortingForm]:
     listed = ask.descriptors[:MOST_LISTED]
     groups = [f"{one.name}: {one.description}" for one in ask.known]
 
@@ -263,7 +263,7 @@ def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
     return Question(
         ask=ask,
         prompt="tree/assign_topics",
-        form=json_form(SortingForm),
+        form=json_reply(SortingForm),
         render=render,
         reply=reply,
         usual=3 * len(listed) + 12 * len(groups),
@@ -271,7 +271,7 @@ def _sorting(ask: TopicsAsk, fence: Fence) -> Question[SortingForm]:
     )
 
 
-def _checked(form: Form[Model], check: Callable[[Model], str]) -> Form[Model]:
+def _checked(form: ReplySchema[Model], check: Callable[[Model], str]) -> ReplySchema[Model]:
     """The form, refusing as well what `check` finds fault with."""
 
     def parse(text: str) -> Model | ParseProblem:
@@ -281,7 +281,7 @@ def _checked(form: Form[Model], check: Callable[[Model], str]) -> Form[Model]:
         fault = check(found)
         return ParseProblem(reason=fault) if fault else found
 
-    return Form(name=form.name, schema=form.schema, parse=parse)
+    return ReplySchema(name=form.name, schema=form.schema, parse=parse)
 
 
 def _chosen(listed: Sequence[tuple[str, int]], numbers: Iterable[int]) -> tuple[str, ...]:

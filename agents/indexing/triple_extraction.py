@@ -17,12 +17,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.llm.reply_schema import json_form
-from hoptrail.agents.llm.token_estimate import Size, prompt_tokens
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.reply_schema import json_reply
+from hoptrail.agents.llm.token_estimate import TokenEstimate, prompt_tokens
 from hoptrail.prompts.loader import Rendered, load
-from hoptrail.rag.entities.words import CAPITAL, DIGIT, words
+from hoptrail.rag.entities.words import CAPITAL, DIGIT, split_words
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Passage
 
@@ -51,7 +51,7 @@ class TriplesForm(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class ExtractionResult:
     """What came of reading one passage."""
 
     triples: tuple[Parts, ...] = ()
@@ -65,17 +65,17 @@ class Read:
     """The server refused `cache_salt`."""
 
 
-def rendered(passage: Passage, fence: Fence) -> Rendered:
+def rendered(passage: Passage, fence: Delimiters) -> Rendered:
     """The prompt for a passage."""
     title = " ".join(passage.title.split())
     body = f"Title: {title}\n{passage.text}" if title else passage.text
     return load("graph/extract_triples").render(passage=fence.wrap("passage", body))
 
 
-def size(passage: Passage, fence: Fence) -> Size:
+def size(passage: Passage, fence: Delimiters) -> TokenEstimate:
     """What reading a passage takes, by tiktoken's count."""
     own = count_tokens(passage.text)
-    return Size(
+    return TokenEstimate(
         prompt=prompt_tokens(rendered(passage, fence)),
         usual=round(_USUAL_RATIO * own),
         most=reply_tokens(own),
@@ -87,7 +87,7 @@ def reply_tokens(passage_tokens: int) -> int:
     return min(_REPLY_MOST, _REPLY_LEAST + _REPLY_RATIO * passage_tokens)
 
 
-async def read(asker: Asker, passage: Passage, fence: Fence) -> Read:
+async def read(asker: LLMClient, passage: Passage, fence: Delimiters) -> ExtractionResult:
     """Reads one passage.
 
     Raises:
@@ -97,7 +97,7 @@ async def read(asker: Asker, passage: Passage, fence: Fence) -> Read:
     asked = await asker.ask(
         node="openie",
         prompt=rendered(passage, fence),
-        form=json_form(TriplesForm),
+        form=json_reply(TriplesForm),
         max_tokens=most,
         # Half of the room is enough for most; with less the reply would be cut and paid in vain.
         min_tokens=most // 2,
@@ -105,13 +105,13 @@ async def read(asker: Asker, passage: Passage, fence: Fence) -> Read:
     bare = "cache_salt" in asked.without
     if asked.value is None:
         detail = fence.hide(asked.problems[-1]) if asked.problems else ""
-        return Read(failure=asked.failure or "parse", detail=detail, without_salt=bare)
+        return ExtractionResult(failure=asked.failure or "parse", detail=detail, without_salt=bare)
     found = dict.fromkeys(
         (_tidy(subject), _tidy(relation), _tidy(thing))
         for subject, relation, thing in asked.value.triples
     )
     kept = supported(list(found), passage)
-    return Read(triples=kept, invented=len(found) - len(kept), without_salt=bare)
+    return ExtractionResult(triples=kept, invented=len(found) - len(kept), without_salt=bare)
 
 
 def supported(triples: Sequence[Parts], passage: Passage) -> tuple[Parts, ...]:
@@ -120,7 +120,7 @@ def supported(triples: Sequence[Parts], passage: Passage) -> tuple[Parts, ...]:
     Every capitalised word and every number of subject and object must stand there, and at least
     one word of each.
     """
-    known = set(words(f"{passage.title}\n{passage.text}").keys)
+    known = set(split_words(f"{passage.title}\n{passage.text}").keys)
     return tuple(
         one for one in triples if all(one) and _stands(one[0], known) and _stands(one[2], known)
     )
@@ -132,7 +132,7 @@ def _tidy(part: str) -> str:
 
 
 def _stands(name: str, known: set[int]) -> bool:
-    found = words(name)
+    found = split_words(name)
     if not known.intersection(found.keys):
         return False
     return all(

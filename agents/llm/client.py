@@ -13,8 +13,15 @@ from typing import Any, Generic, Literal, TypeVar
 
 from hoptrail.agents.budget.ledger import Budget, OutOfBudget, Share, Usage
 from hoptrail.agents.budget.limits import less
-from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
-from hoptrail.agents.llm.retry import Call, DeltaListener, Exchange, Sampling, Tally, void
+from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, find_object
+from hoptrail.agents.llm.retry import (
+    CallSpec,
+    CallStats,
+    DeltaListener,
+    RetryingEndpoint,
+    Sampling,
+    announce_void,
+)
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, FailureKind, Message, ServerInfo
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
@@ -42,7 +49,7 @@ _QUOTED = 2_000
 """Characters of a bad reply that the re-ask quotes."""
 
 _PROBE_WORD = "qzv7kx"
-_PROBE_FORM: Form[str] = Form(
+_PROBE_FORM: ReplySchema[str] = ReplySchema(
     name="probe",
     schema={
         "type": "object",
@@ -58,7 +65,7 @@ _PROBE_MESSAGES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Generic[T]):
+class LLMResult(Generic[T]):
     """What came of asking."""
 
     value: T | None
@@ -78,7 +85,7 @@ class Asked(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class FittedPrompt:
     """A prompt that fits, and which blocks are in it (positions, in order)."""
 
     prompt: Rendered
@@ -88,14 +95,14 @@ class Fitted:
     """What is left out found no room in the budget; False: in the server's window."""
 
 
-class Asker:
+class LLMClient:
     """Asks one server on behalf of one run. Call `prepare` before anything else.
 
     Args:
         exchange: attempts each request on the server, out of the run's budget.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: RetryingEndpoint) -> None:
         self._exchange = exchange
         self._endpoint = exchange.endpoint
         self._ledger = exchange.ledger
@@ -145,13 +152,13 @@ class Asker:
         *,
         node: str,
         prompt: Rendered,
-        form: Form[T],
+        form: ReplySchema[T],
         max_tokens: int,
         min_tokens: int = 16,
         sampling: Sampling | None = None,
         share: Share | None = None,
         on_delta: DeltaListener | None = None,
-    ) -> Asked[T]:
+    ) -> LLMResult[T]:
         """Asks until there is a value, a final failure, or no budget.
 
         Args:
@@ -169,7 +176,7 @@ class Asker:
         Raises:
             OutOfBudget: nothing is left of a limit; its `usage` is what this call had spent.
         """
-        call = Call(
+        call = CallSpec(
             node=node,
             form=form,
             max_tokens=max_tokens,
@@ -178,19 +185,19 @@ class Asker:
             share=share,
             on_delta=on_delta,
         )
-        tally = Tally()
+        tally = CallStats()
         began = self._ledger.elapsed()
         try:
             read = await self._until_read(call, self._messages(prompt, form), tally)
         except OutOfBudget as stop:
-            void(call, tally)
+            announce_void(call, tally)
             raise OutOfBudget(stop.stop, tally.usage) from stop
         value, failure = read
         if failure is not None:
-            void(call, tally)
+            announce_void(call, tally)
         if failure in _LOST:
             self.lost = failure
-        return Asked(
+        return LLMResult(
             value=value,
             failure=failure,
             attempts=tally.attempts,
@@ -207,10 +214,10 @@ class Asker:
         render: Callable[[Sequence[str]], Rendered],
         blocks: Sequence[str],
         *,
-        form: Form[T],
+        form: ReplySchema[T],
         max_tokens: int,
         share: Share | None = None,
-    ) -> Fitted:
+    ) -> FittedPrompt:
         """Puts into a prompt the blocks that the server's window and the budget have room for.
 
         Args:
@@ -232,7 +239,7 @@ class Asker:
                 tried = render([blocks[i] for i in (*kept, position)])
                 if await self._fits(tried, form, room):
                     kept.append(position)
-        return Fitted(
+        return FittedPrompt(
             prompt=render([blocks[i] for i in kept]),
             kept=tuple(kept),
             left_out=tuple(sorted(set(range(len(blocks))) - set(kept))),
@@ -240,7 +247,7 @@ class Asker:
         )
 
     async def longest(
-        self, prompts: Iterable[Rendered], *, form: Form[T], max_tokens: int
+        self, prompts: Iterable[Rendered], *, form: ReplySchema[T], max_tokens: int
     ) -> Rendered:
         """The first of some prompts that the server's window has room for, beside the reply.
 
@@ -264,7 +271,7 @@ class Asker:
         return less(self._ledger.divide(n), keep)
 
     async def _until_read(
-        self, call: Call[T], messages: tuple[Message, ...], tally: Tally
+        self, call: CallSpec[T], messages: tuple[Message, ...], tally: CallStats
     ) -> tuple[T | None, Failure | None]:
         """Exchanges and reads, and exchanges once more when a reply cannot be read."""
         failure: Failure | None = None
@@ -283,7 +290,7 @@ class Asker:
             messages = (*messages, *_re_ask(reply, read))
         return None, failure
 
-    def _messages(self, prompt: Rendered, form: Form[Any]) -> tuple[Message, ...]:
+    def _messages(self, prompt: Rendered, form: ReplySchema[Any]) -> tuple[Message, ...]:
         """The messages to send; with the schema as text where the server does not enforce it."""
         messages = [Message(role=role, content=content) for role, content in prompt.messages]
         if form.schema is not None and not self.server.enforces_schema:
@@ -295,7 +302,7 @@ class Asker:
             )
         return tuple(messages)
 
-    async def _fits(self, prompt: Rendered, form: Form[Any], room: int) -> bool:
+    async def _fits(self, prompt: Rendered, form: ReplySchema[Any], room: int) -> bool:
         """Whether a prompt has at most `room` tokens; the server counts if bytes prove nothing."""
         messages = self._messages(prompt, form)
         unasked = replace(self.server, tokenizes=False)
@@ -307,22 +314,22 @@ class Asker:
 
     async def _probe(self, info: ServerInfo) -> bool:
         """Whether the server forces replies into a schema."""
-        call = Call(node="prepare", form=_PROBE_FORM, max_tokens=64, min_tokens=64)
+        call = CallSpec(node="prepare", form=_PROBE_FORM, max_tokens=64, min_tokens=64)
         binding = replace(info, enforces_schema=True)
         try:
-            reply = await self._exchange.reply(call, _PROBE_MESSAGES, binding, Tally())
+            reply = await self._exchange.reply(call, _PROBE_MESSAGES, binding, CallStats())
         except AttemptFailed as failed:
             if failed.kind != "bad_request":
                 raise
             # It may refuse schemas, or all that we send: without a schema it has to answer.
             free = replace(info, enforces_schema=False)
-            await self._exchange.reply(call, _PROBE_MESSAGES, free, Tally())
+            await self._exchange.reply(call, _PROBE_MESSAGES, free, CallStats())
             return False
         found = find_object(reply.text)
         return reply.finish_reason != "length" and found == {"word": _PROBE_WORD}
 
 
-def _read(form: Form[T], reply: ChatReply) -> T | ParseProblem:
+def _read(form: ReplySchema[T], reply: ChatReply) -> T | ParseProblem:
     """The value of a reply; one that was cut off is never read."""
     if reply.finish_reason == "length":
         return ParseProblem(reason="the reply was cut off before its end: be much briefer")

@@ -16,13 +16,13 @@ PLACEHOLDER = "«fence»"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fence:
+class Delimiters:
     """A delimiter word; `wrap` puts text between two of it."""
 
     word: str
 
     @classmethod
-    def of(cls, secret: bytes) -> Fence:
+    def of(cls, secret: bytes) -> Delimiters:
         """The fence of a tenant's secret."""
         return cls(word=hmac.new(secret, b"hoptrail fence", hashlib.sha256).hexdigest()[:16])
 

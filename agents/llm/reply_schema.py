@@ -35,7 +35,7 @@ class ParseProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form(Generic[T]):
+class ReplySchema(Generic[T]):
     """A kind of reply."""
 
     name: str
@@ -45,7 +45,7 @@ class Form(Generic[T]):
 
 
 @cache
-def json_form(model: type[Model]) -> Form[Model]:
+def json_reply(model: type[Model]) -> ReplySchema[Model]:
     """The form whose replies are JSON objects that `model` validates.
 
     Raises:
@@ -62,17 +62,17 @@ def json_form(model: type[Model]) -> Form[Model]:
         except ValidationError as error:
             return ParseProblem(reason=_explain(error))
 
-    return Form(name=model.__name__, schema=schema, parse=parse)
+    return ReplySchema(name=model.__name__, schema=schema, parse=parse)
 
 
-def text_form(name: str) -> Form[str]:
+def text_reply(name: str) -> ReplySchema[str]:
     """The form of free text; only an empty reply is a problem."""
 
     def parse(text: str) -> str | ParseProblem:
         plain = _without_thoughts(text).strip()
         return plain or ParseProblem(reason="the reply was empty")
 
-    return Form(name=name, schema=None, parse=parse)
+    return ReplySchema(name=name, schema=None, parse=parse)
 
 
 def find_object(

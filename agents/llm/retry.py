@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from hoptrail.agents.budget.ledger import Ledger, OutOfBudget, Share, Usage
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.llm.reply_schema import Form
+from hoptrail.agents.llm.reply_schema import ReplySchema
 from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
@@ -49,11 +49,11 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class CallSpec(Generic[T]):
     """What stays the same over the attempts of one `ask`."""
 
     node: str
-    form: Form[T]
+    form: ReplySchema[T]
     max_tokens: int
     min_tokens: int
     sampling: Sampling = Sampling()
@@ -62,7 +62,7 @@ class Call(Generic[T]):
 
 
 @dataclass(slots=True)
-class Tally:
+class CallStats:
     """What one `ask` has come to so far."""
 
     attempts: int = 0
@@ -75,7 +75,7 @@ class Tally:
     """Fields that the server refused, so that the latest reply was made without them."""
 
 
-class Exchange:
+class RetryingEndpoint:
     """Attempts requests on one endpoint out of one budget.
 
     Args:
@@ -108,7 +108,7 @@ class Exchange:
         self._max_wait = max_wait
 
     async def reply(
-        self, call: Call[T], messages: tuple[Message, ...], server: ServerInfo, tally: Tally
+        self, call: CallSpec[T], messages: tuple[Message, ...], server: ServerInfo, tally: CallStats
     ) -> ChatReply:
         """Attempts until there is a reply, which may still be cut off or nonsense.
 
@@ -119,7 +119,7 @@ class Exchange:
         prompt_tokens, exact = await self.count(messages, call.form, server)
         max_tokens = _window(call, prompt_tokens, exact, server)
         for number in itertools.count():
-            void(call, tally)
+            announce_void(call, tally)
             try:
                 request = _request(call, messages, max_tokens, server)
                 return await self._attempt(call, request, prompt_tokens, tally)
@@ -133,7 +133,7 @@ class Exchange:
         raise AssertionError("unreachable")
 
     async def count(
-        self, messages: Sequence[Message], form: Form[T], server: ServerInfo
+        self, messages: Sequence[Message], form: ReplySchema[T], server: ServerInfo
     ) -> tuple[int, bool]:
         """Upper bound on the tokens of a prompt, and whether the server itself counted them."""
         if server.tokenizes:
@@ -148,7 +148,7 @@ class Exchange:
         return bound, False
 
     async def _attempt(
-        self, call: Call[T], request: ChatRequest, prompt_tokens: int, tally: Tally
+        self, call: CallSpec[T], request: ChatRequest, prompt_tokens: int, tally: CallStats
     ) -> ChatReply:
         """One attempt, reserved before and settled after."""
         reservation = self.ledger.reserve_call(
@@ -196,7 +196,7 @@ class Exchange:
         return None if too_long else delay
 
 
-def void(call: Call[T], tally: Tally) -> None:
+def announce_void(call: CallSpec[T], tally: CallStats) -> None:
     """Tells the listener that what it was told is void, if it was told something."""
     if tally.streamed and call.on_delta is not None:
         tally.streamed = False
@@ -204,7 +204,7 @@ def void(call: Call[T], tally: Tally) -> None:
 
 
 def _request(
-    call: Call[T], messages: tuple[Message, ...], max_tokens: int, server: ServerInfo
+    call: CallSpec[T], messages: tuple[Message, ...], max_tokens: int, server: ServerInfo
 ) -> ChatRequest:
     return ChatRequest(
         messages=messages,
@@ -217,7 +217,7 @@ def _request(
     )
 
 
-def _window(call: Call[T], prompt_tokens: int, exact: bool, server: ServerInfo) -> int:
+def _window(call: CallSpec[T], prompt_tokens: int, exact: bool, server: ServerInfo) -> int:
     """The reply's tokens that the server's window has room for.
 
     Raises:
@@ -236,7 +236,7 @@ def _window(call: Call[T], prompt_tokens: int, exact: bool, server: ServerInfo) 
     return min(call.max_tokens, max(call.min_tokens, room))
 
 
-def _noting(call: Call[T], tally: Tally) -> Callable[[str], None] | None:
+def _noting(call: CallSpec[T], tally: CallStats) -> Callable[[str], None] | None:
     """The listener of a call, with a note that it was told something."""
     listener = call.on_delta
     if listener is None:

@@ -21,7 +21,7 @@ _remembered = lru_cache(maxsize=8)(count_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class TokenEstimate:
     """What some questions to a model take, in tokens."""
 
     prompt: int
@@ -30,16 +30,16 @@ class Size:
     most: int
     """Of replies as long as they may be."""
 
-    def __add__(self, other: Size) -> Size:
-        return Size(
+    def __add__(self, other: TokenEstimate) -> TokenEstimate:
+        return TokenEstimate(
             prompt=self.prompt + other.prompt,
             usual=self.usual + other.usual,
             most=self.most + other.most,
         )
 
-    def scaled(self, factor: float) -> Size:
+    def scaled(self, factor: float) -> TokenEstimate:
         """The same for a tokenizer that counts otherwise; replies keep their bound."""
-        return Size(
+        return TokenEstimate(
             prompt=round(self.prompt * factor), usual=round(self.usual * factor), most=self.most
         )
 
@@ -49,7 +49,7 @@ def prompt_tokens(prompt: Rendered) -> int:
     return sum(_counted(role, content) + _TEMPLATE for role, content in prompt.messages)
 
 
-async def factor(endpoint: Endpoint, sample: Sequence[Rendered]) -> float | None:
+async def server_scale(endpoint: Endpoint, sample: Sequence[Rendered]) -> float | None:
     """By how much a server's count of a sample is above tiktoken's; None: it does not say."""
     if not (await endpoint.info()).tokenizes:
         return None

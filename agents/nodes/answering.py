@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoptrail.agents.budget.limits import together
+from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
-from hoptrail.agents.nodes.common import noted, situation
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.common import noted, role_input
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.types import Answer, StepRecord, StopReason
 
 
-async def answer(state: State, run: Run) -> State:
+async def answer(state: RunState, run: RunContext) -> RunState:
     """Pool → claims with evidence ids; the only node whose text reaches a user."""
     run.emit(StepStarted(node="answer", round=state.round))
     if not state.evidence:
@@ -21,14 +21,14 @@ async def answer(state: State, run: Run) -> State:
         return replace(state, answer=silent).step(
             StepRecord(node="answer", action="abstained", detail="no evidence")
         )
-    played = await run.roles.answerer.answer(situation(state), run.emit)
+    played = await run.roles.answerer.answer(role_input(state), run.emit)
     state = replace(state, answer=played.value)
     action = "abstained" if played.value.abstains else "answered"
     cited = tuple(dict.fromkeys(e for claim in played.value.claims for e in claim.evidence))
     return noted(state, "answer", action, played.value.text[:200], played, cited)
 
 
-async def verify(state: State, run: Run) -> State:
+async def verify(state: RunState, run: RunContext) -> RunState:
     """Each claim against its quotes; what does not hold is out, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
     assert state.answer is not None, "verify follows answer"
@@ -41,10 +41,12 @@ async def verify(state: State, run: Run) -> State:
     return replace(state, answer=verified).step(record)
 
 
-async def receipt(state: State, run: Run) -> State:
+async def receipt(state: RunState, run: RunContext) -> RunState:
     """Every quote against the stored document once more, then all of the above as a receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
-    slices = await together(run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence)
+    slices = await gather_or_cancel(
+        run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence
+    )
     pairs = list(zip(state.evidence, slices, strict=True))
     standing = tuple(item for item, text in pairs if text == item.quote)
     changed = tuple(item.id for item, text in pairs if text != item.quote)

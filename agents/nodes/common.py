@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hoptrail.agents.nodes.state import Run, State
-from hoptrail.agents.roles.base import Played, Situation
+from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.roles.base import RoleInput, RoleResult
 from hoptrail.agents.types import Plan, Query, StepRecord
 
 
-def situation(state: State) -> Situation:
+def role_input(state: RunState) -> RoleInput:
     """The state as roles see it."""
-    return Situation(
+    return RoleInput(
         question=state.question,
         plan=state.plan if state.plan is not None else Plan(needs=(), asks="thing"),
         pool=state.evidence,
@@ -20,12 +20,12 @@ def situation(state: State) -> Situation:
     )
 
 
-def whole_question(state: State, run: Run) -> Query:
+def whole_question(state: RunState, run: RunContext) -> Query:
     """The question itself as a query."""
     return in_run_mode(Query(text=state.question, purpose="question"), run)
 
 
-def in_run_mode(query: Query, run: Run) -> Query:
+def in_run_mode(query: Query, run: RunContext) -> Query:
     """A query in the run's mode, unless it looks up a name."""
     if query.purpose in ("subject", "bridge") or run.settings.mode is None:
         return query
@@ -33,13 +33,13 @@ def in_run_mode(query: Query, run: Run) -> Query:
 
 
 def noted(
-    state: State,
+    state: RunState,
     node: str,
     action: str,
     detail: str,
-    played: Played[object],
+    played: RoleResult[object],
     found: tuple[str, ...] = (),
-) -> State:
+) -> RunState:
     """The state with the step a role played, and its stop if that ended the budget."""
     record = StepRecord(node=node, action=action, detail=detail, found=found, use=played.use)
     return state.step(record).stopped(played.stop)

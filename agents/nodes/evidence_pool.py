@@ -14,8 +14,8 @@ from typing import assert_never
 import numpy as np
 
 from hoptrail.agents.types import Candidate, Evidence, Query
-from hoptrail.rag.entities.surface import fold, words
-from hoptrail.rag.retrieval.fusion import MinMax
+from hoptrail.rag.entities.surface import casefolded, surface_words
+from hoptrail.rag.retrieval.fusion import MinMaxFusion
 from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
 
 KEPT = 100
@@ -43,7 +43,7 @@ CHEAP_SERVED = 0.5
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
-def merge(
+def merge_rankings(
     candidates: Sequence[Candidate], found: Iterable[tuple[Query, Ranking]], round_number: int
 ) -> tuple[Candidate, ...]:
     """The candidates with those of new rankings, best first.
@@ -64,7 +64,7 @@ def merge(
                     own = score = worth
                 case "subject":
                     score = own + query.weight * worth * min(
-                        1.0, 0.5 + 0.25 * len(words(query.text))
+                        1.0, 0.5 + 0.25 * len(surface_words(query.text))
                     )
                 case "bridge":
                     score = query.weight * worth * (1 - OWN_SHARE + OWN_SHARE * own)
@@ -85,7 +85,7 @@ def merge(
     return tuple(sorted(best.values(), key=_order)[:KEPT])
 
 
-def fused(
+def fuse_tree_results(
     candidates: Sequence[Candidate],
     leaves: Sequence[tuple[Passage, float]],
     *,
@@ -107,7 +107,7 @@ def fused(
     old = [c.passage_id for c in candidates]
     passages = {passage.id: passage for passage, _ in leaves}
     places = {one: place for place, one in enumerate(dict.fromkeys((*old, *passages)))}
-    both = MinMax(lexical_weight=cheap, floor=None).fuse(
+    both = MinMaxFusion(lexical_weight=cheap, floor=None).fuse(
         _listed([places[one] for one in old], [c.score for c in candidates]),
         _listed([places[one] for one in passages], [score for _, score in leaves]),
     )
@@ -152,17 +152,17 @@ def _standings(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:
     if any(match for _, match in titled):
         yield from ((hit, match) for hit, match in titled if match)
         return
-    name = fold(query.text)
+    name = casefolded(query.text)
     for place, hit in enumerate(ranking.hits[:MENTIONING]):
-        if name in fold(f"{hit.passage.title} {hit.passage.text}"):
+        if name in casefolded(f"{hit.passage.title} {hit.passage.text}"):
             yield hit, MENTION / (1 + place)
 
 
 def title_match(name: str, title: str) -> float:
     """1 where the title is the name, .95 where it is but for a bracketed addition, else 0."""
-    if fold(name) == fold(title):
+    if casefolded(name) == casefolded(title):
         return 1.0
-    return 0.95 if fold(name) == fold(_BRACKETS.sub("", title)) else 0.0
+    return 0.95 if casefolded(name) == casefolded(_BRACKETS.sub("", title)) else 0.0
 
 
 def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
@@ -177,7 +177,7 @@ def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ..
     return _ordered(kept)
 
 
-def restand(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
+def rescore(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
     """The pool by the present standing of its passages, which later rounds may have raised."""
     standing = {c.passage_id: c.score for c in candidates}
     return _ordered(
@@ -194,4 +194,4 @@ def _same(one: Evidence, other: Evidence) -> bool:
     """Do two pieces of evidence overlap in one document, or say the same in two?"""
     if one.document_id == other.document_id:
         return one.start < other.end and other.start < one.end
-    return fold(one.quote) == fold(other.quote)
+    return casefolded(one.quote) == casefolded(other.quote)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from hoptrail.agents.events import PlanMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import in_run_mode, noted, situation, whole_question
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.common import in_run_mode, noted, role_input, whole_question
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.common import too_alike
 from hoptrail.agents.types import Query
 
 
-async def plan(state: State, run: Run) -> State:
+async def plan(state: RunState, run: RunContext) -> RunState:
     """Question → what must be known, and the first queries."""
     run.emit(StepStarted(node="plan", round=0))
     played = await run.roles.planner.plan(state.question)
@@ -32,10 +32,10 @@ async def plan(state: State, run: Run) -> State:
     return noted(planned, "plan", "listed what must be known", needs, played)
 
 
-async def assess(state: State, run: Run) -> State:
+async def assess(state: RunState, run: RunContext) -> RunState:
     """Pool → enough, or what is missing; also the rules that end a search without a judge."""
     run.emit(StepStarted(node="assess", round=state.round))
-    played = await run.roles.assessor.assess(situation(state))
+    played = await run.roles.assessor.assess(role_input(state))
     state = replace(state, assessment=played.value)
     detail = "enough" if played.value.sufficient else "missing: " + "; ".join(played.value.missing)
     state = noted(state, "assess", "judged the evidence", detail, played)
@@ -46,10 +46,10 @@ async def assess(state: State, run: Run) -> State:
     return state.stopped("max_rounds") if state.round >= run.settings.max_rounds else state
 
 
-async def next_query(state: State, run: Run) -> State:
+async def next_query(state: RunState, run: RunContext) -> RunState:
     """What is missing → queries that were not asked before; none left ends the search."""
     run.emit(StepStarted(node="next_query", round=state.round))
-    played = await run.roles.query_writer.next_queries(situation(state))
+    played = await run.roles.query_writer.next_queries(role_input(state))
     asked = list(state.asked)
     queries: list[Query] = []
     for query in played.value:

@@ -6,24 +6,26 @@ from dataclasses import replace
 
 from hoptrail.agents.events import EvidenceAdded, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import noted, situation
-from hoptrail.agents.nodes.state import Run, State
-from hoptrail.agents.roles.base import Quote, Reading
+from hoptrail.agents.nodes.common import noted, role_input
+from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.roles.base import PassageToRead, Quote
 from hoptrail.agents.types import Evidence
 from hoptrail.rag.types import Passage
 
 
-async def refine(state: State, run: Run) -> State:
+async def refine(state: RunState, run: RunContext) -> RunState:
     """New passages → exact quotes in the evidence pool; what bears on nothing is dropped."""
     run.emit(StepStarted(node="refine", round=state.round))
     chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
     texts = await run.corpus.passages([c.passage_id for c in chosen])
     readings = [
-        Reading(passage=passage, score=candidate.score, query=candidate.query, via=candidate.via)
+        PassageToRead(
+            passage=passage, score=candidate.score, query=candidate.query, via=candidate.via
+        )
         for candidate, passage in zip(chosen, texts, strict=True)
         if passage is not None
     ]
-    played = await run.roles.refiner.refine(situation(state), readings)
+    played = await run.roles.refiner.refine(role_input(state), readings)
     sources = {reading.passage.id: reading for reading in readings}
     fresh = (
         _evidence(quote, sources[quote.passage_id], state.round)
@@ -31,7 +33,7 @@ async def refine(state: State, run: Run) -> State:
         if quote.passage_id in sources
     )
     before = {item.id for item in state.evidence}
-    standing = pool.restand(state.evidence, state.candidates)
+    standing = pool.rescore(state.evidence, state.candidates)
     evidence = pool.add(standing, (item for item in fresh if item is not None))
     added = [item for item in evidence if item.id not in before]
     for item in added:
@@ -46,7 +48,7 @@ async def refine(state: State, run: Run) -> State:
     return noted(state, "refine", "read", detail, played, tuple(item.id for item in added))
 
 
-def _evidence(quote: Quote, reading: Reading, number: int) -> Evidence | None:
+def _evidence(quote: Quote, reading: PassageToRead, number: int) -> Evidence | None:
     """A quote as evidence; None where its offsets do not lie in the passage it names."""
     passage: Passage = reading.passage
     if not passage.start <= quote.start < quote.end <= passage.end:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
-from hoptrail.agents.budget.limits import together
+from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.events import HitsFound, QueryMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import whole_question
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Query, StepRecord, StopReason
 from hoptrail.rag.types import Ranking
 
 
-async def retrieve(state: State, run: Run) -> State:
+async def retrieve(state: RunState, run: RunContext) -> RunState:
     """Queries → candidates; what the search budget does not allow is left unasked."""
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
     queries = tuple(q for q in state.queries if q.text.strip()) or (whole_question(state, run),)
     # What is left is divided and reserved before any is dispatched: what it lacks is the last.
     reserved = [_reserve_search(run, share) for share in run.ledger.divide(len(queries))]
-    results = await together(
+    results = await gather_or_cancel(
         _search(state, run, query, reservation)
         for query, reservation in zip(queries, reserved, strict=True)
     )
@@ -32,7 +32,7 @@ async def retrieve(state: State, run: Run) -> State:
         round=number,
         queries=(),
         asked=(*state.asked, *(query.text for query, _ in found)),
-        candidates=pool.merge(state.candidates, found, number),
+        candidates=pool.merge_rankings(state.candidates, found, number),
     )
     for query, ranking in found:
         ids = tuple(hit.passage.id for hit in ranking.hits)
@@ -42,7 +42,7 @@ async def retrieve(state: State, run: Run) -> State:
     return state.stopped(next((r for r in results if isinstance(r, str)), None))
 
 
-def _reserve_search(run: Run, share: Share) -> Reservation | StopReason:
+def _reserve_search(run: RunContext, share: Share) -> Reservation | StopReason:
     try:
         return run.ledger.reserve_search(node="retrieve", share=share)
     except OutOfBudget as error:
@@ -50,7 +50,7 @@ def _reserve_search(run: Run, share: Share) -> Reservation | StopReason:
 
 
 async def _search(
-    state: State, run: Run, query: Query, reservation: Reservation | StopReason
+    state: RunState, run: RunContext, query: Query, reservation: Reservation | StopReason
 ) -> Ranking | StopReason:
     """One search that was reserved; a stop reason where it was not allowed."""
     if not isinstance(reservation, Reservation):

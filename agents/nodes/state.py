@@ -12,7 +12,7 @@ from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Listener, ignore
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.runs.request import Settings
+from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.types import (
     Answer,
     Assessment,
@@ -27,7 +27,7 @@ from hoptrail.rag.types import Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class RunState:
     """Where a run stands between two nodes."""
 
     question: str
@@ -55,17 +55,17 @@ class State:
     receipt: str = ""
     """The receipt's JSON, once the run is over."""
 
-    def step(self, record: StepRecord) -> State:
+    def step(self, record: StepRecord) -> RunState:
         """The state with one more step in its history."""
         return replace(self, steps=(*self.steps, record))
 
-    def stopped(self, reason: StopReason | None) -> State:
+    def stopped(self, reason: StopReason | None) -> RunState:
         """The state with a stop reason; the first one given stays."""
         return self if reason is None or self.stop is not None else replace(self, stop=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunContext:
     """The context that every node of the graph is given."""
 
     strategy: str
@@ -74,5 +74,5 @@ class Run:
     corpus: Corpus
     roles: Roles
     ledger: Ledger
-    settings: Settings = field(default_factory=Settings)
+    settings: RunSettings = field(default_factory=RunSettings)
     emit: Listener = ignore

@@ -15,18 +15,18 @@ from dataclasses import replace
 from hoptrail.agents.corpus.protocol import TreeStart
 from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import TREE_BUILT, ModelUse, SlateRecord, StepRecord, StopReason
-from hoptrail.rag.tree.search.best_first import Search
+from hoptrail.rag.tree.search.best_first import TreeSearch
 from hoptrail.rag.tree.search.types import (
     Expansion,
-    Found,
-    FoundLeaf,
-    NavigateSettings,
+    LeafResult,
     Opened,
     Ref,
     Slate,
+    TreeSearchResult,
+    TreeSearchSettings,
 )
 from hoptrail.rag.types import Passage
 
@@ -37,7 +37,7 @@ FUSED_LEAVES = 50
 _BEST_CHARS = 160
 
 
-async def navigate(state: State, run: Run) -> State:
+async def navigate(state: RunState, run: RunContext) -> RunState:
     """Candidates → more and better ones, by a search of the tree from where they stand."""
     run.emit(StepStarted(node="navigate", round=state.round))
     # What a strategy leaves to be asked, if it does, else the question.
@@ -53,14 +53,14 @@ async def navigate(state: State, run: Run) -> State:
     stop = await walk.go()
     found = walk.found()
     leaves = await _read(found.leaves[:FUSED_LEAVES], run, query)
-    candidates = pool.fused(
+    candidates = pool.fuse_tree_results(
         state.candidates, leaves, query=query, round_number=state.round, cheap=_cheap(run)
     )
     steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
     return replace(state, candidates=candidates, steps=(*state.steps, *steps)).stopped(stop)
 
 
-async def _started(state: State, run: Run, query: str) -> TreeStart:
+async def _started(state: RunState, run: RunContext, query: str) -> TreeStart:
     """The tree, and where in it to begin."""
     return await run.corpus.tree_start(
         query,
@@ -71,7 +71,9 @@ async def _started(state: State, run: Run, query: str) -> TreeStart:
     )
 
 
-async def _read(leaves: Sequence[FoundLeaf], run: Run, query: str) -> list[tuple[Passage, float]]:
+async def _read(
+    leaves: Sequence[LeafResult], run: RunContext, query: str
+) -> list[tuple[Passage, float]]:
     """The passages of leaves that are still there, with their relevance."""
     passages = await run.corpus.tree_passages(query, [leaf.row for leaf in leaves])
     return [
@@ -84,13 +86,13 @@ async def _read(leaves: Sequence[FoundLeaf], run: Run, query: str) -> list[tuple
 class _Walk:
     """One search of the tree, driven by the doors and players of a run."""
 
-    def __init__(self, state: State, run: Run, query: str, start: TreeStart) -> None:
+    def __init__(self, state: RunState, run: RunContext, query: str, start: TreeStart) -> None:
         self.steps: list[StepRecord] = []
         self._run = run
         self._query = query
         self._stand = start.stand
         self._where = dict(state.where)
-        self._search = Search(_settings(run), start.seeds)
+        self._search = TreeSearch(_settings(run), start.seeds)
 
     async def go(self) -> StopReason | None:
         """Searches to the end; a stop reason: something ended it before."""
@@ -107,7 +109,7 @@ class _Walk:
             self._end(stop)
         return stop
 
-    def found(self) -> Found:
+    def found(self) -> TreeSearchResult:
         """What came of it, once it is over."""
         return self._search.found()
 
@@ -154,18 +156,18 @@ class _Walk:
         )
 
 
-def _cheap(run: Run) -> float:
+def _cheap(run: RunContext) -> float:
     """What the hits of cheap retrieval weigh."""
     if run.model:
         return pool.CHEAP_SERVED
     return pool.CHEAP_GRAPH if run.settings.mode == "graph" else pool.CHEAP_HYBRID
 
 
-def _settings(run: Run) -> NavigateSettings:
-    return run.settings.navigate or NavigateSettings()
+def _settings(run: RunContext) -> TreeSearchSettings:
+    return run.settings.navigate or TreeSearchSettings()
 
 
-def _seconds(run: Run) -> float:
+def _seconds(run: RunContext) -> float:
     """What a search may still take of the run's time."""
     return max(0.0, run.ledger.seconds_left() - KEPT_SECONDS * run.ledger.budget.seconds)
 
@@ -199,7 +201,7 @@ def _opening(start: TreeStart) -> StepRecord:
     return StepRecord(node="navigate", action=action, detail=found)
 
 
-def _ending(found: Found, passages: Sequence[Passage]) -> StepRecord:
+def _ending(found: TreeSearchResult, passages: Sequence[Passage]) -> StepRecord:
     detail = (
         f"{found.ended}: {found.looked} leaves looked at, {found.calls} slates, "
         f"{found.re_asks} asked again"

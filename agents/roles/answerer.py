@@ -10,14 +10,14 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.roles.base import DeltaListener, Played, Roles, Situation
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import DeltaListener, RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import Reply, numbered_quotes, subjects_of
-from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.types import Answer, Claim
 from hoptrail.prompts.loader import load
-from hoptrail.rag.entities.surface import words
+from hoptrail.rag.entities.surface import surface_words
 
 SHOWN = 5
 """Quotes an answer shows."""
@@ -26,38 +26,38 @@ SHOWN = 5
 class LocalAnswerer:
     """The best quotes as they stand; nothing where none of the question's names is in them."""
 
-    async def answer(self, situation: Situation, on_delta: DeltaListener) -> Played[Answer]:
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
         """One claim a quote, word for word."""
         if not _bears(situation):
-            return Played(value=Answer(text="", claims=(), extractive=True, abstains=True))
+            return RoleResult(value=Answer(text="", claims=(), extractive=True, abstains=True))
         shown = situation.pool[:SHOWN]
         claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in shown)
         text = "\n".join(item.quote for item in shown)
         on_delta(AnswerDelta(text=text))
-        return Played(value=Answer(text=text, claims=claims, extractive=True))
+        return RoleResult(value=Answer(text=text, claims=claims, extractive=True))
 
 
-def _bears(situation: Situation) -> bool:
+def _bears(situation: RoleInput) -> bool:
     """Is there evidence, and does it speak of anything that the question names?"""
     subjects = subjects_of(situation)
-    said = [set(words(f"{item.title} {item.quote}")) for item in situation.pool]
+    said = [set(surface_words(f"{item.title} {item.quote}")) for item in situation.pool]
     if not subjects:
         return bool(said)
-    return any(set(words(name)) <= spoken for name in subjects for spoken in said)
+    return any(set(surface_words(name)) <= spoken for name in subjects for spoken in said)
 
 
 class ServedAnswerer:
     """Answers from the pool, by prompt `answer`."""
 
-    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
         self._asker = asker
         self._fence = fence
         self._fallback = fallback
 
-    async def answer(self, situation: Situation, on_delta: DeltaListener) -> Played[Answer]:
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
         """Claims with evidence ids, and the short answer, told while it is written."""
-        teller = Teller(self._fence, on_delta)
-        task = Task(
+        teller = AnswerStream(self._fence, on_delta)
+        task = RoleCall(
             role="answer",
             prompt="ask/answer",
             form=AnswerForm,
@@ -72,7 +72,7 @@ class ServedAnswerer:
         def use(form: AnswerForm, seen: Sequence[int]) -> Answer:
             return _answer(form, {situation.pool[place].id for place in seen})
 
-        played = await play(
+        played = await ask_or_fall_back(
             self._asker, task, use, lambda: self._fallback.answerer.answer(situation, _mute)
         )
         teller.tell(played.value.text)
@@ -118,7 +118,7 @@ _LONGEST = 20_000
 whole reply so far parsed again, and no reply that fits `AnswerForm` is near that."""
 
 
-class Teller:
+class AnswerStream:
     """Tells a listener what stands in a reply's field "answer" so far; a reply may turn out void.
 
     Words are told whole and one by one: so the fence's word is hidden before any of it is out, and
@@ -129,7 +129,7 @@ class Teller:
         on_delta: the listener.
     """
 
-    def __init__(self, fence: Fence, on_delta: DeltaListener) -> None:
+    def __init__(self, fence: Delimiters, on_delta: DeltaListener) -> None:
         self._fence = fence
         self._on_delta = on_delta
         self._reply = self._told = ""

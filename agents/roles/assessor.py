@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.roles.base import Played, Roles, Situation
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import (
     Reply,
     Short,
@@ -19,10 +19,10 @@ from hoptrail.agents.roles.common import (
     numbered_quotes,
     subjects_of,
 )
-from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.types import Assessment
 from hoptrail.prompts.loader import load
-from hoptrail.rag.entities.surface import words
+from hoptrail.rag.entities.surface import surface_words
 
 
 class LocalAssessor:
@@ -32,13 +32,15 @@ class LocalAssessor:
     that the first round brought are followed once before anything counts as enough.
     """
 
-    async def assess(self, situation: Situation) -> Played[Assessment]:
+    async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
         """What the question names or asks and the pool does not show."""
-        said = {word for item in situation.pool for word in words(f"{item.title} {item.quote}")}
+        said = {
+            word for item in situation.pool for word in surface_words(f"{item.title} {item.quote}")
+        }
         missing = [
             f"what the documents say of {name}"
             for name in subjects_of(situation)
-            if not set(words(name)) <= said
+            if not set(surface_words(name)) <= said
         ]
         stems = {word[:6] for word in said}
         lacking = sorted(content_words(situation.question) - stems)
@@ -50,22 +52,22 @@ class LocalAssessor:
         if len(situation.asked) <= 1 + len(subjects_of(situation)):
             missing.append("where the names in the evidence lead")
         sufficient = bool(situation.pool) and not missing
-        return Played(value=Assessment(sufficient=sufficient, missing=tuple(missing)))
+        return RoleResult(value=Assessment(sufficient=sufficient, missing=tuple(missing)))
 
 
 class ServedAssessor:
     """Judges whether the pool is enough, by prompt `assess`."""
 
-    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
         self._asker = asker
         self._fence = fence
         self._fallback = fallback
 
-    async def assess(self, situation: Situation) -> Played[Assessment]:
+    async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
         """Enough, or what is missing; an empty pool is never enough and asks nobody."""
         if not situation.pool:
-            return Played(value=Assessment(sufficient=False, missing=("any evidence",)))
-        task = Task(
+            return RoleResult(value=Assessment(sufficient=False, missing=("any evidence",)))
+        task = RoleCall(
             role="assess",
             prompt="ask/assess",
             form=AssessForm,
@@ -82,7 +84,9 @@ class ServedAssessor:
             missing = () if form.sufficient else tuple(m for m in form.missing if m.strip())
             return Assessment(sufficient=form.sufficient, missing=missing)
 
-        return await play(self._asker, task, use, lambda: self._fallback.assessor.assess(situation))
+        return await ask_or_fall_back(
+            self._asker, task, use, lambda: self._fallback.assessor.assess(situation)
+        )
 
 
 class AssessForm(Reply):

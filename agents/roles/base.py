@@ -12,14 +12,14 @@ from typing import Generic, Protocol, TypeVar
 
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import Answer, Assessment, Evidence, ModelUse, Plan, Query, StopReason
-from hoptrail.rag.tree.search.types import Graded, Slate
+from hoptrail.rag.tree.search.types import Slate, SlateScores
 from hoptrail.rag.types import Passage, Via
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played(Generic[T_co]):
+class RoleResult(Generic[T_co]):
     """What a player gave, what it took from a model, and whether that ended the budget."""
 
     value: T_co
@@ -28,7 +28,7 @@ class Played(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class PassageToRead:
     """A passage to be refined, with its standing (0..1) and the query that found it."""
 
     passage: Passage
@@ -49,7 +49,7 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class RoleInput:
     """What every role after the planner may look at."""
 
     question: str
@@ -62,7 +62,7 @@ class Situation:
 class Planner(Protocol):
     """Lists what must be known."""
 
-    async def plan(self, question: str) -> Played[Plan]:
+    async def plan(self, question: str) -> RoleResult[Plan]:
         """The needs of a question, at least one."""
 
 
@@ -70,36 +70,38 @@ class Refiner(Protocol):
     """Finds what bears on the question in passages."""
 
     async def refine(
-        self, situation: Situation, readings: Sequence[Reading]
-    ) -> Played[tuple[Quote, ...]]:
+        self, situation: RoleInput, readings: Sequence[PassageToRead]
+    ) -> RoleResult[tuple[Quote, ...]]:
         """Exact quotes; none where nothing bears on the question."""
 
 
 class Assessor(Protocol):
     """Judges whether the pool is enough."""
 
-    async def assess(self, situation: Situation) -> Played[Assessment]:
+    async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
         """Enough, or what is missing."""
 
 
 class QueryWriter(Protocol):
     """Writes the next queries."""
 
-    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+    async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """Queries for what is missing, best first; none where nothing is left to follow."""
 
 
 class Answerer(Protocol):
     """Answers from the pool."""
 
-    async def answer(self, situation: Situation, on_delta: DeltaListener) -> Played[Answer]:
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
         """Claims with evidence ids; may abstain."""
 
 
 class Scorer(Protocol):
     """Scores what a tree search is shown."""
 
-    async def score(self, question: str, slates: Sequence[Slate]) -> Sequence[Played[Graded]]:
+    async def score(
+        self, question: str, slates: Sequence[Slate]
+    ) -> Sequence[RoleResult[SlateScores]]:
         """One answer a slate, in order; what could not be scored is not there, and not zero."""
 
 

@@ -7,17 +7,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.roles.base import Situation
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.types import Evidence
-from hoptrail.rag.entities.surface import names, words
+from hoptrail.rag.entities.surface import proper_names, surface_words
 
 
 def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
     """Has (nearly) the same been asked? Jaccard overlap of the words above `limit`."""
-    mine = set(words(query))
+    mine = set(surface_words(query))
     return not mine or any(
-        len(mine & theirs) / len(mine | theirs) > limit for theirs in map(set, map(words, asked))
+        len(mine & theirs) / len(mine | theirs) > limit
+        for theirs in map(set, map(surface_words, asked))
     )
 
 
@@ -30,21 +31,23 @@ EMPTY_WORDS = frozenset(
 
 def content_words(text: str) -> set[str]:
     """The words of a text that carry content, cut to their first six letters."""
-    return {word[:6] for word in words(text) if word not in EMPTY_WORDS}
+    return {word[:6] for word in surface_words(text) if word not in EMPTY_WORDS}
 
 
-def subjects_of(situation: Situation) -> tuple[str, ...]:
+def subjects_of(situation: RoleInput) -> tuple[str, ...]:
     """The names that the plan lists, or those of the question where nobody planned."""
     planned = (need.subject for need in situation.plan.needs if need.subject)
-    return tuple(dict.fromkeys(planned)) if situation.plan.needs else names(situation.question)
+    return (
+        tuple(dict.fromkeys(planned)) if situation.plan.needs else proper_names(situation.question)
+    )
 
 
-def needs_text(fence: Fence, situation: Situation) -> str:
+def needs_text(fence: Delimiters, situation: RoleInput) -> str:
     """What must be known, inside the fence: a model wrote it and a question may have led it."""
     return fence.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
 
 
-def numbered_quotes(fence: Fence, pool: Sequence[Evidence]) -> list[str]:
+def numbered_quotes(fence: Delimiters, pool: Sequence[Evidence]) -> list[str]:
     """The pool as numbered quotes inside the fence, best first."""
     return [
         fence.wrap(f"quote {item.id[1:]}", f"{item.title.strip()}: {item.quote.strip()}")

@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from hoptrail.agents.budget.ledger import OutOfBudget, Usage
-from hoptrail.agents.llm.client import Asked, Asker
-from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.llm.client import LLMClient, LLMResult
+from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.retry import DeltaListener
-from hoptrail.agents.roles.base import Played
+from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.types import ModelUse, StopReason
 from hoptrail.prompts.loader import Rendered, load
 
@@ -28,7 +28,7 @@ STOPS: dict[str, StopReason] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task(Generic[M]):
+class RoleCall(Generic[M]):
     """One thing to ask a model: how the prompt is made, and what may be left out of it."""
 
     role: str
@@ -42,12 +42,12 @@ class Task(Generic[M]):
     """Gets the reply as it is written, as `Asker.ask` says; None: nobody waits for it."""
 
 
-async def play(
-    asker: Asker,
-    task: Task[M],
+async def ask_or_fall_back(
+    asker: LLMClient,
+    task: RoleCall[M],
     use: Callable[[M, Sequence[int]], T],
-    fallback: Callable[[], Awaitable[Played[T]]],
-) -> Played[T]:
+    fallback: Callable[[], Awaitable[RoleResult[T]]],
+) -> RoleResult[T]:
     """Asks the model; where its reply cannot be used the fallback plays, and that is noted.
 
     Args:
@@ -58,8 +58,8 @@ async def play(
     """
     if asker.lost is not None:
         gone = unasked(task.role, load(task.prompt).hash, asker, Usage(), 0, asker.lost)
-        return Played(value=(await fallback()).value, use=gone, stop=STOPS.get(asker.lost))
-    form = json_form(task.form)
+        return RoleResult(value=(await fallback()).value, use=gone, stop=STOPS.get(asker.lost))
+    form = json_reply(task.form)
     left_out = 0
     try:
         fitted = await asker.fit(task.render, task.blocks, form=form, max_tokens=task.max_tokens)
@@ -68,7 +68,7 @@ async def play(
             if fitted.by_budget:
                 raise OutOfBudget("out_of_tokens")
             nothing = unasked(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
-            return Played(value=(await fallback()).value, use=nothing)
+            return RoleResult(value=(await fallback()).value, use=nothing)
         asked = await asker.ask(
             node=task.role,
             prompt=fitted.prompt,
@@ -78,15 +78,15 @@ async def play(
         )
     except OutOfBudget as error:
         note = unasked(task.role, load(task.prompt).hash, asker, error.usage, left_out, error.stop)
-        return Played(value=(await fallback()).value, use=note, stop=error.stop)
+        return RoleResult(value=(await fallback()).value, use=note, stop=error.stop)
     note = used(task.role, asked, left_out)
     if asked.value is None:
         stop = STOPS.get(asked.failure or "")
-        return Played(value=(await fallback()).value, use=note, stop=stop)
-    return Played(value=use(asked.value, fitted.kept), use=note)
+        return RoleResult(value=(await fallback()).value, use=note, stop=stop)
+    return RoleResult(value=use(asked.value, fitted.kept), use=note)
 
 
-def used(role: str, asked: Asked[T], left_out: int = 0) -> ModelUse:
+def used(role: str, asked: LLMResult[T], left_out: int = 0) -> ModelUse:
     """What one question took."""
     return ModelUse(
         role=role,
@@ -103,7 +103,7 @@ def used(role: str, asked: Asked[T], left_out: int = 0) -> ModelUse:
 
 
 def unasked(
-    role: str, prompt_hash: str, asker: Asker, spent: Usage, left_out: int, failure: str
+    role: str, prompt_hash: str, asker: LLMClient, spent: Usage, left_out: int, failure: str
 ) -> ModelUse:
     """What a question took that was not answered, or not even put."""
     return ModelUse(

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.roles.base import Played, Roles
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.roles.base import RoleResult, Roles
 from hoptrail.agents.roles.common import Reply, Short
-from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.types import Need, Plan
 from hoptrail.prompts.loader import load
-from hoptrail.rag.entities.surface import fold, names
+from hoptrail.rag.entities.surface import casefolded, proper_names
 
 _ASKS = (
     ("date", r"\b(when|what (year|date|day|month)|which (year|date)|how old|date of)\b"),
@@ -28,35 +28,35 @@ _ASKS = (
 
 def asks_for(question: str) -> str:
     """The kind of answer a question asks for, by its words."""
-    folded = fold(question)
+    folded = casefolded(question)
     return next((kind for kind, pattern in _ASKS if re.search(pattern, folded)), "thing")
 
 
 class LocalPlanner:
     """What must be known: each thing the question names, and the kind of answer it asks for."""
 
-    async def plan(self, question: str) -> Played[Plan]:
+    async def plan(self, question: str) -> RoleResult[Plan]:
         """One need for every name, and one for what is asked."""
         asks = asks_for(question)
-        subjects = names(question)
+        subjects = proper_names(question)
         needs = [
             Need(id=f"n{i}", text=f"what the documents say of {name}", subject=name)
             for i, name in enumerate(subjects, start=1)
         ]
         needs.append(Need(id=f"n{len(needs) + 1}", text=f"the {asks} asked for", subject=""))
-        return Played(value=Plan(needs=tuple(needs), asks=asks))
+        return RoleResult(value=Plan(needs=tuple(needs), asks=asks))
 
 
 class ServedPlanner:
     """Lists what must be known, by prompt `plan`."""
 
-    def __init__(self, asker: Asker, fallback: Roles) -> None:
+    def __init__(self, asker: LLMClient, fallback: Roles) -> None:
         self._asker = asker
         self._fallback = fallback
 
-    async def plan(self, question: str) -> Played[Plan]:
+    async def plan(self, question: str) -> RoleResult[Plan]:
         """The needs of a question; a subject that the question does not name is dropped."""
-        task = Task(
+        task = RoleCall(
             role="plan",
             prompt="ask/plan",
             form=PlanForm,
@@ -76,7 +76,9 @@ class ServedPlanner:
             )
             return Plan(needs=needs, asks=form.asks)
 
-        return await play(self._asker, task, use, lambda: self._fallback.planner.plan(question))
+        return await ask_or_fall_back(
+            self._asker, task, use, lambda: self._fallback.planner.plan(question)
+        )
 
 
 class NeedForm(Reply):

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.roles.base import Played, Roles, Situation
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import (
     EMPTY_WORDS,
     Reply,
@@ -18,10 +18,15 @@ from hoptrail.agents.roles.common import (
     subjects_of,
     too_alike,
 )
-from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.types import Evidence, Query
 from hoptrail.prompts.loader import load
-from hoptrail.rag.entities.surface import fold, names, only_opens_sentences, words
+from hoptrail.rag.entities.surface import (
+    casefolded,
+    only_opens_sentences,
+    proper_names,
+    surface_words,
+)
 
 BRIDGE = 0.97
 """What a hop keeps of the standing of the passage it starts from."""
@@ -36,13 +41,13 @@ FOLLOWED_WORTH = 0.4
 class LocalQueryWriter:
     """Follows the names that the evidence mentions and the question does not."""
 
-    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+    async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """One query a name, those of the best evidence first."""
-        known = fold(situation.question)
+        known = casefolded(situation.question)
         queries: dict[str, Query] = {}
         for item in situation.pool:
             for name in _mentioned(item):
-                key = fold(name)
+                key = casefolded(name)
                 if key in known or key in queries or too_alike(name, situation.asked):
                     continue
                 queries[key] = Query(
@@ -51,7 +56,7 @@ class LocalQueryWriter:
                     mode="lexical",
                     weight=round(BRIDGE * item.score, 6),
                 )
-        return Played(value=tuple(queries.values()))
+        return RoleResult(value=tuple(queries.values()))
 
 
 class GraphQueryWriter:
@@ -63,48 +68,50 @@ class GraphQueryWriter:
     generated.
     """
 
-    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+    async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """Up to `FOLLOWED` queries, for the names in the best evidence."""
-        known = fold(situation.question)
-        subjects = {word for name in subjects_of(situation) for word in words(name)}
+        known = casefolded(situation.question)
+        subjects = {word for name in subjects_of(situation) for word in surface_words(name)}
         rest = " ".join(
             word
-            for word in dict.fromkeys(words(situation.question))
+            for word in dict.fromkeys(surface_words(situation.question))
             if word not in EMPTY_WORDS and word not in subjects
         )
         queries: dict[str, Query] = {}
         for item in situation.pool:
             for name in _mentioned(item):
                 text = f"{name} {rest}".strip()
-                if fold(name) in known or too_alike(text, (*situation.asked, *queries)):
+                if casefolded(name) in known or too_alike(text, (*situation.asked, *queries)):
                     continue
                 queries[text] = Query(
                     text=text, purpose="gap", weight=round(FOLLOWED_WORTH * item.score, 6)
                 )
                 if len(queries) == FOLLOWED:
-                    return Played(value=tuple(queries.values()))
-        return Played(value=tuple(queries.values()))
+                    return RoleResult(value=tuple(queries.values()))
+        return RoleResult(value=tuple(queries.values()))
 
 
 def _mentioned(item: Evidence) -> Iterator[str]:
     """The names a quote mentions beside its own title; a sentence's first word alone is none."""
-    for name in names(item.quote):
-        if fold(name) != fold(item.title) and not only_opens_sentences(name, item.quote):
+    for name in proper_names(item.quote):
+        if casefolded(name) != casefolded(item.title) and not only_opens_sentences(
+            name, item.quote
+        ):
             yield name
 
 
 class ServedQueryWriter:
     """Writes the next queries, by prompt `next_query`."""
 
-    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
         self._asker = asker
         self._fence = fence
         self._fallback = fallback
 
-    async def next_queries(self, situation: Situation) -> Played[tuple[Query, ...]]:
+    async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """Queries for what is missing; their hits count nearly as much as the question's own."""
         assessed = situation.assessment
-        task = Task(
+        task = RoleCall(
             role="next_query",
             prompt="ask/write_queries",
             form=QueriesForm,
@@ -125,7 +132,7 @@ class ServedQueryWriter:
             texts = (text.strip() for text in form.queries)
             return tuple(Query(text=t, purpose="gap", weight=0.95) for t in texts if t)
 
-        return await play(
+        return await ask_or_fall_back(
             self._asker, task, use, lambda: self._fallback.query_writer.next_queries(situation)
         )
 

@@ -10,9 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from hoptrail.agents.corpus.protocol import Corpus
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.roles.base import Played, Quote, Reading, Roles, Situation
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import PassageToRead, Quote, RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import (
     Reply,
     content_words,
@@ -20,11 +20,11 @@ from hoptrail.agents.roles.common import (
     numbered_quotes,
     subjects_of,
 )
-from hoptrail.agents.roles.fallback import Task, play
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Evidence
 from hoptrail.prompts.loader import Rendered, load
-from hoptrail.rag.entities.surface import words
+from hoptrail.rag.entities.surface import surface_words
 from hoptrail.rag.text.sentences import sentences
 
 WINDOW = 3
@@ -38,7 +38,7 @@ BEARS = 0.25
 class _Window:
     """A run of sentences in a passage; offsets count within the passage."""
 
-    reading: Reading
+    reading: PassageToRead
     start: int
     end: int
     cosine: float
@@ -64,8 +64,8 @@ class LocalRefiner:
         self._seconds_left = seconds_left
 
     async def refine(
-        self, situation: Situation, readings: Sequence[Reading]
-    ) -> Played[tuple[Quote, ...]]:
+        self, situation: RoleInput, readings: Sequence[PassageToRead]
+    ) -> RoleResult[tuple[Quote, ...]]:
         """At most one quote a passage; none from one that bears on nothing."""
         spans = [sentences(reading.passage.text) for reading in readings]
         texts = [
@@ -74,7 +74,7 @@ class LocalRefiner:
             for start, end in found
         ]
         if not texts:
-            return Played(value=())
+            return RoleResult(value=())
         cosines = iter(await self._cosines(situation.question, texts))
         chosen = []
         for reading, found in zip(readings, spans, strict=True):
@@ -82,7 +82,7 @@ class LocalRefiner:
             if windows:
                 chosen.append(max(windows, key=lambda w: w.cosine + self._bonus(situation, w)))
         bearing = (w for w in chosen if w.cosine >= BEARS or self._linked(situation, w))
-        return Played(value=tuple(_quote(window) for window in bearing))
+        return RoleResult(value=tuple(_quote(window) for window in bearing))
 
     async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
         """The cosine of each text to the question; none once the run is over."""
@@ -92,24 +92,24 @@ class LocalRefiner:
         except (TimeoutError, Cancelled):
             return ()  # words alone then choose the quotes; the next search ends the run
 
-    def _bonus(self, situation: Situation, window: _Window) -> float:
+    def _bonus(self, situation: RoleInput, window: _Window) -> float:
         asked = content_words(situation.question)
-        said = set(words(window.text))
+        said = set(surface_words(window.text))
         overlap = len(asked & content_words(window.text)) / max(1, len(asked))
-        named = sum(set(words(n)) <= said for n in subjects_of(situation))
+        named = sum(set(surface_words(n)) <= said for n in subjects_of(situation))
         digits = situation.plan.asks in ("date", "number") and re.search(r"\d", window.text)
         return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
 
-    def _linked(self, situation: Situation, window: _Window) -> bool:
+    def _linked(self, situation: RoleInput, window: _Window) -> bool:
         """Does it share a name with the question, or speak of a name that was followed?"""
-        said = set(words(window.text))
+        said = set(surface_words(window.text))
         via = window.reading.via
         linked = (*subjects_of(situation), *situation.asked[1:], *((via.name,) if via else ()))
-        return any(set(words(name)) <= said for name in linked)
+        return any(set(surface_words(name)) <= said for name in linked)
 
 
 def _windows(
-    reading: Reading, spans: Sequence[tuple[int, int]], cosines: Sequence[float]
+    reading: PassageToRead, spans: Sequence[tuple[int, int]], cosines: Sequence[float]
 ) -> Iterator[_Window]:
     """Every run of WINDOW sentences of a passage (the whole, if it has fewer)."""
     for first in range(max(1, len(spans) - WINDOW + 1)):
@@ -136,17 +136,17 @@ def _quote(window: _Window) -> Quote:
 class ServedRefiner:
     """Picks the sentences that bear on the question, by prompt `refine`."""
 
-    def __init__(self, asker: Asker, fence: Fence, fallback: Roles) -> None:
+    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
         self._asker = asker
         self._fence = fence
         self._fallback = fallback
 
     async def refine(
-        self, situation: Situation, readings: Sequence[Reading]
-    ) -> Played[tuple[Quote, ...]]:
+        self, situation: RoleInput, readings: Sequence[PassageToRead]
+    ) -> RoleResult[tuple[Quote, ...]]:
         """One quote for each sentence chosen."""
         if not readings:
-            return Played(value=())
+            return RoleResult(value=())
         numbered: list[tuple[int, int, int]] = []
         blocks = []
         for place, reading in enumerate(readings):
@@ -165,7 +165,7 @@ class ServedRefiner:
                 passages="\n".join(chosen),
             )
 
-        task = Task(
+        task = RoleCall(
             role="refine",
             prompt="ask/refine",
             form=RefineForm,
@@ -182,12 +182,12 @@ class ServedRefiner:
                 for rank, (place, start, end) in enumerate(chosen)
             )
 
-        return await play(
+        return await ask_or_fall_back(
             self._asker, task, use, lambda: self._fallback.refiner.refine(situation, readings)
         )
 
 
-def _sentence_quote(reading: Reading, start: int, end: int, rank: int) -> Quote:
+def _sentence_quote(reading: PassageToRead, start: int, end: int, rank: int) -> Quote:
     passage = reading.passage
     return Quote(
         passage_id=passage.id,
@@ -197,7 +197,7 @@ def _sentence_quote(reading: Reading, start: int, end: int, rank: int) -> Quote:
     )
 
 
-def _facts(fence: Fence, pool: Sequence[Evidence]) -> str:
+def _facts(fence: Delimiters, pool: Sequence[Evidence]) -> str:
     return "\n".join(numbered_quotes(fence, pool)) or "nothing yet"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hoptrail.agents.corpus.protocol import Corpus
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.answerer import LocalAnswerer, ServedAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.base import Roles
@@ -34,7 +34,7 @@ def local_roles(
     )
 
 
-def served_roles(asker: Asker, fence: Fence, fallback: Roles) -> Roles:
+def served_roles(asker: LLMClient, fence: Delimiters, fallback: Roles) -> Roles:
     """All six roles, played by the asker's model; `fallback` plays where its reply fails."""
     return Roles(
         planner=ServedPlanner(asker, fallback),

@@ -13,16 +13,16 @@ from functools import lru_cache
 from typing import Any
 
 from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
-from hoptrail.agents.budget.limits import together
+from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.corpus.protocol import Corpus
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
-from hoptrail.agents.llm.reply_schema import Form, ParseProblem, find_object
-from hoptrail.agents.roles.base import Played
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, find_object
+from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.roles.fallback import STOPS, unasked, used
 from hoptrail.prompts.loader import Prompt, Rendered, load
-from hoptrail.rag.tree.search.local_scorer import likely
-from hoptrail.rag.tree.search.types import Graded, Item, Slate
+from hoptrail.rag.tree.search.local_scorer import local_scorer
+from hoptrail.rag.tree.search.types import Item, Slate, SlateScores
 
 TOP = 100
 """The best score."""
@@ -41,7 +41,7 @@ def reply_tokens(count: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> Form[Scores]:
+def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> ReplySchema[Scores]:
     """The form that scores these numbers; the same for equal numbers, since servers compile it.
 
     A reply with fewer than `least` usable scores is a problem.
@@ -65,7 +65,7 @@ def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> Form[Scores]:
             return ParseProblem(reason=f"none of the numbers has a score from 0 to {TOP}")
         return kept
 
-    return Form(name="ScoresForm", schema=_closed(properties), parse=parse)
+    return ReplySchema(name="ScoresForm", schema=_closed(properties), parse=parse)
 
 
 def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,30 +109,34 @@ class LocalScorer:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
 
-    async def score(self, question: str, slates: Sequence[Slate]) -> Sequence[Played[Graded]]:
+    async def score(
+        self, question: str, slates: Sequence[Slate]
+    ) -> Sequence[RoleResult[SlateScores]]:
         """One answer a slate."""
-        grade = likely(question, await self._corpus.language())
-        return [Played(value=graded) for graded in grade(slates)]
+        grade = local_scorer(question, await self._corpus.language())
+        return [RoleResult(value=graded) for graded in grade(slates)]
 
 
 class ServedScorer:
     """Has a model score, all slates side by side, by the prompts `slate` and `slate_leaves`."""
 
-    def __init__(self, asker: Asker, fence: Fence) -> None:
+    def __init__(self, asker: LLMClient, fence: Delimiters) -> None:
         self._asker = asker
         self._fence = fence
 
-    async def score(self, question: str, slates: Sequence[Slate]) -> Sequence[Played[Graded]]:
+    async def score(
+        self, question: str, slates: Sequence[Slate]
+    ) -> Sequence[RoleResult[SlateScores]]:
         """One answer a slate; one that cannot be had has failed and says why."""
         if not slates:
             return []
         # Divided beforehand, so that it does not depend on who answers first what fits the budget.
         shares = self._asker.shares(len(slates), _kept(self._asker))
-        return await together(
+        return await gather_or_cancel(
             self._one(question, slate, share) for slate, share in zip(slates, shares, strict=True)
         )
 
-    async def _one(self, question: str, slate: Slate, share: Share) -> Played[Graded]:
+    async def _one(self, question: str, slate: Slate, share: Share) -> RoleResult[SlateScores]:
         asker, prompt = (
             self._asker,
             _prompt_for(slate),
@@ -152,13 +156,13 @@ class ServedScorer:
             )
         except OutOfBudget as error:
             note = unasked(_ROLE, prompt.hash, asker, error.usage, 0, error.stop)
-            return Played(value=Graded(scores={}, failed=True), use=note, stop=error.stop)
+            return RoleResult(value=SlateScores(scores={}, failed=True), use=note, stop=error.stop)
         use = used(_ROLE, asked)
         if asked.value is None:
             stop = STOPS.get(asked.failure or "")
-            return Played(value=Graded(scores={}, failed=True), use=use, stop=stop)
+            return RoleResult(value=SlateScores(scores={}, failed=True), use=use, stop=stop)
         scores = {number - 1: score for number, score in asked.value.items()}
-        return Played(value=Graded(scores=scores), use=use)
+        return RoleResult(value=SlateScores(scores=scores), use=use)
 
 
 def asked_for(slate: Slate) -> tuple[int, ...]:
@@ -171,7 +175,7 @@ def asked_for(slate: Slate) -> tuple[int, ...]:
     )
 
 
-def renderings(slate: Slate, question: str, fence: Fence) -> Iterator[Rendered]:
+def renderings(slate: Slate, question: str, fence: Delimiters) -> Iterator[Rendered]:
     """The prompt of a slate, each time with less of the texts."""
     prompt = _prompt_for(slate)
     label = "passages" if slate.leaves else "topics"
@@ -213,7 +217,7 @@ def _flat(item: Item) -> str:
     return " ".join(joined.split())
 
 
-def _kept(asker: Asker) -> Usage:
+def _kept(asker: LLMClient) -> Usage:
     budget = asker.budget
     return Usage(
         calls=min(KEPT.calls, math.ceil(budget.calls / 4)),
@@ -225,9 +229,9 @@ def _prompt_for(slate: Slate) -> Prompt:
     return load("tree/score_passages" if slate.leaves else "tree/score_nodes")
 
 
-def _failed(asker: Asker, prompt_hash: str, failure: str) -> Played[Graded]:
-    return Played(
-        value=Graded(scores={}, failed=True),
+def _failed(asker: LLMClient, prompt_hash: str, failure: str) -> RoleResult[SlateScores]:
+    return RoleResult(
+        value=SlateScores(scores={}, failed=True),
         use=unasked(_ROLE, prompt_hash, asker, Usage(), 0, failure),
         stop=STOPS.get(failure),
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from hoptrail.agents.types import Answer, Claim, Evidence
-from hoptrail.rag.entities.surface import names, numbers, words
+from hoptrail.rag.entities.surface import numbers, proper_names, surface_words
 
 _YEAR = "january february march april may june july august september october november december"
 _LONGEST = 18
@@ -55,11 +55,16 @@ def check(claim: Claim, known: Mapping[str, Evidence]) -> Claim:
 def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
     """The names, numbers and months of a text that stand in none of the quotes or their titles."""
     sources = [
-        (set(words(f"{q.title} {q.quote}")), set(numbers(f"{q.title} {q.quote}"))) for q in quotes
+        (set(surface_words(f"{q.title} {q.quote}")), set(numbers(f"{q.title} {q.quote}")))
+        for q in quotes
     ]
-    parts = [n for n in names(text) if not any(set(words(n)) <= have for have, _ in sources)]
+    parts = [
+        n
+        for n in proper_names(text)
+        if not any(set(surface_words(n)) <= have for have, _ in sources)
+    ]
     parts += [n for n in numbers(text) if not any(n in have for _, have in sources)]
-    stated = words(text)
+    stated = surface_words(text)
     parts += [m for m in MONTHS if m in stated and not any(m in have for have, _ in sources)]
     return tuple(dict.fromkeys(parts))
 
@@ -71,8 +76,8 @@ def unsupported_answer(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]
     them, or the sum or difference of two.
     """
     every = " ".join(f"{q.title} {q.quote}" for q in quotes)
-    have, given = set(words(every)), set(numbers(every))
-    lacking = [n for n in names(text) if not set(words(n)) <= have]
+    have, given = set(surface_words(every)), set(numbers(every))
+    lacking = [n for n in proper_names(text) if not set(surface_words(n)) <= have]
     derived = derivable(given, len(quotes))
     lacking += [n for n in numbers(text) if n not in given and n not in derived]
     return tuple(lacking)

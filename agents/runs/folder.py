@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hoptrail.agents.budget.journal import JournalError
-from hoptrail.agents.runs.request import JOB, Job
+from hoptrail.agents.runs.request import JOB, RunRequest
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.layout import disk_errors
 
@@ -44,7 +44,7 @@ class RunFolder:
         """LangGraph's checkpoints."""
         return self.path / "checkpoints.db"
 
-    def job(self) -> Job:
+    def job(self) -> RunRequest:
         """What was asked.
 
         Raises:
@@ -62,7 +62,7 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def begin(runs: Path, job: Job) -> RunFolder:
+def begin(runs: Path, job: RunRequest) -> RunFolder:
     """A new run's folder, its job written down."""
     folder = RunFolder(path=runs / secrets.token_hex(5))
     with disk_errors(runs):
@@ -79,12 +79,12 @@ def find(runs: Path, run: str) -> RunFolder:
     """
     folder = RunFolder(path=runs / run)
     if not _RUN.fullmatch(run) or not (folder.path / "run.json").is_file():
-        left = ", ".join(sorted(f.id for f in unfinished(runs))) or "none"
+        left = ", ".join(sorted(f.id for f in unfinished_runs(runs))) or "none"
         raise SettingsError(f"no run {run!r} to resume; unfinished runs here: {left}")
     return folder
 
 
-def unfinished(runs: Path) -> tuple[RunFolder, ...]:
+def unfinished_runs(runs: Path) -> tuple[RunFolder, ...]:
     """The runs that have no receipt yet."""
     found = sorted(runs.glob("*/run.json")) if runs.is_dir() else []
     return tuple(RunFolder(path=path.parent) for path in found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from hoptrail.agents.corpus.protocol import Corpus, Stand, TreeStart
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
@@ -18,7 +18,7 @@ from hoptrail.agents.llm.types import (
     Message,
     ServerInfo,
 )
-from hoptrail.agents.runs.interceptor import Call, Cancelled, Tape
+from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, Interceptor
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
@@ -29,7 +29,7 @@ _START = TypeAdapter(TreeStart)
 _OPENED = TypeAdapter(tuple[Opened, ...])
 
 
-class Absent:
+class NotInReplay:
     """The corpus and endpoint of a replay: whoever reaches them has found a hole in the tape."""
 
     def __getattr__(self, name: str) -> Callable[..., object]:
@@ -41,17 +41,17 @@ class Absent:
         return reached
 
 
-class TapedCorpus:
+class InterceptedCorpus:
     """A corpus whose every call passes a tape."""
 
-    def __init__(self, corpus: Corpus, tape: Tape) -> None:
+    def __init__(self, corpus: Corpus, tape: Interceptor) -> None:
         self._corpus = corpus
         self._tape = tape
 
     async def generation(self) -> int:
         """The store's newest committed generation."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.generation",
                 arguments=dict,
                 live=self._corpus.generation,
@@ -64,7 +64,7 @@ class TapedCorpus:
     async def language(self) -> str:
         """That of the store's analyser."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.language",
                 arguments=dict,
                 live=self._corpus.language,
@@ -79,7 +79,7 @@ class TapedCorpus:
     ) -> Ranking:
         """The k best passages for a query."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.search",
                 arguments=lambda: {"query": query, "k": k, "mode": mode, "where": dict(where)},
                 live=lambda: self._corpus.search(
@@ -95,7 +95,7 @@ class TapedCorpus:
     ) -> tuple[float, ...]:
         """The cosine of the query to each text, -1..1."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.similarity",
                 arguments=lambda: {"query": query, "texts": list(texts)},
                 live=lambda: self._corpus.similarity(query, texts, timeout=timeout),
@@ -109,7 +109,7 @@ class TapedCorpus:
     ) -> TreeStart:
         """Opens the corpus tree, which is built where there is none."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.tree_start",
                 arguments=lambda: {
                     "query": query,
@@ -130,7 +130,7 @@ class TapedCorpus:
     ) -> tuple[Opened, ...]:
         """Nodes of the tree with the children that the filter keeps."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.tree_open",
                 arguments=lambda: {"query": query, "nodes": list(nodes), "where": dict(where)},
                 live=lambda: self._corpus.tree_open(
@@ -144,7 +144,7 @@ class TapedCorpus:
     async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
         """The passage that stands for each leaf of the tree; None for one that is gone."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.tree_passages",
                 arguments=lambda: {"query": query, "leaves": list(leaves)},
                 live=lambda: self._corpus.tree_passages(query, leaves),
@@ -157,7 +157,7 @@ class TapedCorpus:
     async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.passages",
                 arguments=lambda: {"ids": list(ids)},
                 live=lambda: self._corpus.passages(ids),
@@ -170,7 +170,7 @@ class TapedCorpus:
     async def slice(self, document_id: str, start: int, end: int) -> str | None:
         """`document.text[start:end]`; None when the document is gone."""
         return await self._tape.through(
-            Call(
+            ExternalCall(
                 kind="corpus.slice",
                 arguments=lambda: {"document_id": document_id, "start": start, "end": end},
                 live=lambda: self._corpus.slice(document_id, start, end),
@@ -189,7 +189,7 @@ _INFO = TypeAdapter(ServerInfo)
 class _Shown:
     """A request as a recording shows it: the fence's word hidden."""
 
-    fence: Fence
+    fence: Delimiters
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, str]]:
         """Each message as a record of role and content."""
@@ -210,13 +210,13 @@ wait = asyncio.sleep
 """What a pause waits by; tests put a clock of their own here."""
 
 
-async def pause(tape: Tape, seconds: float) -> None:
+async def pause(tape: Interceptor, seconds: float) -> None:
     """Waits between two attempts; a replay does not, and a cancellation ends it.
 
     Raises:
         AttemptFailed: the run was cancelled.
     """
-    call: Call[None] = Call(
+    call: ExternalCall[None] = ExternalCall(
         kind="clock.pause",
         arguments=dict,
         live=lambda: wait(seconds),
@@ -229,10 +229,10 @@ async def pause(tape: Tape, seconds: float) -> None:
         raise AttemptFailed("cancelled", "the run was cancelled") from None
 
 
-class TapedEndpoint:
+class InterceptedEndpoint:
     """An endpoint whose every call passes a tape; a cancelled attempt is a failed one."""
 
-    def __init__(self, endpoint: Endpoint, tape: Tape, fence: Fence) -> None:
+    def __init__(self, endpoint: Endpoint, tape: Interceptor, fence: Delimiters) -> None:
         self._endpoint = endpoint
         self._tape = tape
         self._shown = _Shown(fence=fence)
@@ -246,7 +246,7 @@ class TapedEndpoint:
         on_delta: Callable[[str], None] | None = None,
     ) -> ChatReply:
         """Sends the request once."""
-        call = Call(
+        call = ExternalCall(
             kind="endpoint.attempt",
             arguments=lambda: self._shown.request(request),
             live=lambda: self._hidden(request, timeout, on_delta),
@@ -277,7 +277,7 @@ class TapedEndpoint:
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of the messages, as the server counts them."""
-        call = Call(
+        call = ExternalCall(
             kind="endpoint.count_tokens",
             arguments=lambda: {"messages": self._shown.messages(messages)},
             live=lambda: self._endpoint.count_tokens(messages, timeout=timeout),
@@ -293,7 +293,7 @@ class TapedEndpoint:
         """What is known of the server."""
         if self._learnt is None:
             self._learnt = await self._tape.through(
-                Call(
+                ExternalCall(
                     kind="endpoint.info",
                     arguments=dict,
                     live=self._endpoint.info,
@@ -306,7 +306,7 @@ class TapedEndpoint:
     def learn(self, info: ServerInfo) -> None:
         """Remembers what a probe has shown, here and where later runs will ask."""
         self._learnt = info
-        if not isinstance(self._endpoint, Absent):
+        if not isinstance(self._endpoint, NotInReplay):
             self._endpoint.learn(info)
 
     async def aclose(self) -> None:

@@ -26,7 +26,7 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class ExternalCall(Generic[T]):
     """One call to the outside, and how to write it down."""
 
     kind: str
@@ -42,13 +42,13 @@ class Call(Generic[T]):
     so far is checked against its sources before it is given."""
 
 
-class Tape(Protocol):
+class Interceptor(Protocol):
     """Lets calls to the outside through, in one way or another."""
 
     def seconds(self) -> float:
         """The run's clock: seconds at the last call that came back."""
 
-    async def through(self, call: Call[T]) -> T:
+    async def through(self, call: ExternalCall[T]) -> T:
         """The call's result.
 
         Raises:
@@ -57,7 +57,7 @@ class Tape(Protocol):
         """
 
 
-class LiveTape:
+class LiveInterceptor:
     """Lets calls through to the real thing.
 
     Args:
@@ -82,7 +82,7 @@ class LiveTape:
         self._seconds = max(self._seconds, round(self._now() - self._begin, 6))
         return self._seconds
 
-    async def through(self, call: Call[T]) -> T:
+    async def through(self, call: ExternalCall[T]) -> T:
         """The result of the live call; cut short when the run is cancelled."""
         self.advance()
         try:

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
-from hoptrail.agents.runs.interceptor import Call, Cancelled, LiveTape, current_node
-from hoptrail.agents.runs.request import Job, job_of
+from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, LiveInterceptor, current_node
+from hoptrail.agents.runs.request import RunRequest, job_of
 from hoptrail.rag.errors import HoptrailError, ModelError
 
 T = TypeVar("T")
@@ -49,14 +49,14 @@ class Entry:
     error: Mapping[str, Any] | None = None
 
 
-class RecordingTape:
+class Recorder:
     """A live tape that writes down every call.
 
     The file appears under its own name when `finish` is called: a half recording never looks like
     a whole one.
     """
 
-    def __init__(self, live: LiveTape, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, live: LiveInterceptor, path: Path, header: Mapping[str, Any]) -> None:
         if path.is_dir() or not path.parent.is_dir():
             raise RecordingError(f"cannot record to {str(path)!r}: give a file in a folder that is")
         self._live = live
@@ -70,7 +70,7 @@ class RecordingTape:
         """The run's clock."""
         return self._live.seconds()
 
-    async def through(self, call: Call[T]) -> T:
+    async def through(self, call: ExternalCall[T]) -> T:
         """The live result, written down."""
         node = current_node.get()
         try:
@@ -92,7 +92,7 @@ class RecordingTape:
         self._journal.close()
         self._part.with_name(self._part.name + ".lock").unlink(missing_ok=True)
 
-    def _write(self, call: Call[Any], node: str, outcome: Mapping[str, object]) -> None:
+    def _write(self, call: ExternalCall[Any], node: str, outcome: Mapping[str, object]) -> None:
         line = {
             "call": call.kind,
             "node": node,
@@ -127,7 +127,7 @@ class Recording:
     entries: tuple[Entry, ...]
     receipt: Mapping[str, Any]
 
-    def job(self) -> Job:
+    def job(self) -> RunRequest:
         """What was asked, and under which settings.
 
         Raises:
@@ -169,7 +169,7 @@ class Recording:
         return cls(header=header, entries=tuple(entries), receipt=receipt)
 
 
-class ReplayTape:
+class Replayer:
     """Answers every call from a recording."""
 
     def __init__(self, recording: Recording) -> None:
@@ -183,7 +183,7 @@ class ReplayTape:
         """The run's clock, as recorded."""
         return self._seconds
 
-    async def through(self, call: Call[T]) -> T:
+    async def through(self, call: ExternalCall[T]) -> T:
         """The recorded result or failure of the same call at the same node.
 
         Raises:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store.catalogue.filters import facets
-from hoptrail.rag.tree.search.types import NavigateSettings
+from hoptrail.rag.store.catalogue.filters import filter_tokens
+from hoptrail.rag.tree.search.types import TreeSearchSettings
 from hoptrail.rag.types import Mode, Scalar
 
 SERVED_ITERATIONS = 8
@@ -21,7 +21,7 @@ tokens, and the search grows little better after the eighth (LATTICE, arXiv 2510
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class RunSettings:
     """How far and how wide a run searches."""
 
     k: int = 20
@@ -34,7 +34,7 @@ class Settings:
     mode: Mode | None = None
     """How the question itself is searched. None: the best that the store has an index for; a run
     and its recording have that in its place."""
-    navigate: NavigateSettings | None = None
+    navigate: TreeSearchSettings | None = None
     """How the corpus tree is searched, where a strategy does. None: by its defaults, with a served
     model no longer than the default budget lasts; a run and its recording have the decision."""
 
@@ -48,25 +48,25 @@ class Settings:
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
 
-    def resolved(self, mode: Mode, *, served: bool) -> Settings:
+    def resolved(self, mode: Mode, *, served: bool) -> RunSettings:
         """With all that is None decided: `mode` is the store's best, `served`: by a model."""
         usual = (
-            NavigateSettings(iterations=SERVED_ITERATIONS, stretched=True)
+            TreeSearchSettings(iterations=SERVED_ITERATIONS, stretched=True)
             if served
-            else NavigateSettings()
+            else TreeSearchSettings()
         )
         return replace(self, mode=self.mode or mode, navigate=self.navigate or usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class RunRequest:
     """What is asked, and under which settings: all that a run and its replay start from."""
 
     question: str
     strategy: str = "pool"
     where: Mapping[str, Scalar] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
-    settings: Settings = field(default_factory=Settings)
+    settings: RunSettings = field(default_factory=RunSettings)
     model: str = ""
     """The served model's address; empty: none, or one given as an open endpoint."""
     model_name: str | None = None
@@ -82,7 +82,7 @@ class Job:
             raise SettingsError("the question is empty: ask something")
         if any("\ud800" <= character <= "\udfff" for character in self.question):
             raise SettingsError("the question is no valid Unicode text: give it in UTF-8")
-        facets(self.where)
+        filter_tokens(self.where)
         if len(self.question) > LONGEST_QUESTION:
             raise SettingsError(
                 f"the question has {len(self.question):,} characters, at most "
@@ -93,15 +93,15 @@ class Job:
 LONGEST_QUESTION = 20_000
 """Characters; a longer text is a document, not a question."""
 
-JOB = TypeAdapter(Job)
+JOB = TypeAdapter(RunRequest)
 
 
-def job_json(job: Job) -> dict[str, object]:
+def job_json(job: RunRequest) -> dict[str, object]:
     """A job as JSON, for a recording's header."""
     record: dict[str, object] = json.loads(JOB.dump_json(job))
     return record
 
 
-def job_of(record: Mapping[str, object]) -> Job:
+def job_of(record: Mapping[str, object]) -> RunRequest:
     """The job that `job_json` wrote."""
     return JOB.validate_python(record)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import Graph, add
-from hoptrail.agents.nodes.state import State
+from hoptrail.agents.graph import RunGraph, add_nodes
+from hoptrail.agents.nodes.state import RunState
 from hoptrail.agents.nodes.tree_navigator import navigate
 
 
-def wire(graph: Graph) -> None:
+def wire(graph: RunGraph) -> None:
     """Retrieve → navigate → refine → answer → verify → receipt."""
-    add(graph, nodes.retrieve, navigate, nodes.refine)
-    add(graph, nodes.answer, nodes.verify, nodes.receipt)
+    add_nodes(graph, nodes.retrieve, navigate, nodes.refine)
+    add_nodes(graph, nodes.answer, nodes.verify, nodes.receipt)
     graph.add_edge(START, "retrieve")
     graph.add_conditional_edges("retrieve", _while_budget_lasts, ["navigate", "refine"])
     graph.add_edge("navigate", "refine")
@@ -27,5 +27,5 @@ def wire(graph: Graph) -> None:
     graph.add_edge("receipt", END)
 
 
-def _while_budget_lasts(state: State) -> str:
+def _while_budget_lasts(state: RunState) -> str:
     return "navigate" if state.stop is None else "refine"

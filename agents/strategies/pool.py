@@ -10,13 +10,13 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import Graph, add, unless_stopped
+from hoptrail.agents.graph import RunGraph, add_nodes, unless_stopped
 
 
-def wire(graph: Graph) -> None:
+def wire(graph: RunGraph) -> None:
     """Plan → retrieve → refine → assess → (next query ↺ | answer) → verify → receipt."""
-    add(graph, nodes.plan, nodes.retrieve, nodes.refine, nodes.assess, nodes.next_query)
-    add(graph, nodes.answer, nodes.verify, nodes.receipt)
+    add_nodes(graph, nodes.plan, nodes.retrieve, nodes.refine, nodes.assess, nodes.next_query)
+    add_nodes(graph, nodes.answer, nodes.verify, nodes.receipt)
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "retrieve")
     graph.add_edge("retrieve", "refine")

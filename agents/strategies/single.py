@@ -5,12 +5,12 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import Graph, add
+from hoptrail.agents.graph import RunGraph, add_nodes
 
 
-def wire(graph: Graph) -> None:
+def wire(graph: RunGraph) -> None:
     """Retrieve → refine → answer → verify → receipt."""
-    add(graph, nodes.retrieve, nodes.refine, nodes.answer, nodes.verify, nodes.receipt)
+    add_nodes(graph, nodes.retrieve, nodes.refine, nodes.answer, nodes.verify, nodes.receipt)
     graph.add_edge(START, "retrieve")
     graph.add_edge("retrieve", "refine")
     graph.add_edge("refine", "answer")

@@ -25,7 +25,7 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.app.text import counted, shortened, shown
+from hoptrail.app.text import plural, shortened, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,11 +122,11 @@ def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
 
 
 def _tree(event: TreeOpened) -> str:
-    size = f"{counted(event.leaves, 'leaf', 'leaves')} in {counted(event.nodes, 'node')}"
+    size = f"{plural(event.leaves, 'leaf', 'leaves')} in {plural(event.nodes, 'node')}"
     return f"{size}, built just now without a model" if event.built else size
 
 
 def _scored(event: SlatesScored) -> str:
     looked = sum(len(one.shown) - one.anchors for one in event.slates)
     best = f", best: {event.best}" if event.best else ""
-    return f"{event.iteration}. {counted(looked, 'child', 'children')} scored{best}"
+    return f"{event.iteration}. {plural(looked, 'child', 'children')} scored{best}"

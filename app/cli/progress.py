@@ -15,11 +15,11 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent, Progress
 
 if TYPE_CHECKING:
-    from hoptrail.evals.runner import Progress as Asked
+    from hoptrail.evals.runner import EvalProgress as Asked
 
 
 class IngestBar:
@@ -60,7 +60,7 @@ class IngestBar:
     def _rate(self) -> str:
         seconds = self._bars.tasks[0].elapsed
         speed = f", {self._passages / seconds:,.0f} passages/s" if seconds else ""
-        return counted(self._documents, "document") + speed
+        return plural(self._documents, "document") + speed
 
 
 class EvalBar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hoptrail.app.text import counted, indented, shortened
+from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
@@ -92,7 +92,7 @@ def _dropped(receipt: Receipt) -> Iterator[str]:
     for claim in receipt.dropped:
         yield indented(f"Left out: {shortened(claim.text, 200)} ({claim.reason})", "")
     if receipt.source_changed:
-        changed = counted(len(receipt.source_changed), "quote")
+        changed = plural(len(receipt.source_changed), "quote")
         yield f"Left out: {changed} whose document changed during the run"
 
 
@@ -126,8 +126,8 @@ def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
     }
     built = any(step.action == TREE_BUILT for step in steps)
     yield (
-        f"Tree: {counted(len(opened), 'node')} opened in {counted(len(rounds), 'iteration')}, "
-        f"{counted(len(leaves), 'leaf', 'leaves')} looked at"
+        f"Tree: {plural(len(opened), 'node')} opened in {plural(len(rounds), 'iteration')}, "
+        f"{plural(len(leaves), 'leaf', 'leaves')} looked at"
         + ("; there was none, so it was built first, without a model" if built else "")
     )
 
@@ -135,14 +135,14 @@ def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
 def _ending(receipt: Receipt) -> Iterator[str]:
     spent = receipt.usage
     cost = (
-        counted(spent.calls, "model call"),
-        counted(spent.tokens, "token"),
-        counted(spent.searches, "search", "searches"),
+        plural(spent.calls, "model call"),
+        plural(spent.tokens, "token"),
+        plural(spent.searches, "search", "searches"),
         f"{spent.seconds:.1f} s",
     )
     yield f"Cost: {', '.join(cost)}"
     if receipt.fallbacks:
-        times = counted(receipt.fallbacks, "time")
+        times = plural(receipt.fallbacks, "time")
         yield f"The model's reply could not be used {times}; the local player stood in."
     if any("cache_salt" in step.use.without for step in receipt.steps if step.use):
         yield "The server refused cache_salt: its prompt cache is shared with other tenants."

@@ -13,7 +13,7 @@ from hoptrail.app.cli.settings import AskTable, BudgetTable, ModelTable, StoreTa
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.agents import Budget, ServedModel, Settings
+    from hoptrail.agents import Budget, RunSettings, ServedModel
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store.store import Store, StoreSpec
     from hoptrail.rag.types import Scalar
@@ -24,7 +24,7 @@ WAIT = 30.0
 """Seconds that a command waits for another writer."""
 
 
-def place(store: Path | None, tenant: str | None, table: StoreTable) -> tuple[Path, str]:
+def store_location(store: Path | None, tenant: str | None, table: StoreTable) -> tuple[Path, str]:
     """The folder and the tenant that are meant.
 
     Raises:
@@ -52,11 +52,11 @@ def spec_of(root: Path, tenant: str) -> StoreSpec:
         StoreMissing, StoreMismatch, StoreDamaged: there is none that can be read.
     """
     from hoptrail.rag.store.layout import Layout, disk_errors  # noqa: PLC0415
-    from hoptrail.rag.store.spec import opened  # noqa: PLC0415
+    from hoptrail.rag.store.spec import read_spec  # noqa: PLC0415
 
     layout = Layout(root=root, tenant=tenant)
     with disk_errors(layout.folder):
-        return opened(layout, None)[0]
+        return read_spec(layout, None)[0]
 
 
 def embedder_flags(embedder: str | None, folder: Path | None, key_file: Path | None) -> StoreTable:
@@ -193,12 +193,12 @@ def budget_of(
     return Budget(**over(table, flags, *BudgetTable.__slots__))
 
 
-def reach_of(mode: str | None, table: AskTable) -> Settings:
+def run_settings(mode: str | None, table: AskTable) -> RunSettings:
     """How far, wide and along what a run searches; what was typed is over the settings."""
-    from hoptrail.agents import Settings  # noqa: PLC0415
+    from hoptrail.agents import RunSettings  # noqa: PLC0415
 
     typed = AskTable(mode=mode)
-    return Settings(**over(table, typed, "mode", "k", "read", "max_rounds", "max_queries"))
+    return RunSettings(**over(table, typed, "mode", "k", "read", "max_rounds", "max_queries"))
 
 
 def served_model(

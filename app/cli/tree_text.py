@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as Branches
 
-from hoptrail.app.text import counted, indented, shortened, shown
+from hoptrail.app.text import indented, plural, shortened, shown
 from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _head(tree: Tree, node: Node) -> Iterator[str]:
     if node.number == ROOT:
         what = "passage" if tree.spec.over == "passages" else "document"
         yield (
-            f"{counted(node.count, what)} below {counted(len(tree.nodes), 'node')}: "
+            f"{plural(node.count, what)} below {plural(len(tree.nodes), 'node')}: "
             f"{tree.spec.method}, at most {tree.spec.fanout} children each, "
             + (f"texts by {tree.spec.model}" if tree.spec.model else "built without a model")
         )
@@ -89,7 +89,7 @@ def _head(tree: Tree, node: Node) -> Iterator[str]:
         yield shortened(f"in {number}: {tree.nodes[number].text}", _WIDTH)
     yield indented(f"{node.number}: {node.text}", "")
     told = f", {node.changed:,} came or went since it was written" if node.changed else ""
-    yield f"{counted(node.count, 'leaf', 'leaves')}{told}"
+    yield f"{plural(node.count, 'leaf', 'leaves')}{told}"
 
 
 def _grow(

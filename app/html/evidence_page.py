@@ -13,10 +13,10 @@ from xml.etree.ElementTree import Element, SubElement
 from hoptrail.app.html.graph_svg import Box, Kind, Line, rules, svg
 from hoptrail.app.html.page import blank, put, put_answer, put_quote, serialised
 from hoptrail.app.receipts import changed_quotes
-from hoptrail.app.text import counted, shortened
-from hoptrail.rag.entities.extraction import entity
+from hoptrail.app.text import plural, shortened
+from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.passage_graph.shared_entities import Bond, bonds
+from hoptrail.rag.passage_graph.shared_entities import SharedEntity, shared_entities
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
@@ -67,7 +67,7 @@ class _Stop:
         return f"s{self.number}"
 
 
-def drawn(receipt: Receipt, store: Store) -> Page:
+def evidence_page(receipt: Receipt, store: Store) -> Page:
     """Draws the evidence of a receipt and what links it in the store's graph.
 
     Raises:
@@ -80,10 +80,10 @@ def drawn(receipt: Receipt, store: Store) -> Page:
             "answered from any passage."
         )
     stops = _stops(receipt, store)
-    found = _with_roads(bonds(store, [one.id for one in stops], receipt.question), stops)
+    found = _with_roads(shared_entities(store, [one.id for one in stops], receipt.question), stops)
     boxes, lines = _graph(receipt.question, stops, found)
     changed = sum(len(one.changed) for one in stops)
-    warning = f"{counted(changed, 'quote')} no longer in the store: marked red on the page"
+    warning = f"{plural(changed, 'quote')} no longer in the store: marked red on the page"
     return Page(
         html=_html(receipt, stops, found, boxes, lines),
         passages=len(stops),
@@ -123,26 +123,28 @@ def _title(quotes: Sequence[Evidence], known: str, passage: Passage | None) -> s
     return known or (passage.document_id if passage is not None else "a passage that is gone")
 
 
-def _with_roads(found: list[Bond], stops: Sequence[_Stop]) -> list[Bond]:
+def _with_roads(found: list[SharedEntity], stops: Sequence[_Stop]) -> list[SharedEntity]:
     """The bonds, with both ends of every road among their passages."""
-    by_key = {entity(one.name): one for one in found}
+    by_key = {entity_key(one.name): one for one in found}
     for stop in stops:
         if stop.via is None:
             continue
-        key = entity(stop.via.name)
-        bond = by_key.get(key, Bond(name=stop.via.name, asked=False, about=(), mentioning=()))
+        key = entity_key(stop.via.name)
+        bond = by_key.get(
+            key, SharedEntity(name=stop.via.name, asked=False, about=(), mentioning=())
+        )
         more = {stop.id, stop.via.passage_id} - {*bond.about, *bond.mentioning}
         by_key[key] = replace(bond, mentioning=(*bond.mentioning, *sorted(more)))
     return list(by_key.values())
 
 
 def _graph(
-    question: str, stops: Sequence[_Stop], found: Sequence[Bond]
+    question: str, stops: Sequence[_Stop], found: Sequence[SharedEntity]
 ) -> tuple[list[Box], list[Line]]:
     boxes = [Box(id="q", kind="question", label="the question", hint=question)]
     lines: list[Line] = []
     roads = {
-        (entity(one.via.name), end)
+        (entity_key(one.via.name), end)
         for one in stops
         if one.via is not None
         for end in (one.id, one.via.passage_id)
@@ -156,7 +158,7 @@ def _graph(
         boxes.append(_passage_box(stop))
         for number, bond in enumerate(found, 1):
             if stop.id in {*bond.about, *bond.mentioning}:
-                road = (entity(bond.name), stop.id) in roads
+                road = (entity_key(bond.name), stop.id) in roads
                 lines.append(Line(source=f"n{number}", target=f"p{stop.number}", road=road))
     return boxes, [*lines, *_direct(stops, lines)]
 
@@ -203,7 +205,7 @@ def _reached(lines: Sequence[Line]) -> set[str]:
 def _html(
     receipt: Receipt,
     stops: Sequence[_Stop],
-    found: Sequence[Bond],
+    found: Sequence[SharedEntity],
     boxes: Sequence[Box],
     lines: Sequence[Line],
 ) -> str:
@@ -222,11 +224,11 @@ def _html(
     return serialised(html)
 
 
-def _has(bond: Bond, stop: _Stop) -> bool:
+def _has(bond: SharedEntity, stop: _Stop) -> bool:
     return stop.id in bond.about or stop.id in bond.mentioning
 
 
-def _section(stop: _Stop, found: Sequence[Bond]) -> Element:
+def _section(stop: _Stop, found: Sequence[SharedEntity]) -> Element:
     section = Element("section", id=stop.anchor)
     put(section, "h2", f"{stop.number}. {stop.title}")
     for item in stop.quotes:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from hoptrail.app.html.page import blank, put, put_answer, put_quote, serialised
-from hoptrail.app.html.tree_selection import Sight, above
+from hoptrail.app.html.tree_selection import TreeSelection, above
 from hoptrail.app.html.tree_svg import STYLE, anchor, marks, picture
-from hoptrail.app.text import counted, shortened
+from hoptrail.app.text import plural, shortened
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:
-    from hoptrail.app.html.tree_selection import Opening, Proof, Road
+    from hoptrail.app.html.tree_selection import EvidenceLeaf, OpenedNode, TreeSearchTrace
 
 _NAME, _TEXT = 90, 300
 """Characters of a node or leaf in a list, and of a leaf's text."""
@@ -47,7 +47,7 @@ _SEARCH_LEGEND = (
 )
 
 
-def drawn(sight: Sight, title: str) -> str:
+def tree_page(sight: TreeSelection, title: str) -> str:
     """The page of a tree; `title` is shown above one without a search."""
     road = sight.road
     html, body = blank(title if road is None else road.receipt.question, _STYLE)
@@ -64,7 +64,7 @@ def drawn(sight: Sight, title: str) -> str:
     return serialised(html)
 
 
-def _put_search(body: Element, sight: Sight, road: Road) -> None:
+def _put_search(body: Element, sight: TreeSelection, road: TreeSearchTrace) -> None:
     if road.proofs:
         put(body, "h2", "The evidence and the way to it")
     for proof in road.proofs:
@@ -77,7 +77,9 @@ def _put_search(body: Element, sight: Sight, road: Road) -> None:
         _put_opening(SubElement(listed, "li"), sight, opening)
 
 
-def _put_proof(body: Element, sight: Sight, proof: Proof, road: Road) -> None:
+def _put_proof(
+    body: Element, sight: TreeSelection, proof: EvidenceLeaf, road: TreeSearchTrace
+) -> None:
     section = SubElement(body, "section")
     leaf = Ref(leaf=True, number=proof.row)
     put(section, "h3", sight.name(leaf))
@@ -91,13 +93,13 @@ def _put_proof(body: Element, sight: Sight, proof: Proof, road: Road) -> None:
         put_quote(section, item, changed=item.id in road.changed)
 
 
-def _put_opening(entry: Element, sight: Sight, opening: Opening) -> None:
+def _put_opening(entry: Element, sight: TreeSelection, opening: OpenedNode) -> None:
     details = SubElement(entry, "details")
     summary = SubElement(details, "summary")
     summary.text = f"#{opening.order}, iteration {opening.iteration}: "
     link = _put_link(summary, sight, Ref(leaf=False, number=opening.node))
     scored = sum(score is not None for score in opening.children.values())
-    of = counted(len(opening.children), "child", "children")
+    of = plural(len(opening.children), "child", "children")
     why = "for its likeness to the question" if opening.reserve else f"at {opening.standing:.2f}"
     link.tail = f", opened {why}: {scored} of {of} scored"
     table = SubElement(details, "table")
@@ -111,7 +113,9 @@ def _key(score: float | None) -> float:
     return 1.0 if score is None else -score
 
 
-def _put_score(table: Element, sight: Sight, ref: Ref, score: float | None, kind: str) -> None:
+def _put_score(
+    table: Element, sight: TreeSelection, ref: Ref, score: float | None, kind: str
+) -> None:
     line = SubElement(table, "tr")
     bar = SubElement(line, "td")
     if score is not None:
@@ -121,7 +125,7 @@ def _put_score(table: Element, sight: Sight, ref: Ref, score: float | None, kind
     put(line, "td", kind, "count")
 
 
-def _put_link(parent: Element, sight: Sight, ref: Ref) -> Element:
+def _put_link(parent: Element, sight: TreeSelection, ref: Ref) -> Element:
     """A link to a node's or leaf's place in the list; its bare name where that has none."""
     name = shortened(sight.name(ref), _NAME)
     if ref not in sight.refs:
@@ -129,7 +133,7 @@ def _put_link(parent: Element, sight: Sight, ref: Ref) -> Element:
     return put(parent, "a", name, href=f"#{anchor(ref)}")
 
 
-def _put_tree(body: Element, sight: Sight) -> None:
+def _put_tree(body: Element, sight: TreeSelection) -> None:
     """All nodes that are shown, each inside its parent."""
     ways = (
         set() if sight.road is None else above(sight.tree, (one.row for one in sight.road.proofs))
@@ -142,7 +146,7 @@ def _put_tree(body: Element, sight: Sight) -> None:
         ref = Ref(leaf=False, number=node.number)
         summary = put(details, "summary", f"{shortened(sight.name(ref), _NAME)} ")
         _put_mark(summary, sight, ref)
-        put(summary, "span", counted(node.count, "leaf", "leaves"), "count")
+        put(summary, "span", plural(node.count, "leaf", "leaves"), "count")
         if len(sight.name(ref)) > _NAME:
             put(details, "p", node.text, "small")
         places.update((child, details) for child in node.children)
@@ -152,7 +156,7 @@ def _put_tree(body: Element, sight: Sight) -> None:
             put(details, "p", f"Not shown: hoptrail tree show {node.number} lists it.", "count")
 
 
-def _put_leaves(details: Element, sight: Sight, rows: Sequence[int]) -> None:
+def _put_leaves(details: Element, sight: TreeSelection, rows: Sequence[int]) -> None:
     for row in rows:
         ref = Ref(leaf=True, number=row)
         line = SubElement(details, "p", id=anchor(ref))
@@ -166,7 +170,7 @@ def _put_leaves(details: Element, sight: Sight, rows: Sequence[int]) -> None:
             put(line, "span", shortened(passage.text, _TEXT), "small")
 
 
-def _put_mark(parent: Element, sight: Sight, ref: Ref) -> None:
+def _put_mark(parent: Element, sight: TreeSelection, ref: Ref) -> None:
     """As which it was opened and what it scored, if it was."""
     if sight.road is None:
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hoptrail.app.receipts import changed_quotes
 from hoptrail.rag.tree.search.types import Ref
-from hoptrail.rag.tree.types import NOBODY, ROOT
+from hoptrail.rag.tree.types import NO_PARENT, ROOT
 
 if TYPE_CHECKING:
     from hoptrail.agents.receipt import Receipt
@@ -24,7 +24,7 @@ MOST = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class TreeSelection:
     """A tree, as much of it as is shown, and the search that is drawn into it."""
 
     tree: Tree
@@ -34,7 +34,7 @@ class Sight:
     """The root, and all children of those."""
     passages: Mapping[int, Passage]
     """Of the leaves that are shown; one that died meanwhile is not there."""
-    road: Road | None = None
+    road: TreeSearchTrace | None = None
 
     def nodes(self) -> Iterator[Node]:
         """The nodes that are shown, parents before children, children in order."""
@@ -66,13 +66,15 @@ def children(node: Node) -> tuple[Ref, ...]:
     return (*inner, *(Ref(leaf=True, number=one) for one in node.rows))
 
 
-def looked_at(tree: Tree, store: Store, road: Road | None = None, most: int = MOST) -> Sight:
+def looked_at(
+    tree: Tree, store: Store, road: TreeSearchTrace | None = None, most: int = MOST
+) -> TreeSelection:
     """As much of a tree as can be shown: the ways of the search, then layer by layer."""
     expanded = _expanded(tree, set(_ways(tree, road)), most)
     rows = [row for number in sorted(expanded) for row in tree.nodes[number].rows]
     below = (ref for number in expanded for ref in children(tree.nodes[number]))
     found = zip(rows, store.resolve(rows), strict=True)
-    return Sight(
+    return TreeSelection(
         tree=tree,
         expanded=frozenset(expanded),
         refs=frozenset((Ref(leaf=False, number=ROOT), *below)),
@@ -81,7 +83,7 @@ def looked_at(tree: Tree, store: Store, road: Road | None = None, most: int = MO
     )
 
 
-def _ways(tree: Tree, road: Road | None) -> Iterator[int]:
+def _ways(tree: Tree, road: TreeSearchTrace | None) -> Iterator[int]:
     """The nodes that the search opened or the evidence stands under, and all above them."""
     if road is None:
         return
@@ -112,7 +114,7 @@ def _expanded(tree: Tree, ways: set[int], most: int) -> set[int]:
         if node.number in expanded or room >= 0:
             expanded.add(node.number)
             waiting.extend(node.children)
-    assert all(tree.nodes[one].parent in expanded | {NOBODY} for one in expanded)
+    assert all(tree.nodes[one].parent in expanded | {NO_PARENT} for one in expanded)
     return expanded
 
 
@@ -121,7 +123,7 @@ Scores = Mapping[Ref, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class OpenedNode:
     """A node whose children were scored."""
 
     order: int
@@ -140,7 +142,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class EvidenceLeaf:
     """A leaf that quotes of the evidence are from."""
 
     row: int
@@ -148,12 +150,12 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Road:
+class TreeSearchTrace:
     """The search of one receipt, as far as it fits the tree."""
 
     receipt: Receipt
-    openings: tuple[Opening, ...]
-    proofs: tuple[Proof, ...]
+    openings: tuple[OpenedNode, ...]
+    proofs: tuple[EvidenceLeaf, ...]
     """In the order of the evidence."""
     changed: frozenset[str]
     """Ids of quotes that the store's documents no longer have."""
@@ -178,7 +180,7 @@ class Road:
         }
 
 
-def road(receipt: Receipt, tree: Tree, store: Store) -> Road:
+def road(receipt: Receipt, tree: Tree, store: Store) -> TreeSearchTrace:
     """Reads the search out of a receipt.
 
     Raises:
@@ -188,7 +190,7 @@ def road(receipt: Receipt, tree: Tree, store: Store) -> Road:
     openings = [one for one in all_openings if _fits(one, tree)]
     proofs = _proofs(receipt.evidence, tree, store)
     placed = sum(len(one.quotes) for one in proofs)
-    return Road(
+    return TreeSearchTrace(
         receipt=receipt,
         openings=tuple(openings),
         proofs=proofs,
@@ -198,13 +200,13 @@ def road(receipt: Receipt, tree: Tree, store: Store) -> Road:
     )
 
 
-def _openings(receipt: Receipt) -> Iterator[Opening]:
+def _openings(receipt: Receipt) -> Iterator[OpenedNode]:
     rounds = [step.slates for step in receipt.steps if step.slates]
     order = count(1)
     for iteration, slates in enumerate(rounds, 1):
         for slate in slates:
             children, anchors = _scores(slate)
-            yield Opening(
+            yield OpenedNode(
                 order=next(order),
                 iteration=iteration,
                 node=slate.node,
@@ -225,12 +227,12 @@ def _scores(slate: SlateRecord) -> tuple[Scores, Scores]:
     return dict(scored[:own]), dict(scored[own:])
 
 
-def _fits(opening: Opening, tree: Tree) -> bool:
+def _fits(opening: OpenedNode, tree: Tree) -> bool:
     node = tree.nodes.get(opening.node)
     return node is not None and opening.children.keys() <= set(children(node))
 
 
-def _proofs(evidence: Sequence[Evidence], tree: Tree, store: Store) -> tuple[Proof, ...]:
+def _proofs(evidence: Sequence[Evidence], tree: Tree, store: Store) -> tuple[EvidenceLeaf, ...]:
     rows, documents = store.snapshot().places([item.passage_id for item in evidence])
     leaves = rows if tree.spec.over == "passages" else documents
     standing = {row for node in tree.nodes.values() for row in node.rows}
@@ -238,4 +240,4 @@ def _proofs(evidence: Sequence[Evidence], tree: Tree, store: Store) -> tuple[Pro
     for row, item in zip(leaves.tolist(), evidence, strict=True):
         if row in standing:
             quotes.setdefault(row, []).append(item)
-    return tuple(Proof(row=row, quotes=tuple(items)) for row, items in quotes.items())
+    return tuple(EvidenceLeaf(row=row, quotes=tuple(items)) for row, items in quotes.items())

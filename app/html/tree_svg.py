@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.html.tree_selection import Sight, above
-from hoptrail.app.text import counted, shortened, shown
+from hoptrail.app.html.tree_selection import TreeSelection, above
+from hoptrail.app.text import plural, shortened, shown
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
 
@@ -46,7 +46,7 @@ class _Band:
 class _Icicle:
     """The measures of one drawing."""
 
-    def __init__(self, sight: Sight) -> None:
+    def __init__(self, sight: TreeSelection) -> None:
         self._sight = sight
         road = sight.road
         self.opened = {} if road is None else road.opened
@@ -94,7 +94,7 @@ class _Icicle:
         return 0
 
 
-def picture(sight: Sight) -> Element:
+def picture(sight: TreeSelection) -> Element:
     """The drawing; a click on a node leads to the element `n` and its number, of a leaf to `r`."""
     icicle = _Icicle(sight)
     bands = list(icicle.bands())
@@ -120,12 +120,12 @@ def marks(order: int | None, score: float | None) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _drawn(band: _Band, icicle: _Icicle, sight: Sight) -> Element:
+def _drawn(band: _Band, icicle: _Icicle, sight: TreeSelection) -> Element:
     ref, score = band.ref, icicle.scores.get(band.ref)
     order = None if ref.leaf else icicle.opened.get(ref.number)
     link = Element("a", {"href": f"#{anchor(ref)}", "class": "way" if ref in icicle.ways else "by"})
     marked, name = marks(order, score), sight.name(ref)
-    hint = [name, *([marked] if marked else []), counted(icicle.count(ref), "leaf", "leaves")]
+    hint = [name, *([marked] if marked else []), plural(icicle.count(ref), "leaf", "leaves")]
     SubElement(link, "title").text = shown(shortened(" | ".join(hint), _HINT))
     x = band.depth * _COLUMN
     SubElement(

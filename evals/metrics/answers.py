@@ -46,7 +46,7 @@ def contains(prediction: str, answers: Sequence[str]) -> float | None:
     )
 
 
-def stands_in(texts: Iterable[str], answers: Sequence[str]) -> float | None:
+def contains_in_texts(texts: Iterable[str], answers: Sequence[str]) -> float | None:
     """`contains` over several texts: 1 when a gold answer stands in one of them.
 
     None where every gold answer is yes or no: no text contains these in any sense that counts.

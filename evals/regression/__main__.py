@@ -27,10 +27,10 @@ from pathlib import Path
 
 from hoptrail.evals.regression.graph_search import graph_floors, one_hop_floors
 from hoptrail.evals.regression.strategies import HYBRID_RECALL_AT_5, measure
-from hoptrail.evals.regression.threshold import ROW, Floor
+from hoptrail.evals.regression.threshold import ROW, Threshold
 from hoptrail.evals.regression.tree_search import tree_floors
 from hoptrail.evals.store_cache import StoreCache, add_cache_options
-from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.caching import CachingEmbedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _note(f"floors: {str(options.data)!r} has no folder {', '.join(map(repr, absent))}")
         return 2
     try:
-        embedder = Remembering(load_embedder(options.embedder))
+        embedder = CachingEmbedder(load_embedder(options.embedder))
         cache = StoreCache(folder=options.store_cache, embedder=embedder)
         floors = _measure_all(options, cache)
     except HoptrailError as error:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _measure_all(options: argparse.Namespace, cache: StoreCache) -> list[Floor]:
+def _measure_all(options: argparse.Namespace, cache: StoreCache) -> list[Threshold]:
     limit = QUICK if options.quick else None
     if limit is not None:
         _note(f"quick: strategies are asked {limit} questions a set; the floors mean all of them")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hoptrail.evals.benchmarks.graph.recall import Score, quality
 from hoptrail.evals.benchmarks.graph.variants import Variant
-from hoptrail.evals.regression.threshold import Floor
+from hoptrail.evals.regression.threshold import Threshold
 from hoptrail.evals.store_cache import StoreCache
 
 GRAPH_RECALL_AT_5 = {"2wiki_hipporag": 96.0, "musique_dev": 60.0, "hotpot_dev": 90.0}
@@ -26,7 +26,7 @@ _ALL = 1_000_000
 Say = Callable[[str], None]
 
 
-def graph_floors(folder: Path, cache: StoreCache, *, say: Say) -> list[Floor]:
+def graph_floors(folder: Path, cache: StoreCache, *, say: Say) -> list[Threshold]:
     """The floors of one set of questions of several hops; only the aims' sets have any.
 
     Raises:
@@ -47,7 +47,7 @@ def graph_floors(folder: Path, cache: StoreCache, *, say: Say) -> list[Floor]:
     ]
 
 
-def one_hop_floors(data: Path, cache: StoreCache, *, say: Say) -> list[Floor]:
+def one_hop_floors(data: Path, cache: StoreCache, *, say: Say) -> list[Threshold]:
     """The floors of the sets of questions of one hop that are there.
 
     Raises:
@@ -74,5 +74,5 @@ def _scores(folder: Path, variant: Variant, cache: StoreCache, say: Say) -> dict
     return {one.system: one for one in scores}
 
 
-def _floor(score: Score, what: str, wanted: float) -> Floor:
-    return Floor(set=score.set, what=what, measured=score.recall_5, wanted=wanted)
+def _floor(score: Score, what: str, wanted: float) -> Threshold:
+    return Threshold(set=score.set, what=what, measured=score.recall_5, wanted=wanted)

@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hoptrail.agents import Settings
+from hoptrail.agents import RunSettings
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, Question
 from hoptrail.evals.metrics.aggregate import average
-from hoptrail.evals.metrics.answers import stands_in
+from hoptrail.evals.metrics.answers import contains_in_texts
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
-from hoptrail.evals.regression.threshold import Floor
+from hoptrail.evals.regression.threshold import Threshold
 from hoptrail.evals.reports.summary import Report
-from hoptrail.evals.runner import Progress as Asked
-from hoptrail.evals.runner import Trial, evaluate
-from hoptrail.evals.store_cache import StoreCache, prepare
+from hoptrail.evals.runner import EvalConfig, evaluate
+from hoptrail.evals.runner import EvalProgress as Asked
+from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.ingest.pipeline import IngestEvent, Progress
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Hit, Mode
 
@@ -49,7 +49,7 @@ class Searched:
     """Questions whose gold answer stands in the first `TOP` passages, among those compared."""
 
 
-def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> list[Floor]:
+def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> list[Threshold]:
     """The floors of one set.
 
     Args:
@@ -63,7 +63,7 @@ def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> 
     """
     dataset = load_dataset(folder)
     steps = _Steps(dataset.name, say)
-    store = prepare(dataset, cache, steps.ingesting)
+    store = prepare_store(dataset, cache, steps.ingesting)
     steps.done(f"store ready: {store.documents:,} records, {store.passages:,} passages")
     searched = search_all(dataset, store.root, cache, dataset.questions[:limit])
     steps.done(f"hybrid search: {len(dataset.questions):,} questions")
@@ -71,14 +71,14 @@ def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> 
     modes: tuple[Mode, ...] = ("hybrid", "graph")
     for mode in modes:
         for strategy in ("single", "pool"):
-            trial = Trial(strategy=strategy, limit=limit, settings=Settings(mode=mode))
+            trial = EvalConfig(strategy=strategy, limit=limit, settings=RunSettings(mode=mode))
             report = asyncio.run(evaluate(folder, cache, trial, on_progress=steps.asking))
             steps.done(f"{strategy}, {mode}: {_summary(report)}")
             reports[strategy, mode] = report
     return [
         *floors_of(dataset.name, searched, reports["single", "hybrid"], reports["pool", "hybrid"]),
         *(
-            Floor(
+            Threshold(
                 set=dataset.name,
                 what=f"{strategy} with the graph, recall@5 in %, vs without",
                 measured=_percent(reports[strategy, "graph"], "recall@5"),
@@ -97,26 +97,26 @@ def search_all(
     recalls: list[float | None] = []
     contained = 0.0
     with Store.open(root, embedder=cache.embedder) as store:
-        searcher = Searcher(store, cache.embedder)
+        searcher = Retriever(store, cache.embedder)
         for question in dataset.questions:
             hits = searcher.search(question.question, k=_HITS, mode="hybrid").hits
             if question.support_is_whole:
                 ranking = first_occurrences(hit.passage.document_id for hit in hits)
                 recalls.append(recall(ranking, frozenset(question.supporting_ids), 5))
             if question.id in among and question.answers:
-                contained += stands_in(map(_text, hits[:TOP]), question.answers) or 0.0
+                contained += contains_in_texts(map(_text, hits[:TOP]), question.answers) or 0.0
     return Searched(
         recall_at_5=100 * (average(recalls).value or 0.0), answers_in_top=round(contained)
     )
 
 
-def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> list[Floor]:
+def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> list[Threshold]:
     """The three floors of a set from what was measured; the first only for the sets it names."""
     recalls = {report.strategy: _percent(report, "recall@5") for report in (single, pool)}
     contains = pool.measures["contains"]
     shown = round((contains.value or 0.0) * contains.count)
     floors = [
-        Floor(
+        Threshold(
             set=name,
             what="hybrid search, recall@5 in %",
             measured=searched.recall_at_5,
@@ -127,13 +127,13 @@ def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> li
     ]
     return [
         *floors,
-        Floor(
+        Threshold(
             set=name,
             what=f"pool, answers in quotes vs in hybrid top {TOP} (of {contains.count})",
             measured=shown,
             wanted=searched.answers_in_top,
         ),
-        Floor(
+        Threshold(
             set=name,
             what=f"pool, recall@5 in %, vs single's {recalls['single']:.1f}",
             measured=recalls["pool"],

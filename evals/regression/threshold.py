@@ -9,7 +9,7 @@ ROW = "{set:<16} {what:<50} {measured:>9} {wanted:>10}  {verdict}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
+class Threshold:
     """Something measured, and the least it must be."""
 
     set: str

@@ -13,11 +13,11 @@ from statistics import fmean
 
 from hoptrail.evals.benchmarks.tree.calibration_fit import fits
 from hoptrail.evals.benchmarks.tree.ground_truth import world_of
-from hoptrail.evals.benchmarks.tree.incremental import Grown, growth
+from hoptrail.evals.benchmarks.tree.incremental import IncrementalTree, growth
 from hoptrail.evals.benchmarks.tree.local_search import FUSED, local
-from hoptrail.evals.regression.threshold import Floor
+from hoptrail.evals.regression.threshold import Threshold
 from hoptrail.evals.store_cache import StoreCache
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 
 SETS = ("2wiki_hipporag", "musique_dev", "hotpot_dev")
 FUSED_LOSS = 0.5
@@ -35,14 +35,14 @@ _SEEDS = 30
 _ALL = 1_000_000
 
 Say = Callable[[str], None]
-QUALITIES: Mapping[str, Callable[[Grown], float]] = {
+QUALITIES: Mapping[str, Callable[[IncrementalTree], float]] = {
     "simulated": lambda one: one.simulated_recall_10,
     "local": lambda one: one.local_recall_10,
 }
 """By whose scores a grown tree is searched."""
 
 
-def tree_floors(data: Path, sets: Sequence[str], cache: StoreCache, *, say: Say) -> list[Floor]:
+def tree_floors(data: Path, sets: Sequence[str], cache: StoreCache, *, say: Say) -> list[Threshold]:
     """The floors of those of the sets that have any, and of the fits if one has.
 
     Args:
@@ -61,16 +61,16 @@ def tree_floors(data: Path, sets: Sequence[str], cache: StoreCache, *, say: Say)
     return [*floors, *_calibrated(say)] if ours else floors
 
 
-def _fused(folder: Path, cache: StoreCache, say: Say) -> Floor:
+def _fused(folder: Path, cache: StoreCache, say: Say) -> Threshold:
     with world_of(folder, cache, most=_ALL) as (world, store):
-        found = {one.system: one for one in local(world, Searcher(store, cache.embedder))}
+        found = {one.system: one for one in local(world, Retriever(store, cache.embedder))}
     for one in found.values():
         say(
             f"{one.set}, {one.system}: recall @2 {one.recall_2:.1f} @5 {one.recall_5:.1f} "
             f"@10 {one.recall_10:.1f}, {one.looked:.0f} leaves looked at ({one.questions:,})"
         )
     hybrid = found["hybrid"].recall_10
-    return Floor(
+    return Threshold(
         set=found["hybrid"].set,
         what=f"tree and hybrid fused, recall@10, vs {hybrid:.1f}",
         measured=found[FUSED].recall_10,
@@ -78,10 +78,10 @@ def _fused(folder: Path, cache: StoreCache, say: Say) -> Floor:
     )
 
 
-def _grown(folder: Path, cache: StoreCache, say: Say) -> list[Floor]:
+def _grown(folder: Path, cache: StoreCache, say: Say) -> list[Threshold]:
     with world_of(folder, cache, most=GROWN_ASKED) as (world, store):
         found = []
-        for one in growth(world, Searcher(store, cache.embedder)):
+        for one in growth(world, Retriever(store, cache.embedder)):
             found.append(one)
             say(
                 f"{one.set}, {one.tree} tree {one.seed}: recall@10 "
@@ -94,7 +94,7 @@ def _grown(folder: Path, cache: StoreCache, say: Say) -> list[Floor]:
             fmean(quality(one) for one in found if one.tree == tree) for tree in ("fresh", "grown")
         )
         floors.append(
-            Floor(
+            Threshold(
                 set=folder.name,
                 what=f"grown trees, {scorer} recall@10, vs {fresh:.1f}",
                 measured=grown,
@@ -104,7 +104,7 @@ def _grown(folder: Path, cache: StoreCache, say: Say) -> list[Floor]:
     return floors
 
 
-def _calibrated(say: Say) -> list[Floor]:
+def _calibrated(say: Say) -> list[Threshold]:
     found = {one.fit: one for one in fits(_SEEDS, [_SPREAD])}
     for one in found.values():
         say(f"made-up slates, {one.fit}: nDCG@10 {100 * one.ndcg_10:.1f} in {one.ms:.2f} ms")
@@ -115,10 +115,10 @@ def _calibrated(say: Say) -> list[Floor]:
     )
     return [
         *(
-            Floor(set="made-up slates", what=what, measured=100 * value, wanted=wanted)
+            Threshold(set="made-up slates", what=what, measured=100 * value, wanted=wanted)
             for what, value, wanted in compared
         ),
-        Floor(
+        Threshold(
             set="made-up slates",
             what="ridge, times as fast as the gradient's fit",
             measured=gradient.ms / ridge.ms,

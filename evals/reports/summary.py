@@ -28,14 +28,14 @@ import numpy as np
 
 from hoptrail.agents import Usage
 from hoptrail.evals.metrics.aggregate import Mean, average
-from hoptrail.evals.results import SCORES, Row
+from hoptrail.evals.results import SCORES, QuestionResult
 
 COSTS = ("calls", "tokens", "searches", "seconds")
 _FAILURES_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class CostStats:
     """A cost over many runs; `seconds` are those of a run's ledger, waiting for others included."""
 
     mean: float
@@ -65,7 +65,7 @@ class Report:
     failed: int
     fallbacks: int
     measures: Mapping[str, Mean]
-    costs: Mapping[str, Spread]
+    costs: Mapping[str, CostStats]
     """By the names in `COSTS`; empty where no run ended."""
     outcomes: Mapping[str, int]
     abstain_reasons: Mapping[str, int]
@@ -100,7 +100,7 @@ class Report:
 
 
 def summarise(
-    rows: Sequence[Row],
+    rows: Sequence[QuestionResult],
     *,
     dataset: str,
     missing_records: tuple[str, ...],
@@ -128,7 +128,7 @@ def summarise(
     )
 
 
-def _measures(rows: Sequence[Row]) -> dict[str, Mean]:
+def _measures(rows: Sequence[QuestionResult]) -> dict[str, Mean]:
     scored = {name: average(row.scores.get(name) for row in rows) for name in SCORES}
     abstained = {row.id for row in rows if row.outcome == "abstained"}
     unanswerable = {row.id for row in rows if row.unanswerable}
@@ -146,15 +146,15 @@ def _share(whole: set[str], part: set[str]) -> Mean:
     return average(float(one in part) for one in whole)
 
 
-def _costs(usages: Sequence[Usage]) -> dict[str, Spread]:
+def _costs(usages: Sequence[Usage]) -> dict[str, CostStats]:
     if not usages:
         return {}
     return {name: _spread([getattr(usage, name) for usage in usages]) for name in COSTS}
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _spread(values: Sequence[float]) -> CostStats:
     p50, p95 = np.percentile(values, [50, 95])
-    return Spread(
+    return CostStats(
         mean=float(np.mean(values)), p50=float(p50), p95=float(p95), total=float(np.sum(values))
     )
 

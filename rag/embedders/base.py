@@ -34,7 +34,7 @@ class Embedder(Protocol):
         """
 
 
-class Unasked:
+class PlaceholderEmbedder:
     """Bears the name of the store's embedder and is never asked to embed."""
 
     window = 0

@@ -12,7 +12,7 @@ from hoptrail.rag.embedders.base import Embedder, TextKind
 from hoptrail.rag.types import Vectors
 
 
-class Remembering:
+class CachingEmbedder:
     """Another embedder, each text embedded once; safe to share by threads if that one is.
 
     Never use it where time is measured.

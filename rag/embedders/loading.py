@@ -41,10 +41,10 @@ def load_embedder(
 
         return HashEmbedder(int(match[1] or 64))
     if spec.startswith(("http://", "https://")):
-        from hoptrail.rag.embedders.openai import ServerEmbedder, ServerSettings  # noqa: PLC0415
+        from hoptrail.rag.embedders.openai import OpenAIEmbedder, OpenAIEmbedderSettings  # noqa: PLC0415
 
         url, _, model = spec.partition("#")
-        return ServerEmbedder(ServerSettings(url=url, model=model or None, api_key=api_key))
+        return OpenAIEmbedder(OpenAIEmbedderSettings(url=url, model=model or None, api_key=api_key))
     name, _, folder = spec.partition(":")
     if name in ("minilm", "all-MiniLM-L6-v2"):
         from hoptrail.rag.embedders.minilm import MiniLMEmbedder, find_minilm  # noqa: PLC0415

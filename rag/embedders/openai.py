@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class OpenAIEmbedderSettings:
     """How to reach an embeddings server."""
 
     url: str
@@ -71,12 +71,12 @@ class ServerSettings:
             )
 
 
-class ServerEmbedder:
+class OpenAIEmbedder:
     """Embeds through a server; safe to share by threads. Close it when done."""
 
     def __init__(
         self,
-        settings: ServerSettings,
+        settings: OpenAIEmbedderSettings,
         *,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,

@@ -18,8 +18,8 @@ from hoptrail.rag.entities.words import (
     SENTENCE,
     Span,
     Words,
-    combine,
-    fold,
+    normalize,
+    span_key,
     word_key,
 )
 
@@ -58,23 +58,23 @@ _REACH = 4
 """Words before a name that may say it is another name."""
 
 
-def of_title(title: Words) -> Iterator[Alias]:
+def title_aliases(title: Words) -> Iterator[Alias]:
     """A title and its other forms; a name may come twice, strongest first."""
     count = len(title.keys)
     bare = _without_brackets(title)
-    yield combine(title.keys), 1.0
-    yield combine(title.keys[:bare]), 0.95
+    yield span_key(title.keys), 1.0
+    yield span_key(title.keys[:bare]), 0.95
     for end in dict.fromkeys((count, bare)):
         yield from _articles(title, (0, end - 1), 0.9)
     commas = [at for at in range(1, bare) if "," in title.gap(at)]
     if len(commas) == 1:
-        yield combine(title.keys[: commas[0]]), 0.7
+        yield span_key(title.keys[: commas[0]]), 0.7
         if commas[0] == 1:  # "Tolkien, John"
-            yield combine([*title.keys[1:bare], title.keys[0]]), 0.8
+            yield span_key([*title.keys[1:bare], title.keys[0]]), 0.8
     yield from _of_person(title, (0, bare - 1), 0.6)
 
 
-def of_subject(found: Words, span: Span, strength: float) -> Iterator[Alias]:
+def subject_aliases(found: Words, span: Span, strength: float) -> Iterator[Alias]:
     """The subject of a first sentence and its other forms."""
     yield found.key(span), strength
     yield from _articles(found, span, strength * 0.9)
@@ -125,7 +125,7 @@ def _first_sentence(found: Words) -> int:
 
 def _is_also(found: Words, start: int) -> bool:
     """Do the words before a name say that it is another name?"""
-    if not start or fold(found.word(start - 1)) not in _CUES:
+    if not start or normalize(found.word(start - 1)) not in _CUES:
         return False
     before = found.parts[max(0, 2 * (start - _REACH)) : 2 * start + 1]
     return _ALSO.search("".join(before)) is not None
@@ -145,11 +145,11 @@ def _articles(found: Words, span: Span, strength: float) -> Iterator[Alias]:
     first, last = span
     if last < first:
         return
-    keys, opens = found.keys[first : last + 1], fold(found.word(first))
+    keys, opens = found.keys[first : last + 1], normalize(found.word(first))
     if opens in _ARTICLES:
-        yield combine(keys[1:]), strength
+        yield span_key(keys[1:]), strength
     if opens not in _THE:
-        yield combine([word_key("the"), *keys]), strength
+        yield span_key([word_key("the"), *keys]), strength
 
 
 def _of_person(found: Words, span: Span, strength: float) -> Iterator[Alias]:
@@ -161,20 +161,20 @@ def _of_person(found: Words, span: Span, strength: float) -> Iterator[Alias]:
     if any("," in found.gap(at) for at in range(first + 1, last + 1)):
         return
     keys = found.keys[first : last + 1]
-    suffixed = fold(found.word(last)) in _SUFFIXES
+    suffixed = normalize(found.word(last)) in _SUFFIXES
     if count >= 3 + suffixed:
-        yield combine([keys[0], *keys[-1 - suffixed :]]), strength
-    initials = "".join(fold(found.word(at))[:1] for at in range(first, last))
-    yield combine([word_key(initials), keys[-1]]), strength
+        yield span_key([keys[0], *keys[-1 - suffixed :]]), strength
+    initials = "".join(normalize(found.word(at))[:1] for at in range(first, last))
+    yield span_key([word_key(initials), keys[-1]]), strength
     if count > 2:
-        yield combine([keys[0], word_key(initials[1:]), keys[-1]]), strength
+        yield span_key([keys[0], word_key(initials[1:]), keys[-1]]), strength
 
 
 def _before_verb(found: Words) -> int:
     """How many words stand before the first verb or bracket; 0 if something else ends sooner."""
     for at in range(1, min(len(found.keys), _OPENING)):
         gap = found.gap(at)
-        if "(" in gap or "（" in gap or fold(found.word(at)) in _VERBS:
+        if "(" in gap or "（" in gap or normalize(found.word(at)) in _VERBS:
             return at
         if found.breaks[at] == SENTENCE or "," in gap:
             return 0
@@ -184,7 +184,7 @@ def _before_verb(found: Words) -> int:
 def _has_verb(found: Words, start: int) -> bool:
     """Does the first sentence have a verb or a bracket from that word on?"""
     for at in range(start, min(len(found.keys), _FIRST)):
-        if "(" in found.gap(at) or fold(found.word(at)) in _VERBS:
+        if "(" in found.gap(at) or normalize(found.word(at)) in _VERBS:
             return True
         if found.breaks[at] == SENTENCE:
             return False
@@ -212,9 +212,9 @@ def _is_acronym(found: Words, span: Span) -> bool:
     at, last = span
     if at != last or not found.gap(at).endswith("(") or not found.gap(at + 1).startswith(")"):
         return False
-    letters = fold(found.word(at))
+    letters = normalize(found.word(at))
     if not found.word(at).isupper() or not 2 <= len(letters) <= 8:
         return False
     spelt = [one for one in range(at) if found.kinds[one] & CAPITAL]
-    initials = "".join(fold(found.word(one))[:1] for one in spelt)
+    initials = "".join(normalize(found.word(one))[:1] for one in spelt)
     return initials.endswith(letters) and spelt[-len(letters)] <= 3

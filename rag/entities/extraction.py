@@ -24,13 +24,13 @@ from hoptrail.rag.entities.words import (
     SHORT,
     Span,
     Words,
-    combine,
-    inner_names,
+    candidate_keys,
     month,
-    names,
-    sequences,
+    name_spans,
+    nested_name_spans,
+    span_key,
+    split_words,
     word_key,
-    words,
 )
 
 VERSION = 4
@@ -54,7 +54,7 @@ _QUOTED = re.compile(r"[\"“«„]\s?([^\"“”«»„\n]{2,80}?)[,.]?\s?[\"�
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traces:
+class PassageEntities:
     """What a passage is about, mentions, and may point to; entities as signed 64-bit keys."""
 
     abouts: tuple[tuple[int, float], ...]
@@ -67,21 +67,21 @@ class Traces:
     """Whatever in it may be another passage's title, each once; maximal names come first."""
 
 
-def entity(name: str) -> int:
+def entity_key(name: str) -> int:
     """The key of a name, whatever its case, accents and punctuation; 0 if it has no words."""
-    return combine(words(name).keys)
+    return span_key(split_words(name).keys)
 
 
-def traces(title: str, texts: Sequence[str]) -> list[Traces]:
+def extract_entities(title: str, texts: Sequence[str]) -> list[PassageEntities]:
     """The traces of one document's passages, in order.
 
     A surname alone, after the full name, is a mention of the full one, in later passages too.
     """
-    heading = words(title)
-    titled = inherited = _strongest(aliases.of_title(heading))
+    heading = split_words(title)
+    titled = inherited = _strongest(aliases.title_aliases(heading))
     strength = _SUBJECT
     surnames: dict[int, int] = {}
-    results: list[Traces] = []
+    results: list[PassageEntities] = []
     for text in texts:
         reading = _read(text)
         if not results and _is_telling(heading, reading.found):
@@ -93,7 +93,7 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
         candidates = dict.fromkeys(chain(mentions, reading.sequences()))
         abouts = _strongest(chain(inherited.items(), subject.items()))
         results.append(
-            Traces(
+            PassageEntities(
                 abouts=tuple(abouts.items()),
                 mentions=tuple(mentions),
                 candidates=tuple(islice(candidates, _MOST_CANDIDATES)),
@@ -104,7 +104,7 @@ def traces(title: str, texts: Sequence[str]) -> list[Traces]:
     return results
 
 
-def named(text: str) -> dict[int, str]:
+def mentioned_entities(text: str) -> dict[int, str]:
     """The names that a text mentions: their keys, and each as it stands where it comes first."""
     reading = _read(text)
     return {
@@ -137,16 +137,18 @@ class _Reading:
             mentions.setdefault(key, span)
         if self.content is None:
             for span in self.spans:
-                for part in inner_names(found, span):
+                for part in nested_name_spans(found, span):
                     mentions.setdefault(found.key(part), part)
         return mentions
 
     def sequences(self) -> Iterable[int]:
         """The keys of what may be a title elsewhere, the first few hundred."""
-        within = sequences(self.found, _MOST_CANDIDATES)
+        within = candidate_keys(self.found, _MOST_CANDIDATES)
         if self.content is None:
             return within
-        runs = map(self.found.key, islice(phrases.runs(self.found, self.content), _MOST_CANDIDATES))
+        runs = map(
+            self.found.key, islice(phrases.content_runs(self.found, self.content), _MOST_CANDIDATES)
+        )
         return chain(runs, within)
 
     def subject_names(self, strength: float) -> Iterator[Alias]:
@@ -156,7 +158,7 @@ class _Reading:
             return
         span = aliases.subject(found, spans[0]) if self.content is None else aliases.opening(found)
         if span is not None:
-            yield from aliases.of_subject(found, span, strength)
+            yield from aliases.subject_aliases(found, span, strength)
         if self.content is None:
             yield from aliases.other_names(found, spans)
 
@@ -186,9 +188,9 @@ class _Reading:
 
 def _read(text: str) -> _Reading:
     text = unicodedata.normalize("NFC", text)
-    found = words(text)
-    content = phrases.content(found) if phrases.caseless(text, found) else None
-    spans = list(names(found) if content is None else phrases.phrases(found, content))
+    found = split_words(text)
+    content = phrases.content(found) if phrases.has_no_case(text, found) else None
+    spans = list(name_spans(found) if content is None else phrases.keyphrases(found, content))
     keys = list(map(found.key, spans))
     return _Reading(text=text, found=found, content=content, spans=spans, keys=keys)
 
@@ -220,9 +222,9 @@ def _quoted(text: str) -> Iterator[tuple[int, str]]:
     """What stands in quotation marks and begins with a capital: titles of works, nicknames."""
     for quoted in _QUOTED.findall(text) if _QUOTES.search(text) else ():
         if quoted[0].isupper():
-            found = words(quoted)
+            found = split_words(quoted)
             if 0 < len(found.keys) <= _LONGEST_QUOTED:
-                yield combine(found.keys), quoted
+                yield span_key(found.keys), quoted
 
 
 def _dates(found: Words) -> Iterator[tuple[int, Span]]:
@@ -236,7 +238,7 @@ def _dates(found: Words) -> Iterator[tuple[int, Span]]:
             first, last = at, at + 2
         if day and year >= 1000:
             text = (str(year), f"{month(found.word(at)):02}", f"{day:02}")
-            yield combine([word_key(part) for part in text]), (first, last)
+            yield span_key([word_key(part) for part in text]), (first, last)
 
 
 def _number(found: Words, at: int, most: int) -> int:

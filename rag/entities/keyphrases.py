@@ -25,7 +25,7 @@ from hoptrail.rag.entities.words import (
     SENTENCE,
     Span,
     Words,
-    fold,
+    normalize,
 )
 from hoptrail.rag.text.tokens import static_folder
 
@@ -46,7 +46,7 @@ _UNSPACED = regex.compile(r"[\p{Han}\p{Katakana}ー]+")
 _SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")
 
 
-def caseless(text: str, found: Words) -> bool:
+def has_no_case(text: str, found: Words) -> bool:
     """Do the capitals of a text say nothing, because there are none or nothing else?"""
     few = _FEW * sum(1 for ends in found.breaks if ends != SENTENCE)
     capitals = 0
@@ -59,12 +59,12 @@ def caseless(text: str, found: Words) -> bool:
 
 def content(found: Words) -> list[bool]:
     """Which words are content words: no stop words, numbers or single letters."""
-    folded = [fold(found.word(at)) for at in range(len(found.keys))]
+    folded = [normalize(found.word(at)) for at in range(len(found.keys))]
     stops = stop_words_of(folded)
     return [_is_word(word) and word not in stops for word in folded]
 
 
-def phrases(found: Words, content: Sequence[bool]) -> Iterator[Span]:
+def keyphrases(found: Words, content: Sequence[bool]) -> Iterator[Span]:
     """The runs of up to eight content words."""
     start = 0
     for at, one in enumerate(chain(content, (False,))):
@@ -75,7 +75,7 @@ def phrases(found: Words, content: Sequence[bool]) -> Iterator[Span]:
         start = at if one else at + 1
 
 
-def runs(found: Words, content: Sequence[bool]) -> Iterator[Span]:
+def content_runs(found: Words, content: Sequence[bool]) -> Iterator[Span]:
     """All spans of a few words that begin and end with a content word.
 
     One comma may stand inside.
@@ -122,7 +122,7 @@ def _stop_words() -> dict[str, frozenset[str]]:
     """Folded stop words by language; Hinglish has all English ones and would pass for it."""
     folder = static_folder("nltk_cache") / "corpora" / "stopwords"
     return {
-        path.name: frozenset(map(fold, path.read_text(encoding="utf-8").split()))
+        path.name: frozenset(map(normalize, path.read_text(encoding="utf-8").split()))
         for path in sorted(folder.iterdir())
         if path.name.islower() and path.name != "hinglish"
     }

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities.extraction import named
+from hoptrail.rag.entities.extraction import mentioned_entities
 from hoptrail.rag.entities.words import (
     CAPITAL,
     COMMON,
@@ -20,8 +20,8 @@ from hoptrail.rag.entities.words import (
     SHORT,
     Span,
     Words,
-    names,
-    words,
+    name_spans,
+    split_words,
 )
 
 _LONGEST = 10
@@ -30,7 +30,7 @@ _MOST_WORDS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class QueryEntities:
     """The names of a question."""
 
     phrases: Mapping[int, Span]
@@ -54,25 +54,27 @@ class Asked:
             )
         }
 
-    def meaning(self, others: Mapping[int, int]) -> Asked:
+    def meaning(self, others: Mapping[int, int]) -> QueryEntities:
         """The same question when some of its names are, by key, taken for others."""
         taken = {other: self.phrases[key] for key, other in others.items() if key in self.phrases}
-        return Asked(phrases={**self.phrases, **taken}, mentions=self.mentions | taken.keys())
+        return QueryEntities(
+            phrases={**self.phrases, **taken}, mentions=self.mentions | taken.keys()
+        )
 
 
-def asked(question: str) -> Asked:
+def query_entities(question: str) -> QueryEntities:
     """The names of a question; one written without capitals still has its longer phrases."""
-    found = words(question)
-    return Asked(
+    found = split_words(question)
+    return QueryEntities(
         phrases=_phrases(found, min(len(found.keys), _MOST_WORDS)),
-        mentions=frozenset(found.key(one) for one in names(found)),
+        mentions=frozenset(found.key(one) for one in name_spans(found)),
     )
 
 
-def surface(text: str, key: int) -> str | None:
+def surface_form(text: str, key: int) -> str | None:
     """How a name stands in a text; None if it does not."""
-    found = words(text)
-    spans = chain(names(found), _runs(found, len(found.keys), CAPITAL | DIGIT))
+    found = split_words(text)
+    spans = chain(name_spans(found), _runs(found, len(found.keys), CAPITAL | DIGIT))
     return next((found.surface(span) for span in spans if found.key(span) == key), None)
 
 
@@ -117,12 +119,16 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Texts to their vectors, (len(texts), dimension), L2-normalised."""
 
 
-def meant(unknown: Mapping[int, str], texts: Sequence[str], embed: Embed) -> dict[int, int]:
+def link_unknown_names(
+    unknown: Mapping[int, str], texts: Sequence[str], embed: Embed
+) -> dict[int, int]:
     """For each unknown name, by key: the key of the name in the texts that it most likely means.
 
     Letters choose who is compared, the embedder who is taken; names like nothing are left out.
     """
-    known = {name.casefold(): key for text in texts for key, name in named(text).items()}
+    known = {
+        name.casefold(): key for text in texts for key, name in mentioned_entities(text).items()
+    }
     linked = {}
     for key, name in unknown.items():
         shortlist = get_close_matches(name.casefold(), known, n=_SHORTLIST, cutoff=_ALIKE)

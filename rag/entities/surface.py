@@ -26,19 +26,19 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COMMON = COMMON_WORDS | {"list", "name", "give", "tell", "find", "born"}
 
 
-def fold(text: str) -> str:
+def casefolded(text: str) -> str:
     """Lower case, without accents, white space collapsed: how names are compared."""
     bare = unicodedata.normalize("NFKD", text)
     return " ".join("".join(c for c in bare if not unicodedata.combining(c)).casefold().split())
 
 
-def words(text: str) -> list[str]:
+def surface_words(text: str) -> list[str]:
     """The folded words of a text, punctuation aside."""
-    return re.findall(r"\w+", fold(text))
+    return re.findall(r"\w+", casefolded(text))
 
 
 @lru_cache(maxsize=8192)
-def names(text: str) -> tuple[str, ...]:
+def proper_names(text: str) -> tuple[str, ...]:
     """The names a text mentions, in order, each once: runs of capitalised words.
 
     A common word that is capitalised because it begins a sentence is no name and is cut from the
@@ -48,7 +48,7 @@ def names(text: str) -> tuple[str, ...]:
     for match in _NAME.finditer(unicodedata.normalize("NFKC", text)):
         name = _trim(match.group())
         if len(name) > 1 and any(c.isalpha() for c in name):
-            found.setdefault(fold(name), name)
+            found.setdefault(casefolded(name), name)
     return tuple(found.values())
 
 
@@ -73,8 +73,8 @@ def _plain(number: str) -> str:
 def _trim(name: str) -> str:
     """A run of capitalised words without the common words that head or end it."""
     parts = name.split()
-    while parts and fold(parts[0]).strip(".,'’") in _COMMON:
+    while parts and casefolded(parts[0]).strip(".,'’") in _COMMON:
         parts.pop(0)
-    while parts and (fold(parts[-1]).strip(".,") in _COMMON or not parts[-1][0].isalnum()):
+    while parts and (casefolded(parts[-1]).strip(".,") in _COMMON or not parts[-1][0].isalnum()):
         parts.pop()
     return re.sub(r"['’]s$", "", " ".join(parts)).rstrip(".,")

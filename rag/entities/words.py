@@ -104,7 +104,7 @@ _TAILS = frozenset(
 _JOINS = frozenset({"", "&", "–", "'", "’", "/", "_"})
 
 
-def fold(word: str) -> str:
+def normalize(word: str) -> str:
     """Lower case, without accents, full stops, apostrophes and thousands separators."""
     return _fold(word) if len(word) <= _LONGEST_REMEMBERED else _fold.__wrapped__(word)
 
@@ -144,10 +144,10 @@ class Words:
 
     def key(self, span: Span) -> int:
         """The span's key, signed."""
-        return combine(self.keys[span[0] : span[1] + 1])
+        return span_key(self.keys[span[0] : span[1] + 1])
 
 
-def words(text: str) -> Words:
+def split_words(text: str) -> Words:
     """The words of a text."""
     text = unicodedata.normalize("NFC", text)
     intricate = not text.isascii() and _INTRICATE.search(text)
@@ -170,12 +170,12 @@ def _settle(parts: list[str], kinds: list[int], at: int, ends: int) -> int:
     if ends == _PERIOD:
         return NONE if before & (ABBREVIATION | SHORT) else SENTENCE
     joined = before & CAPITAL and not kinds[at] & (CAPITAL | DIGIT | COMMON)
-    if joined and fold(parts[2 * at + 1]) not in _TAILS:
+    if joined and normalize(parts[2 * at + 1]) not in _TAILS:
         kinds[at] |= CAPITAL | INNER
     return NONE
 
 
-def combine(keys: list[int]) -> int:
+def span_key(keys: list[int]) -> int:
     """The key of a sequence of words, signed 64 bits; 0 for none."""
     key = 0
     for word in keys:
@@ -188,7 +188,7 @@ def word_key(word: str) -> int:
     return _KNOWN[word][0]
 
 
-def names(found: Words) -> Iterator[Span]:
+def name_spans(found: Words) -> Iterator[Span]:
     """The maximal names: runs of capitalised words and numbers, with joining words inside.
 
     Common words are cut from both ends, and from the head of a sentence those that open
@@ -227,7 +227,7 @@ def _run(kinds: list[int], breaks: list[int], start: int) -> int:
     return last
 
 
-def inner_names(found: Words, name: Span) -> Iterator[Span]:
+def nested_name_spans(found: Words, name: Span) -> Iterator[Span]:
     """The names that "of", "and" or "for" hold together in a longer one: "Oxford", "Lord Byron".
 
     The head is one only if it has two words: "University of Oxford" mentions no "University".
@@ -245,7 +245,7 @@ def inner_names(found: Words, name: Span) -> Iterator[Span]:
         start = at + 1
 
 
-def sequences(found: Words, most: int) -> list[int]:
+def candidate_keys(found: Words, most: int) -> list[int]:
     """The keys of the spans within a clause that begin and end with a capital or digit.
 
     One comma may stand inside. A common word or a number alone is none. Signed, repetitions kept;
@@ -283,14 +283,14 @@ def _keys_so_far(words_keys: list[int]) -> list[int]:
 
 def month(word: str) -> int:
     """The number of the month that a word of kind MONTH names."""
-    return _MONTHS.index(fold(word)) + 1
+    return _MONTHS.index(normalize(word)) + 1
 
 
 class _Known(dict[str, tuple[int, int]]):
     """Key and kind of each word seen lately."""
 
     def __missing__(self, word: str) -> tuple[int, int]:
-        folded = fold(word)
+        folded = normalize(word)
         digest = hashlib.blake2b(folded.encode(errors="surrogatepass"), digest_size=8).digest()
         info = int.from_bytes(digest, "little"), _kind(word, folded)
         if len(word) <= _LONGEST_REMEMBERED:

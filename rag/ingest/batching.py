@@ -17,7 +17,7 @@ _FIRST_SLICE, _LEAST_SLICE = 32, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class ChunkedDocument:
     """A document split into passages that has still to be embedded."""
 
     document: Document
@@ -27,7 +27,7 @@ class Prepared:
     """The store has another version of it."""
 
 
-class Batch:
+class CommitBatch:
     """The documents of the next commit.
 
     A commit holds at most `most_passages` passages unless one document has more, and is made when
@@ -44,7 +44,7 @@ class Batch:
         most_passages: int,
         most_seconds: float,
         clock: Callable[[], float],
-        acknowledge: Callable[[Prepared, int], None],
+        acknowledge: Callable[[ChunkedDocument, int], None],
     ) -> None:
         """`acknowledge` gets each document with its generation, after the commit."""
         self._store, self._embedder = store, embedder
@@ -53,7 +53,7 @@ class Batch:
         self._slice = min(_FIRST_SLICE, most_passages)
         self._clear()
 
-    def add(self, prepared: Prepared) -> None:
+    def add(self, prepared: ChunkedDocument) -> None:
         """Takes a document in; commits when it is time.
 
         Raises:
@@ -97,7 +97,7 @@ class Batch:
             self._acknowledge(prepared, generation)
 
     def _clear(self) -> None:
-        self._documents: list[Prepared] = []
+        self._documents: list[ChunkedDocument] = []
         self._texts: list[str] = []
         self._vectors: list[Vectors] = []
         self._size = 0
@@ -121,7 +121,7 @@ class Batch:
             self._slice = max(self._slice // 2, min(_LEAST_SLICE, self._most_passages))
 
 
-def _indexed(prepared: Prepared, vectors: Vectors) -> IndexedDocument:
+def _indexed(prepared: ChunkedDocument, vectors: Vectors) -> IndexedDocument:
     return IndexedDocument(
         document=prepared.document,
         passages=prepared.passages,

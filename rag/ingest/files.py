@@ -38,7 +38,7 @@ ProblemKind = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceFile:
     """A file to be read."""
 
     path: Path
@@ -67,7 +67,7 @@ class FileProblem:
         return f"{place} {self.reason}"
 
 
-class Refused(ParseError):
+class UnreadableFile(ParseError):
     """A file or a line that cannot be read; becomes a FileProblem."""
 
     def __init__(self, reason: str, kind: ProblemKind, document_id: str | None = None) -> None:
@@ -79,10 +79,10 @@ class Refused(ParseError):
 
 
 @dataclass(slots=True, kw_only=True)
-class Sources:
+class FoundFiles:
     """What was found under the given paths, in the order in which it will be read."""
 
-    files: list[Source] = field(default_factory=list)
+    files: list[SourceFile] = field(default_factory=list)
     problems: list[FileProblem] = field(default_factory=list)
     skipped: int = 0
     """Files whose suffix has no parser."""
@@ -95,7 +95,7 @@ class Sources:
         return sum(source.size for source in self.files)
 
 
-def find_sources(paths: Sequence[Path], *, store: Path | None = None) -> Sources:
+def find_files(paths: Sequence[Path], *, store: Path | None = None) -> FoundFiles:
     """Returns the files to be read under `paths`, each file once.
 
     Args:
@@ -107,9 +107,9 @@ def find_sources(paths: Sequence[Path], *, store: Path | None = None) -> Sources
         SettingsError: a path does not exist or is a file that has no parser, two paths give two
             files the same id or one file two ids, or there is nothing to read at all.
     """
-    found = Sources()
-    owners: dict[str, tuple[Source, Path]] = {}
-    places: dict[str, tuple[Source, Path]] = {}
+    found = FoundFiles()
+    owners: dict[str, tuple[SourceFile, Path]] = {}
+    places: dict[str, tuple[SourceFile, Path]] = {}
     kept_out = _tenants(store) if store is not None else frozenset()
     for root in paths:
         for source in _sources(Path(root), found, kept_out):
@@ -129,7 +129,7 @@ def find_sources(paths: Sequence[Path], *, store: Path | None = None) -> Sources
     return found
 
 
-def as_problem(source: Source, refused: Refused, line: int | None = None) -> FileProblem:
+def as_problem(source: SourceFile, refused: UnreadableFile, line: int | None = None) -> FileProblem:
     """Returns what is reported about `source`; a file's own document id is known, a line's not."""
     whole = None if source.format == "jsonl" else source.id
     return FileProblem(
@@ -141,14 +141,14 @@ def as_problem(source: Source, refused: Refused, line: int | None = None) -> Fil
     )
 
 
-def os_refusal(error: OSError) -> Refused:
+def os_refusal(error: OSError) -> UnreadableFile:
     """Returns the refusal for a file that the system does not give."""
     if isinstance(error, FileNotFoundError):
-        return Refused("is no longer there", "vanished")
-    return Refused(f"cannot be read: {error.strerror or error}", "unreadable")
+        return UnreadableFile("is no longer there", "vanished")
+    return UnreadableFile(f"cannot be read: {error.strerror or error}", "unreadable")
 
 
-def _check_once(source: Source, root: Path, other: Source, other_root: Path) -> None:
+def _check_once(source: SourceFile, root: Path, other: SourceFile, other_root: Path) -> None:
     if root == other_root:  # two names that NFC makes equal are reported when they are read
         return
     if source.id == other.id:
@@ -169,7 +169,7 @@ def _tenants(store: Path) -> frozenset[Path]:
     return frozenset(one for one in folders if os.path.isfile(one / "catalogue.db"))
 
 
-def _sources(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[Source]:
+def _sources(root: Path, found: FoundFiles, kept_out: frozenset[Path]) -> Iterator[SourceFile]:
     try:
         mode = root.stat().st_mode
     except OSError as error:
@@ -186,7 +186,7 @@ def _sources(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[
     yield from _file(root, Path(root.name), found)
 
 
-def _folder(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[Source]:
+def _folder(root: Path, found: FoundFiles, kept_out: frozenset[Path]) -> Iterator[SourceFile]:
     def report(error: OSError) -> None:
         problem = FileProblem(
             path=str(error.filename), reason=os_refusal(error).reason, kind="unreadable"
@@ -213,13 +213,13 @@ def _folder(root: Path, found: Sources, kept_out: frozenset[Path]) -> Iterator[S
                 yield from _file(path, path.relative_to(root), found)
 
 
-def _file(path: Path, relative: Path, found: Sources) -> Iterator[Source]:
+def _file(path: Path, relative: Path, found: FoundFiles) -> Iterator[SourceFile]:
     identifier = unicodedata.normalize("NFC", relative.as_posix())
     try:
         identifier.encode()
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise Refused("is not a regular file", "unreadable", identifier)
+            raise UnreadableFile("is not a regular file", "unreadable", identifier)
     except UnicodeEncodeError:
         name = os.fsencode(path).decode("utf-8", "backslashreplace")
         found.problems.append(
@@ -228,7 +228,7 @@ def _file(path: Path, relative: Path, found: Sources) -> Iterator[Source]:
     except OSError as error:
         refused = os_refusal(error)
         found.problems.append(FileProblem(path=str(path), reason=refused.reason, kind=refused.kind))
-    except Refused as refused:
+    except UnreadableFile as refused:
         found.problems.append(
             FileProblem(
                 path=str(path), reason=refused.reason, kind=refused.kind, document_id=identifier
@@ -237,7 +237,7 @@ def _file(path: Path, relative: Path, found: Sources) -> Iterator[Source]:
     else:
         kind = _format(path.name)
         assert kind is not None
-        yield Source(path=path, id=identifier, format=kind, size=about.st_size)
+        yield SourceFile(path=path, id=identifier, format=kind, size=about.st_size)
 
 
 def _format(name: str) -> Format | None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
-from hoptrail.rag.ingest.batching import Batch, Prepared
+from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
 from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
-from hoptrail.rag.ingest.files import ProblemKind, Source, find_sources
+from hoptrail.rag.ingest.files import ProblemKind, SourceFile, find_files
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
@@ -172,7 +172,7 @@ def ingest(
             "Use that one, or make a new store."
         )
     began = clock()
-    found = find_sources(paths, store=store.root)
+    found = find_files(paths, store=store.root)
     run = _Run(store, embedder, settings, on_event, clock, found.bytes)
     for problem in found.problems:
         run.fail(problem)
@@ -214,7 +214,7 @@ class _Run:
         self.added = self.replaced = self.unchanged = self.deleted = self.failed = 0
         self.passages = 0
         self.failures: list[FileFailed] = []
-        self.batch = Batch(
+        self.batch = CommitBatch(
             store,
             embedder,
             most_passages=settings.batch_passages,
@@ -233,7 +233,7 @@ class _Run:
         self._failed_blindly = ""
         self._files_bytes = self._done_bytes = self._seen_passages = 0
 
-    def take(self, source: Source, item: Parsed | FileProblem) -> None:
+    def take(self, source: SourceFile, item: Parsed | FileProblem) -> None:
         """Handles what a parser gave."""
         if isinstance(item, FileProblem):
             self.fail(item)
@@ -258,7 +258,7 @@ class _Run:
             self.failures.append(event)
         self._tell(event)
 
-    def finish(self, source: Source) -> None:
+    def finish(self, source: SourceFile) -> None:
         """Marks a file as read."""
         self._files_bytes += source.size
         self._done_bytes = self._files_bytes
@@ -279,7 +279,7 @@ class _Run:
                 self._tell(DocumentDeleted(id=identifier, generation=generation))
         return None
 
-    def _document(self, source: Source, parsed: Parsed) -> None:
+    def _document(self, source: SourceFile, parsed: Parsed) -> None:
         document = parsed.document
         if document.id in self._met:
             reason = f"has the id {document.id!r}, which {self._met[document.id]} used already"
@@ -297,7 +297,7 @@ class _Run:
         passages = self._split(document, parsed.is_record)
         self._seen_passages += len(passages)
         self.batch.add(
-            Prepared(
+            ChunkedDocument(
                 document=document,
                 passages=passages,
                 fingerprint=fingerprint,
@@ -326,7 +326,7 @@ class _Run:
         body = json.dumps([_SPLITTING, document.hash, self._embedder.id, self._language, how])
         return hashlib.sha256(body.encode()).hexdigest()
 
-    def _acknowledge(self, prepared: Prepared, generation: int) -> None:
+    def _acknowledge(self, prepared: ChunkedDocument, generation: int) -> None:
         self.added += not prepared.replaces
         self.replaced += prepared.replaces
         self.passages += len(prepared.passages)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import SUFFIXES, FileProblem, Refused, Source
+from hoptrail.rag.ingest.files import SUFFIXES, FileProblem, SourceFile, UnreadableFile
 from hoptrail.rag.ingest.parsers.jsonl import (
     Line,
     RecordLimits,
@@ -55,7 +55,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenieReport:
+class TriplesReport:
     """What became of a file."""
 
     records: int
@@ -79,7 +79,7 @@ class _Record:
     problems: tuple[str, ...]
 
 
-def import_openie(path: Path, store: Store, tell: Callable[[Refusal], None]) -> OpenieReport:
+def import_triples(path: Path, store: Store, tell: Callable[[Refusal], None]) -> TriplesReport:
     """Adds the triples of a .jsonl or .jsonl.gz file to a store's graph, in a few commits.
 
     A run that was stopped can be repeated: a triple that is there is not added again.
@@ -132,10 +132,10 @@ class _Import:
         if len(self._waiting) >= _BATCH:
             self._commit()
 
-    def finished(self) -> OpenieReport:
+    def finished(self) -> TriplesReport:
         """Commits the rest."""
         self._commit()
-        return OpenieReport(**self._counts, generation=self._store.generation)
+        return TriplesReport(**self._counts, generation=self._store.generation)
 
     def _commit(self) -> None:
         done = self._store.import_triples(list(self._waiting))
@@ -177,21 +177,21 @@ def _records(path: Path) -> Iterator[Line[_Record] | FileProblem]:
         raise SettingsError(f"{what}: {shown!r}. Name a .jsonl or .jsonl.gz file of triples.")
     if not path.name.lower().endswith(tuple(s for s, f in SUFFIXES.items() if f == "jsonl")):
         raise SettingsError(f"{shown!r} is not named .jsonl or .jsonl.gz: name a file of triples.")
-    source = Source(path=path, id=path.name, format="jsonl", size=path.stat().st_size)
+    source = SourceFile(path=path, id=path.name, format="jsonl", size=path.stat().st_size)
     limits = RecordLimits(
         line_bytes=_LIMITS.line_bytes, gz_bytes=_LIMITS.gz_bytes, gz_ratio=_LIMITS.gz_ratio
     )
     return read_lines(source, limits, _record)
 
 
-def _record(line: bytes | Refused, number: int) -> _Record | None:
+def _record(line: bytes | UnreadableFile, number: int) -> _Record | None:
     fields = fields_of(line, number)
     if fields is None:
         return None
     identifier, found = identifier_of(fields.get("id")), fields.get("triples")
     if not isinstance(found, list):
         reason = 'needs "triples", a list of [subject, relation, object]'
-        raise Refused(reason, "malformed", identifier)
+        raise UnreadableFile(reason, "malformed", identifier)
     problems = [_problem(one, place) for place, one in enumerate(found, 1)]
     whole = [tuple(one) for one, why in zip(found, problems, strict=True) if why is None]
     return _Record(

@@ -8,9 +8,9 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from hoptrail.rag.entities.extraction import entity, named
+from hoptrail.rag.entities.extraction import entity_key, mentioned_entities
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.snapshot import EVERYTHING
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Where, tie_break
@@ -24,7 +24,7 @@ _READ = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class ProfileTriple:
     """An imported triple and where it was read."""
 
     subject: str
@@ -34,7 +34,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dossier:
+class EntityProfile:
     """What a store has on a name; in each list the passage with the fewest names first."""
 
     about: tuple[Passage, ...]
@@ -42,7 +42,7 @@ class Dossier:
     """Those that are not about it; empty if `MANY` or more mention it."""
     mentioned: int
     """Passages that mention it, up to `MANY`; a filter does not count here."""
-    triples: tuple[Said, ...]
+    triples: tuple[ProfileTriple, ...]
 
     @property
     def empty(self) -> bool:
@@ -50,14 +50,14 @@ class Dossier:
         return not self.about and not self.mentioning and self.mentioned < MANY
 
 
-def dossier(store: Store, name: str, where: Where = EVERYTHING) -> Dossier:
+def entity_profile(store: Store, name: str, where: Where = EVERYTHING) -> EntityProfile:
     """What a store has on a name.
 
     Raises:
         SettingsError: the name has no word in it, or a filter value that is no scalar.
         BackendRefused: the store has no passage graph.
     """
-    key = entity(name)
+    key = entity_key(name)
     if not key:
         raise SettingsError(f"The name {name!r} is empty: give a word or more.")
     with store.snapshot().graph(where) as links:
@@ -67,7 +67,7 @@ def dossier(store: Store, name: str, where: Where = EVERYTHING) -> Dossier:
             store, links, [*about, *(row for row in mentioning if row not in about)]
         )
         said = tuple(_said(links, key, passages))
-        return Dossier(
+        return EntityProfile(
             about=tuple(one for row, one in passages.items() if row in about),
             mentioning=tuple(one for row, one in passages.items() if row not in about),
             mentioned=int(links.counts([key], MANY)[0]),
@@ -75,19 +75,19 @@ def dossier(store: Store, name: str, where: Where = EVERYTHING) -> Dossier:
         )
 
 
-def similar(store: Store, name: str, where: Where = EVERYTHING) -> list[str]:
+def similar_names(store: Store, name: str, where: Where = EVERYTHING) -> list[str]:
     """Up to three names that are nearly the same, from the passages that have one of its words."""
     found = store.lexical(name, _READ, where)
     passages = [one for one in store.resolve(found.rows) if one is not None]
     spelt: dict[str, str] = {}
     for passage in passages:
-        for known in (passage.title, *named(passage.text).values()):
+        for known in (passage.title, *mentioned_entities(passage.text).values()):
             spelt.setdefault(known.casefold(), " ".join(known.split()))
     close = get_close_matches(name.casefold(), sorted(spelt), n=3, cutoff=0.6)
     return [spelt[one] for one in close]
 
 
-def _passages(store: Store, links: Links, rows: list[int]) -> dict[int, Passage]:
+def _passages(store: Store, links: GraphReader, rows: list[int]) -> dict[int, Passage]:
     """The passages of rows, those with the fewest names first."""
     counts = dict(zip(rows, links.names(np.array(rows, dtype=np.int64)).tolist(), strict=True))
     found = {
@@ -99,12 +99,12 @@ def _passages(store: Store, links: Links, rows: list[int]) -> dict[int, Passage]
     return {row: found[row] for row in order}
 
 
-def _said(links: Links, key: int, passages: dict[int, Passage]) -> Iterator[Said]:
+def _said(links: GraphReader, key: int, passages: dict[int, Passage]) -> Iterator[ProfileTriple]:
     """The triples of the passages that have the name, by their texts."""
     stated = sorted(
         (one.subject, one.relation, one.object, passages[one.row].id, one.row)
         for one in links.triples(list(passages))
-        if key in (entity(one.subject), entity(one.object))
+        if key in (entity_key(one.subject), entity_key(one.object))
     )
     for subject, relation, thing, _, row in stated:
-        yield Said(subject=subject, relation=relation, object=thing, passage=passages[row])
+        yield ProfileTriple(subject=subject, relation=relation, object=thing, passage=passages[row])

@@ -18,16 +18,16 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities.query import Asked
+from hoptrail.rag.entities.query import QueryEntities
 from hoptrail.rag.passage_graph.hop_scoring import (
-    Guide,
-    Reach,
+    Frontier,
+    HopWeights,
     Reals,
-    by_mention,
-    by_title,
+    mention_hops,
     subjects_of,
+    title_hops,
 )
-from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions
+from hoptrail.rag.store.graph_index.reader import AboutLinks, MentionLinks, PassageGraph
 from hoptrail.rag.types import Candidates, Rows
 
 Vectors = Callable[[Rows], NDArray[np.float32]]
@@ -38,7 +38,7 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Road:
+class Hop:
     """The last hop to a passage."""
 
     row: int
@@ -48,26 +48,28 @@ class Road:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class HopResult:
     """Where guided hops arrived."""
 
     candidates: Candidates
-    roads: Mapping[int, Road]
+    roads: Mapping[int, Hop]
     """Of the rows that stand higher by a hop than by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class HopQuery:
     """What is looked for."""
 
-    asked: Asked
+    asked: QueryEntities
     vector: NDArray[np.float32]
     """(dimension,) float32, L2-normalised."""
     nearest: float
     """The cosine of the passage nearest to it."""
 
 
-def guided(query: Query, own: Candidates, graph: Graph, vectors: Vectors, guide: Guide) -> Walk:
+def guided_hops(
+    query: HopQuery, own: Candidates, graph: PassageGraph, vectors: Vectors, guide: HopWeights
+) -> HopResult:
     """Lifts what the best passages lead to.
 
     Args:
@@ -86,7 +88,9 @@ def guided(query: Query, own: Candidates, graph: Graph, vectors: Vectors, guide:
 class _Walker:
     """One question's hops."""
 
-    def __init__(self, query: Query, graph: Graph, vectors: Vectors, guide: Guide) -> None:
+    def __init__(
+        self, query: HopQuery, graph: PassageGraph, vectors: Vectors, guide: HopWeights
+    ) -> None:
         self._query = query
         self._graph = graph
         self._vectors = vectors
@@ -94,19 +98,19 @@ class _Walker:
         # What the question itself names is no news where a passage names it too.
         self._known: set[int] = set()
 
-    def walk(self, own: Candidates) -> Walk:
+    def walk(self, own: Candidates) -> HopResult:
         """From the passages' own standing to that by the best way to them."""
         top = float(own.scores[0]) if len(own.scores) and own.scores[0] > 0 else 1.0
         scores = (own.scores.astype(np.float64) / top).tolist()
         standing = self._named(dict(zip(own.rows.tolist(), scores, strict=True)))
-        roads: dict[int, Road] = {}
+        roads: dict[int, Hop] = {}
         read: set[int] = set()
         for _ in range(self._guide.rounds):
             reads = [row for row in _first(standing, self._guide.reads) if row not in read]
             if reads:
                 read.update(reads)
                 standing = self._lifted(reads, standing, roads)
-        return Walk(candidates=_ranked(standing), roads=roads)
+        return HopResult(candidates=_ranked(standing), roads=roads)
 
     def _named(self, start: Mapping[int, float]) -> dict[int, float]:
         """The standings once the question's own names count."""
@@ -129,15 +133,15 @@ class _Walker:
         return standing
 
     def _lifted(
-        self, reads: Sequence[int], standing: Mapping[int, float], roads: dict[int, Road]
+        self, reads: Sequence[int], standing: Mapping[int, float], roads: dict[int, Hop]
     ) -> dict[int, float]:
         """The standings after one round of hops; notes the roads to what they lift."""
         guide, nearest = self._guide, self._query.nearest
         reach = self._reach(reads)
-        shared = by_mention(reach, guide)
+        shared = mention_hops(reach, guide)
         arrived, places = np.unique(shared.target, return_inverse=True)
         shared.worth[:] *= self._told(reach.rows[arrived])[places]
-        ways = by_title(reach, guide) + shared
+        ways = title_hops(reach, guide) + shared
         kept = [
             guide.carry * standing[row] * _diluted(len(out.mentions), guide.names)
             for row, out in zip(reads, reach.outgoing, strict=True)
@@ -152,10 +156,10 @@ class _Walker:
             row, source, value = targets[at], reads[ways.source[at]], float(values[at])
             if row != source and value > lifted.get(row, 0.0):
                 lifted[row] = value
-                roads[row] = Road(row=source, key=int(ways.key[at]))
+                roads[row] = Hop(row=source, key=int(ways.key[at]))
         return lifted
 
-    def _reach(self, reads: Sequence[int]) -> Reach:
+    def _reach(self, reads: Sequence[int]) -> Frontier:
         """All that the names in the passages read lead to."""
         outgoing = self._graph.outgoing(reads)
         titled = self._graph.about(self._new(out.candidates for out in outgoing))
@@ -167,7 +171,7 @@ class _Walker:
         rows = np.unique(np.concatenate((titled.rows, shared.rows)))
         left = _left_open(self._query.vector, self._vectors(np.array(reads, dtype=np.int64)))
         vectors = self._vectors(rows)
-        return Reach(
+        return Frontier(
             rows=rows,
             near=_cosines(self._query.vector[None], vectors)[0],
             still=_cosines(left, vectors),
@@ -213,7 +217,7 @@ def _cosines(some: NDArray[np.floating], others: NDArray[np.float32]) -> Reals:
     return rounded
 
 
-def _titled(found: Abouts) -> dict[int, list[tuple[int, float]]]:
+def _titled(found: AboutLinks) -> dict[int, list[tuple[int, float]]]:
     """The rows that are about each key."""
     titled: dict[int, list[tuple[int, float]]] = {}
     for key, row, sure in zip(
@@ -223,7 +227,7 @@ def _titled(found: Abouts) -> dict[int, list[tuple[int, float]]]:
     return titled
 
 
-def _groups(found: Mentions) -> dict[int, Rows]:
+def _groups(found: MentionLinks) -> dict[int, Rows]:
     """The rows that mention each key."""
     if not len(found.keys):
         return {}

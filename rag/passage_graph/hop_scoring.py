@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
+from hoptrail.rag.store.graph_index.reader import AboutLinks, MentionLinks, PassageLinks
 from hoptrail.rag.types import Rows
 
 Reals = NDArray[np.float64]
@@ -23,7 +23,7 @@ _SURE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guide:
+class HopWeights:
     """The weights of guided hops; a standing is 1 for the passage nearest to the question."""
 
     named: float = 0.7
@@ -60,7 +60,7 @@ class Guide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
+class HopCandidates:
     """Ways from passages that were read to others, one an entry."""
 
     source: Whole
@@ -72,8 +72,8 @@ class Ways:
     worth: Reals
     """What share of the one's standing the other could have, 0..1."""
 
-    def __add__(self, other: Ways) -> Ways:
-        return Ways(
+    def __add__(self, other: HopCandidates) -> HopCandidates:
+        return HopCandidates(
             source=np.concatenate((self.source, other.source)),
             target=np.concatenate((self.target, other.target)),
             key=np.concatenate((self.key, other.key)),
@@ -82,7 +82,7 @@ class Ways:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Frontier:
     """What the names in a round's passages lead to."""
 
     rows: Rows
@@ -91,11 +91,11 @@ class Reach:
     """(rows,): each one's cosine to the question."""
     still: Reals
     """(passages read, rows): each one's cosine to what a passage read leaves open."""
-    titled: Abouts
+    titled: AboutLinks
     mentioned: Whole
     """For each entry of `titled`: how many rows mention its key."""
-    shared: Mentions
-    outgoing: Sequence[Outgoing]
+    shared: MentionLinks
+    outgoing: Sequence[PassageLinks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class _Pointers:
         return _Pointers(source=self.source[some], key=self.key[some])
 
 
-def by_mention(reach: Reach, guide: Guide) -> Ways:
+def mention_hops(reach: Frontier, guide: HopWeights) -> HopCandidates:
     """To passages that share a name: rare, or near to what is left open."""
     shared = reach.shared
     abouts = _pointers([out.abouts for out in reach.outgoing])
@@ -140,10 +140,10 @@ def by_mention(reach: Reach, guide: Guide) -> Ways:
     rare &= ~np.isin(key, reach.titled.keys)
     worth[rare] = np.maximum(worth[rare], guide.shared / (1 + np.log(count[rare] - 1)))
     some = worth > 0
-    return Ways(source=source[some], target=target[some], key=key[some], worth=worth[some])
+    return HopCandidates(source=source[some], target=target[some], key=key[some], worth=worth[some])
 
 
-def by_title(reach: Reach, guide: Guide) -> Ways:
+def title_hops(reach: Frontier, guide: HopWeights) -> HopCandidates:
     """To passages about what one names: the fewer mention that, the more it says."""
     titled = reach.titled
     pointing = _pointers([out.candidates for out in reach.outgoing])
@@ -155,7 +155,7 @@ def by_title(reach: Reach, guide: Guide) -> Ways:
     worth = titled.strengths / (1 + 0.3 * place)
     worth = worth / (1 + guide.degree * np.log1p(reach.mentioned))
     whole = way.among(_pointers([out.mentions for out in reach.outgoing]))
-    return Ways(
+    return HopCandidates(
         source=way.source,
         target=target[entry],
         key=way.key,
@@ -163,7 +163,7 @@ def by_title(reach: Reach, guide: Guide) -> Ways:
     )
 
 
-def subjects_of(out: Outgoing) -> Whole:
+def subjects_of(out: PassageLinks) -> Whole:
     """What a passage is surely about."""
     subjects: Whole = out.abouts[out.strengths >= _SURE - 1e-6]
     return subjects

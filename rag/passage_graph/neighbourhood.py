@@ -13,15 +13,15 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities.extraction import entity
+from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.neighbourhood_builder import (
     ABOUT,
     MENTIONS,
-    Bounds,
-    Ego,
-    Growth,
     Link,
+    Neighbourhood,
+    NeighbourhoodBuilder,
+    NeighbourhoodLimits,
     Node,
     Place,
     line,
@@ -30,19 +30,7 @@ from hoptrail.rag.store.snapshot import EVERYTHING
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Rows, Where
 
-__all__ = [
-    "ABOUT",
-    "MENTIONS",
-    "Bounds",
-    "Ego",
-    "Link",
-    "Node",
-    "around",
-    "around_passages",
-    "text",
-]
-
-DEFAULT_BOUNDS = Bounds()
+DEFAULT_BOUNDS = NeighbourhoodLimits()
 
 _DIGITS = 6
 
@@ -51,14 +39,14 @@ _REACHED = {ABOUT: "about it: ", MENTIONS: "mentioned in: "}
 Vector = NDArray[np.float32]
 
 
-def around(
+def neighbourhood(
     store: Store,
     name: str,
     *,
     vector: Vector | None = None,
     where: Where = EVERYTHING,
-    bounds: Bounds = DEFAULT_BOUNDS,
-) -> Ego:
+    bounds: NeighbourhoodLimits = DEFAULT_BOUNDS,
+) -> Neighbourhood:
     """The neighbourhood of a name.
 
     Args:
@@ -73,24 +61,24 @@ def around(
         SettingsError: the name has no word in it, or a filter value that is no scalar.
         BackendRefused: the store has no passage graph.
     """
-    key = entity(name)
+    key = entity_key(name)
     if not key:
         raise SettingsError(f"The name {name!r} is empty: give a word or more.")
     with _growth(store, vector, where, bounds) as growth:
         if not growth.known(key):
-            return Ego(nodes=(), links=(), left_out=0)
+            return Neighbourhood(nodes=(), links=(), left_out=0)
         growth.surfaces[key] = name.strip()
         return growth.grown([Place(key, is_row=False)])
 
 
-def around_passages(
+def neighbourhood_of_passages(
     store: Store,
     ids: Sequence[str],
     *,
     vector: Vector | None = None,
     where: Where = EVERYTHING,
-    bounds: Bounds = DEFAULT_BOUNDS,
-) -> Ego:
+    bounds: NeighbourhoodLimits = DEFAULT_BOUNDS,
+) -> Neighbourhood:
     """The neighbourhood of passages, each a part of the centre; unknown ones are left out.
 
     Args and errors are those of `around`.
@@ -101,7 +89,9 @@ def around_passages(
 
 
 @contextmanager
-def _growth(store: Store, vector: Vector | None, where: Where, bounds: Bounds) -> Iterator[Growth]:
+def _growth(
+    store: Store, vector: Vector | None, where: Where, bounds: NeighbourhoodLimits
+) -> Iterator[NeighbourhoodBuilder]:
     snapshot = store.snapshot()
 
     def near(rows: Rows) -> NDArray[np.float64]:
@@ -112,10 +102,10 @@ def _growth(store: Store, vector: Vector | None, where: Where, bounds: Bounds) -
         return rounded
 
     with snapshot.graph(where) as links:
-        yield Growth(links, store.resolve, None if vector is None else near, bounds)
+        yield NeighbourhoodBuilder(links, store.resolve, None if vector is None else near, bounds)
 
 
-def text(ego: Ego, *, excerpt: int = 160) -> str:
+def neighbourhood_text(ego: Neighbourhood, *, excerpt: int = 160) -> str:
     """The text view of a neighbourhood, for a prompt or a terminal.
 
     Args:
@@ -147,7 +137,7 @@ def text(ego: Ego, *, excerpt: int = 160) -> str:
     return "\n".join(lines)
 
 
-def _outline(ego: Ego) -> Iterator[tuple[int, str]]:
+def _outline(ego: Neighbourhood) -> Iterator[tuple[int, str]]:
     """The nodes in the tree's order, each before what it led to, with their outline numbers."""
     children: dict[int | None, list[int]] = {}
     for number, node in enumerate(ego.nodes):
@@ -161,7 +151,7 @@ def _outline(ego: Ego) -> Iterator[tuple[int, str]]:
         waiting += [(number, f"{prefix}{place}.") for place, number in found][::-1]
 
 
-def _node(ego: Ego, number: int, tree: Mapping[int, Link], excerpt: int) -> str:
+def _node(ego: Neighbourhood, number: int, tree: Mapping[int, Link], excerpt: int) -> str:
     """A node's line: how it was reached, what it is, how it begins."""
     node, link = ego.nodes[number], tree.get(number)
     if node.passage is not None:
@@ -173,14 +163,14 @@ def _node(ego: Ego, number: int, tree: Mapping[int, Link], excerpt: int) -> str:
     return f"{link.relation} {node.label}" if _from_passage(ego, link) else _link(ego, link)
 
 
-def _link(ego: Ego, link: Link) -> str:
+def _link(ego: Neighbourhood, link: Link) -> str:
     source, target = ego.nodes[link.source], ego.nodes[link.target]
     if _from_passage(ego, link):
         return f"{_named(source)} {link.relation} {target.label}"
     return f"{source.label} | {link.relation} | {target.label}"
 
 
-def _from_passage(ego: Ego, link: Link) -> bool:
+def _from_passage(ego: Neighbourhood, link: Link) -> bool:
     return ego.nodes[link.source].passage is not None
 
 

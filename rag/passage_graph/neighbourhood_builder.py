@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities.extraction import entity, named
-from hoptrail.rag.entities.query import surface
+from hoptrail.rag.entities.extraction import entity_key, mentioned_entities
+from hoptrail.rag.entities.query import surface_form
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store.graph_index.reader import Links, Outgoing, Statement
+from hoptrail.rag.store.graph_index.reader import GraphReader, PassageLinks, StoredTriple
 from hoptrail.rag.types import Passage, Rows, tie_break
 
 ABOUT, MENTIONS = "is about", "mentions"
@@ -31,7 +31,7 @@ _LEADS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class NeighbourhoodLimits:
     """How far a neighbourhood reaches."""
 
     hops: int = 2
@@ -76,7 +76,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ego:
+class Neighbourhood:
     """A neighbourhood; no nodes: what it should surround is not there."""
 
     nodes: tuple[Node, ...]
@@ -100,15 +100,15 @@ Offers = Mapping[Place, Sequence[Sequence[Place]]]
 """What each node leads to, by kind, best first."""
 
 
-class Growth:
+class NeighbourhoodBuilder:
     """A neighbourhood while it is grown, level by level."""
 
     def __init__(
         self,
-        links: Links,
+        links: GraphReader,
         resolve: Callable[[Sequence[int]], tuple[Passage | None, ...]],
         near: Callable[[Rows], NDArray[np.float64]] | None,
-        bounds: Bounds,
+        bounds: NeighbourhoodLimits,
     ) -> None:
         """`near`: the cosine of rows to what the neighbours kept must be near to."""
         self.links = links
@@ -122,7 +122,7 @@ class Growth:
         """Of every node so far, in their order."""
         self._levels: dict[Place, int] = {}
         self._offered: set[Place] = set()
-        self._statements: set[Statement] = set()
+        self._statements: set[StoredTriple] = set()
 
     def known(self, key: int) -> bool:
         """Whether a passage in scope is about the name or mentions it."""
@@ -130,7 +130,7 @@ class Growth:
         found = self.links.about([key]).rows, self.links.mentioning([key], common).rows
         return any(map(len, found)) or bool(self.links.counts([key])[0] > common)
 
-    def grown(self, centre: Sequence[Place]) -> Ego:
+    def grown(self, centre: Sequence[Place]) -> Neighbourhood:
         """The neighbourhood of the centre."""
         self._read(place.number for place in centre if place.is_row)
         frontier = [one for one in centre if not one.is_row or one.number in self._passages]
@@ -144,7 +144,7 @@ class Growth:
             if not place.is_row:
                 self._spell(place.number)
         numbers = {place: at for at, place in enumerate(self._parents)}
-        return Ego(
+        return Neighbourhood(
             nodes=tuple(self._node(place, numbers) for place in numbers),
             links=tuple(
                 sorted(self._between(numbers), key=lambda e: (e.source, e.target, e.relation))
@@ -216,7 +216,7 @@ class Growth:
         """The names that triples of the rows join to a name."""
         others: dict[int, set[int]] = defaultdict(set)
         for one in self.links.triples(sorted(rows)):
-            subject, thing = entity(one.subject), entity(one.object)
+            subject, thing = entity_key(one.subject), entity_key(one.object)
             if key in (subject, thing) and subject != thing:
                 other, name = (thing, one.object) if key == subject else (subject, one.subject)
                 if other:
@@ -235,10 +235,10 @@ class Growth:
             for row, found in names.items()
         }
 
-    def _named(self, row: int, out: Outgoing) -> list[int]:
+    def _named(self, row: int, out: PassageLinks) -> list[int]:
         """The names in a passage, and of the forms of its title the most widely mentioned."""
         passage = self._passages[row]
-        for key, name in named(passage.text).items():
+        for key, name in mentioned_entities(passage.text).items():
             self.surfaces.setdefault(key, name)
         sure = out.strengths >= _SURE - 1e-6
         itself = out.abouts[sure].tolist()
@@ -317,9 +317,9 @@ class Growth:
                     yield Link(source=source, relation=relation, target=numbers[place])
         stated = {
             (
-                Place(entity(one.subject), is_row=False),
+                Place(entity_key(one.subject), is_row=False),
                 _short(one.relation),
-                Place(entity(one.object), is_row=False),
+                Place(entity_key(one.object), is_row=False),
             )
             for one in self._statements.union(self.links.triples(rows))
         }
@@ -334,7 +334,7 @@ def _is_phrase(name: str) -> bool:
 
 def _standing(passage: Passage, key: int) -> str | None:
     """How a name stands in a passage's title or text."""
-    return surface(passage.title, key) or surface(passage.text, key)
+    return surface_form(passage.title, key) or surface_form(passage.text, key)
 
 
 def _short(text: str) -> str:

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.hop_scoring import Reals, Whole, subjects_of
-from hoptrail.rag.store.graph_index.reader import Graph, Outgoing
+from hoptrail.rag.store.graph_index.reader import PassageGraph, PassageLinks
 from hoptrail.rag.types import Candidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Propagation:
+class PageRankSettings:
     """How far the walk is followed."""
 
     damping: float = 0.5
@@ -56,7 +56,7 @@ class Propagation:
             )
 
 
-DEFAULT = Propagation()
+DEFAULT = PageRankSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,9 @@ class _Edges:
     weight: Reals
 
 
-def pagerank(seeds: Candidates, graph: Graph, settings: Propagation = DEFAULT) -> Candidates:
+def pagerank(
+    seeds: Candidates, graph: PassageGraph, settings: PageRankSettings = DEFAULT
+) -> Candidates:
     """Where a walk from the seeds is found in the end.
 
     Args:
@@ -96,7 +98,7 @@ def pagerank(seeds: Candidates, graph: Graph, settings: Propagation = DEFAULT) -
     return _ranked(kept)
 
 
-def _greatest(left: dict[int, float], settings: Propagation) -> list[int]:
+def _greatest(left: dict[int, float], settings: PageRankSettings) -> list[int]:
     """The rows with the most to hand on, with all that tie with the last of them."""
     some = sorted((row for row in left if left[row] > settings.least), key=lambda row: -left[row])
     if len(some) <= settings.reads:
@@ -109,8 +111,8 @@ def _push(
     reads: Sequence[int],
     kept: dict[int, float],
     left: dict[int, float],
-    graph: Graph,
-    settings: Propagation,
+    graph: PassageGraph,
+    settings: PageRankSettings,
 ) -> None:
     """Every row read keeps its share of its residual and hands on the rest."""
     out, back = _edges(reads, graph, settings)
@@ -132,7 +134,9 @@ def _push(
             left[row] = left.get(row, 0.0) + value
 
 
-def _edges(reads: Sequence[int], graph: Graph, settings: Propagation) -> tuple[_Edges, _Edges]:
+def _edges(
+    reads: Sequence[int], graph: PassageGraph, settings: PageRankSettings
+) -> tuple[_Edges, _Edges]:
     """From the rows read (by place) to names, and from those names to all rows that have them.
 
     A name that no other passage has leads nowhere, nor does one that too many have.
@@ -160,13 +164,13 @@ def _edges(reads: Sequence[int], graph: Graph, settings: Propagation) -> tuple[_
     return _some(out, away), _some(back, np.isin(back.source, names))
 
 
-def _all(out: Outgoing) -> Whole:
+def _all(out: PassageLinks) -> Whole:
     """Every name that a passage may lead to."""
     every: Whole = np.concatenate((subjects_of(out), out.mentions, out.candidates))
     return every
 
 
-def _out(outgoing: Sequence[Outgoing], settings: Propagation) -> _Edges:
+def _out(outgoing: Sequence[PassageLinks], settings: PageRankSettings) -> _Edges:
     """From each passage to its names, before anything is known of them."""
     parts = [(out, subjects_of(out), _all(out)) for out in outgoing]
     return _heaviest(

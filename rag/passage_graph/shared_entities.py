@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hoptrail.rag.entities.query import asked, surface
-from hoptrail.rag.store.graph_index.reader import Links, Outgoing
+from hoptrail.rag.entities.query import query_entities, surface_form
+from hoptrail.rag.store.graph_index.reader import GraphReader, PassageLinks
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage
 
@@ -15,7 +15,7 @@ _MOST = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bond:
+class SharedEntity:
     """A name that several of the passages share, or that the question has."""
 
     name: str
@@ -27,7 +27,9 @@ class Bond:
     """Ids of the other passages that have it."""
 
 
-def bonds(store: Store, ids: Sequence[str], question: str, *, most: int = _MOST) -> list[Bond]:
+def shared_entities(
+    store: Store, ids: Sequence[str], question: str, *, most: int = _MOST
+) -> list[SharedEntity]:
     """The names that link passages to each other and to a question.
 
     Args:
@@ -55,12 +57,12 @@ def bonds(store: Store, ids: Sequence[str], question: str, *, most: int = _MOST)
 
 
 def _bonds(
-    links: Links,
+    links: GraphReader,
     passages: Mapping[int, Passage],
-    outgoing: Mapping[int, Outgoing],
+    outgoing: Mapping[int, PassageLinks],
     question: str,
     most: int,
-) -> list[Bond]:
+) -> list[SharedEntity]:
     about: dict[int, list[int]] = defaultdict(list)
     having: dict[int, list[int]] = defaultdict(list)
     for row, out in outgoing.items():
@@ -68,7 +70,7 @@ def _bonds(
             about[key].append(row)
         for key in {*out.abouts.tolist(), *out.mentions.tolist(), *out.candidates.tolist()}:
             having[key].append(row)
-    wanted = asked(question)
+    wanted = query_entities(question)
     own = wanted.longest(having.keys()).keys() | (wanted.mentions & having.keys())
     mentioned = {key for out in outgoing.values() for key in out.mentions.tolist()}
     shared = {
@@ -83,7 +85,7 @@ def _bonds(
         if name:
             among = set(about[key])
             found.append(
-                Bond(
+                SharedEntity(
                     name=name,
                     asked=key in own,
                     about=tuple(passages[row].id for row in about[key]),
@@ -94,7 +96,7 @@ def _bonds(
     return [one for one in kept if one.asked] + [one for one in kept if not one.asked][:most]
 
 
-def _rarest(links: Links, keys: set[int]) -> list[int]:
+def _rarest(links: GraphReader, keys: set[int]) -> list[int]:
     ordered = sorted(keys)
     counts = dict(zip(ordered, links.counts(ordered).tolist(), strict=True))
     return sorted(ordered, key=lambda key: (counts[key], key))
@@ -103,11 +105,13 @@ def _rarest(links: Links, keys: set[int]) -> list[int]:
 def _spelt(question: str, passages: Mapping[int, Passage], rows: Sequence[int], key: int) -> str:
     """A name as it stands in the question, or else where it is found first; empty: nowhere."""
     texts = (text for row in rows for text in (passages[row].title, passages[row].text))
-    found = surface(question, key) or next(filter(None, (surface(one, key) for one in texts)), "")
+    found = surface_form(question, key) or next(
+        filter(None, (surface_form(one, key) for one in texts)), ""
+    )
     return " ".join(found.split())
 
 
-def _longest(found: Sequence[Bond]) -> Iterator[Bond]:
+def _longest(found: Sequence[SharedEntity]) -> Iterator[SharedEntity]:
     """Without those that lie in a longer name which links the same."""
     for one in found:
         ends = {*one.about, *one.mentioning}

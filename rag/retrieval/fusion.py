@@ -32,7 +32,7 @@ class Fusion(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReciprocalRank:
+class ReciprocalRankFusion:
     """Sum of 1 / (k + rank), ranks from 1 (Cormack, Clarke, Büttcher 2009, equation 1).
 
     Equal scores of one list share the best of their ranks, so that a tie there is none here.
@@ -56,7 +56,7 @@ class ReciprocalRank:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MinMax:
+class MinMaxFusion:
     """Weighted mean of scores that are scaled to 0..1 over each list's own candidates.
 
     The convex combination of Bruch, Gai & Ingber 2023 (section 3.2). A list that lacks a row

@@ -13,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.embedders.base import Embedder
-from hoptrail.rag.entities.extraction import named
-from hoptrail.rag.entities.query import Asked, asked, meant, surface
+from hoptrail.rag.entities.extraction import mentioned_entities
+from hoptrail.rag.entities.query import (
+    QueryEntities,
+    link_unknown_names,
+    query_entities,
+    surface_form,
+)
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.passage_graph.guided_hops import Query, Road, guided
-from hoptrail.rag.passage_graph.hop_scoring import Guide
-from hoptrail.rag.retrieval.fusion import Fusion, MinMax
-from hoptrail.rag.store.graph_index.reader import Graph
+from hoptrail.rag.passage_graph.guided_hops import Hop, HopQuery, guided_hops
+from hoptrail.rag.passage_graph.hop_scoring import HopWeights
+from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion
+from hoptrail.rag.store.graph_index.reader import PassageGraph
 from hoptrail.rag.types import Candidates, Hit, Mode, Passage, Ranking, Via, Where, tie_break
 
-DEFAULT_FUSION: Fusion = MinMax()
-DEFAULT_GUIDE = Guide()
+DEFAULT_FUSION: Fusion = MinMaxFusion()
+DEFAULT_GUIDE = HopWeights()
 
 _EVERYTHING: Where = MappingProxyType({})
 _ATTEMPTS = 3
@@ -46,7 +51,7 @@ class SearchableSnapshot(Protocol):
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of rows, (len(rows), dimension)."""
 
-    def graph(self, where: Where) -> AbstractContextManager[Graph]:
+    def graph(self, where: Where) -> AbstractContextManager[PassageGraph]:
         """The links between the passages that a filter keeps."""
 
 
@@ -71,10 +76,10 @@ class SearchableStore(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     candidates: Candidates
-    roads: Mapping[int, Road]
+    roads: Mapping[int, Hop]
 
 
-class Searcher:
+class Retriever:
     """Searches one store with one embedder; safe to share by threads if the two are."""
 
     def __init__(
@@ -83,7 +88,7 @@ class Searcher:
         embedder: Embedder,
         *,
         fusion: Fusion = DEFAULT_FUSION,
-        guide: Guide = DEFAULT_GUIDE,
+        guide: HopWeights = DEFAULT_GUIDE,
         depth: int = 50,
     ) -> None:
         """`depth`: candidates taken from each index before fusion, or k if that is more."""
@@ -164,23 +169,27 @@ class Searcher:
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
         with snapshot.graph(where) as graph:
             names = self._linked(query, fused.rows[: self._guide.reads], graph)
-            wanted = Query(asked=names, vector=vector, nearest=nearest)
-            walk = guided(wanted, fused, graph, snapshot.vectors, self._guide)
+            wanted = HopQuery(asked=names, vector=vector, nearest=nearest)
+            walk = guided_hops(wanted, fused, graph, snapshot.vectors, self._guide)
         return _Found(candidates=walk.candidates, roads=walk.roads)
 
-    def _linked(self, query: str, rows: NDArray[np.int64], graph: Graph) -> Asked:
+    def _linked(self, query: str, rows: NDArray[np.int64], graph: PassageGraph) -> QueryEntities:
         """The query's names; one that no passage has is taken for one much like it in the rows."""
-        names = asked(query)
+        names = query_entities(query)
         keys = sorted(names.mentions)
         counted = dict(zip(keys, graph.counts(keys).tolist(), strict=True))
         known = {*graph.about(keys).keys.tolist(), *(key for key in keys if counted[key])}
-        unknown = {key: name for key, name in named(query).items() if key in names.mentions - known}
+        unknown = {
+            key: name
+            for key, name in mentioned_entities(query).items()
+            if key in names.mentions - known
+        }
         if not unknown:
             return names
         read = (one for one in self._store.resolve(rows) if one is not None)
         texts = [f"{one.title}.\n{one.text}" for one in read]
         embed = partial(self._embedder.embed, kind="query")
-        return names.meaning(meant(unknown, texts, embed))
+        return names.meaning(link_unknown_names(unknown, texts, embed))
 
     def _resolve(self, found: _Found, wanted: int, mode: Mode) -> tuple[tuple[Hit, ...], bool]:
         """The first hits with all that tie with the last, in order; whether none was missing."""
@@ -202,7 +211,7 @@ class Searcher:
 
     def _named_by(
         self,
-        roads: Mapping[int, Road],
+        roads: Mapping[int, Hop],
         rows: NDArray[np.int64],
         passages: Sequence[Passage | None],
     ) -> dict[str, Via]:
@@ -216,7 +225,7 @@ class Searcher:
         read = dict(zip(sources.tolist(), self._store.resolve(sources), strict=True))
         return {
             identifier: Via(
-                name=surface(source.text, road.key) or source.title,
+                name=surface_form(source.text, road.key) or source.title,
                 passage_id=source.id,
                 title=source.title,
             )

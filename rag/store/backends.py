@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hoptrail.rag.store.catalogue.database import Catalogue
-from hoptrail.rag.store.indexes.base import DenseIndex, Keeper, LexicalIndex
-from hoptrail.rag.store.indexes.chroma import ChromaKeeper
-from hoptrail.rag.store.indexes.exact import ExactKeeper
-from hoptrail.rag.store.indexes.rank_bm25 import OkapiKeeper
-from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.indexes.base import DenseIndex, IndexBackend, LexicalIndex
+from hoptrail.rag.store.indexes.chroma import ChromaBackend
+from hoptrail.rag.store.indexes.exact import ExactBackend
+from hoptrail.rag.store.indexes.rank_bm25 import RankBm25Backend
+from hoptrail.rag.store.indexes.tantivy import TantivyBackend
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.locks import WriterLock
 from hoptrail.rag.store.spec import StoreSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Backends:
     """One tenant's catalogue, lock, and the keepers of its two indexes."""
 
     layout: Layout
     spec: StoreSpec
     catalogue: Catalogue
     lock: WriterLock
-    lexical: Keeper[LexicalIndex]
-    dense: Keeper[DenseIndex]
+    lexical: IndexBackend[LexicalIndex]
+    dense: IndexBackend[DenseIndex]
 
     def close(self) -> None:
         """Frees every file, lock and connection."""
@@ -33,24 +33,24 @@ class Parts:
         self.catalogue.close()
 
 
-def assemble(layout: Layout, spec: StoreSpec) -> Parts:
+def open_backends(layout: Layout, spec: StoreSpec) -> Backends:
     """The parts of a store that is there.
 
     Raises:
         BackendRefused: an index that allows one process is open in another.
     """
     catalogue = Catalogue(layout.catalogue)
-    lexical: Keeper[LexicalIndex] = (
-        TantivyKeeper(layout.folder, spec.language)
+    lexical: IndexBackend[LexicalIndex] = (
+        TantivyBackend(layout.folder, spec.language)
         if spec.lexical == "tantivy"
-        else OkapiKeeper(catalogue, spec.language)
+        else RankBm25Backend(catalogue, spec.language)
     )
-    dense: Keeper[DenseIndex] = (
-        ExactKeeper(layout.folder, spec.dimension)
+    dense: IndexBackend[DenseIndex] = (
+        ExactBackend(layout.folder, spec.dimension)
         if spec.dense == "exact"
-        else ChromaKeeper(layout.folder, spec.dimension, catalogue)
+        else ChromaBackend(layout.folder, spec.dimension, catalogue)
     )
-    return Parts(
+    return Backends(
         layout=layout,
         spec=spec,
         catalogue=catalogue,

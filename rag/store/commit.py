@@ -7,29 +7,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hoptrail.rag.entities.extraction import Traces
+from hoptrail.rag.entities.extraction import PassageEntities
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store.backends import Parts
+from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection
-from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.graph_index import tables as linking
-from hoptrail.rag.store.graph_index.triples import Imported, Kept, Reading, Triple, attach, keep
-from hoptrail.rag.store.types import Batch, Entry
+from hoptrail.rag.store.graph_index.triples import (
+    Extraction,
+    ImportResult,
+    SaveResult,
+    Triple,
+    insert_triples,
+    save_extractions,
+)
+from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class CommitRequest:
     """What one commit puts and deletes."""
 
     puts: Sequence[IndexedDocument]
     deletes: Collection[str]
-    traces: Sequence[Sequence[Traces]] | None
+    traces: Sequence[Sequence[PassageEntities]] | None
     """Of each of `puts`; None: the store has no passage graph."""
 
 
-def commit(parts: Parts, writer: Connection, change: Change) -> int:
+def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
     """Replaces and deletes documents as a whole; the writer's lock must be held.
 
     Returns:
@@ -41,13 +48,13 @@ def commit(parts: Parts, writer: Connection, change: Change) -> int:
     for keeper in (parts.lexical, parts.dense):
         keeper.admit(passages)
     needed = journal.rows_needed(puts)
-    first = journal.burn(writer, needed) if needed else 0
-    placed = journal.place(first, puts)
+    first = journal.allocate_rows(writer, needed) if needed else 0
+    placed = journal.assign_rows(first, puts)
     with journal.writing(writer):
         died = journal.remove(writer, going)
         if not puts and not died:
             return journal.number(writer, "generation")
-        swept = [span for span in journal.garbage(writer) if span != (first, needed)]
+        swept = [span for span in journal.garbage_rows(writer) if span != (first, needed)]
         batch = _batch(placed, swept)
         epochs = [journal.number(writer, key) for key in ("lexical_epoch", "dense_epoch")]
         # The lexical index works in a thread of its own while the rest is written.
@@ -56,45 +63,45 @@ def commit(parts: Parts, writer: Connection, change: Change) -> int:
             if change.traces is not None:
                 linking.clear(writer, died)
                 linking.write(writer, _linked(placed, change.traces))
-            journal.sweep(writer, died)
+            journal.mark_garbage(writer, died)
             born = [(one.doc, len(one.item.passages)) for one in placed]
             if parts.dense.deferred:
-                journal.post(writer, born, died)
-            generation = journal.log(writer, born, died)
+                journal.add_to_outbox(writer, born, died)
+            generation = journal.record_generation(writer, born, died)
             linking.mark(writer, generation)
     parts.dense.settle(writer)
     return generation
 
 
-def import_triples(writer: Connection, triples: Sequence[Triple]) -> Imported:
+def import_triples(writer: Connection, triples: Sequence[Triple]) -> ImportResult:
     """Adds triples to the graph as a generation of its own; the writer's lock must be held."""
     with journal.writing(writer):
-        added, unplaced = attach(writer, triples)
+        added, unplaced = insert_triples(writer, triples)
         generation = journal.number(writer, "generation")
         if added:
-            generation = journal.log(writer, [], [])
+            generation = journal.record_generation(writer, [], [])
             linking.mark(writer, generation)
     known = len(triples) - added - len(unplaced)
-    return Imported(generation=generation, added=added, known=known, unplaced=unplaced)
+    return ImportResult(generation=generation, added=added, known=known, unplaced=unplaced)
 
 
-def keep_readings(writer: Connection, model: str, readings: Sequence[Reading]) -> Kept:
+def keep_readings(writer: Connection, model: str, readings: Sequence[Extraction]) -> SaveResult:
     """Keeps what a model has read; the writer's lock must be held.
 
     New triples make a generation; a mark alone changes nothing that a search could see.
     """
     with journal.writing(writer):
-        added, gone = keep(writer, model, readings)
+        added, gone = save_extractions(writer, model, readings)
         generation = journal.number(writer, "generation")
         if added:
-            generation = journal.log(writer, [], [])
+            generation = journal.record_generation(writer, [], [])
             linking.mark(writer, generation)
-    return Kept(generation=generation, added=added, gone=gone)
+    return SaveResult(generation=generation, added=added, gone=gone)
 
 
 def _linked(
-    placed: Sequence[journal.Placed], traces: Sequence[Sequence[Traces]]
-) -> list[linking.Linked]:
+    placed: Sequence[journal.Placed], traces: Sequence[Sequence[PassageEntities]]
+) -> list[linking.EntityRow]:
     return [
         row
         for one, found in zip(placed, traces, strict=True)
@@ -102,20 +109,20 @@ def _linked(
     ]
 
 
-def _batch(placed: Sequence[journal.Placed], swept: Sequence[journal.Span]) -> Batch:
+def _batch(placed: Sequence[journal.Placed], swept: Sequence[journal.Span]) -> IndexBatch:
     entries = [
-        Entry(
+        IndexEntry(
             row=one.doc + at,
             passage_id=passage.id,
             words=embedding_text(passage),
             facets=wanted,
         )
         for one in placed
-        for wanted in (facets(one.item.document.metadata),)
+        for wanted in (filter_tokens(one.item.document.metadata),)
         for at, passage in enumerate(one.item.passages)
     ]
     vectors = [one.item.vectors for one in placed if len(one.item.passages)]
-    return Batch(
+    return IndexBatch(
         entries=entries,
         vectors=np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=np.float32),
         swept=swept,
@@ -156,7 +163,7 @@ def check_deletes(puts: Sequence[IndexedDocument], deletes: Collection[str]) -> 
 def _check_document(document: Document) -> None:
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
-    facets(document.metadata)
+    filter_tokens(document.metadata)
     for name, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         try:
             text.encode()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from hoptrail.rag.store.backends import Parts
+from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection, snapshot
 from hoptrail.rag.store.graph_index import tables as linking
-from hoptrail.rag.store.snapshot import loaded
-from hoptrail.rag.store.types import State
+from hoptrail.rag.store.snapshot import load_generation
+from hoptrail.rag.store.types import Generation
 
 _LOG = logging.getLogger(__name__)
 
 
-def mend(parts: Parts, wait: float) -> None:
+def rebuild_stale(parts: Backends, wait: float) -> None:
     """Rebuilds what does not reflect the catalogue; takes the writer's lock only then.
 
     Raises:
@@ -28,7 +28,7 @@ def mend(parts: Parts, wait: float) -> None:
         # Another process may have mended it while this one waited.
         state = _state(parts)
         lexical, dense = parts.lexical.lag(state), parts.dense.lag(state)
-        graph = linking.lag(writer, parts.spec.graph)
+        graph = linking.staleness(writer, parts.spec.graph)
         for reason in filter(None, (lexical, dense, graph)):
             _LOG.warning("%s: %s; building it anew", parts.layout.folder, reason)
         rebuild(
@@ -41,7 +41,7 @@ def mend(parts: Parts, wait: float) -> None:
 
 
 def rebuild(
-    parts: Parts,
+    parts: Backends,
     writer: Connection,
     *,
     lexical: bool = False,
@@ -60,15 +60,15 @@ def rebuild(
         return
     dimension = parts.spec.dimension
     with journal.writing(writer):
-        state = loaded(writer)
+        state = load_generation(writer)
         epochs = (state.lexical_epoch + lexical, state.dense_epoch + dense)
         if lexical:
-            rows = journal.batches(writer, dimension, vectors=False)
+            rows = journal.live_batches(writer, dimension, vectors=False)
             parts.lexical.build(epochs[0], rows, state)
             journal.set_meta(writer, "lexical_epoch", epochs[0])
             writer.execute("DELETE FROM garbage")
         if dense:
-            rows = journal.batches(writer, dimension, vectors=True)
+            rows = journal.live_batches(writer, dimension, vectors=True)
             parts.dense.build(epochs[1], rows, state)
             journal.set_meta(writer, "dense_epoch", epochs[1])
             writer.execute("DELETE FROM outbox")
@@ -76,7 +76,7 @@ def rebuild(
     parts.dense.tidy(epochs[1])
 
 
-def slim(parts: Parts, writer: Connection) -> None:
+def compact_if_bloated(parts: Backends, writer: Connection) -> None:
     """Builds the dense index anew once most of it is dead; the lock must be held.
 
     Its cost is that of rewriting the live rows, after at least as many have died.
@@ -88,7 +88,7 @@ def slim(parts: Parts, writer: Connection) -> None:
         rebuild(parts, writer, dense=True)
 
 
-def compact(parts: Parts, writer: Connection) -> None:
+def compact(parts: Backends, writer: Connection) -> None:
     """Builds both indexes without dead rows and gives the space back; the lock must be held.
 
     The graph has no dead rows.
@@ -98,14 +98,14 @@ def compact(parts: Parts, writer: Connection) -> None:
     writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _sound(parts: Parts, state: State) -> bool:
+def _sound(parts: Backends, state: Generation) -> bool:
     with parts.catalogue.reading() as connection:
         pending = connection.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
-        graph = linking.lag(connection, parts.spec.graph)
+        graph = linking.staleness(connection, parts.spec.graph)
     lags = parts.lexical.lag(state), parts.dense.lag(state), graph
     return pending is None and lags == (None, None, None)
 
 
-def _state(parts: Parts) -> State:
+def _state(parts: Backends) -> Generation:
     with parts.catalogue.reading() as connection, snapshot(connection):
-        return loaded(connection)
+        return load_generation(connection)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import BackendRefused, SettingsError
-from hoptrail.rag.store.backends import Parts
+from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue.database import (
     Connection,
     expanded,
@@ -27,18 +27,18 @@ from hoptrail.rag.store.catalogue.database import (
     rows_with,
     snapshot,
 )
-from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.catalogue.writes import KEPT_GENERATIONS
-from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.indexes.base import DenseIndex, LexicalIndex
 from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.store.spec import StoreSpec
-from hoptrail.rag.store.types import Keys, Scope, State, all_of, tie_key
-from hoptrail.rag.text.analyzer import words
+from hoptrail.rag.store.types import Generation, Keys, RowFilter, all_of, tie_key
+from hoptrail.rag.text.analyzer import index_terms
 from hoptrail.rag.types import Candidates, Rows, Where, tie_break
 
 
-def loaded(connection: sqlite3.Connection) -> State:
+def load_generation(connection: sqlite3.Connection) -> Generation:
     """The present generation, from the documents themselves."""
     spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
     rows = expanded(spans)
@@ -47,7 +47,7 @@ def loaded(connection: sqlite3.Connection) -> State:
     return _state(connection, live)
 
 
-def advanced(connection: sqlite3.Connection, state: State) -> State:
+def catch_up(connection: sqlite3.Connection, state: Generation) -> Generation:
     """The present generation, from an earlier one; the same object if nothing has changed."""
     values = meta(connection)
     behind = int(values["generation"]) - state.generation
@@ -55,7 +55,7 @@ def advanced(connection: sqlite3.Connection, state: State) -> State:
     if behind == 0 and epochs == (state.lexical_epoch, state.dense_epoch):
         return state
     if not 0 <= behind < KEPT_GENERATIONS:
-        return loaded(connection)
+        return load_generation(connection)
     changes = connection.execute(
         "SELECT first, rows, alive FROM log WHERE generation > ? ORDER BY generation, alive",
         (state.generation,),
@@ -68,10 +68,10 @@ def advanced(connection: sqlite3.Connection, state: State) -> State:
     return _state(connection, live)
 
 
-def _state(connection: sqlite3.Connection, live: NDArray[np.bool_]) -> State:
+def _state(connection: sqlite3.Connection, live: NDArray[np.bool_]) -> Generation:
     values = meta(connection)
     garbage: int = connection.execute("SELECT coalesce(sum(rows), 0) FROM garbage").fetchone()[0]
-    return State(
+    return Generation(
         generation=int(values["generation"]),
         live=live,
         passages=int(np.count_nonzero(live)),
@@ -90,10 +90,10 @@ _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class GenerationView:
     """One generation, ready to be searched."""
 
-    state: State
+    state: Generation
     lexical: LexicalIndex
     dense: DenseIndex
 
@@ -103,7 +103,7 @@ class Snapshot:
 
     __slots__ = ("_errors", "_spec", "_view", "_views")
 
-    def __init__(self, views: Views, spec: StoreSpec, errors: disk_errors) -> None:
+    def __init__(self, views: ViewCache, spec: StoreSpec, errors: disk_errors) -> None:
         """Use `Store.snapshot`."""
         self._views = views
         self._view = views.newest()
@@ -118,7 +118,7 @@ class Snapshot:
     def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.lexical`."""
         _check_k(k)
-        terms = words(self._spec.language, query)
+        terms = index_terms(self._spec.language, query)
         with self._errors:
             scope = self._views.scope(self._view.state, where)
             return self._view.lexical.search(terms, k, scope)
@@ -164,7 +164,7 @@ class Snapshot:
             return self._view.dense.vectors(rows)
 
     @contextmanager
-    def graph(self, where: Where = EVERYTHING) -> Iterator[Links]:
+    def graph(self, where: Where = EVERYTHING) -> Iterator[GraphReader]:
         """The links between the passages that a filter keeps, for the time of a `with` block.
 
         Raises:
@@ -175,20 +175,20 @@ class Snapshot:
         with self._views.reading() as connection:
             with self._errors:
                 scope = self._views.scope(self._view.state, where)
-                links = Links(connection, scope, self._errors)
+                links = GraphReader(connection, scope, self._errors)
             yield links
 
 
-class Views:
+class ViewCache:
     """Hands out the newest view; safe to share by threads."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Backends) -> None:
         self._parts = parts
         self._guard = threading.Lock()
-        self._view: View | None = None
+        self._view: GenerationView | None = None
         self._filters: OrderedDict[tuple[int, tuple[str, ...]], Rows] = OrderedDict()
 
-    def newest(self) -> View:
+    def newest(self) -> GenerationView:
         """The view of the newest commit."""
         with self._parts.catalogue.reading() as connection:
             view = self._view
@@ -205,22 +205,29 @@ class Views:
         with self._parts.catalogue.reading() as connection, snapshot(connection):
             yield connection
 
-    def scope(self, state: State, where: Where) -> Scope:
+    def scope(self, state: Generation, where: Where) -> RowFilter:
         """The rows that a filter leaves."""
-        wanted = facets(where)
-        return Scope(
-            state=state, facets=wanted, rows=lambda: self._rows(state, wanted), ties=self._ties
+        wanted = filter_tokens(where)
+        return RowFilter(
+            state=state,
+            facets=wanted,
+            rows=lambda: self._rows(state, wanted),
+            ties=self._ties,
         )
 
-    def _caught_up(self, connection: Connection) -> View:
+    def _caught_up(self, connection: Connection) -> GenerationView:
         for attempt in range(_ATTEMPTS):
             view = self._view
             with snapshot(connection):
-                state = loaded(connection) if view is None else advanced(connection, view.state)
+                state = (
+                    load_generation(connection)
+                    if view is None
+                    else catch_up(connection, view.state)
+                )
             if view is not None and state is view.state:
                 return view
             try:
-                view = View(
+                view = GenerationView(
                     state=state,
                     lexical=self._parts.lexical.reading(state),
                     dense=self._parts.dense.reading(state),
@@ -234,7 +241,7 @@ class Views:
         assert view is not None
         return view
 
-    def _rows(self, state: State, wanted: tuple[str, ...]) -> Rows:
+    def _rows(self, state: Generation, wanted: tuple[str, ...]) -> Rows:
         key = (state.generation, wanted)
         cached = self._filters.get(key)
         if cached is not None:

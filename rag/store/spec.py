@@ -16,14 +16,14 @@ from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
 from hoptrail.rag.store.catalogue.database import Catalogue, meta
 from hoptrail.rag.store.layout import Layout, disk_errors
-from hoptrail.rag.text.analyzer import analyser
+from hoptrail.rag.text.analyzer import analyzer
 
 FORMAT = 1
 """Version of the files; a store of another one is refused."""
 
-Lexical = Literal["tantivy", "rank-bm25"]
-Dense = Literal["exact", "chroma"]
-Graph = Literal["links", "none"]
+LexicalKind = Literal["tantivy", "rank-bm25"]
+DenseKind = Literal["exact", "chroma"]
+GraphKind = Literal["links", "none"]
 
 _SECRET_BYTES = 32
 _MOST_DIMENSIONS = 65_536
@@ -35,21 +35,21 @@ class StoreSpec:
 
     embedder: str
     dimension: int
-    lexical: Lexical = "tantivy"
-    dense: Dense = "exact"
+    lexical: LexicalKind = "tantivy"
+    dense: DenseKind = "exact"
     language: str = "english"
     """Of stop words and stems: see `rag.text.analyzer.LANGUAGES`."""
-    graph: Graph = "links"
+    graph: GraphKind = "links"
     """Whether the passages are linked by the names in them: see `graph_index.tables`."""
     format: int = FORMAT
 
     def check(self) -> None:
         """Raises SettingsError for a setting that no store can have."""
-        analyser(self.language)
+        analyzer(self.language)
         for name, value, known in (
-            ("lexical index", self.lexical, get_args(Lexical)),
-            ("dense index", self.dense, get_args(Dense)),
-            ("graph", self.graph, get_args(Graph)),
+            ("lexical index", self.lexical, get_args(LexicalKind)),
+            ("dense index", self.dense, get_args(DenseKind)),
+            ("graph", self.graph, get_args(GraphKind)),
         ):
             if value not in known:
                 raise SettingsError(f"Unknown {name} {value!r}: use one of {', '.join(known)}.")
@@ -63,7 +63,7 @@ class StoreSpec:
             )
 
 
-def found(layout: Layout, spec: StoreSpec) -> None:
+def create_store(layout: Layout, spec: StoreSpec) -> None:
     """Makes an empty store, whole or not at all.
 
     Raises:
@@ -87,7 +87,7 @@ def found(layout: Layout, spec: StoreSpec) -> None:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def opened(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]:
+def read_spec(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]:
     """The spec and the secret of a store that is there.
 
     Raises:

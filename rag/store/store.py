@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.store.backends import Parts, assemble
+from hoptrail.rag.store.backends import Backends, open_backends
 from hoptrail.rag.store.catalogue import database as catalogue
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.commit import (
-    Change,
+    CommitRequest,
     check_deletes,
     check_puts,
     commit,
@@ -37,19 +37,19 @@ from hoptrail.rag.store.commit import (
 )
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.graph_index.triples import (
-    Imported,
-    Kept,
-    Reading,
+    Extraction,
+    ImportResult,
+    PendingPassages,
+    SaveResult,
     Triple,
-    Unread,
     check_readings,
     check_triples,
     unread,
 )
 from hoptrail.rag.store.layout import Layout, disk_errors
-from hoptrail.rag.store.maintenance import compact, mend, slim
-from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot, Views, check_graph
-from hoptrail.rag.store.spec import FORMAT, StoreSpec, found, opened
+from hoptrail.rag.store.maintenance import compact, compact_if_bloated, rebuild_stale
+from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot, ViewCache, check_graph
+from hoptrail.rag.store.spec import FORMAT, StoreSpec, create_store, read_spec
 from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
@@ -79,14 +79,14 @@ class StoreStats:
 class Store:
     """A tenant's documents, searchable by words and by vector."""
 
-    def __init__(self, parts: Parts, secret: bytes, wait: float) -> None:
+    def __init__(self, parts: Backends, secret: bytes, wait: float) -> None:
         """Use `Store.create` or `Store.open`."""
         self.spec = parts.spec
         self.root = parts.layout.root
         self.tenant = parts.layout.tenant
         self.secret = secret
         self._parts = parts
-        self._views = Views(parts)
+        self._views = ViewCache(parts)
         self._errors = disk_errors(parts.layout.folder)
         self._wait = wait
         self._writer: Connection | None = None
@@ -99,7 +99,7 @@ class Store:
             SettingsError: the tenant has a store already, or a setting is wrong.
         """
         layout = Layout(root=Path(root), tenant=tenant)
-        found(layout, spec)
+        create_store(layout, spec)
         return cls.open(root, tenant=tenant)
 
     @classmethod
@@ -126,10 +126,10 @@ class Store:
         """
         layout = Layout(root=Path(root), tenant=tenant)
         with disk_errors(layout.folder):
-            spec, secret = opened(layout, embedder)
-            parts = assemble(layout, spec)
+            spec, secret = read_spec(layout, embedder)
+            parts = open_backends(layout, spec)
             try:
-                mend(parts, wait)
+                rebuild_stale(parts, wait)
             except BaseException:
                 parts.close()
                 raise
@@ -183,14 +183,14 @@ class Store:
             return self.generation
         # Before the lock is taken: it is work for the processor that no other writer need wait for.
         traces = extracted(puts) if self.spec.graph == "links" else None
-        change = Change(puts=puts, deletes=deletes, traces=traces)
+        change = CommitRequest(puts=puts, deletes=deletes, traces=traces)
         with self._parts.lock.held(self._wait), self._errors:
             writer = self._write_connection()
             generation = commit(self._parts, writer, change)
-            slim(self._parts, writer)
+            compact_if_bloated(self._parts, writer)
             return generation
 
-    def import_triples(self, triples: Sequence[Triple]) -> Imported:
+    def import_triples(self, triples: Sequence[Triple]) -> ImportResult:
         """Adds what a language model has read out of passages to the graph, all in one commit.
 
         A triple that is there already is not added again. Triples go away with their document.
@@ -205,7 +205,7 @@ class Store:
         with self._parts.lock.held(self._wait), self._errors:
             return import_triples(self._write_connection(), triples)
 
-    def unread(self, model: str) -> Unread:
+    def unread(self, model: str) -> PendingPassages:
         """The passages that a model has not read for triples.
 
         Raises:
@@ -215,7 +215,7 @@ class Store:
         with self._reading() as connection, catalogue.snapshot(connection):
             return unread(connection, model)
 
-    def keep_readings(self, model: str, readings: Sequence[Reading]) -> Kept:
+    def keep_readings(self, model: str, readings: Sequence[Extraction]) -> SaveResult:
         """Adds what a model has read out of passages, and that it did, all in one commit.
 
         Raises:

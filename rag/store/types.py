@@ -14,7 +14,7 @@ Keys = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class Generation:
     """One generation as it stands in memory; shared by threads, so never changed in place."""
 
     generation: int
@@ -30,10 +30,10 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class RowFilter:
     """Which rows a search may return: those alive that have every facet."""
 
-    state: State
+    state: Generation
     facets: tuple[str, ...]
     rows: Callable[[], Rows]
     """The rows allowed, ascending; computed when asked for."""
@@ -53,7 +53,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class IndexEntry:
     """A passage as an index sees it."""
 
     row: int
@@ -64,10 +64,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class IndexBatch:
     """What an index has to learn: `vectors[i]` belongs to `entries[i]`, rows ascending."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[IndexEntry]
     vectors: Vectors
     swept: Sequence[tuple[int, int]] = field(default=())
     """Spans of rows that are no longer alive and can be taken out for good."""

@@ -40,7 +40,7 @@ MOST_TERMS = 256
 
 
 @lru_cache(maxsize=len(LANGUAGES))
-def analyser(language: str) -> TextAnalyzer:
+def analyzer(language: str) -> TextAnalyzer:
     """The analyser of a language.
 
     Raises:
@@ -63,7 +63,7 @@ def analyser(language: str) -> TextAnalyzer:
     )
 
 
-def words(language: str, text: str) -> list[str]:
+def index_terms(language: str, text: str) -> list[str]:
     """The index terms of `text`, in order, repetitions kept."""
-    found: list[str] = analyser(language).analyze(text)
+    found: list[str] = analyzer(language).analyze(text)
     return found

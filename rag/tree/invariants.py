@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.types import MOST_DEPTH, NOBODY, ROOT, Node, Tree
+from hoptrail.rag.tree.types import MOST_DEPTH, NO_PARENT, ROOT, Node, Tree
 from hoptrail.rag.types import Vectors
 
 _MOST_TOLD = 20
 """Faults of one kind that are named; a broken file could have one for every leaf."""
 
 
-def faults(
+def tree_faults(
     tree: Tree,
     rows: Iterable[int],
     vectors: Callable[[Sequence[int]], Vectors] | None = None,
@@ -36,7 +36,7 @@ def faults(
 
 def _shape(tree: Tree) -> Iterator[str]:
     """Whether it is one tree at all, and what each node says by itself."""
-    if tree.nodes[ROOT].parent != NOBODY:
+    if tree.nodes[ROOT].parent != NO_PARENT:
         yield f"the root has the parent {tree.nodes[ROOT].parent}"
     for number, node in tree.nodes.items():
         if node.number != number:

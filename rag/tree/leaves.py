@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import expanded
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.types import Over
+from hoptrail.rag.tree.types import LeafKind
 from hoptrail.rag.types import Vectors
 
 _BLOCK = 8192
@@ -23,7 +23,7 @@ class StoreLeaves:
     document's passages, its text is the first of them.
     """
 
-    def __init__(self, store: Store, over: Over = "passages") -> None:
+    def __init__(self, store: Store, over: LeafKind = "passages") -> None:
         self.over = over
         self._store = store
         # In this order: what is alive in the later snapshot has its right vector there, and

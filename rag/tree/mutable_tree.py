@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.builders.bottom_up import last_nodes
-from hoptrail.rag.tree.builders.clustering import capped, halves, packed, units
-from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NOBODY, ROOT, Leaves, Node, Tree
+from hoptrail.rag.tree.builders.clustering import bisect, capped_clusters, packed_clusters, units
+from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, NO_PARENT, ROOT, Leaves, Node, Tree
 from hoptrail.rag.types import Vectors
 
 
-def heirs(
+def surviving_nodes(
     nodes: Mapping[int, Collection[int]], groups: Sequence[Collection[int]]
 ) -> list[int | None]:
     """The node that each group goes on with, so that what was said of it stays nearly right.
@@ -45,7 +45,7 @@ _FEW = 4
 """A node that has lost leaves keeps what is left if that is at least 1 / _FEW of its fan-out."""
 
 
-class Draft:
+class MutableTree:
     """A tree while it changes."""
 
     def __init__(self, tree: Tree, leaves: Leaves) -> None:
@@ -156,7 +156,7 @@ class Draft:
             if bool(one.children) == bool(like.children)
         }
         groups = self._grouped(sorted(chain(*below.values())), like)
-        old = heirs(below, groups)
+        old = surviving_nodes(below, groups)
         numbers = [self._new(like.parent) if one is None else one for one in old]
         for gone in below.keys() - set(numbers):
             self._forget(gone)
@@ -177,7 +177,7 @@ class Draft:
             rows = np.array(below, dtype=np.int64)
             return [set(group.tolist()) for group in last_nodes(rows, self._leaves, spec)]
         totals = np.array([self._totals[one] for one in below])
-        groups = capped(totals.__getitem__, len(below), self._fanout, seed=spec.seed)
+        groups = capped_clusters(totals.__getitem__, len(below), self._fanout, seed=spec.seed)
         return [{below[at] for at in group.tolist()} for group in groups]
 
     def _split(self, number: int) -> tuple[int, int]:
@@ -185,7 +185,7 @@ class Draft:
         node = self._nodes[number]
         below = node.children or node.rows
         vectors = self._fan(number) if node.children else self._leaves.vectors(below)
-        one, two = sorted(halves(vectors, self._tree.spec.seed), key=len)
+        one, two = sorted(bisect(vectors, self._tree.spec.seed), key=len)
         parent = self._nodes[self._nodes[number].parent]
         other = self._new(parent.number)
         self._changed(number, self._fill(other, [below[at] for at in one.tolist()], node))
@@ -288,7 +288,9 @@ class Draft:
                 self._forget(inner)
         while len(layer) > self._fanout:
             totals = np.array([self._totals[one] for one in layer])
-            groups = packed(totals.__getitem__, len(layer), self._fanout, seed=self._tree.spec.seed)
+            groups = packed_clusters(
+                totals.__getitem__, len(layer), self._fanout, seed=self._tree.spec.seed
+            )
             layer = [self._over([layer[at] for at in group.tolist()], number) for group in groups]
         self._fill(number, layer, self._nodes[number])
 
@@ -322,7 +324,7 @@ class Draft:
     def _path(self, number: int) -> list[int]:
         """From a node up to the root."""
         found = [number]
-        while (parent := self._nodes[found[-1]].parent) != NOBODY:
+        while (parent := self._nodes[found[-1]].parent) != NO_PARENT:
             found.append(parent)
         return found
 

@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.locks import OwnedLock
-from hoptrail.rag.tree.types import NOBODY, ROOT, Growth, Method, Node, Over, Tree, TreeSpec
+from hoptrail.rag.tree.types import (
+    NO_PARENT,
+    ROOT,
+    LeafKind,
+    Method,
+    Node,
+    Tree,
+    TreeChange,
+    TreeSpec,
+)
 
 FORMAT = 1
 """Version of the file; another one is refused."""
@@ -117,7 +126,7 @@ class TreeFile:
                 connection.execute("DELETE FROM drafts")
             return kept
 
-    def grow(self, growth: Growth) -> bool:
+    def grow(self, growth: TreeChange) -> bool:
         """Writes what has changed.
 
         Returns:
@@ -269,11 +278,11 @@ def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
 
 def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
     spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
-    if spec.method not in get_args(Method) or spec.over not in get_args(Over):
+    if spec.method not in get_args(Method) or spec.over not in get_args(LeafKind):
         raise ValueError(f"made {spec.method!r} over {spec.over!r}")
     nodes: dict[int, Node] = {}
     totals: dict[int, NDArray[np.float32]] = {}
-    parents = {ROOT: NOBODY}
+    parents = {ROOT: NO_PARENT}
     for number, text, count, changed, below, rows, total in records:
         children = _numbers(below)
         if not parents.keys().isdisjoint(children):
@@ -281,7 +290,7 @@ def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
         parents.update(dict.fromkeys(children, number))
         nodes[number] = Node(
             number=number,
-            parent=NOBODY,
+            parent=NO_PARENT,
             text=text,
             children=children,
             rows=_numbers(rows),

@@ -17,7 +17,7 @@ from hoptrail.rag.types import Vectors
 
 ROOT = 0
 """The number of the root."""
-NOBODY = -1
+NO_PARENT = -1
 """The parent of the root."""
 MOST_DEPTH = 8
 """Edges from the root to a leaf at most."""
@@ -25,7 +25,7 @@ FANOUT = 14
 """Children of a node at most, unless told."""
 
 Method = Literal["bottom-up", "top-down"]
-Over = Literal["passages", "documents"]
+LeafKind = Literal["passages", "documents"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Tree:
     def path(self, number: int) -> tuple[int, ...]:
         """The numbers from the root to a node, both included."""
         found = [number]
-        while (parent := self.nodes[found[-1]].parent) != NOBODY:
+        while (parent := self.nodes[found[-1]].parent) != NO_PARENT:
             found.append(parent)
         return tuple(reversed(found))
 
@@ -90,7 +90,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
+class TreeChange:
     """What a tree became, and what of it has to be written."""
 
     tree: Tree
@@ -108,7 +108,7 @@ class TreeSpec:
 
     method: Method
     fanout: int = FANOUT
-    over: Over = "passages"
+    over: LeafKind = "passages"
     seed: int = 0
     model: str = ""
     """Who wrote the texts; empty: nobody, they are the documents' own words."""

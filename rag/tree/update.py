@@ -24,10 +24,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.builders.extractive_text import texts
-from hoptrail.rag.tree.builders.requests import Builder, SummaryAsk
-from hoptrail.rag.tree.mutable_tree import Draft
-from hoptrail.rag.tree.types import ROOT, Growth, Leaves, Tree
+from hoptrail.rag.tree.builders.extractive_text import extractive_texts
+from hoptrail.rag.tree.builders.requests import Builder, SummaryRequest
+from hoptrail.rag.tree.mutable_tree import MutableTree
+from hoptrail.rag.tree.types import ROOT, Leaves, Tree, TreeChange
 
 Tell = Callable[[Tree, Sequence[int], Leaves], Mapping[int, str]]
 """Writes texts without a model: of the nodes by number."""
@@ -37,7 +37,7 @@ STALE = 0.2
 _BLOCK = 4096
 
 
-def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
+def sync_tree(tree: Tree, leaves: Leaves, tell: Tell = extractive_texts) -> TreeChange:
     """The tree with exactly the given leaves.
 
     Args:
@@ -53,8 +53,8 @@ def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
     new, gone = rows[~np.isin(rows, held)], held[~np.isin(held, rows)]
     if not len(new) and not len(gone):
         same = replace(tree, reflects=leaves.generation)
-        return Growth(tree=same, before=tree.generation, touched=frozenset(), gone=frozenset())
-    draft = Draft(tree, leaves)
+        return TreeChange(tree=same, before=tree.generation, touched=frozenset(), gone=frozenset())
+    draft = MutableTree(tree, leaves)
     coming = np.union1d(new, draft.remove(gone))
     for at in range(0, len(coming), _BLOCK):
         some = coming[at : at + _BLOCK]
@@ -63,12 +63,12 @@ def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
     after, touched = draft.done(), draft.touched
     # What a model wrote stays until one writes it again; that is for `stale` to say.
     written = bool(tree.spec.model)
-    wanted = draft.untold if written else {*draft.untold, *stale(after)}
+    wanted = draft.untold if written else {*draft.untold, *stale_nodes(after)}
     nodes = dict(after.nodes)
     for number, text in tell(after, sorted(wanted), leaves).items():
         changed = nodes[number].count if written else 0
         nodes[number] = replace(nodes[number], text=text, changed=changed)
-    return Growth(
+    return TreeChange(
         tree=replace(after, nodes=nodes),
         before=tree.generation,
         touched=frozenset(touched | wanted),
@@ -76,7 +76,7 @@ def caught_up(tree: Tree, leaves: Leaves, tell: Tell = texts) -> Growth:
     )
 
 
-def stale(tree: Tree) -> tuple[int, ...]:
+def stale_nodes(tree: Tree) -> tuple[int, ...]:
     """The nodes whose text no longer says what is below them, those below before those above."""
     found = [
         node.number
@@ -86,12 +86,12 @@ def stale(tree: Tree) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def retold(tree: Tree, written: Mapping[int, str]) -> Growth:
+def with_texts(tree: Tree, written: Mapping[int, str]) -> TreeChange:
     """The tree with other texts, which are of now."""
     nodes = dict(tree.nodes)
     for number, text in written.items():
         nodes[number] = replace(nodes[number], text=text, changed=0)
-    return Growth(
+    return TreeChange(
         tree=replace(tree, nodes=nodes, generation=tree.generation + bool(written)),
         before=tree.generation,
         touched=frozenset(written),
@@ -108,7 +108,7 @@ _ASKED = 256
 """Nodes whose children's texts are in memory at once."""
 
 
-def retelling(tree: Tree, leaves: Leaves) -> Builder:
+def resummarize(tree: Tree, leaves: Leaves) -> Builder:
     """Has the stale texts of a tree summed up anew, those below before those above.
 
     A text that could not be had stays as it is, and stale.
@@ -117,17 +117,17 @@ def retelling(tree: Tree, leaves: Leaves) -> Builder:
         tree: one that has caught up with its leaves.
         leaves: those of the tree.
     """
-    deepest_first = sorted(stale(tree), key=lambda number: (-tree.depth(number), number))
+    deepest_first = sorted(stale_nodes(tree), key=lambda number: (-tree.depth(number), number))
     for _, layer in groupby(deepest_first, key=tree.depth):
         numbers = list(layer)
         for at in range(0, len(numbers), _ASKED):
             page = numbers[at : at + _ASKED]
-            replies = yield tuple(SummaryAsk(texts=_below(tree, one, leaves)) for one in page)
+            replies = yield tuple(SummaryRequest(texts=_below(tree, one, leaves)) for one in page)
             told = zip(page, replies, strict=True)
             written = {
                 one: reply for one, reply in told if isinstance(reply, str) and reply.strip()
             }
-            tree = retold(tree, written).tree
+            tree = with_texts(tree, written).tree
     return tree
 
 

@@ -19,8 +19,8 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Item, Opened, Ref, Seed
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import Growth, Leaves, Over, Tree
-from hoptrail.rag.tree.update import caught_up
+from hoptrail.rag.tree.types import LeafKind, Leaves, Tree, TreeChange
+from hoptrail.rag.tree.update import sync_tree
 from hoptrail.rag.types import Rows, Where
 
 _RANKS = 60
@@ -169,7 +169,7 @@ class TreeView:
         return found
 
 
-def tree_of(store: Store) -> Tree:
+def load_tree(store: Store) -> Tree:
     """The tree of a store, with all passages of the present generation and no other.
 
     What came and went since it was written is taken up in memory alone (`grown` writes it).
@@ -183,7 +183,7 @@ def tree_of(store: Store) -> Tree:
     return _caught_up(store, tree).tree
 
 
-def grown(store: Store) -> Growth | None:
+def sync_stored_tree(store: Store) -> TreeChange | None:
     """Brings a store's tree on the disk up to the present generation; None: there is no tree.
 
     Raises:
@@ -200,13 +200,13 @@ def grown(store: Store) -> Growth | None:
     raise StoreBusy(f"Others keep changing the tree {str(file.path)!r}; run the same again.")
 
 
-def view_of(store: Store, tree: Tree, where: Where = EVERYTHING) -> TreeView:
+def open_view(store: Store, tree: Tree, where: Where = EVERYTHING) -> TreeView:
     """A tree of `tree_of` as a search with a filter sees it."""
     view = TreeView(tree, StoreLeaves(store, tree.spec.over))
     return view.under(store.snapshot().rows(where)) if where else view
 
 
-def leaves_of(snapshot: Snapshot, passages: Sequence[str], over: Over) -> list[int]:
+def leaves_of(snapshot: Snapshot, passages: Sequence[str], over: LeafKind) -> list[int]:
     """The leaves that stand for passages by id, in their order; -1 for one that is not there."""
     rows, documents = snapshot.places(passages)
     found: list[int] = (rows if over == "passages" else documents).tolist()
@@ -226,7 +226,7 @@ def _ordered(tree: Tree) -> _Order:
     return _Order(rows=np.array(rows, dtype=np.int64), spans=spans, places=places)
 
 
-def _caught_up(store: Store, tree: Tree) -> Growth:
+def _caught_up(store: Store, tree: Tree) -> TreeChange:
     made, spec = tree.spec, store.spec
     if (made.embedder, made.dimension) != (spec.embedder, spec.dimension):
         raise TreeMismatch(
@@ -241,7 +241,7 @@ def _caught_up(store: Store, tree: Tree) -> Growth:
             f"and the store has {leaves.generation} only: an older copy was put back. Build the "
             f"tree again: hoptrail tree build --store {store.root}"
         )
-    return caught_up(tree, leaves)
+    return sync_tree(tree, leaves)
 
 
 def _file(store: Store) -> TreeFile:

@@ -28,18 +28,18 @@ import hoptrail.agents
 from hoptrail.agents import (
     Budget,
     Receipt,
-    Settings,
+    RunSettings,
     aask,
     aresume,
     ask,
     replay,
     resume,
-    unfinished,
+    unfinished_runs,
 )
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ServerInfo
-from hoptrail.agents.runs.interceptor import Call, Cancelled, LiveTape
+from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, LiveInterceptor
 from hoptrail.agents.runs.request import LONGEST_QUESTION
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
@@ -53,12 +53,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def library(store: Path) -> Iterator[Library]:
+def library(store: Path) -> Iterator[KnowledgeBase]:
     with open_chain(store) as opened:
         yield opened
 
 
-ONE_BY_ONE = Settings(max_queries=1)
+ONE_BY_ONE = RunSettings(max_queries=1)
 
 
 class Clock:
@@ -76,7 +76,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of every run of the test."""
     made = Clock()
     monkeypatch.setattr(
-        sys.modules["hoptrail.agents.ask"], "LiveTape", functools.partial(LiveTape, now=made)
+        sys.modules["hoptrail.agents.ask"],
+        "LiveInterceptor",
+        functools.partial(LiveInterceptor, now=made),
     )
     return made
 
@@ -94,14 +96,16 @@ def test_the_public_names_are_what_can_be_imported() -> None:
     assert public - (modules - set(hoptrail.agents.__all__)) == set(hoptrail.agents.__all__)
 
 
-def test_a_question_by_folder_or_by_library_is_the_same(store: Path, library: Library) -> None:
+def test_a_question_by_folder_or_by_library_is_the_same(
+    store: Path, library: KnowledgeBase
+) -> None:
     one = ask(QUESTION, store, embedder=HashEmbedder())
     assert substance(one) == substance(ask(QUESTION, library))
     assert substance(one) == substance(ask(QUESTION, str(store)))
-    assert unfinished(store / "default" / "runs") == ()
+    assert unfinished_runs(store / "default" / "runs") == ()
 
 
-def test_ask_inside_a_running_loop_takes_a_thread_of_its_own(library: Library) -> None:
+def test_ask_inside_a_running_loop_takes_a_thread_of_its_own(library: KnowledgeBase) -> None:
     seen: set[str] = set()
 
     async def main() -> Receipt:
@@ -111,7 +115,7 @@ def test_ask_inside_a_running_loop_takes_a_thread_of_its_own(library: Library) -
     assert {name.rpartition("_")[0] for name in seen} == {"hoptrail-portal"}
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_here(library: Library) -> None:
+def test_what_goes_wrong_in_the_thread_is_raised_here(library: KnowledgeBase) -> None:
     async def main() -> None:
         ask("", library)
 
@@ -119,7 +123,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_here(library: Library) -> None:
         asyncio.run(main())
 
 
-def test_questions_side_by_side_are_as_if_alone(library: Library) -> None:
+def test_questions_side_by_side_are_as_if_alone(library: KnowledgeBase) -> None:
     questions = [QUESTION, "When was the Heron launched?", "Who founded the Veil Institute?"]
 
     async def main() -> list[Receipt]:
@@ -133,19 +137,19 @@ def test_questions_side_by_side_are_as_if_alone(library: Library) -> None:
 
 
 @pytest.mark.parametrize("question", ["", "  \n\t"])
-def test_an_empty_question_is_refused(library: Library, question: str) -> None:
+def test_an_empty_question_is_refused(library: KnowledgeBase, question: str) -> None:
     with pytest.raises(SettingsError, match="the question is empty: ask something"):
         ask(question, library)
 
 
-def test_a_huge_question_is_refused(library: Library) -> None:
+def test_a_huge_question_is_refused(library: KnowledgeBase) -> None:
     with pytest.raises(SettingsError, match=r"the question has 100,000 characters, at most 20,000"):
         ask("x" * 100_000, library)
     assert ask("x " * (LONGEST_QUESTION // 2), library).outcome.kind == "abstained"
 
 
 @pytest.mark.parametrize("question", ["?!", "…", "\x00", "𝕳𝖊𝖗𝖔𝖓", "a" * 5000, "the of and"])
-def test_an_odd_question_ends_well(library: Library, question: str) -> None:
+def test_an_odd_question_ends_well(library: KnowledgeBase, question: str) -> None:
     receipt = ask(question, library)
     assert receipt.question == question
     assert receipt.outcome.kind in ("answered", "partial", "abstained")
@@ -198,7 +202,7 @@ def test_a_document_replaced_underneath_is_not_cited(tmp_path: Path) -> None:
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_verified")
 
 
-def test_when_all_sources_moved_the_reason_says_so(library: Library) -> None:
+def test_when_all_sources_moved_the_reason_says_so(library: KnowledgeBase) -> None:
     class Gone(Around):
         async def slice(self, document_id: str, start: int, end: int) -> str | None:
             return None
@@ -217,7 +221,7 @@ def test_when_all_sources_moved_the_reason_says_so(library: Library) -> None:
 class Slow(Around):
     """Every search moves the clock."""
 
-    def __init__(self, library: Library, clock: Clock, seconds: float) -> None:
+    def __init__(self, library: KnowledgeBase, clock: Clock, seconds: float) -> None:
         super().__init__(library.corpus)
         self.clock = clock
         self.seconds = seconds
@@ -233,7 +237,7 @@ class Slow(Around):
         return await super().search(query, k=k, mode=mode, where=where, timeout=timeout)
 
 
-def test_nothing_starts_after_the_deadline(library: Library, clock: Clock) -> None:
+def test_nothing_starts_after_the_deadline(library: KnowledgeBase, clock: Clock) -> None:
     corpus = Slow(library, clock, 4.0)
     receipt = ask(QUESTION, over(library, corpus), budget=Budget(seconds=10.0), settings=ONE_BY_ONE)
     assert (receipt.stop, receipt.outcome.kind) == ("out_of_time", "partial")
@@ -245,13 +249,15 @@ def test_nothing_starts_after_the_deadline(library: Library, clock: Clock) -> No
     assert receipt.usage.searches == 3
 
 
-def test_a_late_first_search_leaves_nothing(library: Library, clock: Clock) -> None:
+def test_a_late_first_search_leaves_nothing(library: KnowledgeBase, clock: Clock) -> None:
     receipt = ask(QUESTION, over(library, Slow(library, clock, 60)), budget=Budget(seconds=10.0))
     assert receipt.stop == "out_of_time"
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "out_of_budget")
 
 
-def test_the_time_is_up_in_a_replay_too(library: Library, clock: Clock, tmp_path: Path) -> None:
+def test_the_time_is_up_in_a_replay_too(
+    library: KnowledgeBase, clock: Clock, tmp_path: Path
+) -> None:
     path = tmp_path / "run.jsonl"
     own = over(library, Slow(library, clock, 4.0))
     first = ask(QUESTION, own, budget=Budget(seconds=10.0), settings=ONE_BY_ONE, record=path)
@@ -260,7 +266,7 @@ def test_the_time_is_up_in_a_replay_too(library: Library, clock: Clock, tmp_path
     assert again.same, again.difference
 
 
-def test_a_slow_model_is_cut_at_the_deadline(library: Library, clock: Clock) -> None:
+def test_a_slow_model_is_cut_at_the_deadline(library: KnowledgeBase, clock: Clock) -> None:
     timeouts: list[float] = []
 
     class Slow(ScriptedEndpoint):
@@ -279,7 +285,7 @@ def test_a_slow_model_is_cut_at_the_deadline(library: Library, clock: Clock) -> 
 # Cancelling
 
 
-def test_a_cancelled_run_gives_its_best_answer_so_far(library: Library) -> None:
+def test_a_cancelled_run_gives_its_best_answer_so_far(library: KnowledgeBase) -> None:
     async def main() -> tuple[Receipt, list[str]]:
         cancel = asyncio.Event()
 
@@ -304,7 +310,7 @@ def test_a_cancelled_run_gives_its_best_answer_so_far(library: Library) -> None:
 @pytest.mark.parametrize("probing", [False, True])
 @pytest.mark.parametrize("model", [False, True])
 def test_a_run_cancelled_before_it_began_says_so(
-    library: Library, tmp_path: Path, model: bool, probing: bool
+    library: KnowledgeBase, tmp_path: Path, model: bool, probing: bool
 ) -> None:
     path = tmp_path / "run.jsonl"
 
@@ -333,17 +339,17 @@ def test_a_run_cancelled_before_it_began_says_so(
 def test_after_a_cancellation_nothing_is_begun() -> None:
     begun: list[str] = []
 
-    def call(kind: str, *, short: bool) -> Call[None]:
+    def call(kind: str, *, short: bool) -> ExternalCall[None]:
         async def live() -> None:
             begun.append(kind)
 
-        return Call(
+        return ExternalCall(
             kind=kind, arguments=dict, live=live, encode=id, decode=lambda _: None, short=short
         )
 
     async def main() -> None:
         cancel = asyncio.Event()
-        tape = LiveTape(cancel)
+        tape = LiveInterceptor(cancel)
         await tape.through(call("before", short=False))
         cancel.set()
         await tape.through(call("short", short=True))
@@ -355,7 +361,7 @@ def test_after_a_cancellation_nothing_is_begun() -> None:
 
 
 def test_a_cancelled_task_leaves_nothing_behind_and_can_be_resumed(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
 
@@ -384,14 +390,14 @@ def test_a_cancelled_task_leaves_nothing_behind_and_can_be_resumed(
 
     assert asyncio.run(main()) == 1
     assert not (tmp_path / "r").exists()
-    (left,) = unfinished(runs)
+    (left,) = unfinished_runs(runs)
     receipt = resume(left.id, over(library, library.corpus, runs))
     whole = ask(QUESTION, library)
     assert substance(receipt) == substance(whole)
-    assert unfinished(runs) == ()
+    assert unfinished_runs(runs) == ()
 
 
-def test_a_crash_beside_other_searches_leaves_no_task(library: Library) -> None:
+def test_a_crash_beside_other_searches_leaves_no_task(library: KnowledgeBase) -> None:
     async def main() -> int:
         class Breaking(Around):
             async def search(
@@ -411,12 +417,12 @@ def test_a_crash_beside_other_searches_leaves_no_task(library: Library) -> None:
     assert asyncio.run(main()) == 1
 
 
-def test_aresume_in_a_loop(library: Library, tmp_path: Path) -> None:
+def test_aresume_in_a_loop(library: KnowledgeBase, tmp_path: Path) -> None:
     from hoptrail.agents.runs.folder import begin
-    from hoptrail.agents.runs.request import Job
+    from hoptrail.agents.runs.request import RunRequest
 
-    begin(tmp_path / "runs", Job(question=QUESTION, strategy="single"))
-    (left,) = unfinished(tmp_path / "runs")
+    begin(tmp_path / "runs", RunRequest(question=QUESTION, strategy="single"))
+    (left,) = unfinished_runs(tmp_path / "runs")
     receipt = asyncio.run(aresume(left.id, over(library, library.corpus, tmp_path / "runs")))
     assert (receipt.strategy, receipt.outcome.kind) == ("single", "answered")
 
@@ -424,7 +430,7 @@ def test_aresume_in_a_loop(library: Library, tmp_path: Path) -> None:
 # Budgets with a model
 
 
-def test_no_calls_is_a_run_without_the_model(library: Library) -> None:
+def test_no_calls_is_a_run_without_the_model(library: KnowledgeBase) -> None:
     endpoint = reading()
     receipt = ask(QUESTION, library, model=endpoint, budget=Budget(calls=0))
     assert endpoint.requests == []
@@ -432,7 +438,7 @@ def test_no_calls_is_a_run_without_the_model(library: Library) -> None:
     assert receipt.extractive
 
 
-def test_a_server_that_cannot_be_used_at_all_is_an_error(library: Library) -> None:
+def test_a_server_that_cannot_be_used_at_all_is_an_error(library: KnowledgeBase) -> None:
     class Absent(ScriptedEndpoint):
         async def info(self) -> ServerInfo:
             raise ModelError("no server at this address: start one")
@@ -441,7 +447,9 @@ def test_a_server_that_cannot_be_used_at_all_is_an_error(library: Library) -> No
         ask(QUESTION, library, model=Absent())
 
 
-def test_a_run_that_never_began_leaves_nothing_to_resume(library: Library, tmp_path: Path) -> None:
+def test_a_run_that_never_began_leaves_nothing_to_resume(
+    library: KnowledgeBase, tmp_path: Path
+) -> None:
     class Down(ScriptedEndpoint):
         async def info(self) -> ServerInfo:
             raise ModelError("no server at this address: start one")
@@ -449,4 +457,4 @@ def test_a_run_that_never_began_leaves_nothing_to_resume(library: Library, tmp_p
     own = over(library, library.corpus, tmp_path / "runs")
     with pytest.raises(ModelError):
         ask(QUESTION, own, model=Down())
-    assert unfinished(tmp_path / "runs") == ()
+    assert unfinished_runs(tmp_path / "runs") == ()

@@ -12,7 +12,7 @@ import pytest
 from support.agents import QUESTION, UNKNOWN, make_chain, open_chain, reading
 
 from hoptrail.agents import ask, nodes
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import (
     AnswerDelta,
     ClaimVerified,
@@ -26,23 +26,23 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("events") / "store")) as opened:
         yield opened
 
 
-def heard(library: Library, question: str = QUESTION, **options: object) -> list[Event]:
+def heard(library: KnowledgeBase, question: str = QUESTION, **options: object) -> list[Event]:
     events: list[Event] = []
     ask(question, library, on_event=events.append, **options)
     return events
 
 
 @pytest.mark.parametrize("model", [False, True])
-def test_the_stream_of_a_run(library: Library, model: bool) -> None:
+def test_the_stream_of_a_run(library: KnowledgeBase, model: bool) -> None:
     events = heard(library, model=reading() if model else None)
     of_trees = {TreeOpened, SlatesScored}
     assert {type(event) for event in events} == set(get_args(Event)) - of_trees
@@ -81,14 +81,14 @@ def between(events: list[Event]) -> dict[str, set[type]]:
 
 
 @pytest.mark.parametrize("model", [False, True])
-def test_each_event_comes_from_its_node(library: Library, model: bool) -> None:
+def test_each_event_comes_from_its_node(library: KnowledgeBase, model: bool) -> None:
     assert between(heard(library, model=reading() if model else None)) == {
         "plan": {PlanMade}, "retrieve": {QueryMade, HitsFound}, "refine": {EvidenceAdded},
         "answer": {AnswerDelta}, "verify": {ClaimVerified}, "receipt": {Done},
     }  # fmt: skip
 
 
-def test_a_query_is_made_before_its_hits_are_found(library: Library) -> None:
+def test_a_query_is_made_before_its_hits_are_found(library: KnowledgeBase) -> None:
     events = heard(library)
     for number, event in enumerate(events):
         if isinstance(event, HitsFound):
@@ -97,7 +97,7 @@ def test_a_query_is_made_before_its_hits_are_found(library: Library) -> None:
 
 
 @pytest.mark.parametrize("form", ["Plan", "Refine", "Assess", "Queries", "Answer"])
-def test_what_a_model_says_elsewhere_is_no_answer(library: Library, form: str) -> None:
+def test_what_a_model_says_elsewhere_is_no_answer(library: KnowledgeBase, form: str) -> None:
     """Garbage with the word in it: a fallback plays, and the garbage is never told."""
     endpoint = reading(by_schema={f"{form}Form": lambda _: "BANANAS are the answer"})
     events = heard(library, model=endpoint)
@@ -107,7 +107,7 @@ def test_what_a_model_says_elsewhere_is_no_answer(library: Library, form: str) -
     assert not any("BANANAS" in repr(event) for event in events)
 
 
-def test_an_abstention_tells_no_answer(library: Library) -> None:
+def test_an_abstention_tells_no_answer(library: KnowledgeBase) -> None:
     never = json.dumps({"claims": [], "answer": "BANANAS", "answered": False})
     for events in (
         heard(library, UNKNOWN),
@@ -117,7 +117,7 @@ def test_an_abstention_tells_no_answer(library: Library) -> None:
         assert isinstance(events[-1], Done)
 
 
-def test_a_listener_that_fails_is_not_swallowed(library: Library) -> None:
+def test_a_listener_that_fails_is_not_swallowed(library: KnowledgeBase) -> None:
     def listen(event: Event) -> None:
         raise ConnectionResetError("the one who listened has gone")
 
@@ -155,14 +155,14 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
 @pytest.mark.parametrize("model", [False, True])
 def test_no_trace_is_sent_whatever_the_variables_say(
-    library: Library, traced: list[object], monkeypatch: pytest.MonkeyPatch, model: bool
+    library: KnowledgeBase, traced: list[object], monkeypatch: pytest.MonkeyPatch, model: bool
 ) -> None:
     from langsmith import run_helpers, utils
 
     seen: list[tuple[object, object]] = []
     before = nodes.refine
 
-    async def refine(state: State, run: Run) -> State:
+    async def refine(state: RunState, run: RunContext) -> RunState:
         seen.append((utils.tracing_is_enabled(), run_helpers.get_current_run_tree()))
         return await before(state, run)
 
@@ -173,7 +173,7 @@ def test_no_trace_is_sent_whatever_the_variables_say(
     assert traced == []
 
 
-def test_ids_of_evidence_are_told_as_they_will_be_cited(library: Library) -> None:
+def test_ids_of_evidence_are_told_as_they_will_be_cited(library: KnowledgeBase) -> None:
     events = heard(library)
     added = [e.evidence for e in events if isinstance(e, EvidenceAdded)]
     done = events[-1]

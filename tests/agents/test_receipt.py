@@ -14,7 +14,7 @@ import pytest
 from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain, reading
 
 from hoptrail.agents import Receipt, ask
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.receipt import Environment, outcome_of, schema
 from hoptrail.agents.types import AbstainReason, Answer, Claim, Outcome, OutcomeKind, StopReason
 
@@ -25,7 +25,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SHIPPED)
 @pytest.fixture(scope="module")
 def receipts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Receipt]]:
     """Of an extractive, a served and an abstaining run."""
-    library: Library
+    library: KnowledgeBase
     with open_chain(make_chain(tmp_path_factory.mktemp("receipts") / "store")) as library:
         yield [
             ask(QUESTION, library),

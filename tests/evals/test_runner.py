@@ -16,34 +16,34 @@ import pytest
 from support.agents import QUESTION, UNKNOWN, reading
 from support.datasets import BLANK, QUESTIONS, Counting, write_set
 
-from hoptrail.agents import Budget, Receipt, Settings, Usage, ask, open_library
+from hoptrail.agents import Budget, Receipt, RunSettings, Usage, ask, open_library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, ServerInfo
 from hoptrail.agents.types import Candidate, Claim, Evidence, Outcome
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.metrics.aggregate import Mean
-from hoptrail.evals.metrics.answers import stands_in
+from hoptrail.evals.metrics.answers import contains_in_texts
 from hoptrail.evals.reports.summary import Report, summarise
 from hoptrail.evals.results import (
     SCORES,
-    Row,
-    RowFile,
-    failed_row,
+    QuestionResult,
+    ResultsFile,
+    failed_result,
     is_unanswerable,
-    row_of,
+    result_of,
     shown_quotes,
 )
-from hoptrail.evals.runner import GONE, Progress, Trial, evaluate
-from hoptrail.evals.store_cache import StoreCache, prepare
+from hoptrail.evals.runner import GONE, EvalConfig, EvalProgress, evaluate
+from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.embedders.base import TextKind
-from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.caching import CachingEmbedder
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import ModelError, SettingsError, StoreError, StoreFull
 from hoptrail.rag.ingest.pipeline import FileFailed, IngestEvent
 from hoptrail.rag.types import Vectors
 
-SINGLE = Trial(strategy="single")
+SINGLE = EvalConfig(strategy="single")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def chain(tmp_path: Path) -> Path:
     return write_set(tmp_path / "chain")
 
 
-def run(folder: Path, cache: StoreCache, trial: Trial = SINGLE, **options: Any) -> Report:  # noqa: ANN401
+def run(folder: Path, cache: StoreCache, trial: EvalConfig = SINGLE, **options: Any) -> Report:  # noqa: ANN401
     return asyncio.run(evaluate(folder, cache, trial, **options))
 
 
@@ -95,7 +95,7 @@ def test_evidence_ranks_before_candidates_and_passages_become_records() -> None:
         claims=(Claim(text="-", evidence=("e1",), verdict="holds"),),
     )
     question = Question(id="q", question="?", answers=("tarn hollow",), supporting_ids=("a", "b"))
-    row = row_of(question, made)
+    row = result_of(question, made)
     assert row.ranking == ("b", "x", "a", "y", "z")
     ideal = 1 + 1 / np.log2(3)
     assert row.scores == {
@@ -117,11 +117,11 @@ def test_the_shown_quotes_are_those_of_held_claims_and_at_most_five() -> None:
 
 
 def test_an_answer_stands_in_one_quote_and_yes_and_no_stand_in_none() -> None:
-    assert stands_in(["It lay at Tarn", "Hollow it was"], ["Tarn Hollow"]) == 0
-    assert stands_in(["No.", "at the Tarn Hollow"], ["x", "Tarn Hollow"]) == 1
-    assert stands_in([], ["Tarn Hollow"]) == 0
-    assert stands_in(["Yes, it is"], ["yes", "No"]) is None
-    assert stands_in(["anything"], []) is None
+    assert contains_in_texts(["It lay at Tarn", "Hollow it was"], ["Tarn Hollow"]) == 0
+    assert contains_in_texts(["No.", "at the Tarn Hollow"], ["x", "Tarn Hollow"]) == 1
+    assert contains_in_texts([], ["Tarn Hollow"]) == 0
+    assert contains_in_texts(["Yes, it is"], ["yes", "No"]) is None
+    assert contains_in_texts(["anything"], []) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_has_no_gold_is_not_scored() -> None:
 
     def scored(name: str) -> set[str]:
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in known[name].items()}
-        row = failed_row(Question(**fields), StoreError("gone"))
+        row = failed_result(Question(**fields), StoreError("gone"))
         assert set(row.scores.values()) <= {None, 0.0}
         return {score for score, value in row.scores.items() if value is not None}
 
@@ -156,15 +156,15 @@ def test_what_has_no_gold_is_not_scored() -> None:
     assert scored("q5") == rankings
 
 
-def row(name: str, *, seconds: float = 1.0, **fields: Any) -> Row:  # noqa: ANN401
+def row(name: str, *, seconds: float = 1.0, **fields: Any) -> QuestionResult:  # noqa: ANN401
     plain: dict[str, Any] = dict(
         unanswerable=False, scores=dict.fromkeys(SCORES), outcome="answered", stop="sufficient"
     )
     usage = Usage(calls=2, prompt_tokens=30, completion_tokens=10, searches=3, seconds=seconds)
-    return Row(id=name, **{**plain, "usage": usage, **fields})
+    return QuestionResult(id=name, **{**plain, "usage": usage, **fields})
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
+def summary(rows: Sequence[QuestionResult]) -> dict[str, Any]:
     made = summarise(
         rows, dataset="d", missing_records=("m",), run={"strategy": "pool", "model": None}
     )
@@ -222,7 +222,7 @@ def test_costs_are_those_of_runs_that_ended() -> None:
 def test_every_kind_of_question_is_asked_and_scored(
     chain: Path, cache: StoreCache, tmp_path: Path
 ) -> None:
-    heard: list[Progress] = []
+    heard: list[EvalProgress] = []
     report = run(chain, cache, out=tmp_path / "out", on_progress=heard.append)
     record = report.record()
     assert (report.questions, report.failed, report.missing_records) == (5, 0, ())
@@ -243,7 +243,7 @@ def test_rows_agree_with_the_receipts_of_the_same_questions(
 ) -> None:
     run(world, cache, replace(SINGLE, limit=6), out=tmp_path)
     dataset = load_dataset(world)
-    store = prepare(dataset, cache, lambda event: None)
+    store = prepare_store(dataset, cache, lambda event: None)
     by_id = {one["id"]: one for one in lines(tmp_path)}
     assert set(by_id) == {question.id for question in dataset.questions[:6]}
     with open_library(store.root, embedder=cache.embedder, keep=False) as library:
@@ -262,7 +262,7 @@ def test_rows_agree_with_the_receipts_of_the_same_questions(
 
 def test_a_served_model_plays(chain: Path, cache: StoreCache, tmp_path: Path) -> None:
     endpoint = reading()
-    trial = Trial(strategy="pool", model=endpoint, limit=1)
+    trial = EvalConfig(strategy="pool", model=endpoint, limit=1)
     report = run(chain, cache, trial, out=tmp_path)
     record = report.record()
     assert (record["em"], record["f1"], record["model"]) == (1.0, 1.0, "scripted")
@@ -290,7 +290,7 @@ def test_no_more_questions_are_under_way_than_allowed(tmp_path: Path, cache: Sto
 
     many = [{**QUESTIONS[0], "id": f"q{n}"} for n in range(6)]
     endpoint = Busy(lambda request: "no JSON at all")
-    trial = Trial(strategy="single", model=endpoint, concurrency=2, budget=Budget(calls=2))
+    trial = EvalConfig(strategy="single", model=endpoint, concurrency=2, budget=Budget(calls=2))
     report = run(write_set(tmp_path / "many", many), cache, trial)
     assert Busy.most == 2
     assert report.fallbacks >= 6
@@ -300,8 +300,8 @@ class Stop(Exception):
     """A run that dies in the middle."""
 
 
-def dying(after: int) -> Callable[[Progress], None]:
-    def listen(progress: Progress) -> None:
+def dying(after: int) -> Callable[[EvalProgress], None]:
+    def listen(progress: EvalProgress) -> None:
         if progress.done == after:
             raise Stop
 
@@ -318,7 +318,7 @@ def test_a_killed_run_goes_on_where_it_was(chain: Path, cache: StoreCache, tmp_p
     assert [one["id"] for one in lines(out)] == ["q1", "q2", "q3"]
     with (out / "questions.jsonl").open("ab") as file:
         file.write(b'{"id": "q4", "unans')
-    heard: list[Progress] = []
+    heard: list[EvalProgress] = []
     report = run(chain, cache, one_by_one, out=out, on_progress=heard.append)
     assert [(one.done, one.row and one.row.id) for one in heard] == [
         (3, None), (4, "q4"), (5, "q5"),
@@ -334,7 +334,7 @@ def test_a_larger_limit_adds_to_what_is_there(
     chain: Path, cache: StoreCache, tmp_path: Path
 ) -> None:
     assert run(chain, cache, replace(SINGLE, limit=2), out=tmp_path).questions == 2
-    heard: list[Progress] = []
+    heard: list[EvalProgress] = []
     trial = replace(SINGLE, limit=4, concurrency=3)
     assert run(chain, cache, trial, out=tmp_path, on_progress=heard.append).questions == 4
     assert heard[0].done == 2
@@ -344,14 +344,14 @@ def test_a_larger_limit_adds_to_what_is_there(
 @pytest.mark.parametrize(
     ("trial", "difference"),
     [
-        (Trial(strategy="pool"), "strategy was 'single' and is 'pool'"),
+        (EvalConfig(strategy="pool"), "strategy was 'single' and is 'pool'"),
         (replace(SINGLE, budget=Budget(searches=7)), "budget searches was 48 and is 7"),
-        (replace(SINGLE, settings=Settings(k=3)), "settings k was 20 and is 3"),
+        (replace(SINGLE, settings=RunSettings(k=3)), "settings k was 20 and is 3"),
         (replace(SINGLE, model=reading()), "model was None and is {'name': 'scripted'"),
     ],
 )
 def test_results_of_other_settings_are_not_mixed(
-    chain: Path, cache: StoreCache, tmp_path: Path, trial: Trial, difference: str
+    chain: Path, cache: StoreCache, tmp_path: Path, trial: EvalConfig, difference: str
 ) -> None:
     run(chain, cache, replace(SINGLE, limit=1), out=tmp_path)
     before = (tmp_path / "questions.jsonl").read_bytes()
@@ -377,20 +377,20 @@ def test_an_out_folder_that_cannot_be_used(tmp_path: Path) -> None:
     told = {"strategy": "single"}
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written"):
-        RowFile(tmp_path / "file", told)
-    with RowFile(tmp_path / "out", told) as first:
+        ResultsFile(tmp_path / "file", told)
+    with ResultsFile(tmp_path / "out", told) as first:
         with pytest.raises(SettingsError, match="Another evaluation is writing"):
-            RowFile(tmp_path / "out", told)
+            ResultsFile(tmp_path / "out", told)
         first.append(row("a"))
     (tmp_path / "out" / "questions.jsonl").write_text('{"id": 1}\n')
     with pytest.raises(SettingsError, match="line 1, is no result of a question: delete the line"):
-        RowFile(tmp_path / "out", told)
+        ResultsFile(tmp_path / "out", told)
     (tmp_path / "out" / "run.json").write_text("{")
     with pytest.raises(SettingsError, match=r"run\.json.* cannot be read"):
-        RowFile(tmp_path / "out", told)
+        ResultsFile(tmp_path / "out", told)
     (tmp_path / "out" / "run.json").unlink()
     with pytest.raises(SettingsError, match=r"no run\.json says of what"):
-        RowFile(tmp_path / "out", told)
+        ResultsFile(tmp_path / "out", told)
 
 
 def test_a_question_that_cannot_be_asked_is_counted_and_asked_again(
@@ -403,7 +403,7 @@ def test_a_question_that_cannot_be_asked_is_counted_and_asked_again(
     assert report.failures[0].id == "bad"
     assert report.failures[0].error.startswith("SettingsError: the question is empty")
     assert report.measures["recall@20"] == Mean(value=0.5, count=2)
-    heard: list[Progress] = []
+    heard: list[EvalProgress] = []
     again = run(folder, cache, out=tmp_path / "out", on_progress=heard.append)
     assert [one.row.id for one in heard if one.row] == ["bad"]
     assert again == report
@@ -427,8 +427,8 @@ def test_a_server_that_dies_ends_the_run_and_what_was_done_stays(
     folder = write_set(tmp_path / "many", many)
     alive = reading()
 
-    def trial(endpoint: ScriptedEndpoint) -> Trial:
-        return Trial(strategy="pool", model=endpoint, concurrency=1)
+    def trial(endpoint: ScriptedEndpoint) -> EvalConfig:
+        return EvalConfig(strategy="pool", model=endpoint, concurrency=1)
 
     def dies(request: ChatRequest) -> ChatReply:
         raise AttemptFailed("unauthorised", "the key was withdrawn")
@@ -437,7 +437,7 @@ def test_a_server_that_dies_ends_the_run_and_what_was_done_stays(
     with pytest.raises(ModelError, match="in a row lost the model server"):
         run(folder, cache, trial(ScriptedEndpoint(dies)), out=tmp_path / "out")
     assert len(lines(tmp_path / "out")) == 2 + GONE
-    heard: list[Progress] = []
+    heard: list[EvalProgress] = []
     report = run(folder, cache, trial(reading()), out=tmp_path / "out", on_progress=heard.append)
     assert heard[0].done == 2
     assert report.stop_reasons == {"sufficient": len(many)}
@@ -445,7 +445,7 @@ def test_a_server_that_dies_ends_the_run_and_what_was_done_stays(
 
 
 def test_a_full_disk_is_said_and_leaves_no_part_of_a_line(tmp_path: Path) -> None:
-    with RowFile(tmp_path, {"strategy": "single"}) as rows:
+    with ResultsFile(tmp_path, {"strategy": "single"}) as rows:
         rows.append(row("a"))
         before = (tmp_path / "questions.jsonl").read_bytes()
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -464,19 +464,19 @@ def test_a_full_disk_is_said_and_leaves_no_part_of_a_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["limit", "concurrency"])
 def test_numbers_below_one_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is 0"):
-        Trial(**{name: 0})
+        EvalConfig(**{name: 0})
 
 
 def test_an_unknown_strategy_is_refused_before_anything_is_ingested() -> None:
     with pytest.raises(SettingsError, match="unknown strategy 'guess'"):
-        Trial(strategy="guess")
+        EvalConfig(strategy="guess")
 
 
 def test_a_set_is_embedded_once(chain: Path, tmp_path: Path) -> None:
     first, second = Counting(), Counting()
     heard: list[IngestEvent] = []
     made = [
-        prepare(load_dataset(chain), StoreCache(folder=tmp_path, embedder=one), heard.append)
+        prepare_store(load_dataset(chain), StoreCache(folder=tmp_path, embedder=one), heard.append)
         for one in (first, second)
     ]
     assert len(first.passages) == 8
@@ -491,7 +491,7 @@ def test_each_corpus_and_choice_of_indexes_has_a_store_of_its_own(
     cache = StoreCache(folder=tmp_path / "cache", embedder=HashEmbedder())
     shorter = write_set(tmp_path / "b" / "chain", QUESTIONS[1:2], {"d1": ("Heron", "A ship.")})
     stores = [
-        prepare(load_dataset(folder), one, lambda event: None)
+        prepare_store(load_dataset(folder), one, lambda event: None)
         for folder, one in (
             (chain, cache),
             (shorter, cache),
@@ -502,7 +502,7 @@ def test_each_corpus_and_choice_of_indexes_has_a_store_of_its_own(
     assert len({store.root for store in stores}) == 4
     assert len({store.fingerprint for store in stores}) == 4
     copy = replace(cache, folder=tmp_path / "elsewhere")
-    again = prepare(load_dataset(chain), copy, lambda event: None)
+    again = prepare_store(load_dataset(chain), copy, lambda event: None)
     assert again.fingerprint == stores[0].fingerprint
 
 
@@ -551,7 +551,7 @@ def test_an_ingest_nobody_waits_for_ends(chain: Path, tmp_path: Path) -> None:
 
 def test_remembered_vectors_are_the_same_and_made_once() -> None:
     inner = Counting()
-    remembering = Remembering(inner)
+    remembering = CachingEmbedder(inner)
     texts = ["a ship", "a harbour", "a ship"]
     for wanted in (texts, texts[::-1], ["a fire", "a ship"]):
         got = remembering.embed(wanted)
@@ -567,7 +567,7 @@ def test_remembered_vectors_are_the_same_and_made_once() -> None:
 
 def test_what_was_remembered_first_is_forgotten_first() -> None:
     inner = Counting()
-    remembering = Remembering(inner, most=2)
+    remembering = CachingEmbedder(inner, most=2)
     remembering.embed(["a"])
     remembering.embed(["b", "c"])
     remembering.embed(["b", "c"])

@@ -16,11 +16,11 @@ from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import Over
-from hoptrail.rag.tree.view import grown
+from hoptrail.rag.tree.types import LeafKind
+from hoptrail.rag.tree.view import sync_stored_tree
 
 
-def plant(root: Path, over: Over = "passages", **changes: object) -> None:
+def plant(root: Path, over: LeafKind = "passages", **changes: object) -> None:
     with new_store(root) as store:
         store.commit([indexed(f"d{n}", [f"ship {n}", f"sea {n}"]) for n in range(20)])
         tree = made(StoreLeaves(store, over))
@@ -34,13 +34,13 @@ def file(root: Path) -> TreeFile:
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
-def test_a_sound_tree_is_clean_at_its_generation_and_later(tmp_path: Path, over: Over) -> None:
+def test_a_sound_tree_is_clean_at_its_generation_and_later(tmp_path: Path, over: LeafKind) -> None:
     plant(tmp_path, over)
     assert fsck(tmp_path).clean
     with Store.open(tmp_path) as store:
         store.commit([indexed("d3", ["ship again"]), indexed("new", ["new"])], ["d4"])
         assert fsck(tmp_path).clean
-        grown(store)
+        sync_stored_tree(store)
         assert fsck(tmp_path).clean
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from hoptrail.agents.corpus.knowledge_base import Library, open_library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.corpus.protocol import Corpus, Stand, TreeStart
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatRequest
@@ -107,12 +107,12 @@ def page(name: str, title: str, text: str) -> IndexedDocument:
     )
 
 
-def open_chain(root: Path, *, keep: bool = False) -> Library:
+def open_chain(root: Path, *, keep: bool = False) -> KnowledgeBase:
     """The library of a store that `make_chain` made."""
     return open_library(root, embedder=HashEmbedder(), keep=keep)
 
 
-def over(library: Library, corpus: object, runs: Path | None = None) -> Library:
+def over(library: KnowledgeBase, corpus: object, runs: Path | None = None) -> KnowledgeBase:
     """The library with another corpus; `runs` is where its runs are kept, if anywhere."""
     return replace(library, corpus=corpus, runs=runs, store=None)  # type: ignore[arg-type]
 

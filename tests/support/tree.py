@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.types import NOBODY, ROOT, Leaves, Node, Tree, TreeSpec
+from hoptrail.rag.tree.types import NO_PARENT, ROOT, Leaves, Node, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 
 DIMENSION = 16
@@ -151,7 +151,7 @@ def _node(
 ) -> Node:
     return Node(
         number=number,
-        parent=NOBODY,
+        parent=NO_PARENT,
         text=f"node {number}",
         children=children,
         rows=rows,

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.passage_graph.hop_scoring import Guide
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.passage_graph.hop_scoring import HopWeights
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import (
     Document,
@@ -99,7 +99,7 @@ def filled(root: Path, docs: Mapping[str, Doc], tenant: str = "default") -> Stor
 def hits(
     store: Store, question: str, mode: Mode = "graph", where: Where | None = None
 ) -> list[Hit]:
-    found = Searcher(store, EMBEDDER).search(question, k=60, mode=mode, where=where or {})
+    found = Retriever(store, EMBEDDER).search(question, k=60, mode=mode, where=where or {})
     return list(found.hits)
 
 
@@ -232,7 +232,7 @@ def test_fifty_thousand_mentions_in_one_document(
         for question in (f"Where was {names[777]} born?", f"Who met {names[5]} in Kalvik?"):
             looked_up.clear()
             assert hits(store, question)
-            guide = Guide()
+            guide = HopWeights()
             # A passage of 180 tokens has at most so many names and sequences of them.
             assert sum(looked_up) <= 600 * (guide.reads + 5) + guide.common * guide.reads
     found = {one: looked_up.count(one) for one in looked_up}
@@ -373,15 +373,15 @@ def _counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     spent: list[int] = []
 
     def counted(name: str) -> None:
-        real = getattr(Links, name)
+        real = getattr(GraphReader, name)
 
-        def call(self: Links, keys: Sequence[int], *more: int) -> object:
+        def call(self: GraphReader, keys: Sequence[int], *more: int) -> object:
             found = real(self, keys, *more)
             spent.append(len(keys))
             spent.append(len(found.rows) if hasattr(found, "rows") else 0)
             return found
 
-        monkeypatch.setattr(Links, name, call)
+        monkeypatch.setattr(GraphReader, name, call)
 
     for name in ("about", "mentioning", "counts", "names", "outgoing"):
         counted(name)

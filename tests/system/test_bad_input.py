@@ -19,10 +19,10 @@ import typer
 from support.chat_server import FakeServer, hang, html, says, status
 from support.cli import COMMAND, TEXTS, cli, error, make_store, process, records
 
-from hoptrail.agents import Receipt, unfinished
+from hoptrail.agents import Receipt, unfinished_runs
 from hoptrail.agents.events import Listener
 from hoptrail.agents.runs.folder import begin
-from hoptrail.agents.runs.request import Job
+from hoptrail.agents.runs.request import RunRequest
 from hoptrail.app.cli.commands.ask import _interruptible
 from hoptrail.rag.store.store import Store
 
@@ -389,21 +389,21 @@ def test_one_ctrl_c_during_ask_gives_the_best_answer_so_far(
     assert child.returncode == 0, err
     assert "it stopped because it was told to stop" in out
     assert "stopping with the best answer so far" in err
-    assert unfinished(store / "default" / "runs") == ()
+    assert unfinished_runs(store / "default" / "runs") == ()
 
 
 def test_a_killed_run_is_listed_and_resumed(waiting: tuple[subprocess.Popen[str], Path]) -> None:
     child, store = waiting
     child.kill()
     child.wait()
-    (run,) = unfinished(store / "default" / "runs")
+    (run,) = unfinished_runs(store / "default" / "runs")
     (listed,) = records(cli("resume", "--store", store, "--json").stdout)
     assert listed == {"run": run.id, "question": QUESTION}
     with FakeServer(says("prose")) as server:
         result = cli("resume", run.id, "--store", store, "--model", server.url, "--json")
     assert result.exit_code == 0, result.output
     assert Receipt.parse(result.stdout).environment.run == run.id
-    assert unfinished(store / "default" / "runs") == ()
+    assert unfinished_runs(store / "default" / "runs") == ()
     assert "what follows is not recorded: ask again with --record" in result.stderr
     assert not (store.parent / "run.jsonl").exists()
     assert "unfinished" in error("replay", store.parent / "run.jsonl.part")
@@ -415,7 +415,7 @@ def test_two_ctrl_c_during_ask_leave_a_run_and_say_how_to_go_on(
     begun: list[str] = []
 
     async def stubborn(_view: Listener, cancel: asyncio.Event) -> Receipt:
-        begun.append(begin(tmp_path / "anna" / "runs", Job(question="why?")).id)
+        begun.append(begin(tmp_path / "anna" / "runs", RunRequest(question="why?")).id)
         signal.raise_signal(signal.SIGINT)
         await cancel.wait()
         signal.raise_signal(signal.SIGINT)

@@ -11,11 +11,11 @@ import pytest
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, Question
 from hoptrail.evals.metrics.ranking import first_occurrences
-from hoptrail.evals.store_cache import StoreCache, prepare
+from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.embedders.minilm import find_minilm
 from hoptrail.rag.errors import EmbedderError
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 
 WORKED_OUT = {"comparison", "count", "date"}
@@ -122,11 +122,11 @@ def test_a_single_search_misses_a_support_for_half_of_the_multi_hop_questions(
     except EmbedderError as error:
         pytest.skip(f"needs the MiniLM weights: {error}")
     cache = StoreCache(folder=tmp_path, embedder=load_embedder("minilm"))
-    root = prepare(dataset, cache, lambda event: None).root
+    root = prepare_store(dataset, cache, lambda event: None).root
     hopping = [question for question in answerable if (question.hops or 0) > 1]
     missed = []
     with Store.open(root, embedder=cache.embedder) as store:
-        searcher = Searcher(store, cache.embedder)
+        searcher = Retriever(store, cache.embedder)
         for question in hopping:
             hits = searcher.search(question.question, k=20).hits
             found = first_occurrences(hit.passage.document_id for hit in hits)[:5]

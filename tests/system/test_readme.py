@@ -88,11 +88,40 @@ def test_its_settings_file_is_one(tmp_path: Path) -> None:
     assert (read.store.dir, read.ask.strategy, read.budget.calls) == (tmp_path / "mine", "pool", 16)
 
 
+def tree() -> dict[str, str]:
+    """The README's last block as what it says of each folder, files at its top among them."""
+    said: dict[str, str] = {}
+    open_folders: list[str] = []
+    for line in blocks("text")[-1].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        head = line.split()[0]
+        del open_folders[depth:]
+        if head.endswith("/") or head.endswith("/,"):
+            names = [name.strip("/,") for name in line.split("  ")[depth].split()]
+            open_folders.append(names[0])
+            for name in names:
+                said["/".join([*open_folders[:-1], name])] = line
+        else:
+            said.setdefault("/".join(open_folders), "")
+            said["/".join(open_folders)] += "\n" + line
+    return said
+
+
 def test_it_ends_with_a_tree_of_what_is_there() -> None:
     assert README.endswith("```\n")
-    folder = ""
-    for line in blocks("text")[-1].splitlines():
-        if not line.startswith(" "):
-            folder = line.split()[0] if line.split()[0].endswith("/") else ""
-        for name in re.findall(r"\b[\w-]+(?:\.py|\.md|\.txt|/)(?!\w)", line):
-            assert (ROOT / name).exists() or (ROOT / folder / name).exists(), line
+    for folder, text in tree().items():
+        assert (ROOT / folder).is_dir(), folder
+        for name in re.findall(r"(?<![\w/])[\w.-]+(?:\.py|\.md|\.txt|\.json|/)(?![\w/])", text):
+            inside, beside = ROOT / folder / name, (ROOT / folder).parent / name
+            assert inside.exists() or beside.exists(), f"{folder}: {name}"
+
+
+def test_the_tree_names_every_folder_and_the_files_of_each_layer() -> None:
+    said = tree()
+    for layer in ("prompts", "rag", "agents", "evals", "app"):
+        shown = "\n".join(text for folder, text in said.items() if folder.split("/")[0] == layer)
+        for path in (ROOT / layer).rglob("*"):
+            if path.name.startswith("__") or "__pycache__" in path.parts:
+                continue
+            if path.is_dir() or (path.parent == ROOT / layer and path.suffix == ".py"):
+                assert re.search(rf"\b{re.escape(path.name)}\b", shown), path

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 
 from hoptrail.agents.budget.ledger import Budget, Ledger, OutOfBudget
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.agents.llm.reply_schema import json_form, text_form
-from hoptrail.agents.llm.retry import Exchange, Sampling
+from hoptrail.agents.llm.reply_schema import json_reply, text_reply
+from hoptrail.agents.llm.retry import RetryingEndpoint, Sampling
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
@@ -44,7 +44,7 @@ class Planned(BaseModel):
     enough: bool
 
 
-FORM = json_form(Planned)
+FORM = json_reply(Planned)
 
 
 def endpoint_of(server: VllmServer, **settings: Any) -> HttpEndpoint:  # noqa: ANN401
@@ -67,7 +67,7 @@ def using(endpoint: HttpEndpoint, use: Callable[[HttpEndpoint], Awaitable[T]]) -
 
 def asked(
     server: VllmServer,
-    use: Callable[[Asker, Ledger], Awaitable[T]],
+    use: Callable[[LLMClient, Ledger], Awaitable[T]],
     budget: Budget = BUDGET,
     **settings: Any,  # noqa: ANN401
 ) -> T:
@@ -75,7 +75,7 @@ def asked(
 
     async def main(endpoint: HttpEndpoint) -> T:
         ledger = Ledger.open(None, budget)
-        asker = Asker(Exchange(endpoint, ledger, timeout=300.0, **settings))
+        asker = LLMClient(RetryingEndpoint(endpoint, ledger, timeout=300.0, **settings))
         await asker.prepare()
         return await use(asker, ledger)
 
@@ -93,7 +93,7 @@ def request(text: str = "Which way?", **fields: Any) -> ChatRequest:  # noqa: AN
 
 
 def test_the_server_is_known(vllm_chat: VllmServer) -> None:
-    async def known(asker: Asker, ledger: Ledger) -> None:
+    async def known(asker: LLMClient, ledger: Ledger) -> None:
         server = asker.server
         assert (server.model, server.max_model_len) == ("tiny", 2048)
         assert server.tokenizes
@@ -105,10 +105,10 @@ def test_the_server_is_known(vllm_chat: VllmServer) -> None:
 
 
 def test_fifty_of_fifty_replies_are_read(vllm_chat: VllmServer) -> None:
-    async def fifty(asker: Asker, ledger: Ledger) -> list[Asked[Planned]]:
+    async def fifty(asker: LLMClient, ledger: Ledger) -> list[LLMResult[Planned]]:
         gate = asyncio.Semaphore(8)
 
-        async def one(seed: int) -> Asked[Planned]:
+        async def one(seed: int) -> LLMResult[Planned]:
             async with gate:
                 return await asker.ask(
                     node="plan",
@@ -160,7 +160,7 @@ def test_usage_is_what_the_server_counted_before(vllm_chat: VllmServer) -> None:
 
 
 def test_a_reply_that_is_cut_off_is_never_read(vllm_chat: VllmServer) -> None:
-    async def cut(asker: Asker, _: Ledger) -> Asked[Planned]:
+    async def cut(asker: LLMClient, _: Ledger) -> LLMResult[Planned]:
         return await asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=6, min_tokens=1)
 
     result = asked(vllm_chat, cut)
@@ -188,13 +188,13 @@ def test_a_cancelled_attempt_frees_the_server(vllm_chat: VllmServer, stream: boo
 def test_a_call_that_meets_the_deadline_frees_the_server(vllm_chat: VllmServer) -> None:
     before = vllm_chat.metrics()["generation_tokens_total"]
 
-    async def ask_on_and_on(asker: Asker) -> None:
+    async def ask_on_and_on(asker: LLMClient) -> None:
         while True:  # however fast the machine, the run's few seconds end in some call
             await asker.ask(
-                node="answer", prompt=PROMPT, form=text_form("answer"), max_tokens=1_900
+                node="answer", prompt=PROMPT, form=text_reply("answer"), max_tokens=1_900
             )
 
-    async def slow(asker: Asker, ledger: Ledger) -> None:
+    async def slow(asker: LLMClient, ledger: Ledger) -> None:
         with pytest.raises(OutOfBudget) as out:
             await ask_on_and_on(asker)
         assert out.value.stop == "out_of_time"
@@ -243,7 +243,7 @@ def test_a_prompt_is_packed_into_the_servers_window(vllm_chat: VllmServer) -> No
     sentence = "the Heron sailed from Norrvik to Aldersund. "
     blocks = [f"Passage {number}: {sentence * 12}" for number in range(9)]
 
-    async def pack(asker: Asker, ledger: Ledger) -> tuple[tuple[int, ...], Asked[Planned]]:
+    async def pack(asker: LLMClient, ledger: Ledger) -> tuple[tuple[int, ...], LLMResult[Planned]]:
         fitted = await asker.fit(
             lambda chosen: replace(PROMPT, messages=(("user", "\n".join(chosen)),)),
             blocks,
@@ -263,7 +263,7 @@ def test_a_prompt_is_packed_into_the_servers_window(vllm_chat: VllmServer) -> No
 
 
 def test_a_bad_schema_is_refused_and_not_tried_again(vllm_chat: VllmServer) -> None:
-    async def bad(asker: Asker, ledger: Ledger) -> Asked[Any]:
+    async def bad(asker: LLMClient, ledger: Ledger) -> LLMResult[Any]:
         form = replace(FORM, schema={"type": "no such type"})
         result = await asker.ask(node="plan", prompt=PROMPT, form=form, max_tokens=40)
         assert ledger.spent().calls == 2
@@ -285,7 +285,7 @@ def test_a_server_killed_in_mid_answer_and_started_again(vllm_chat: VllmServer) 
         if not vllm_chat.running:
             await asyncio.to_thread(vllm_chat.restart)
 
-    async def ask(asker: Asker, ledger: Ledger) -> Asked[Planned]:
+    async def ask(asker: LLMClient, ledger: Ledger) -> LLMResult[Planned]:
         result = await asker.ask(
             node="plan", prompt=PROMPT, form=FORM, max_tokens=400, on_delta=kill_once
         )
@@ -311,11 +311,11 @@ def test_an_engine_that_dies_is_a_server_that_is_unavailable(vllm_chat: VllmServ
     async def no_wait(_: float) -> None:
         await asyncio.sleep(0.2)
 
-    async def ask(asker: Asker, _: Ledger) -> Asked[str]:
+    async def ask(asker: LLMClient, _: Ledger) -> LLMResult[str]:
         return await asker.ask(
             node="answer",
             prompt=PROMPT,
-            form=text_form("answer"),
+            form=text_reply("answer"),
             max_tokens=1_900,
             on_delta=kill_once,
         )

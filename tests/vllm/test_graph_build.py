@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hoptrail.agents import Budget
-from hoptrail.agents.indexing.graph_builder import BuildReport, build
-from hoptrail.agents.indexing.graph_estimate import Estimate, estimate
+from hoptrail.agents.indexing.graph_builder import GraphBuildReport, build_graph
+from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate, estimate_graph
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck
@@ -40,12 +40,12 @@ def store(tmp_path: Path, world: Path) -> Iterator[Store]:
 
 def built(
     store: Store, server: VllmServer, budget: Budget, limit: int | None
-) -> tuple[Estimate, BuildReport]:
-    async def main() -> tuple[Estimate, BuildReport]:
+) -> tuple[GraphBuildEstimate, GraphBuildReport]:
+    async def main() -> tuple[GraphBuildEstimate, GraphBuildReport]:
         endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
         try:
-            plan = await estimate(store, endpoint, limit=limit)
-            return plan, await build(store, endpoint, plan, budget=budget, parallel=8)
+            plan = await estimate_graph(store, endpoint, limit=limit)
+            return plan, await build_graph(store, endpoint, plan, budget=budget, parallel=8)
         finally:
             await endpoint.aclose()
 

@@ -16,7 +16,7 @@ from typing import get_args
 import jsonschema
 import pytest
 
-from hoptrail.agents import Budget, Library, Receipt, Settings, aask, open_library
+from hoptrail.agents import Budget, KnowledgeBase, Receipt, RunSettings, aask, open_library
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
@@ -24,20 +24,20 @@ from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.tree.search.types import NavigateSettings
+from hoptrail.rag.tree.search.types import TreeSearchSettings
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
 
 QUESTIONS = 20
 IN_FLIGHT = 8
 BUDGET = Budget(calls=18, tokens=45_000, searches=4, seconds=900.0)
-SETTINGS = Settings(navigate=NavigateSettings(iterations=6))
+SETTINGS = RunSettings(navigate=TreeSearchSettings(iterations=6))
 USED = 0.9
 """Share of the slates put to the server that it must have answered usably."""
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[KnowledgeBase]:
     """The example corpus under the hash embedder, without a tree."""
     folder, embedder = tmp_path_factory.mktemp("lattice"), load_embedder("hash")
     spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
@@ -47,7 +47,7 @@ def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[L
         yield opened
 
 
-def run_all(questions: Sequence[str], library: Library, server: VllmServer) -> list[Receipt]:
+def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:
     async def main() -> list[Receipt]:
         endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
         gate = asyncio.Semaphore(IN_FLIGHT)
@@ -96,7 +96,7 @@ def check(receipt: Receipt) -> None:
 
 
 def test_lattice_over_twenty_questions(
-    vllm_chat: VllmServer, library: Library, world: Path
+    vllm_chat: VllmServer, library: KnowledgeBase, world: Path
 ) -> None:
     questions = [q.question for q in load_dataset(world).questions][:QUESTIONS]
     receipts = run_all(questions, library, vllm_chat)

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 from support.chat_server import FakeServer, says, status
 
-from hoptrail.agents import Budget, Library, Receipt, aask, open_library
+from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, open_library
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.receipt import schema
@@ -29,7 +29,7 @@ from hoptrail.evals.metrics.ranking import recall
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store, StoreSpec
 
 from .conftest import unavailable  # noqa: TID252 (see conftest.py)
@@ -76,7 +76,7 @@ def used_share(receipts: Sequence[Receipt]) -> float:
     return sum(c.used for c in counts) / max(1, sum(c.calls for c in counts))
 
 
-def make_library(folder: Path, world: Path, lexical: str, dense: str) -> Library:
+def make_library(folder: Path, world: Path, lexical: str, dense: str) -> KnowledgeBase:
     """The example corpus behind the given backends."""
     try:
         embedder = load_embedder("minilm")
@@ -91,12 +91,14 @@ def make_library(folder: Path, world: Path, lexical: str, dense: str) -> Library
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[KnowledgeBase]:
     with make_library(tmp_path_factory.mktemp("store"), world, "tantivy", "exact") as opened:
         yield opened
 
 
-async def ask_all(questions: Sequence[str], library: Library, endpoint: Endpoint) -> list[Receipt]:
+async def ask_all(
+    questions: Sequence[str], library: KnowledgeBase, endpoint: Endpoint
+) -> list[Receipt]:
     gate = asyncio.Semaphore(IN_FLIGHT)
 
     async def one(question: str) -> Receipt:
@@ -106,7 +108,7 @@ async def ask_all(questions: Sequence[str], library: Library, endpoint: Endpoint
     return await asyncio.gather(*(one(question) for question in questions))
 
 
-def run_all(questions: Sequence[str], library: Library, server: VllmServer) -> list[Receipt]:
+def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:
     async def main() -> list[Receipt]:
         endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
         try:
@@ -129,7 +131,9 @@ def check(receipt: Receipt) -> None:
     assert receipt.model == "tiny"
 
 
-def test_pool_over_thirty_questions(vllm_chat: VllmServer, library: Library, world: Path) -> None:
+def test_pool_over_thirty_questions(
+    vllm_chat: VllmServer, library: KnowledgeBase, world: Path
+) -> None:
     questions = [q.question for q in load_dataset(world).questions][:QUESTIONS]
     receipts = run_all(questions, library, vllm_chat)
     assert len(receipts) == QUESTIONS
@@ -147,7 +151,9 @@ def test_pool_over_thirty_questions(vllm_chat: VllmServer, library: Library, wor
     assert list(library.runs.iterdir()) == []
 
 
-def test_the_check_fails_against_a_server_that_only_fails(library: Library, world: Path) -> None:
+def test_the_check_fails_against_a_server_that_only_fails(
+    library: KnowledgeBase, world: Path
+) -> None:
     """A server that answers 500 to all is told at once; one that begins to, by the same count."""
     questions = [q.question for q in load_dataset(world).questions][:4]
     with FakeServer(status(500)) as server, pytest.raises(ModelError):
@@ -159,7 +165,7 @@ def test_the_check_fails_against_a_server_that_only_fails(library: Library, worl
     assert all(receipt.stop == "model_unavailable" for receipt in receipts)
 
 
-async def _over(url: str, questions: Sequence[str], library: Library) -> list[Receipt]:
+async def _over(url: str, questions: Sequence[str], library: KnowledgeBase) -> list[Receipt]:
     endpoint = HttpEndpoint(url)
     try:
         return await ask_all(questions, library, endpoint)
@@ -167,10 +173,10 @@ async def _over(url: str, questions: Sequence[str], library: Library) -> list[Re
         await endpoint.aclose()
 
 
-def recall_at_5(opened: Library, questions: Sequence[Question]) -> float:
+def recall_at_5(opened: KnowledgeBase, questions: Sequence[Question]) -> float:
     """Mean recall@5 of a hybrid search over the answerable questions."""
     assert opened.store is not None
-    searcher = Searcher(opened.store, load_embedder("minilm"))
+    searcher = Retriever(opened.store, load_embedder("minilm"))
     found = [
         recall(
             [hit.passage.document_id for hit in searcher.search(q.question, k=20).hits],
@@ -185,7 +191,7 @@ def recall_at_5(opened: Library, questions: Sequence[Question]) -> float:
 
 
 def test_the_whole_stack_of_the_user(
-    vllm_chat: VllmServer, library: Library, world: Path, tmp_path: Path
+    vllm_chat: VllmServer, library: KnowledgeBase, world: Path, tmp_path: Path
 ) -> None:
     """rank-bm25, Chroma and vLLM together; their search is as good as the default stack's."""
     dataset = load_dataset(world)

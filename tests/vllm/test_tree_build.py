@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from hoptrail.agents import Budget
-from hoptrail.agents.indexing.tree_builder import Ground, PlantingReport, plant
-from hoptrail.agents.indexing.tree_estimate import PlantingEstimate, estimate
+from hoptrail.agents.indexing.tree_builder import TreeBuildInputs, TreeBuildReport, build_tree
+from hoptrail.agents.indexing.tree_estimate import TreeBuildEstimate, estimate_tree
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.tree.builders.build import builder_for, spec_for
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.builders.build import builder_for, default_spec
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.storage import TreeFile
 
@@ -34,7 +34,7 @@ ENOUGH = Budget(calls=999, tokens=10**7, seconds=900.0)
 
 
 @pytest.fixture
-def ground(tmp_path: Path, world: Path) -> Iterator[Ground]:
+def ground(tmp_path: Path, world: Path) -> Iterator[TreeBuildInputs]:
     """The documents of the example corpus, under the hash embedder."""
     embedder = load_embedder("hash")
     with Store.create(
@@ -42,8 +42,8 @@ def ground(tmp_path: Path, world: Path) -> Iterator[Ground]:
     ) as store:
         ingest([world / "corpus.jsonl"], store, embedder)
         leaves = StoreLeaves(store, "documents")
-        spec = replace(spec_for(leaves, embedder.id, over="documents"), method="top-down")
-        yield Ground(
+        spec = replace(default_spec(leaves, embedder.id, over="documents"), method="top-down")
+        yield TreeBuildInputs(
             leaves=leaves,
             spec=spec,
             drafts=TreeFile(Layout(root=store.root, tenant=store.tenant)),
@@ -53,13 +53,13 @@ def ground(tmp_path: Path, world: Path) -> Iterator[Ground]:
 
 
 def built(
-    ground: Ground, server: VllmServer, budget: Budget, timed: int = 0
-) -> tuple[PlantingEstimate, PlantingReport]:
-    async def main() -> tuple[PlantingEstimate, PlantingReport]:
+    ground: TreeBuildInputs, server: VllmServer, budget: Budget, timed: int = 0
+) -> tuple[TreeBuildEstimate, TreeBuildReport]:
+    async def main() -> tuple[TreeBuildEstimate, TreeBuildReport]:
         endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
         try:
-            plan = await estimate(ground, endpoint, timed=timed)
-            return plan, await plant(ground, endpoint, budget=budget, parallel=8)
+            plan = await estimate_tree(ground, endpoint, timed=timed)
+            return plan, await build_tree(ground, endpoint, budget=budget, parallel=8)
         finally:
             await endpoint.aclose()
 
@@ -67,7 +67,7 @@ def built(
 
 
 def test_builds_end_in_budget_and_go_on_until_the_tree_is_whole(
-    vllm_chat: VllmServer, ground: Ground
+    vllm_chat: VllmServer, ground: TreeBuildInputs
 ) -> None:
     leaves = len(ground.leaves.rows())
     plan, short = built(ground, vllm_chat, SHORT, timed=4)
@@ -81,6 +81,6 @@ def test_builds_end_in_budget_and_go_on_until_the_tree_is_whole(
     assert plan.kept == short.kept + short.answered
     assert (whole.stop, whole.flags) == ("done", 0)
     assert whole.tree is not None
-    assert faults(whole.tree, ground.leaves.rows().tolist(), ground.leaves.vectors) == []
+    assert tree_faults(whole.tree, ground.leaves.rows().tolist(), ground.leaves.vectors) == []
     assert whole.kept + whole.answered >= leaves // 2, whole.failures
     assert whole.usage.calls <= 2 * (plan.calls + whole.failed)

@@ -19,10 +19,10 @@ from hoptrail.app.cli.resolve import (
     budget_of,
     embedder_flags,
     embedder_of,
-    place,
-    reach_of,
+    run_settings,
     served_model,
     spec_of,
+    store_location,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
@@ -75,11 +75,11 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.agents import aask  # noqa: PLC0415 (heavy: loaded when used)
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     filters = where_of(where)
     served = served_model(model, model_name, api_key_file, tables.model)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
-    reach = reach_of(mode, tables.ask)
+    reach = run_settings(mode, tables.ask)
     for file in (receipt, record):
         _check_writable(file)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
@@ -126,7 +126,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.agents import aresume  # noqa: PLC0415
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     if run is None:
         _list_runs(root, name, as_json)
         return
@@ -203,9 +203,9 @@ def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
 
 
 def _unfinished(root: Path, tenant: str) -> dict[str, RunFolder]:
-    from hoptrail.agents import unfinished  # noqa: PLC0415
+    from hoptrail.agents import unfinished_runs  # noqa: PLC0415
 
-    return {one.id: one for one in unfinished(root / tenant / "runs")}
+    return {one.id: one for one in unfinished_runs(root / tenant / "runs")}
 
 
 def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from hoptrail.app.cli.output import say
 from hoptrail.app.cli.settings import given
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget
@@ -33,7 +33,7 @@ _FAILURES = {
 }
 
 
-class Sized(Protocol):
+class CostEstimate(Protocol):
     """An estimate of what a model would read and write."""
 
     @property
@@ -53,7 +53,7 @@ class Sized(Protocol):
         """`server` or `tiktoken`."""
 
 
-class Paid(Protocol):
+class CostReport(Protocol):
     """A report of what was asked of a model."""
 
     @property
@@ -89,7 +89,7 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def say_tokens(plan: Sized) -> None:
+def say_tokens(plan: CostEstimate) -> None:
     """What prompts and replies would take."""
     whose = "the server's" if plan.counted_by == "server" else "tiktoken's"
     say(f"Prompts: about {plan.prompt_tokens:,} tokens by {whose} count")
@@ -110,15 +110,15 @@ def say_failures(failures: Mapping[str, int]) -> None:
         say(f"  {count:,} × {failure_words(failure)}")
 
 
-def say_cost(report: Paid, done: str) -> None:
+def say_cost(report: CostReport, done: str) -> None:
     """What was spent, and why it ended; `done` is what to say if nothing cut it short."""
     spent = report.usage
     say(
-        f"Cost: {counted(spent.calls, 'model call')}, {spent.prompt_tokens:,} prompt and "
+        f"Cost: {plural(spent.calls, 'model call')}, {spent.prompt_tokens:,} prompt and "
         f"{spent.completion_tokens:,} reply tokens, {spent.seconds:.1f} s"
     )
     if report.flags:
-        say(f"The server's own count was missing or not credible {counted(report.flags, 'time')}.")
+        say(f"The server's own count was missing or not credible {plural(report.flags, 'time')}.")
     if report.without_salt:
         say("The server refused cache_salt: its prompt cache is shared with other tenants.")
     say(f"It stopped because {_STOPPED.get(report.stop, done)}")

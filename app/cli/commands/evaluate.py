@@ -17,11 +17,11 @@ from hoptrail.app.cli.resolve import (
     embedder_flags,
     load,
     named_embedder,
-    reach_of,
+    run_settings,
     served_model,
 )
 from hoptrail.app.cli.settings import StoreTable, given, load_settings, over
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 
 if TYPE_CHECKING:
     from hoptrail.evals.reports.summary import Report
@@ -69,7 +69,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     question ended in an error.
     """
     from hoptrail.app.cli.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.evals.runner import Trial  # noqa: PLC0415
+    from hoptrail.evals.runner import EvalConfig  # noqa: PLC0415
     from hoptrail.evals.runner import evaluate as run  # noqa: PLC0415
     from hoptrail.evals.store_cache import StoreCache  # noqa: PLC0415
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415
@@ -78,12 +78,12 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     chosen: dict[str, Any] = given(
         strategy=strategy or tables.ask.strategy, concurrency=concurrency
     )
-    trial = Trial(
+    trial = EvalConfig(
         model=served_model(model, model_name, api_key_file, tables.model),
         budget=budget_of(
             budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget
         ),
-        settings=reach_of(mode, tables.ask),
+        settings=run_settings(mode, tables.ask),
         limit=limit,
         **chosen,
     )
@@ -116,8 +116,8 @@ def report_lines(report: Report) -> Iterator[str]:
     """A report as people read it."""
     model = report.model or "no model"
     yield (
-        f"{report.dataset}: {counted(report.questions, 'question')}, strategy {report.strategy}, "
-        f"{model}; {report.failed} failed, {counted(report.fallbacks, 'fallback')}"
+        f"{report.dataset}: {plural(report.questions, 'question')}, strategy {report.strategy}, "
+        f"{model}; {report.failed} failed, {plural(report.fallbacks, 'fallback')}"
     )
     yield ""
     for name, mean in report.measures.items():

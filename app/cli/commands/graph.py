@@ -11,10 +11,17 @@ import typer
 from hoptrail.app.cli import options
 from hoptrail.app.cli.commands import graph_build as building
 from hoptrail.app.cli.output import FAILED, emit, note, say
-from hoptrail.app.cli.resolve import WAIT, embedder_flags, embedder_of, open_store, place, where_of
+from hoptrail.app.cli.resolve import (
+    WAIT,
+    embedder_flags,
+    embedder_of,
+    open_store,
+    store_location,
+    where_of,
+)
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.receipts import read_receipt
-from hoptrail.app.text import counted, indented, shortened
+from hoptrail.app.text import indented, plural, shortened
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,9 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hoptrail.rag.embedders.base import Embedder
-    from hoptrail.rag.ingest.triples import OpenieReport, Refusal
-    from hoptrail.rag.passage_graph.entity_profile import Dossier
-    from hoptrail.rag.passage_graph.neighbourhood import Ego
+    from hoptrail.rag.ingest.triples import Refusal, TriplesReport
+    from hoptrail.rag.passage_graph.entity_profile import EntityProfile
+    from hoptrail.rag.passage_graph.neighbourhood_builder import Neighbourhood
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.types import Passage, Where
 
@@ -65,19 +72,20 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Show what is about a name, who mentions it, and its neighbourhood."""
-    from hoptrail.rag.passage_graph.entity_profile import dossier  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.passage_graph.neighbourhood import Bounds, around  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import entity_profile  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.neighbourhood_builder import NeighbourhoodLimits  # noqa: PLC0415
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
-    root, tenant_name = place(store, tenant, tables.store)
-    filters, bounds = where_of(where), Bounds(hops=hops)
+    root, tenant_name = store_location(store, tenant, tables.store)
+    filters, bounds = where_of(where), NeighbourhoodLimits(hops=hops)
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = None if query is None else embedder_of(root, tenant_name, typed, tables.store)
     with Store.open(root, tenant=tenant_name, embedder=player) as opened:
         vector = None if player is None else _vector(query or "", player)
-        found = dossier(opened, name, filters)
-        ego = around(opened, name, vector=vector, where=filters, bounds=bounds)
+        found = entity_profile(opened, name, filters)
+        ego = neighbourhood(opened, name, vector=vector, where=filters, bounds=bounds)
         if found.empty or not ego.nodes:
             raise _unknown(opened, name, filters)
     if as_json:
@@ -103,18 +111,18 @@ def page(
 
     The page is one file: it loads nothing and runs no script.
     """
-    from hoptrail.app.html.evidence_page import drawn  # noqa: PLC0415
+    from hoptrail.app.html.evidence_page import evidence_page  # noqa: PLC0415
     from hoptrail.app.html.page import write_page  # noqa: PLC0415
 
     read = read_receipt(receipt)
-    root, name = place(store, tenant, load_settings(settings).store)
+    root, name = store_location(store, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
-        written = drawn(read, opened)
+        written = evidence_page(read, opened)
     write_page(out, written.html)
     for warning in written.warnings:
         note(f"warning: {warning}")
     say(
-        f"{out}: {counted(written.passages, 'passage')} and {counted(written.names, 'name')} "
+        f"{out}: {plural(written.passages, 'passage')} and {plural(written.names, 'name')} "
         "that link them"
     )
 
@@ -139,12 +147,12 @@ def import_(
 
     What is refused is reported with its line, the rest goes on. Exits with 1 if something was.
     """
-    from hoptrail.rag.ingest.triples import import_openie  # noqa: PLC0415
+    from hoptrail.rag.ingest.triples import import_triples  # noqa: PLC0415
 
-    root, name = place(store, tenant, load_settings(settings).store)
+    root, name = store_location(store, tenant, load_settings(settings).store)
     listener = _Listener(as_json)
     with open_store(root, name, wait) as opened:
-        report = import_openie(file, opened, listener)
+        report = import_triples(file, opened, listener)
     listener.finish(report)
     if report.refused or report.unknown:
         raise typer.Exit(FAILED)
@@ -160,16 +168,16 @@ def _vector(query: str, player: Embedder) -> NDArray[np.float32]:
 
 def _unknown(store: Store, name: str, where: Where) -> SettingsError:
     """What to say of a name that the store has nothing on."""
-    from hoptrail.rag.passage_graph.entity_profile import similar  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import similar_names  # noqa: PLC0415
 
-    known = " or ".join(repr(one) for one in similar(store, name, where))
+    known = " or ".join(repr(one) for one in similar_names(store, name, where))
     kept = " that --where keeps" if where else ""
     remedy = f"did you mean {known}?" if known else "hoptrail search looks for words instead."
     return SettingsError(f"No passage{kept} is about {name!r} or mentions it: {remedy}")
 
 
-def _record(found: Dossier, ego: Ego) -> dict[str, object]:
-    from hoptrail.rag.passage_graph.neighbourhood import text  # noqa: PLC0415
+def _record(found: EntityProfile, ego: Neighbourhood) -> dict[str, object]:
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text  # noqa: PLC0415
 
     return {
         "name": ego.nodes[0].label,
@@ -198,7 +206,7 @@ def _record(found: Dossier, ego: Ego) -> dict[str, object]:
         ],
         "links": [asdict(one) for one in ego.links],
         "left_out": ego.left_out,
-        "text": text(ego),
+        "text": neighbourhood_text(ego),
     }
 
 
@@ -212,9 +220,9 @@ def _passage(one: Passage) -> dict[str, object]:
     }
 
 
-def _show(found: Dossier, ego: Ego) -> None:
+def _show(found: EntityProfile, ego: Neighbourhood) -> None:
     from hoptrail.rag.passage_graph.entity_profile import MANY  # noqa: PLC0415
-    from hoptrail.rag.passage_graph.neighbourhood import text  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text  # noqa: PLC0415
 
     say(ego.nodes[0].label)
     _list("About it", found.about)
@@ -229,15 +237,15 @@ def _show(found: Dossier, ego: Ego) -> None:
     _more(len(found.triples))
     say("\nNeighbourhood")
     # Line by line: no text of a document can fake one, since the view has folded its white space.
-    for line in text(ego, excerpt=60).splitlines():
+    for line in neighbourhood_text(ego, excerpt=60).splitlines():
         say(f"  {line}")
     if ego.left_out:
-        say(f"  ({counted(ego.left_out, 'neighbour')} more left out)")
+        say(f"  ({plural(ego.left_out, 'neighbour')} more left out)")
 
 
 def _list(head: str, passages: Sequence[Passage]) -> None:
     if passages:
-        say(f"\n{head}: {counted(len(passages), 'passage')}")
+        say(f"\n{head}: {plural(len(passages), 'passage')}")
     for one in passages[:_LISTED]:
         title = " ".join((one.title or one.document_id).split())
         say(f"  {title}  ({one.document_id} {one.start}:{one.end})")
@@ -268,7 +276,7 @@ class _Listener:
         if self._told <= _TOLD:
             note(f"refused: {refusal}")
 
-    def finish(self, report: OpenieReport) -> None:
+    def finish(self, report: TriplesReport) -> None:
         """Says what became of the file."""
         if self._as_json:
             emit({"event": "report", **asdict(report)})
@@ -276,7 +284,7 @@ class _Listener:
         if self._told > _TOLD:
             note(f"and {self._told - _TOLD:,} more (--json names all)")
         say(
-            f"{counted(report.added, 'triple')} added, {report.known:,} known already, "
-            f"{report.refused:,} refused; {counted(report.records, 'record')}, "
+            f"{plural(report.added, 'triple')} added, {report.known:,} known already, "
+            f"{report.refused:,} refused; {plural(report.records, 'record')}, "
             f"{report.unknown:,} of unknown documents"
         )

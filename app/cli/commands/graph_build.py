@@ -23,15 +23,15 @@ from hoptrail.app.cli.commands.build_report import (
 )
 from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
-from hoptrail.app.cli.resolve import WAIT, open_store, place, served_model
+from hoptrail.app.cli.resolve import WAIT, open_store, served_model, store_location
 from hoptrail.app.cli.settings import load_settings
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
-    from hoptrail.agents.indexing.graph_builder import BuildEvent, BuildReport
-    from hoptrail.agents.indexing.graph_estimate import Estimate
+    from hoptrail.agents.indexing.graph_builder import BuildEvent, GraphBuildReport
+    from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate
     from hoptrail.rag.store.store import Store
 
 _STOPPING = "finishing what is being read; press Ctrl-C again to leave that unread"
@@ -76,13 +76,13 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.agents.indexing import graph_estimate as estimating  # noqa: PLC0415 (heavy: loaded when used)
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     served = served_model(model, model_name, api_key_file, tables.model)
     if served is None:
         raise SettingsError("No model is named: give --model URL, or url in [model] of a file.")
     budget = build_budget(budget_calls, budget_tokens, budget_seconds)
     with open_store(root, name, wait) as opened:
-        plan = asyncio.run(estimating.estimate(opened, served, limit=limit))
+        plan = asyncio.run(estimating.estimate_graph(opened, served, limit=limit))
         _show_estimate(plan, as_json)
         if dry_run or not plan.passages:
             return
@@ -100,11 +100,11 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
 def _built(
     store: Store,
     served: ServedModel,
-    plan: Estimate,
+    plan: GraphBuildEstimate,
     budget: Budget,
     parallel: int,
     as_json: bool,
-) -> BuildReport:
+) -> GraphBuildReport:
     """Reads in view; the first Ctrl-C finishes what is begun, the second leaves it.
 
     Raises:
@@ -117,8 +117,8 @@ def _built(
 
         def listen(event: BuildEvent) -> None:
             if isinstance(event, building.Progressed):
-                triples = counted(event.triples, "triple")
-                bar(event.done, plan.passages, f"{triples}, {counted(event.tokens, 'token')}")
+                triples = plural(event.triples, "triple")
+                bar(event.done, plan.passages, f"{triples}, {plural(event.tokens, 'token')}")
                 return
             where = f"{event.document_id} {event.start}:{event.end}"
             detail = f" ({event.detail})" if event.detail else ""
@@ -127,7 +127,13 @@ def _built(
                 emit({"event": "failed", **asdict(event)})
 
         read = partial(
-            building.build, store, served, plan, budget=budget, parallel=parallel, on_event=listen
+            building.build_graph,
+            store,
+            served,
+            plan,
+            budget=budget,
+            parallel=parallel,
+            on_event=listen,
         )
         try:
             return asyncio.run(interruptible(lambda cancel: read(cancel=cancel), _STOPPING))
@@ -136,38 +142,38 @@ def _built(
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _show_estimate(plan: Estimate, as_json: bool) -> None:
+def _show_estimate(plan: GraphBuildEstimate, as_json: bool) -> None:
     if as_json:
         emit({"event": "estimate", **_record(plan)})
         return
     before = f" ({plan.failed_before:,} of them failed before)" if plan.failed_before else ""
-    say(f"{counted(plan.unread, 'passage')} unread by {plan.model!r}{before}")
+    say(f"{plural(plan.unread, 'passage')} unread by {plan.model!r}{before}")
     if not plan.passages:
         return
     say(
-        f"To read now: {counted(plan.passages, 'passage')}, one call each, two where a reply "
+        f"To read now: {plural(plan.passages, 'passage')}, one call each, two where a reply "
         "cannot be used"
     )
     say_tokens(plan)
 
 
-def _show_report(report: BuildReport, as_json: bool) -> None:
+def _show_report(report: GraphBuildReport, as_json: bool) -> None:
     if as_json:
         emit({"event": "report", **asdict(report)})
         return
     say()
     say(
-        f"{counted(report.read, 'passage')} read, {counted(report.triples, 'new triple')}, "
+        f"{plural(report.read, 'passage')} read, {plural(report.triples, 'new triple')}, "
         f"{report.failed:,} failed; {report.unread:,} unread"
     )
     say_failures(report.failures)
     if report.invented:
-        say(f"Left out: {counted(report.invented, 'triple')} of names that the passage has not")
+        say(f"Left out: {plural(report.invented, 'triple')} of names that the passage has not")
     if report.gone:
-        say(f"Gone meanwhile: {counted(report.gone, 'passage')} of documents that were replaced")
+        say(f"Gone meanwhile: {plural(report.gone, 'passage')} of documents that were replaced")
     say_cost(report, _DONE)
 
 
-def _record(plan: Estimate) -> dict[str, Any]:
+def _record(plan: GraphBuildEstimate) -> dict[str, Any]:
     names = (name for name in plan.__slots__ if name != "rows")
     return {name: getattr(plan, name) for name in names}

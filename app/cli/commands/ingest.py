@@ -19,11 +19,11 @@ from hoptrail.app.cli.resolve import (
     embedder_of,
     load,
     named_embedder,
-    place,
     spec_of,
+    store_location,
 )
 from hoptrail.app.cli.settings import IngestTable, StoreTable, given, load_settings, over
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 from hoptrail.rag.errors import StoreMismatch
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     with 1 if a file could not be read.
     """
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.ingest.files import find_sources  # noqa: PLC0415
+    from hoptrail.rag.ingest.files import find_files  # noqa: PLC0415
     from hoptrail.rag.ingest.pipeline import ingest as run  # noqa: PLC0415
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     flags = IngestTable(
         chunk_tokens=chunk_tokens,
         overlap=overlap,
@@ -104,7 +104,7 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
         _check_same(root, name, made_with)
         player = embedder_of(root, name, typed, tables.store)
     else:
-        find_sources(paths)  # nothing to read: no store
+        find_files(paths)  # nothing to read: no store
         player = named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER)
         _found(root, name, player, made_with)
     with Store.open(root, tenant=name, embedder=player, wait=wait) as opened:
@@ -183,7 +183,7 @@ class _Listener:
         if self._as_json:
             emit({"event": "interrupted", "committed": self._committed})
         note(
-            f"interrupted: {counted(self._committed, 'document')} of this run are committed and "
+            f"interrupted: {plural(self._committed, 'document')} of this run are committed and "
             "stay; run the same command again to go on"
         )
 
@@ -198,13 +198,13 @@ def _say_report(report: IngestReport, as_json: bool) -> None:
         emit({"event": "report", **asdict(report)})
         return
     say(
-        f"{counted(report.added, 'document')} added, {report.replaced:,} replaced, "
+        f"{plural(report.added, 'document')} added, {report.replaced:,} replaced, "
         f"{report.unchanged:,} unchanged, {report.deleted:,} deleted, "
         f"{report.failed:,} failed; "
-        f"{counted(report.passages, 'passage')} in {report.seconds:.1f} s"
+        f"{plural(report.passages, 'passage')} in {report.seconds:.1f} s"
     )
     if report.skipped_files:
-        note(f"{counted(report.skipped_files, 'file')} of other kinds were not read")
+        note(f"{plural(report.skipped_files, 'file')} of other kinds were not read")
 
 
 def _finish(report: IngestReport) -> None:

@@ -16,12 +16,12 @@ from hoptrail.app.cli.resolve import (
     embedder_flags,
     embedder_of,
     open_store,
-    place,
     spec_of,
+    store_location,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
-from hoptrail.app.text import counted, indented, shortened
+from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
@@ -57,18 +57,18 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Find the passages that bear on a query, best first."""
-    from hoptrail.rag.retrieval.retriever import Searcher  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.retrieval.retriever import Retriever  # noqa: PLC0415 (heavy: loaded when used)
     from hoptrail.rag.store.store import Store  # noqa: PLC0415
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     mode = mode or tables.search.mode
     typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
     player = (
         _silent(root, name) if mode == "lexical" else embedder_of(root, name, typed, tables.store)
     )
     with Store.open(root, tenant=name, embedder=player) as opened:
-        ranking = Searcher(opened, player).search(
+        ranking = Retriever(opened, player).search(
             query,
             k=k if k is not None else tables.search.k or _DEFAULT_K,
             mode=mode,  # type: ignore[arg-type]  # the searcher refuses what is no mode
@@ -91,7 +91,7 @@ def delete(
 ) -> None:
     """Delete documents by id."""
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     with open_store(root, name, wait) as opened:
         known = opened.fingerprints().keys()
         found = [one for one in dict.fromkeys(ids) if one in known]
@@ -127,7 +127,7 @@ def fsck(
     """
     from hoptrail.rag.fsck import fsck as check  # noqa: PLC0415
 
-    root, name = place(folder, tenant, load_settings(settings).store)
+    root, name = store_location(folder, tenant, load_settings(settings).store)
     report = check(root, tenant=name, repair=repair, wait=wait)
     if as_json:
         emit({**asdict(report), "clean": report.clean})
@@ -146,7 +146,7 @@ def compact(
     as_json: options.Json = False,
 ) -> None:
     """Rebuild the indexes and give space back."""
-    root, name = place(folder, tenant, load_settings(settings).store)
+    root, name = store_location(folder, tenant, load_settings(settings).store)
     with open_store(root, name, wait) as opened:
         before = opened.stats().bytes
         opened.compact()
@@ -165,7 +165,7 @@ def stats(
     as_json: options.Json = False,
 ) -> None:
     """Say what a store holds and what it was made with."""
-    root, name = place(folder, tenant, load_settings(settings).store)
+    root, name = store_location(folder, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
         found = opened.stats()
     if as_json:
@@ -177,10 +177,10 @@ def stats(
 
 def _silent(root: Path, tenant: str) -> Embedder:
     """An embedder that is never asked: a search by words alone needs no weights."""
-    from hoptrail.rag.embedders.base import Unasked  # noqa: PLC0415
+    from hoptrail.rag.embedders.base import PlaceholderEmbedder  # noqa: PLC0415
 
     spec = spec_of(root, tenant)
-    return Unasked(spec.embedder, spec.dimension)
+    return PlaceholderEmbedder(spec.embedder, spec.dimension)
 
 
 def _ranking_record(ranking: Ranking) -> dict[str, object]:
@@ -226,10 +226,10 @@ def _show_report(report: FsckReport) -> None:
     for one in report.problems:
         remedy = " (--repair mends it)" if one.repairable else ""
         say(f"{one.kind}: {one.what}{remedy}")
-    verdict = "clean" if report.clean else counted(len(report.problems), "problem")
+    verdict = "clean" if report.clean else plural(len(report.problems), "problem")
     say(
-        f"{verdict}: {counted(report.documents, 'document')}, "
-        f"{counted(report.passages, 'passage')}, generation {report.generation}"
+        f"{verdict}: {plural(report.documents, 'document')}, "
+        f"{plural(report.passages, 'passage')}, generation {report.generation}"
     )
 
 

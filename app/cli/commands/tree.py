@@ -10,13 +10,13 @@ import typer
 from hoptrail.app.cli import options
 from hoptrail.app.cli.commands import tree_build as planting
 from hoptrail.app.cli.output import emit, note, say
-from hoptrail.app.cli.resolve import WAIT, open_store, place
+from hoptrail.app.cli.resolve import WAIT, open_store, store_location
 from hoptrail.app.cli.settings import load_settings
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.app.html.tree_selection import Road
+    from hoptrail.app.html.tree_selection import TreeSearchTrace
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Tree
 
@@ -45,13 +45,13 @@ def show(
 ) -> None:
     """Show a tree, or what is below one of its nodes."""
     from hoptrail.app.cli import tree_text as tree_outline  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
+    from hoptrail.rag.tree.view import load_tree  # noqa: PLC0415
 
     if depth < 1:
         raise SettingsError(f"A tree is shown to a depth of at least 1, not {depth!r}.")
-    root, name = place(store, tenant, load_settings(settings).store)
+    root, name = store_location(store, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
-        found = tree_of(opened)
+        found = load_tree(opened)
         if node not in found.nodes:
             raise SettingsError(
                 f"The tree has no node {node}: hoptrail tree show, without a number, begins at "
@@ -82,24 +82,24 @@ def page(
     The page is one file: it loads nothing and runs no script.
     """
     from hoptrail.app.html.page import write_page  # noqa: PLC0415
-    from hoptrail.app.html.tree_page import drawn  # noqa: PLC0415
+    from hoptrail.app.html.tree_page import tree_page  # noqa: PLC0415
     from hoptrail.app.html.tree_selection import looked_at  # noqa: PLC0415
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.view import tree_of  # noqa: PLC0415
+    from hoptrail.rag.tree.view import load_tree  # noqa: PLC0415
 
-    root, name = place(store, tenant, load_settings(settings).store)
+    root, name = store_location(store, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
-        found = tree_of(opened)
+        found = load_tree(opened)
         road = None if receipt is None else _road(receipt, found, opened)
         sight = looked_at(found, opened, road)
-    write_page(out, drawn(sight, f"The tree of {root}"))
+    write_page(out, tree_page(sight, f"The tree of {root}"))
     listed = sum(1 for _ in sight.nodes())
     of = f"{listed:,} of {len(found.nodes):,}" if listed < len(found.nodes) else f"{listed:,}"
-    say(f"{out}: {of} nodes over {counted(found.nodes[ROOT].count, noun(found))}")
+    say(f"{out}: {of} nodes over {plural(found.nodes[ROOT].count, noun(found))}")
     if road is not None:
         say(
-            f"The search opened {counted(len(road.opened), 'node')}; the evidence stands in "
-            f"{counted(len(road.proofs), noun(found))}"
+            f"The search opened {plural(len(road.opened), 'node')}; the evidence stands in "
+            f"{plural(len(road.proofs), noun(found))}"
         )
 
 
@@ -116,7 +116,7 @@ def drop(
     from hoptrail.rag.store.layout import Layout  # noqa: PLC0415
     from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
 
-    root, name = place(store, tenant, load_settings(settings).store)
+    root, name = store_location(store, tenant, load_settings(settings).store)
     spec_of(root, name)
     file = TreeFile(Layout(root=root, tenant=name))
     there = file.path.exists()
@@ -134,20 +134,20 @@ def noun(tree: Tree) -> str:
     return "passage" if tree.spec.over == "passages" else "document"
 
 
-def _road(receipt: Path, tree: Tree, store: Store) -> Road:
+def _road(receipt: Path, tree: Tree, store: Store) -> TreeSearchTrace:
     """The search of a receipt; what does not fit the tree is noted."""
     from hoptrail.app.html.tree_selection import road  # noqa: PLC0415
     from hoptrail.app.receipts import read_receipt  # noqa: PLC0415
 
     found = road(read_receipt(receipt), tree, store)
     if found.changed:
-        quotes = counted(len(found.changed), "quote")
+        quotes = plural(len(found.changed), "quote")
         note(f"warning: {quotes} no longer in the store: marked red on the page")
     if found.unplaced:
-        quotes = counted(found.unplaced, "quote")
+        quotes = plural(found.unplaced, "quote")
         note(f"warning: {quotes} left out, of passages that do not stand in the tree")
     if found.lost:
-        nodes = counted(found.lost, "node")
+        nodes = plural(found.lost, "node")
         note(f"warning: {nodes} of the search left out: the tree has changed since")
     elif not found.openings:
         note("the answer was not found by a search of the tree: only its evidence is marked")

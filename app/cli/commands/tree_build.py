@@ -22,7 +22,7 @@ from hoptrail.app.cli.commands.build_report import (
     say_failures,
     say_tokens,
 )
-from hoptrail.app.cli.commands.tree_build_setup import Site, ground_of, new_site, old_site
+from hoptrail.app.cli.commands.tree_build_setup import TreeBuildSetup, ground_of, new_site, old_site
 from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
 from hoptrail.app.cli.resolve import (
@@ -30,15 +30,19 @@ from hoptrail.app.cli.resolve import (
     embedder_flags,
     embedder_of,
     open_store,
-    place,
     served_model,
+    store_location,
 )
 from hoptrail.app.cli.settings import ModelTable, load_settings
-from hoptrail.app.text import counted, lasting
+from hoptrail.app.text import duration, plural
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
-    from hoptrail.agents.indexing.tree_builder import Ground, PlantingEvent, PlantingReport
+    from hoptrail.agents.indexing.tree_builder import (
+        TreeBuildEvent,
+        TreeBuildInputs,
+        TreeBuildReport,
+    )
     from hoptrail.rag.tree.types import Tree, TreeSpec
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
@@ -118,7 +122,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
 
     tables = load_settings(settings)
-    root, name = place(store, tenant, tables.store)
+    root, name = store_location(store, tenant, tables.store)
     served = served_model(model, model_name, api_key_file, tables.model if model else ModelTable())
     budget = build_budget(budget_calls, budget_tokens, budget_seconds)
     flags = embedder_flags(embedder, embedder_folder, embedder_key_file)
@@ -143,10 +147,10 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         raise typer.Exit(INTERRUPTED if report.stop == "interrupted" else FAILED)
 
 
-def _build_alone(site: Site, *, dry_run: bool, yes: bool) -> None:
+def _build_alone(site: TreeBuildSetup, *, dry_run: bool, yes: bool) -> None:
     """Builds without a model."""
     from hoptrail.app.cli.progress import BuildBar  # noqa: PLC0415
-    from hoptrail.rag.tree.builders.build import planted  # noqa: PLC0415
+    from hoptrail.rag.tree.builders.build import build_tree  # noqa: PLC0415
 
     before = site.file.load().spec.model if site.file.exists() else ""
     count = len(site.leaves.rows())
@@ -158,11 +162,11 @@ def _build_alone(site: Site, *, dry_run: bool, yes: bool) -> None:
         return
     began = time.monotonic()
     with BuildBar("building", "leaves") as bar:
-        tree = planted(site.leaves, site.spec, bar)
+        tree = build_tree(site.leaves, site.spec, bar)
     _keep(site, tree, time.monotonic() - began)
 
 
-def _show_plan(site: Site, leaves: int) -> None:
+def _show_plan(site: TreeBuildSetup, leaves: int) -> None:
     seconds = leaves / _LEAVES_PER_SECOND
     if site.as_json:
         plan = {"method": site.spec.method, "leaves": leaves, "calls": 0, "seconds": seconds}
@@ -170,24 +174,26 @@ def _show_plan(site: Site, leaves: int) -> None:
         return
     say(
         f"{_leaves(leaves, site.spec)}, {site.spec.method}, without a model: it costs nothing and "
-        f"takes about {lasting(seconds)}"
+        f"takes about {duration(seconds)}"
     )
 
 
-def _agreed(site: Site, ground: Ground, served: ServedModel, *, dry_run: bool, yes: bool) -> bool:
+def _agreed(
+    site: TreeBuildSetup, ground: TreeBuildInputs, served: ServedModel, *, dry_run: bool, yes: bool
+) -> bool:
     """Says what it would cost; whether to begin."""
-    from hoptrail.agents.indexing.tree_estimate import estimate  # noqa: PLC0415
+    from hoptrail.agents.indexing.tree_estimate import estimate_tree  # noqa: PLC0415
 
-    plan = asyncio.run(estimate(ground, served))
+    plan = asyncio.run(estimate_tree(ground, served))
     if site.as_json:
         emit({"event": "estimate", "method": site.spec.method, **asdict(plan)})
     else:
         say(f"{_leaves(plan.leaves, site.spec)}, {site.spec.method}, texts by {plan.model!r}")
         kept = f", {plan.kept:,} answered by an earlier build" if plan.kept else ""
-        say(f"To ask now: about {counted(plan.calls, 'call')}{kept}")
+        say(f"To ask now: about {plural(plan.calls, 'call')}{kept}")
         say_tokens(plan)
         say(
-            f"Time: about {lasting(plan.reply_tokens / _WRITTEN_PER_SECOND)} if the server writes "
+            f"Time: about {duration(plan.reply_tokens / _WRITTEN_PER_SECOND)} if the server writes "
             f"{_WRITTEN_PER_SECOND} tokens a second for all calls together"
         )
     if dry_run:
@@ -199,8 +205,12 @@ def _agreed(site: Site, ground: Ground, served: ServedModel, *, dry_run: bool, y
 
 
 def _built(
-    site: Site, ground: Ground, served: ServedModel, budget: Budget, parallel: int
-) -> PlantingReport:
+    site: TreeBuildSetup,
+    ground: TreeBuildInputs,
+    served: ServedModel,
+    budget: Budget,
+    parallel: int,
+) -> TreeBuildReport:
     """Builds in view; the first Ctrl-C finishes what is being asked, the second leaves it.
 
     Raises:
@@ -211,9 +221,9 @@ def _built(
 
     with BuildBar("building", "answers") as bar:
 
-        def listen(event: PlantingEvent) -> None:
-            if isinstance(event, planting.Planted):
-                tokens = counted(event.tokens, "token")
+        def listen(event: TreeBuildEvent) -> None:
+            if isinstance(event, planting.TreeBuildProgress):
+                tokens = plural(event.tokens, "token")
                 bar(event.done, event.asked, f"step {event.step}, {tokens}")
                 return
             detail = f" ({event.detail})" if event.detail else ""
@@ -222,7 +232,7 @@ def _built(
                 emit({"event": "failed", **asdict(event)})
 
         plant = partial(
-            planting.plant, ground, served, budget=budget, parallel=parallel, on_event=listen
+            planting.build_tree, ground, served, budget=budget, parallel=parallel, on_event=listen
         )
         try:
             report = asyncio.run(interruptible(lambda cancel: plant(cancel=cancel), _STOPPING))
@@ -234,13 +244,13 @@ def _built(
     return report
 
 
-def _keep(site: Site, tree: Tree, seconds: float) -> None:
+def _keep(site: TreeBuildSetup, tree: Tree, seconds: float) -> None:
     """Puts a tree in the place of the one before, and takes in what came to the store meanwhile."""
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.view import grown  # noqa: PLC0415
+    from hoptrail.rag.tree.view import sync_stored_tree  # noqa: PLC0415
 
     kept = site.file.save(tree)
-    growth = grown(site.store)
+    growth = sync_stored_tree(site.store)
     tree = kept if growth is None else growth.tree
     depth = max(tree.depth(node.number) for node in tree.walk()) + 1
     if site.as_json:
@@ -257,23 +267,23 @@ def _keep(site: Site, tree: Tree, seconds: float) -> None:
         )
         return
     say(
-        f"{_leaves(tree.nodes[ROOT].count, tree.spec)} below {counted(len(tree.nodes), 'node')} "
-        f"in {counted(depth, 'layer')}, {tree.spec.method}; {seconds:.1f} s"
+        f"{_leaves(tree.nodes[ROOT].count, tree.spec)} below {plural(len(tree.nodes), 'node')} "
+        f"in {plural(depth, 'layer')}, {tree.spec.method}; {seconds:.1f} s"
     )
 
 
 def _leaves(count: int, spec: TreeSpec) -> str:
-    return counted(count, "passage" if spec.over == "passages" else "document")
+    return plural(count, "passage" if spec.over == "passages" else "document")
 
 
-def _show_report(report: PlantingReport, as_json: bool) -> None:
+def _show_report(report: TreeBuildReport, as_json: bool) -> None:
     if as_json:
         names = (name for name in report.__slots__ if name != "tree")
         whole = {name: getattr(report, name) for name in names}
         emit({"event": "report", **whole, "usage": asdict(report.usage)})
         return
     kept = f", {report.kept:,} kept from an earlier build" if report.kept else ""
-    say(f"{counted(report.answered, 'question')} answered{kept}, {report.failed:,} failed")
+    say(f"{plural(report.answered, 'question')} answered{kept}, {report.failed:,} failed")
     say_failures(report.failures)
     if report.failed and report.tree is not None:
         say("Where one failed the node has the documents' own words.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hoptrail.app.cli.output import emit, note
-from hoptrail.app.text import counted
+from hoptrail.app.text import plural
 from hoptrail.rag.errors import StoreError
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ def grow(store: Store, as_json: bool) -> None:
     up for itself what is missing in it.
     """
     from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.update import stale  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.view import grown  # noqa: PLC0415
+    from hoptrail.rag.tree.update import stale_nodes  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.tree.view import sync_stored_tree  # noqa: PLC0415
 
     try:
-        growth = grown(store)
+        growth = sync_stored_tree(store)
     except StoreError as error:
         note(f"warning: the tree did not grow: {error}")
         return
@@ -43,12 +43,12 @@ def grow(store: Store, as_json: bool) -> None:
         )
     else:
         note(
-            f"the tree has grown with it: {counted(leaves, 'leaf', 'leaves')} below "
-            f"{counted(nodes, 'node')}"
+            f"the tree has grown with it: {plural(leaves, 'leaf', 'leaves')} below "
+            f"{plural(nodes, 'node')}"
         )
-    old = len(stale(tree)) if tree.spec.model else 0
+    old = len(stale_nodes(tree)) if tree.spec.model else 0
     if old:
         note(
-            f"{counted(old, 'text')} of the tree no longer tell what is below: hoptrail tree build "
+            f"{plural(old, 'text')} of the tree no longer tell what is below: hoptrail tree build "
             f"--refresh --store {store.root} --model URL writes them anew"
         )

@@ -27,7 +27,7 @@ from hoptrail.evals.benchmarks.graph.cost import cost
 from hoptrail.evals.benchmarks.graph.recall import Score, quality
 from hoptrail.evals.benchmarks.graph.variants import Variant
 from hoptrail.evals.store_cache import StoreCache, add_cache_options
-from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.caching import CachingEmbedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.cost:
             _costs([int(size) for size in options.passages.split(",") if size], options)
             return 0
-        embedder = Remembering(load_embedder(options.embedder))
+        embedder = CachingEmbedder(load_embedder(options.embedder))
         cache = StoreCache(folder=options.store_cache, embedder=embedder)
         (_ablate if options.ablation else _compare)(options, cache)
     except HoptrailError as error:

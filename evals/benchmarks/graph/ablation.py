@@ -22,19 +22,24 @@ from hoptrail.evals.benchmarks.graph.recall import HITS, Score, score, whole
 from hoptrail.evals.benchmarks.graph.variants import Variant, prepared
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.base import Embedder
-from hoptrail.rag.entities.query import asked
-from hoptrail.rag.entities.words import names, words
-from hoptrail.rag.passage_graph.guided_hops import Query, guided
-from hoptrail.rag.passage_graph.hop_scoring import Guide
+from hoptrail.rag.entities.query import query_entities
+from hoptrail.rag.entities.words import name_spans, split_words
+from hoptrail.rag.passage_graph.guided_hops import HopQuery, guided_hops
+from hoptrail.rag.passage_graph.hop_scoring import HopWeights
 from hoptrail.rag.passage_graph.pagerank import pagerank
 from hoptrail.rag.retrieval.retriever import DEFAULT_FUSION, DEFAULT_GUIDE
-from hoptrail.rag.store.graph_index.reader import Abouts, Graph, Mentions, Outgoing
+from hoptrail.rag.store.graph_index.reader import (
+    AboutLinks,
+    MentionLinks,
+    PassageGraph,
+    PassageLinks,
+)
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Candidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forms:
+class DualLevelQuery:
     """A question on both levels."""
 
     entities: tuple[str, ...]
@@ -44,10 +49,10 @@ class Forms:
     """What is left of it without them; may be empty."""
 
 
-def forms(question: str) -> Forms:
+def dual_level(question: str) -> DualLevelQuery:
     """The levels of a question; one without capitals is all relation."""
-    found = words(question)
-    spans = list(names(found))
+    found = split_words(question)
+    spans = list(name_spans(found))
     named = {at for first, last in spans for at in range(first, last + 1)}
     kept = [
         part
@@ -55,7 +60,7 @@ def forms(question: str) -> Forms:
         # Words are at odd places; the gap before a name's further words goes with them.
         if (at - 1) // 2 not in named or (at % 2 == 0 and (at - 1) // 2 + 1 not in named)
     ]
-    return Forms(
+    return DualLevelQuery(
         entities=tuple(dict.fromkeys(found.surface(span) for span in spans)),
         relations=" ".join("".join(kept).split()),
     )
@@ -67,10 +72,10 @@ _OFF = 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lens:
+class GraphMask:
     """A graph with parts of it out of sight."""
 
-    graph: Graph
+    graph: PassageGraph
     titles: bool = True
     """Whether a passage leads to what its names are the titles of."""
     aliases: bool = True
@@ -78,7 +83,7 @@ class Lens:
     mentions: bool = True
     """Whether a name leads to what mentions it."""
 
-    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
+    def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
         """Where rows point to."""
         found = self.graph.outgoing(rows)
         if self.titles:
@@ -86,13 +91,15 @@ class Lens:
         none = np.empty(0, dtype=np.int64)
         return tuple(replace(out, candidates=none) for out in found)
 
-    def about(self, keys: Sequence[int]) -> Abouts:
+    def about(self, keys: Sequence[int]) -> AboutLinks:
         """The rows about keys."""
         found = self.graph.about(keys)
         sure = found.strengths >= (0.0 if self.aliases else 1.0)
-        return Abouts(keys=found.keys[sure], rows=found.rows[sure], strengths=found.strengths[sure])
+        return AboutLinks(
+            keys=found.keys[sure], rows=found.rows[sure], strengths=found.strengths[sure]
+        )
 
-    def mentioning(self, keys: Sequence[int], limit: int) -> Mentions:
+    def mentioning(self, keys: Sequence[int], limit: int) -> MentionLinks:
         """The rows that mention keys."""
         return self.graph.mentioning(keys if self.mentions else (), limit)
 
@@ -110,7 +117,7 @@ class Start:
     """A question with its hybrid candidates."""
 
     text: str
-    query: Query
+    query: HopQuery
     own: Candidates
 
 
@@ -122,7 +129,7 @@ class Bench:
         self._store = self._stack.enter_context(Store.open(root, embedder=embedder))
         self._embedder = embedder
         self._snapshot = self._store.snapshot()
-        self.graph: Graph = self._stack.enter_context(self._snapshot.graph())
+        self.graph: PassageGraph = self._stack.enter_context(self._snapshot.graph())
         self.vectors = self._snapshot.vectors
         self._starts: dict[str, Start] = {}
 
@@ -148,7 +155,7 @@ class Bench:
         dense = self._snapshot.dense(vector, _DEPTH)
         own = DEFAULT_FUSION.fuse(self._snapshot.lexical(question, _DEPTH), dense, _DEPTH)
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
-        query = Query(asked=asked(question), vector=vector, nearest=nearest)
+        query = HopQuery(asked=query_entities(question), vector=vector, nearest=nearest)
         start = self._starts[question] = Start(text=question, query=query, own=own)
         return start
 
@@ -186,12 +193,12 @@ def _rank(bench: Bench, system: System) -> Callable[[str], Iterable[str]]:
     return lambda question: bench.records(system(bench, bench.start(question)))
 
 
-def _guide(guide: Guide = DEFAULT_GUIDE, **sight: bool) -> System:
+def _guide(guide: HopWeights = DEFAULT_GUIDE, **sight: bool) -> System:
     """Guided hops with other weights, or with parts of the graph out of sight."""
 
     def walk(bench: Bench, start: Start) -> Candidates:
-        graph = Lens(graph=bench.graph, **sight) if sight else bench.graph
-        return guided(start.query, start.own, graph, bench.vectors, guide).candidates
+        graph = GraphMask(graph=bench.graph, **sight) if sight else bench.graph
+        return guided_hops(start.query, start.own, graph, bench.vectors, guide).candidates
 
     return walk
 
@@ -264,7 +271,7 @@ def _levels() -> dict[str, System]:
 
     def second_search(share: float) -> System:
         def walk(bench: Bench, start: Start) -> Candidates:
-            rest = forms(start.text).relations
+            rest = dual_level(start.text).relations
             if not rest.strip():
                 return whole_walk(bench, start)
             own = _mixed(start.own, bench.start(rest).own, share)
@@ -273,13 +280,13 @@ def _levels() -> dict[str, System]:
         return walk
 
     def entity_search(bench: Bench, start: Start) -> Candidates:
-        names = " ".join(forms(start.text).entities)
+        names = " ".join(dual_level(start.text).entities)
         if not names:
             return whole_walk(bench, start)
         return whole_walk(bench, replace(start, own=_mixed(start.own, bench.start(names).own, 0.3)))
 
     def open_vector(bench: Bench, start: Start) -> Candidates:
-        rest = forms(start.text).relations
+        rest = dual_level(start.text).relations
         if not rest.strip():
             return whole_walk(bench, start)
         level = bench.start(rest).query

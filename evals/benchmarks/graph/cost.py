@@ -19,7 +19,7 @@ from hoptrail.evals.benchmarks.graph.synthetic_names import NamedCorpus
 from hoptrail.evals.benchmarks.store.__main__ import DIMENSION, GivenVectors
 from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, Query
 from hoptrail.rag.passage_graph.pagerank import pagerank
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Candidates, IndexedDocument
@@ -130,7 +130,7 @@ def _filled(
 
 def _asked(store: Store, queries: Sequence[Query]) -> tuple[list[float], list[float], list[float]]:
     """Times of a search by each mode, and of a walk from the hybrid candidates."""
-    searcher = Searcher(store, GivenVectors(queries))
+    searcher = Retriever(store, GivenVectors(queries))
     graph, hybrid, walks = [], [], []
     for query in queries:
         # Once to embed and to fault pages in; the second time counts.

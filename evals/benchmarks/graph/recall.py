@@ -12,7 +12,7 @@ from hoptrail.evals.benchmarks.graph.variants import Prepared, Variant, prepared
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
 from hoptrail.evals.store_cache import StoreCache
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode
 
@@ -64,7 +64,7 @@ def quality(folder: Path, variant: Variant, cache: StoreCache, most: int) -> lis
     questions = questions[:: -(-len(questions) // most)]
     found: list[Score] = []
     with Store.open(made.store.root, embedder=cache.embedder) as store:
-        searcher = Searcher(store, cache.embedder)
+        searcher = Retriever(store, cache.embedder)
         # No mode is charged for embedding the questions.
         cache.embedder.embed([one.question for one in questions], "query")
         found += [score(made, MODES[mode], _ranked(searcher, mode), questions) for mode in MODES]
@@ -128,7 +128,7 @@ def _theirs(
     return _scored(made, "recorded", [others[one.id] for one in covered], covered, ms=None)
 
 
-def _ranked(searcher: Searcher, mode: Mode) -> Rank:
+def _ranked(searcher: Retriever, mode: Mode) -> Rank:
     def rank(question: str) -> list[str]:
         hits = searcher.search(question, k=HITS, mode=mode).hits
         return [hit.passage.document_id for hit in hits]

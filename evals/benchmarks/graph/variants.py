@@ -11,7 +11,7 @@ from typing import Literal
 
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, DatasetError
-from hoptrail.evals.store_cache import PreparedStore, StoreCache, prepare
+from hoptrail.evals.store_cache import PreparedStore, StoreCache, prepare_store
 from hoptrail.rag.ingest.pipeline import IngestEvent
 
 Variant = Literal["whole", "untitled", "lower"]
@@ -40,7 +40,7 @@ def prepared(folder: Path, variant: Variant, cache: StoreCache) -> Prepared:
     return Prepared(
         name=folder.resolve().name,
         dataset=dataset,
-        store=prepare(dataset, cache, _unheard),
+        store=prepare_store(dataset, cache, _unheard),
         variant=variant,
     )
 

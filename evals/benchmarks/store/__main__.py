@@ -28,14 +28,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.evals.benchmarks.store.bare_parts import Bare
+from hoptrail.evals.benchmarks.store.bare_parts import BareParts
 from hoptrail.evals.benchmarks.store.crash_test import trials
 from hoptrail.evals.benchmarks.store.graph_overhead import graph_cost
 from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, Corpus, Query
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import IndexedDocument, Vectors
 
@@ -128,8 +128,8 @@ def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
     with Store.create(root, spec) as store:
         rate, sources = _filled(store, corpus, batch)
         queries = [corpus.query(sources[at % len(sources)]) for at in range(_QUERIES)]
-        searcher = Searcher(store, GivenVectors(queries))
-        bare = Bare(root / store.tenant, passages, DIMENSION)
+        searcher = Retriever(store, GivenVectors(queries))
+        bare = BareParts(root / store.tenant, passages, DIMENSION)
         asks: list[Callable[[Query], object]] = [
             lambda query: searcher.search(query.text),
             bare.hybrid,

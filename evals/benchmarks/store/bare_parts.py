@@ -15,14 +15,14 @@ from tantivy import Occur
 
 from hoptrail.evals.benchmarks.store.synthetic import Query
 from hoptrail.rag.store.indexes.tantivy import SCHEMA
-from hoptrail.rag.text.analyzer import words
+from hoptrail.rag.text.analyzer import index_terms
 
 _DEPTH = 50
 _WANTED = 10
 _RANK_CONSTANT = 60
 
 
-class Bare:
+class BareParts:
     """Reads the files of a store that nobody has ever rewritten (row and slot are the same)."""
 
     def __init__(self, folder: Path, passages: int, dimension: int) -> None:
@@ -35,7 +35,7 @@ class Bare:
         """The rows of the best by BM25."""
         terms = [
             (Occur.Should, tantivy.Query.term_query(SCHEMA, "words", term, "freq"))
-            for term in dict.fromkeys(words("english", text))
+            for term in dict.fromkeys(index_terms("english", text))
         ]
         query = tantivy.Query.boolean_query(terms)
         hits = self._searcher.search(query, _DEPTH, count=False).hits

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hoptrail.evals.benchmarks.store.synthetic import unit
-from hoptrail.rag.store.spec import Graph
+from hoptrail.rag.store.spec import GraphKind
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, passage_id
 
@@ -78,7 +78,7 @@ def graph_cost(
     )
 
 
-def _store(root: Path, graph: Graph, dimension: int) -> Store:
+def _store(root: Path, graph: GraphKind, dimension: int) -> Store:
     return Store.create(root, StoreSpec(embedder="bench", dimension=dimension, graph=graph))
 
 

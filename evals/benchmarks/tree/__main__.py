@@ -24,22 +24,22 @@ from typing import get_args
 
 from hoptrail.evals.benchmarks.tree.calibration_fit import Fit, fits
 from hoptrail.evals.benchmarks.tree.ground_truth import world_of
-from hoptrail.evals.benchmarks.tree.incremental import Grown, growth
+from hoptrail.evals.benchmarks.tree.incremental import IncrementalTree, growth
 from hoptrail.evals.benchmarks.tree.local_search import Local, local
 from hoptrail.evals.benchmarks.tree.long_document import SET, OneDocument, one_document
-from hoptrail.evals.benchmarks.tree.scaling import Planted, scale
+from hoptrail.evals.benchmarks.tree.scaling import BuiltTree, scale
 from hoptrail.evals.benchmarks.tree.simulated_scorer import Curve, simulation
 from hoptrail.evals.store_cache import StoreCache, add_cache_options
-from hoptrail.rag.embedders.caching import Remembering
+from hoptrail.rag.embedders.caching import CachingEmbedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.tree.types import Method
 
 DEVELOPMENT = ("2wiki_hipporag", "musique_dev", "hotpot_dev")
 SIMULATED = (*DEVELOPMENT, "noveleval")
 
-Measured = Fit | Curve | Local | Grown | Planted | OneDocument
+Measured = Fit | Curve | Local | IncrementalTree | BuiltTree | OneDocument
 
 _SHOWN = (3, 4, 5, 7, 10, 20)
 """Iterations of a curve that the table has."""
@@ -74,7 +74,7 @@ def _measured(options: argparse.Namespace) -> Iterator[Measured]:
     elif options.scale:
         yield scale(options.scale, per_document=options.per_document, method=options.method)
     else:
-        embedder = Remembering(load_embedder(options.embedder))
+        embedder = CachingEmbedder(load_embedder(options.embedder))
         yield from _on_sets(options, StoreCache(folder=options.store_cache, embedder=embedder))
 
 
@@ -87,7 +87,7 @@ def _on_sets(options: argparse.Namespace, cache: StoreCache) -> Iterator[Measure
         most = options.questions or (60 if options.simulation else 1_000_000)
         folder = options.data / name
         with world_of(folder, cache, most=most, method=options.method) as (world, store):
-            searcher = Searcher(store, cache.embedder)
+            searcher = Retriever(store, cache.embedder)
             if options.simulation:
                 yield from simulation(world, draws=options.draws)
             elif options.growth:

@@ -15,7 +15,7 @@ from hoptrail.evals.benchmarks.graph.variants import prepared
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.builders.build import planted
+from hoptrail.rag.tree.builders.build import build_tree
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT, Leaves, Method, Tree, TreeSpec
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeldLeaves:
+class InMemoryLeaves:
     """The leaves of a store, vectors and texts in memory: many searches open them again."""
 
     generation: int
@@ -76,11 +76,11 @@ class HeldLeaves:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class LabelledTree:
     """A set's store as a tree in memory, and the questions about it."""
 
     name: str
-    leaves: HeldLeaves
+    leaves: InMemoryLeaves
     records: Sequence[str]
     """Which record of the corpus each leaf is of, by place."""
     rows: Mapping[str, int]
@@ -114,7 +114,7 @@ class Truth:
 @contextmanager
 def world_of(
     folder: Path, cache: StoreCache, *, most: int, method: Method = "bottom-up"
-) -> Iterator[tuple[World, Store]]:
+) -> Iterator[tuple[LabelledTree, Store]]:
     """A set's tree, built without a model, and its store, for the time of a `with` block.
 
     Args:
@@ -136,8 +136,8 @@ def world_of(
             method=method, embedder=cache.embedder.id, dimension=cache.embedder.dimension
         )
         started, spent = time.perf_counter(), time.process_time()
-        tree = planted(leaves, spec)
-        world = World(
+        tree = build_tree(leaves, spec)
+        world = LabelledTree(
             name=made.name,
             leaves=leaves,
             records=[one.document_id for one in passages],
@@ -151,12 +151,12 @@ def world_of(
         yield world, store
 
 
-def held(store: Store, leaves: Leaves) -> tuple[HeldLeaves, list[Passage]]:
+def held(store: Store, leaves: Leaves) -> tuple[InMemoryLeaves, list[Passage]]:
     """The leaves of a store that nobody else writes, read into memory, and their passages."""
     rows = leaves.rows()
     passages = [one for one in store.resolve(rows) if one is not None]
     assert len(passages) == len(rows), "somebody wrote to the store"
-    kept = HeldLeaves(
+    kept = InMemoryLeaves(
         generation=leaves.generation,
         numbers=rows,
         firsts=leaves.documents(rows),
@@ -179,7 +179,7 @@ def _grades(question: Question) -> dict[str, int]:
     return graded or dict.fromkeys(question.supporting_ids, 1)
 
 
-def truth_of(world: World, asked: Asked) -> Truth:
+def truth_of(world: LabelledTree, asked: Asked) -> Truth:
     """Supports are what the set says; everything else is relevant by its likeness, less than they.
 
     A corpus where nothing but the supports is relevant at all would be too easy: a model finds

@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.evals.benchmarks.tree.ground_truth import HeldLeaves, World
+from hoptrail.evals.benchmarks.tree.ground_truth import InMemoryLeaves, LabelledTree
 from hoptrail.evals.benchmarks.tree.local_search import walks
 from hoptrail.evals.benchmarks.tree.scaling import depth_of
 from hoptrail.evals.benchmarks.tree.simulated_scorer import simulation
 from hoptrail.evals.metrics.aggregate import average
 from hoptrail.evals.metrics.ranking import recall
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.builders.build import planted
-from hoptrail.rag.tree.builders.extractive_text import texts
-from hoptrail.rag.tree.invariants import faults
-from hoptrail.rag.tree.search.types import NavigateSettings
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.tree.builders.build import build_tree
+from hoptrail.rag.tree.builders.extractive_text import extractive_texts
+from hoptrail.rag.tree.invariants import tree_faults
+from hoptrail.rag.tree.search.types import TreeSearchSettings
 from hoptrail.rag.tree.types import Tree, TreeSpec
-from hoptrail.rag.tree.update import caught_up
+from hoptrail.rag.tree.update import sync_tree
 from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Vectors
 
@@ -40,7 +40,7 @@ SIMULATED = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
+class IncrementalTree:
     """One tree; quality in percent."""
 
     set: str
@@ -66,7 +66,7 @@ class Grown:
 class SomeLeaves:
     """Those of a store's leaves that have come so far."""
 
-    whole: HeldLeaves
+    whole: InMemoryLeaves
     numbers: NDArray[np.int64]
     generation: int
 
@@ -87,7 +87,9 @@ class SomeLeaves:
         return self.whole.texts(rows)
 
 
-def growth(world: World, searcher: Searcher, trees: int = TREES) -> Iterator[Grown]:
+def growth(
+    world: LabelledTree, searcher: Retriever, trees: int = TREES
+) -> Iterator[IncrementalTree]:
     """Fresh trees of a world, each followed by one of which 30 % of the leaves came one by one.
 
     The search of one tree by a weak scorer leaves much to chance: fresh trees that differ by their
@@ -100,38 +102,38 @@ def growth(world: World, searcher: Searcher, trees: int = TREES) -> Iterator[Gro
     """
     for seed in range(trees):
         spec = replace(world.tree.spec, seed=seed)
-        yield _measured(world, searcher, "fresh", planted(world.leaves, spec), 0, 0.0)
+        yield _measured(world, searcher, "fresh", build_tree(world.leaves, spec), 0, 0.0)
         yield _grown(world, searcher, spec)
 
 
-def _grown(world: World, searcher: Searcher, spec: TreeSpec) -> Grown:
+def _grown(world: LabelledTree, searcher: Retriever, spec: TreeSpec) -> IncrementalTree:
     rows = world.leaves.rows()
     order = np.random.default_rng(spec.seed).permutation(len(rows))
     late = rows[order[: round(SHARE * len(rows))]]
     here = np.setdiff1d(rows, late)
     leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=1)
-    tree = planted(leaves, spec)
+    tree = build_tree(leaves, spec)
     started = time.perf_counter()
     for row in late.tolist():
         here = np.union1d(here, [row])
         leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=leaves.generation + 1)
-        tree = caught_up(tree, leaves, texts).tree
+        tree = sync_tree(tree, leaves, extractive_texts).tree
     spent = 1e3 * (time.perf_counter() - started) / max(1, len(late))
     return _measured(world, searcher, "grown", tree, len(late), spent)
 
 
 def _measured(
-    world: World, searcher: Searcher, name: str, tree: Tree, inserted: int, spent: float
-) -> Grown:
+    world: LabelledTree, searcher: Retriever, name: str, tree: Tree, inserted: int, spent: float
+) -> IncrementalTree:
     here = replace(world, tree=tree, view=TreeView(tree, world.leaves))
     some = replace(here, questions=here.questions[:: -(-len(here.questions) // SIMULATED)])
     (curve,) = simulation(some, spreads=(SPREAD,), fits=("ridge",))
-    walked = walks(here, searcher, NavigateSettings(seeds=0))
+    walked = walks(here, searcher, TreeSearchSettings(seeds=0))
     recalls = [
         recall(world.ranking(one.leaves.rows.tolist()), one.asked.grades.keys(), 10)
         for one in walked
     ]
-    return Grown(
+    return IncrementalTree(
         set=world.name,
         tree=name,
         seed=tree.spec.seed,
@@ -141,7 +143,7 @@ def _measured(
         insert_ms=spent,
         nodes=len(tree.nodes),
         depth=depth_of(tree),
-        faults=len(faults(tree, world.leaves.numbers.tolist(), world.leaves.vectors)),
+        faults=len(tree_faults(tree, world.leaves.numbers.tolist(), world.leaves.vectors)),
         simulated_ndcg_10=100 * curve.ndcg_10[-1],
         simulated_recall_10=100 * curve.recall_10[-1],
         local_recall_10=100 * (average(recalls).value or 0.0),

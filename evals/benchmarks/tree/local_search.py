@@ -15,27 +15,30 @@ import numpy as np
 
 from hoptrail.agents.nodes.evidence_pool import CHEAP_HYBRID
 from hoptrail.agents.nodes.tree_navigator import FUSED_LEAVES
-from hoptrail.evals.benchmarks.tree.ground_truth import Asked, World
+from hoptrail.evals.benchmarks.tree.ground_truth import Asked, LabelledTree
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
-from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.search.best_first import Search, navigated
-from hoptrail.rag.tree.search.local_scorer import likely
-from hoptrail.rag.tree.search.types import Found, NavigateSettings
+from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.tree.search.best_first import TreeSearch, run_search
+from hoptrail.rag.tree.search.local_scorer import local_scorer
+from hoptrail.rag.tree.search.types import TreeSearchResult, TreeSearchSettings
 from hoptrail.rag.types import Candidates, Mode
 
 DEPTH = 50
 """Hits of cheap search that are fused with the leaves."""
 FUSED = "fused"
 """The system that is fused as the product does it."""
-FUSION: Fusion = MinMax(lexical_weight=CHEAP_HYBRID, floor=None)
+FUSION: Fusion = MinMaxFusion(lexical_weight=CHEAP_HYBRID, floor=None)
 FUSIONS: Mapping[str, Fusion] = {
-    "reciprocal rank 10": ReciprocalRank(k=10),
-    "reciprocal rank 30": ReciprocalRank(k=30),
-    "reciprocal rank 60": ReciprocalRank(k=60),
-    **{f"min-max {weight:.1f}": MinMax(lexical_weight=weight) for weight in (0.4, 0.5, 0.6, 0.7)},
+    "reciprocal rank 10": ReciprocalRankFusion(k=10),
+    "reciprocal rank 30": ReciprocalRankFusion(k=30),
+    "reciprocal rank 60": ReciprocalRankFusion(k=60),
     **{
-        f"min-max {weight:.1f}, from last": MinMax(lexical_weight=weight, floor=None)
+        f"min-max {weight:.1f}": MinMaxFusion(lexical_weight=weight)
+        for weight in (0.4, 0.5, 0.6, 0.7)
+    },
+    **{
+        f"min-max {weight:.1f}, from last": MinMaxFusion(lexical_weight=weight, floor=None)
         for weight in (0.4, 0.5, 0.6, 0.7)
     },
 }
@@ -68,11 +71,11 @@ class Walk:
     cheap: Candidates
     """Of hybrid search, or whichever mode was asked for."""
     leaves: Candidates
-    found: Found
+    found: TreeSearchResult
     seconds: float
 
 
-def local(world: World, searcher: Searcher, *, fusions: bool = False) -> list[Local]:
+def local(world: LabelledTree, searcher: Retriever, *, fusions: bool = False) -> list[Local]:
     """Hybrid search, the tree with and without seeds, and hybrid search and tree fused.
 
     Args:
@@ -80,8 +83,8 @@ def local(world: World, searcher: Searcher, *, fusions: bool = False) -> list[Lo
         searcher: of its store.
         fusions: whether every way of fusing is tried, or the product's alone.
     """
-    seeded = walks(world, searcher, NavigateSettings())
-    alone = walks(world, searcher, NavigateSettings(seeds=0))
+    seeded = walks(world, searcher, TreeSearchSettings())
+    alone = walks(world, searcher, TreeSearchSettings(seeds=0))
     tried = FUSIONS if fusions else {}
     return [
         _scored(world, "hybrid", seeded, [one.cheap for one in seeded], searched=False),
@@ -96,14 +99,14 @@ def local(world: World, searcher: Searcher, *, fusions: bool = False) -> list[Lo
 
 
 def walks(
-    world: World, searcher: Searcher, settings: NavigateSettings, mode: Mode = "hybrid"
+    world: LabelledTree, searcher: Retriever, settings: TreeSearchSettings, mode: Mode = "hybrid"
 ) -> list[Walk]:
     """Asks every question of a world: cheap search, then the tree from what that found."""
     return [_walk(world, searcher, settings, asked, mode) for asked in world.questions]
 
 
 def _walk(
-    world: World, searcher: Searcher, settings: NavigateSettings, asked: Asked, mode: Mode
+    world: LabelledTree, searcher: Retriever, settings: TreeSearchSettings, asked: Asked, mode: Mode
 ) -> Walk:
     hits = searcher.search(asked.text, k=DEPTH, mode=mode).hits
     cheap = Candidates(
@@ -113,9 +116,9 @@ def _walk(
     started = time.perf_counter()
     # A search without seeds asks for none.
     seeds = world.view.seeds(asked.vector, cheap.rows.tolist(), settings.seeds)
-    search = Search(settings, seeds)
-    found = navigated(
-        search, lambda numbers: world.view.open(asked.vector, numbers), likely(asked.text)
+    search = TreeSearch(settings, seeds)
+    found = run_search(
+        search, lambda numbers: world.view.open(asked.vector, numbers), local_scorer(asked.text)
     )
     seconds = time.perf_counter() - started
     leaves = Candidates(
@@ -133,7 +136,7 @@ def fused(walk: Walk, fusion: Fusion) -> Candidates:
 
 
 def _scored(
-    world: World,
+    world: LabelledTree,
     system: str,
     walked: Sequence[Walk],
     rankings: Sequence[Candidates],

@@ -16,11 +16,11 @@ from hoptrail.evals.benchmarks.tree.ground_truth import world_of
 from hoptrail.evals.benchmarks.tree.local_search import FUSION, fused, walks
 from hoptrail.evals.benchmarks.tree.scaling import depth_of, peak_mb
 from hoptrail.evals.datasets.native import load_dataset
-from hoptrail.evals.store_cache import StoreCache, prepare
+from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.ingest.pipeline import IngestEvent
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.text.analyzer import words
-from hoptrail.rag.tree.search.types import NavigateSettings
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.text.analyzer import index_terms
+from hoptrail.rag.tree.search.types import TreeSearchSettings
 from hoptrail.rag.types import Candidates
 
 SET = "graphrag_bench_medical"
@@ -61,10 +61,10 @@ def one_document(folder: Path, cache: StoreCache, most: int) -> OneDocument:
     """
     dataset = load_dataset(folder)
     started = time.perf_counter()
-    made = prepare(dataset, cache, _unheard)
+    made = prepare_store(dataset, cache, _unheard)
     ingested = time.perf_counter() - started
     with world_of(folder, cache, most=most) as (world, store):
-        walked = walks(world, Searcher(store, cache.embedder), NavigateSettings())
+        walked = walks(world, Retriever(store, cache.embedder), TreeSearchSettings())
         asked = {one.question: one.answers for one in dataset.questions}
 
         def share(rankings: Iterable[Candidates]) -> float:
@@ -95,8 +95,8 @@ def one_document(folder: Path, cache: StoreCache, most: int) -> OneDocument:
 
 def _held(texts: Sequence[str], answers: Sequence[str]) -> float:
     """The share of the words of the answer that stand in the texts."""
-    wanted = {word for answer in answers for word in words("english", answer)}
-    found = {word for text in texts for word in words("english", text)}
+    wanted = {word for answer in answers for word in index_terms("english", answer)}
+    found = {word for text in texts for word in index_terms("english", text)}
     return len(wanted & found) / max(1, len(wanted))
 
 

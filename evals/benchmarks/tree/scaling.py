@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.builders.build import planted
+from hoptrail.rag.tree.builders.build import build_tree
 from hoptrail.rag.tree.types import Method, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 
@@ -31,7 +31,7 @@ _BLOCK = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planted:
+class BuiltTree:
     """One tree."""
 
     leaves: int
@@ -100,15 +100,15 @@ class MadeLeaves:
         return f"Document {document}\nThe {' '.join([*own, *wide, *rest])} of {row}."
 
 
-def scale(count: int, *, per_document: int, method: Method) -> Planted:
+def scale(count: int, *, per_document: int, method: Method) -> BuiltTree:
     """Plants a tree over made-up leaves; run it in a process of its own for the memory."""
     leaves = MadeLeaves(count, per_document=per_document)
     spec = TreeSpec(method=method, embedder="made-up", dimension=DIMENSION)
     started, spent = time.perf_counter(), time.process_time()
-    tree = planted(leaves, spec)
+    tree = build_tree(leaves, spec)
     seconds, cpu = time.perf_counter() - started, time.process_time() - spent
     last = [node for node in tree.nodes.values() if node.rows]
-    return Planted(
+    return BuiltTree(
         leaves=count,
         per_document=per_document,
         method=method,

@@ -15,16 +15,16 @@ from statistics import fmean, stdev
 import numpy as np
 
 from hoptrail.evals.benchmarks.tree.calibration_fit import FITS
-from hoptrail.evals.benchmarks.tree.ground_truth import Asked, Truth, World, truth_of
+from hoptrail.evals.benchmarks.tree.ground_truth import Asked, LabelledTree, Truth, truth_of
 from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
-from hoptrail.rag.tree.search.best_first import Search
+from hoptrail.rag.tree.search.best_first import TreeSearch
 from hoptrail.rag.tree.search.calibration import Calibrate, Latent, Observations
-from hoptrail.rag.tree.search.types import Grade, Graded, NavigateSettings, Slate
+from hoptrail.rag.tree.search.types import Slate, SlateScorer, SlateScores, TreeSearchSettings
 
 K = 10
 SPREADS = ((0.05, 0.08), (0.15, 0.08), (0.15, 0.15), (0.25, 0.08), (0.25, 0.15))
 """Standard deviations of a slate's bias and of a score's noise."""
-PLAIN = NavigateSettings(seeds=0, patience=0, stretched=True)
+PLAIN = TreeSearchSettings(seeds=0, patience=0, stretched=True)
 """No early stop: every run makes all iterations, and the curves are of the tree alone."""
 
 
@@ -84,11 +84,11 @@ class _Run:
 
 
 def simulation(
-    world: World,
+    world: LabelledTree,
     *,
     spreads: Sequence[tuple[float, float]] = SPREADS,
     fits: Sequence[str] = tuple(FITS),
-    settings: NavigateSettings = PLAIN,
+    settings: TreeSearchSettings = PLAIN,
     draws: int = 1,
 ) -> list[Curve]:
     """Every calibration with every scorer, on all questions of a world.
@@ -114,27 +114,29 @@ def simulation(
     return found
 
 
-def scorer(truth: Truth, asked: Asked, bias: float, noise: float, draw: int = 0) -> Grade:
+def scorer(truth: Truth, asked: Asked, bias: float, noise: float, draw: int = 0) -> SlateScorer:
     """A simulated model; equal for equal questions, nodes and draws."""
 
-    def one(slate: Slate) -> Graded:
+    def one(slate: Slate) -> SlateScores:
         random = np.random.default_rng((asked.number, slate.node, draw))
         off = random.normal(0, bias)
         errors = random.normal(0, noise, len(slate.shown))
         true = np.array([truth.of(item.ref) for item in slate.shown])
         given = np.round(np.clip(true + off + errors, 0, 1), 2).tolist()
-        return Graded(scores=dict(enumerate(given)))
+        return SlateScores(scores=dict(enumerate(given)))
 
-    def grade(slates: Sequence[Slate]) -> list[Graded]:
+    def grade(slates: Sequence[Slate]) -> list[SlateScores]:
         return [one(slate) for slate in slates]
 
     return grade
 
 
-def _run(world: World, asked: Asked, grade: Grade, fit: str, settings: NavigateSettings) -> _Run:
+def _run(
+    world: LabelledTree, asked: Asked, grade: SlateScorer, fit: str, settings: TreeSearchSettings
+) -> _Run:
     """One search; a curve that ends early goes on level."""
     timed = Timed(calibrate=FITS[fit])
-    search = Search(settings, calibrate=timed)
+    search = TreeSearch(settings, calibrate=timed)
     gains: list[float] = []
     shares: list[float] = []
     while numbers := search.beam():

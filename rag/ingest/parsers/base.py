@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hoptrail.rag.ingest.files import Refused, os_refusal
+from hoptrail.rag.ingest.files import UnreadableFile, os_refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +16,9 @@ class Page:
     text: str
 
 
-def too_long(text_chars: int) -> Refused:
+def too_long(text_chars: int) -> UnreadableFile:
     """Returns the refusal of a file whose text has more characters than that."""
-    return Refused(f"gives more than {text_chars:,} characters of text", "too_large")
+    return UnreadableFile(f"gives more than {text_chars:,} characters of text", "too_large")
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -33,7 +33,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     except OSError as error:
         raise os_refusal(error) from None
     if len(data) > most:
-        raise Refused(f"is larger than {most:,} bytes", "too_large")
+        raise UnreadableFile(f"is larger than {most:,} bytes", "too_large")
     return data
 
 
@@ -42,5 +42,5 @@ def check_text(text: str, text_chars: int) -> str:
     if len(text) > text_chars:
         raise too_long(text_chars)
     if not text.strip():
-        raise Refused("holds no text", "empty")
+        raise UnreadableFile("holds no text", "empty")
     return text

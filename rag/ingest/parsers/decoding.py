@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from hoptrail.rag.ingest.files import Refused
+from hoptrail.rag.ingest.files import UnreadableFile
 
 HEAD = 1024
 """Bytes that are enough to recognise a file; a PDF's mark may stand anywhere in them."""
@@ -47,7 +47,7 @@ def check_head(head: bytes, suffix: str) -> None:
         Refused: it is empty, or something else than its name says.
     """
     if not head:
-        raise Refused("is empty", "empty")
+        raise UnreadableFile("is empty", "empty")
     looks = next((name for mark, name in _SIGNATURES.items() if head.startswith(mark)), None)
     if suffix == ".pdf":
         right = b"%PDF-" in head
@@ -57,7 +57,9 @@ def check_head(head: bytes, suffix: str) -> None:
         right = looks is None
     if not right:
         looks = looks or ("something binary" if b"\0" in head else "text")
-        raise Refused(f"is named {suffix} but looks like {looks}: rename or convert it", "misnamed")
+        raise UnreadableFile(
+            f"is named {suffix} but looks like {looks}: rename or convert it", "misnamed"
+        )
 
 
 def decode(data: bytes, encoding: str | None = None) -> str:
@@ -75,17 +77,17 @@ def decode(data: bytes, encoding: str | None = None) -> str:
     except UnicodeDecodeError as error:
         raise _undecodable(data, error) from None
     except LookupError:
-        raise Refused(f"names an unknown encoding, {encoding!r}", "encoding") from None
+        raise UnreadableFile(f"names an unknown encoding, {encoding!r}", "encoding") from None
     nul = text.find("\0")
     if nul >= 0:
-        raise Refused(f"looks binary (a NUL at character {nul})", "binary")
+        raise UnreadableFile(f"looks binary (a NUL at character {nul})", "binary")
     return text
 
 
-def _undecodable(data: bytes, error: UnicodeDecodeError) -> Refused:
+def _undecodable(data: bytes, error: UnicodeDecodeError) -> UnreadableFile:
     if b"\0" in data[:HEAD] and error.encoding.startswith("utf-8"):
-        return Refused(f"looks binary (a NUL at byte {data.index(0)})", "binary")
-    return Refused(
+        return UnreadableFile(f"looks binary (a NUL at byte {data.index(0)})", "binary")
+    return UnreadableFile(
         f"is not {error.encoding} text: byte {error.start} is 0x{data[error.start]:02x}. "
         "Save it as UTF-8",
         "encoding",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hoptrail.rag.ingest.files import Refused
+from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page
 from hoptrail.rag.ingest.parsers.decoding import decode
 
@@ -40,7 +40,7 @@ def html_page(data: bytes) -> Page:
     try:
         soup = BeautifulSoup(text, "html.parser")
     except ParserRejectedMarkup as error:
-        raise Refused(f"is not HTML ({error})", "malformed") from None
+        raise UnreadableFile(f"is not HTML ({error})", "malformed") from None
     heading = soup.find("title") or soup.find("h1")
     title = " ".join(heading.get_text().split()) if heading else ""
     for tag in soup.find_all(_DROPPED):

@@ -15,9 +15,15 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Generic, Never, TypeVar, cast
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import FileProblem, Refused, Source, as_problem, os_refusal
+from hoptrail.rag.ingest.files import (
+    FileProblem,
+    SourceFile,
+    UnreadableFile,
+    as_problem,
+    os_refusal,
+)
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
-from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.types import Document, Scalar
 
 T = TypeVar("T")
@@ -62,7 +68,7 @@ class RecordLimits:
     gz_ratio: float
 
 
-def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
+def read_records(source: SourceFile, limits: RecordLimits) -> Iterator[Parsed | FileProblem]:
     """Yields a .jsonl file's records and the problems of its lines, in order.
 
     A record is an object: `text` (string, not blank), `id` (string or integer), and optionally
@@ -78,7 +84,9 @@ def read_records(source: Source, limits: RecordLimits) -> Iterator[Parsed | File
 
 
 def read_lines(
-    source: Source, limits: RecordLimits, parse: Callable[[bytes | Refused, int], T | None]
+    source: SourceFile,
+    limits: RecordLimits,
+    parse: Callable[[bytes | UnreadableFile, int], T | None],
 ) -> Iterator[Line[T] | FileProblem]:
     """Yields what `parse` makes of each line of a .jsonl file, and the problems, in order.
 
@@ -90,29 +98,31 @@ def read_lines(
     """
     try:
         yield from _records(source, limits, parse)
-    except Refused as refused:
+    except UnreadableFile as refused:
         yield as_problem(source, refused)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reason = f"is a damaged gzip archive ({error}); the records before the damage stand"
-        yield as_problem(source, Refused(reason, "malformed"))
+        yield as_problem(source, UnreadableFile(reason, "malformed"))
     except OSError as error:
         yield as_problem(source, os_refusal(error))
 
 
 def _records(
-    source: Source, limits: RecordLimits, parse: Callable[[bytes | Refused, int], T | None]
+    source: SourceFile,
+    limits: RecordLimits,
+    parse: Callable[[bytes | UnreadableFile, int], T | None],
 ) -> Iterator[Line[T] | FileProblem]:
     found = False
     with source.path.open("rb") as raw:
         head = raw.read(HEAD)
         check_head(head, _suffix(source))
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise Refused("is UTF-16: JSON lines are read as UTF-8", "encoding")
+            raise UnreadableFile("is UTF-16: JSON lines are read as UTF-8", "encoding")
         raw.seek(0)
         for number, line in _lines(raw, source, limits):
             try:
                 value = parse(line, number)
-            except Refused as refused:
+            except UnreadableFile as refused:
                 found = True
                 yield as_problem(source, refused, number)
             else:
@@ -120,10 +130,10 @@ def _records(
                     found = True
                     yield Line(number=number, value=value, read_bytes=raw.tell())
     if not found:
-        raise Refused("holds no record", "empty")
+        raise UnreadableFile("holds no record", "empty")
 
 
-def record(line: bytes | Refused, number: int) -> Document | None:
+def record(line: bytes | UnreadableFile, number: int) -> Document | None:
     """Returns the document of one line; None if it is blank.
 
     Raises:
@@ -140,30 +150,30 @@ def record(line: bytes | Refused, number: int) -> Document | None:
             text=_string(fields, "text"),
             metadata=_metadata(fields.get("meta")),
         )
-    except Refused as refused:
-        raise Refused(refused.reason, refused.kind, identifier) from None
+    except UnreadableFile as refused:
+        raise UnreadableFile(refused.reason, refused.kind, identifier) from None
 
 
-def fields_of(line: bytes | Refused, number: int) -> dict[str, object] | None:
+def fields_of(line: bytes | UnreadableFile, number: int) -> dict[str, object] | None:
     """Returns the JSON object of one line; None if it is blank.
 
     Raises:
         Refused: it is none; says why.
     """
-    if isinstance(line, Refused):
+    if isinstance(line, UnreadableFile):
         raise line
     if not line.strip():
         return None
     return _object(line if number > 1 else line.removeprefix(b"\xef\xbb\xbf"))
 
 
-def _suffix(source: Source) -> str:
+def _suffix(source: SourceFile) -> str:
     return ".jsonl.gz" if source.path.name.lower().endswith(".gz") else ".jsonl"
 
 
 def _lines(
-    raw: BinaryIO, source: Source, limits: RecordLimits
-) -> Iterator[tuple[int, bytes | Refused]]:
+    raw: BinaryIO, source: SourceFile, limits: RecordLimits
+) -> Iterator[tuple[int, bytes | UnreadableFile]]:
     """Yields line numbers with lines; an overlong line is passed over and becomes a refusal."""
     packed = _suffix(source) == ".jsonl.gz"
     stream: IO[bytes] = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
@@ -179,16 +189,18 @@ def _lines(
         number += 1
         if len(line) > limits.line_bytes:
             reason = f"is longer than {limits.line_bytes:,} bytes"
-            yield number, Refused(reason, "too_large")
+            yield number, UnreadableFile(reason, "too_large")
         else:
             yield number, line
 
 
 def _check_growth(grown: int, packed: int, limits: RecordLimits) -> None:
     if grown > limits.gz_bytes:
-        raise Refused(f"unpacks to more than {limits.gz_bytes:,} bytes: unpack it first", "bomb")
+        raise UnreadableFile(
+            f"unpacks to more than {limits.gz_bytes:,} bytes: unpack it first", "bomb"
+        )
     if grown > _RATIO_FROM and grown > limits.gz_ratio * packed:
-        raise Refused(
+        raise UnreadableFile(
             f"unpacks to more than {limits.gz_ratio:g} times its size, as decompression bombs do",
             "bomb",
         )
@@ -198,12 +210,12 @@ def _object(line: bytes) -> dict[str, object]:
     try:
         fields = json.loads(decode(line), parse_constant=_no_number)
     except RecursionError:
-        raise Refused("is nested too deeply", "malformed") from None
+        raise UnreadableFile("is nested too deeply", "malformed") from None
     except ValueError as error:
-        raise Refused(f"is not JSON: {error}", "malformed") from None
+        raise UnreadableFile(f"is not JSON: {error}", "malformed") from None
     if not isinstance(fields, dict):
         looks = "a list" if isinstance(fields, list) else "a bare value"
-        raise Refused(f"is {looks}, not a JSON object: write one record a line", "malformed")
+        raise UnreadableFile(f"is {looks}, not a JSON object: write one record a line", "malformed")
     return fields
 
 
@@ -220,9 +232,11 @@ def identifier_of(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise Refused(f'needs an "id" that is a string or an integer, not {value!r}', "malformed")
+        raise UnreadableFile(
+            f'needs an "id" that is a string or an integer, not {value!r}', "malformed"
+        )
     if not value.isprintable() or len(value) > _LONGEST_ID:
-        raise Refused(
+        raise UnreadableFile(
             f"has an id with control characters or above {_LONGEST_ID} characters, {value!r:.60}",
             "malformed",
         )
@@ -234,13 +248,15 @@ def _string(fields: dict[str, object], name: str, *, optional: bool = False) -> 
     if value is None and optional:
         return ""
     if not isinstance(value, str):
-        raise Refused(f'needs a "{name}" that is a string, not {type(value).__name__}', "malformed")
+        raise UnreadableFile(
+            f'needs a "{name}" that is a string, not {type(value).__name__}', "malformed"
+        )
     if not optional and not value.strip():
-        raise Refused(f'has a blank "{name}"', "empty")
+        raise UnreadableFile(f'has a blank "{name}"', "empty")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise Refused(
+        raise UnreadableFile(
             f'has half a character (a lone surrogate) at character {error.start} of "{name}"',
             "encoding",
         ) from None
@@ -251,14 +267,14 @@ def _metadata(value: object) -> dict[str, Scalar]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Refused(f'has a "meta" that is not an object but {value!r:.60}', "malformed")
+        raise UnreadableFile(f'has a "meta" that is not an object but {value!r:.60}', "malformed")
     for key, item in value.items():
         if not isinstance(item, str | int | float | bool):
-            raise Refused(
+            raise UnreadableFile(
                 f'has a "meta" whose {key!r} is not a string, number or boolean', "malformed"
             )
     try:
-        facets(value)
+        filter_tokens(value)
     except (SettingsError, UnicodeEncodeError) as error:
-        raise Refused(f'has a "meta" that cannot be kept: {error}', "malformed") from None
+        raise UnreadableFile(f'has a "meta" that cannot be kept: {error}', "malformed") from None
     return value

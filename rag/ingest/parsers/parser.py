@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import FileProblem, Refused, Source, as_problem
+from hoptrail.rag.ingest.files import FileProblem, SourceFile, UnreadableFile, as_problem
 from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.ingest.parsers.jsonl import Parsed, RecordLimits, read_records
@@ -105,7 +105,7 @@ class Parser:
         """Ends the child process; the next file starts another."""
         self._child.close()
 
-    def read(self, source: Source) -> Iterator[Parsed | FileProblem]:
+    def read(self, source: SourceFile) -> Iterator[Parsed | FileProblem]:
         """Yields what `source` gives: one document or problem, or many of both for .jsonl."""
         limits = self._limits
         if source.format == "jsonl":
@@ -120,10 +120,10 @@ class Parser:
             return
         try:
             yield self._whole(source)
-        except Refused as refused:
+        except UnreadableFile as refused:
             yield as_problem(source, refused)
 
-    def _whole(self, source: Source) -> Parsed:
+    def _whole(self, source: SourceFile) -> Parsed:
         limits = self._limits
         data = read_bytes(source.path, limits.file_bytes)
         check_head(data[:HEAD], source.path.suffix.lower())
@@ -163,7 +163,7 @@ class _Child:
         self._requests: Connection | None = None
         self._replies: Connection | None = None
 
-    def parse(self, source: Source) -> tuple[str, str]:
+    def parse(self, source: SourceFile) -> tuple[str, str]:
         """Returns title and text. Raises Refused."""
         try:
             if self._process is None:
@@ -183,7 +183,7 @@ class _Child:
             self.close()
             reply["reason"] = f"needs more than {self._limits.memory_bytes:,} bytes to be parsed"
         if "kind" in reply:
-            raise Refused(reply["reason"], reply["kind"])
+            raise UnreadableFile(reply["reason"], reply["kind"])
         return reply["title"], reply["text"]
 
     def close(self) -> None:
@@ -231,7 +231,7 @@ class _Child:
             left -= _IDLE_SECONDS
             if left <= 0:
                 self.close()
-                raise Refused(f"takes longer than {seconds:g} s to parse", "timeout")
+                raise UnreadableFile(f"takes longer than {seconds:g} s to parse", "timeout")
             self._on_idle()
         try:
             reply: dict[str, Any] = json.loads(self._replies.recv_bytes())
@@ -239,7 +239,7 @@ class _Child:
             raise self._died() from None
         return reply
 
-    def _died(self) -> Refused:
+    def _died(self) -> UnreadableFile:
         assert self._process is not None
         try:
             code = self._process.wait(_EXIT_SECONDS)
@@ -247,4 +247,4 @@ class _Child:
             code = -signal.SIGKILL
         self.close()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Refused(f"makes the parser crash ({how})", "crash")
+        return UnreadableFile(f"makes the parser crash ({how})", "crash")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from hoptrail.rag.ingest.files import Refused
+from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page, too_long
 
 
@@ -21,7 +21,7 @@ def pdf_page(data: bytes, text_chars: int) -> Page:
     try:
         reader = PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
-            raise Refused("is encrypted: save it without a password", "malformed")
+            raise UnreadableFile("is encrypted: save it without a password", "malformed")
         pages, size = [], 0
         for page in reader.pages:
             pages.append(_clean(page.extract_text()).strip())
@@ -30,13 +30,15 @@ def pdf_page(data: bytes, text_chars: int) -> Page:
                 raise too_long(text_chars)
         title = reader.metadata.title if reader.metadata else None
     except DependencyError:
-        raise Refused("is encrypted: save it without a password", "malformed") from None
+        raise UnreadableFile("is encrypted: save it without a password", "malformed") from None
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # pypdf meets a damaged file with whatever its code trips over
-        raise Refused(f"is a damaged PDF ({type(error).__name__}: {error})", "malformed") from None
+        raise UnreadableFile(
+            f"is a damaged PDF ({type(error).__name__}: {error})", "malformed"
+        ) from None
     text = "\n\n".join(page for page in pages if page)
     if not text:
-        raise Refused("holds no text, as scans do: run a text recognition first", "empty")
+        raise UnreadableFile("holds no text, as scans do: run a text recognition first", "empty")
     return Page(title=" ".join(_clean(title or "").split()), text=text)
 
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hoptrail.rag.ingest.files import Refused
+from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
 from hoptrail.rag.ingest.parsers.html import html_page
 from hoptrail.rag.ingest.parsers.pdf import pdf_page
@@ -34,7 +34,7 @@ def answer(request: dict[str, Any]) -> dict[str, str]:
         pdf = request["format"] == "pdf"
         page = pdf_page(data, request["text_chars"]) if pdf else html_page(data)
         return {"title": page.title, "text": check_text(page.text, request["text_chars"])}
-    except Refused as refused:
+    except UnreadableFile as refused:
         return {"reason": refused.reason, "kind": refused.kind}
     except RecursionError:
         return {"reason": "is nested too deeply", "kind": "malformed"}

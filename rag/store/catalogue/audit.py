@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hoptrail.rag.store.catalogue.database import PARTS, Connection, whole_text
-from hoptrail.rag.store.catalogue.filters import facets
+from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.catalogue.writes import document_crc, facets_of
 from hoptrail.rag.types import passage_id
 
@@ -125,7 +125,7 @@ def _vectors(
 
 
 def _facets(connection: Connection, doc: int, identifier: str, metadata: str) -> Iterator[Finding]:
-    right = facets(json.loads(metadata))
+    right = filter_tokens(json.loads(metadata))
     if facets_of(connection, doc) != right:
         yield _finding(
             "facet",

@@ -15,7 +15,7 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.types import Scalar, Where
 
 
-def facet(key: str, value: Scalar) -> str:
+def filter_token(key: str, value: Scalar) -> str:
     """The facet (32 hex digits) of one key and value.
 
     Raises:
@@ -26,11 +26,11 @@ def facet(key: str, value: Scalar) -> str:
     return hashlib.blake2b(f"{key}\0{_typed(key, value)}".encode(), digest_size=16).hexdigest()
 
 
-def facets(where: Where | Mapping[str, Scalar]) -> tuple[str, ...]:
+def filter_tokens(where: Where | Mapping[str, Scalar]) -> tuple[str, ...]:
     """The facets of a filter or of a document's metadata, sorted."""
     if not where:
         return ()
-    return tuple(sorted(facet(key, value) for key, value in where.items()))
+    return tuple(sorted(filter_token(key, value) for key, value in where.items()))
 
 
 def _typed(key: str, value: Scalar) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import PARTS, SPAN, Connection, vectors_of
-from hoptrail.rag.store.catalogue.filters import facets
-from hoptrail.rag.store.types import Batch, Entry
+from hoptrail.rag.store.catalogue.filters import filter_tokens
+from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import IndexedDocument
 
 KEPT_GENERATIONS = 512
@@ -63,7 +63,7 @@ def set_meta(connection: Connection, key: str, value: str | int) -> None:
     connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
-def burn(connection: Connection, count: int) -> int:
+def allocate_rows(connection: Connection, count: int) -> int:
     """Takes `count` row numbers that nobody will get again; a transaction of its own.
 
     They are garbage until their commit: if it never comes, a later write sweeps them out.
@@ -75,7 +75,7 @@ def burn(connection: Connection, count: int) -> int:
     return first
 
 
-def place(first: int, puts: Sequence[IndexedDocument]) -> list[Placed]:
+def assign_rows(first: int, puts: Sequence[IndexedDocument]) -> list[Placed]:
     """Gives every document its rows from `first` on; one without passages burns one row."""
     placed = []
     for item in puts:
@@ -125,41 +125,41 @@ def insert(connection: Connection, placed: Sequence[Placed]) -> None:
     connection.executemany("INSERT INTO embeddings VALUES (?, ?, ?)", _vectors(placed))
     connection.executemany(
         "INSERT INTO facets VALUES (?, ?)",
-        ((one, p.doc) for p in placed for one in facets(p.item.document.metadata)),
+        ((one, p.doc) for p in placed for one in filter_tokens(p.item.document.metadata)),
     )
 
 
-def log(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> int:
+def record_generation(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> int:
     """Starts a new generation that records what changed; returns its number."""
     generation = number(connection, "generation") + 1
     set_meta(connection, "generation", generation)
     grown = sum(rows for _, rows in born) - sum(rows for _, rows in died)
     set_meta(connection, "passages", number(connection, "passages") + grown)
-    lines = [(generation, first, rows, 1) for first, rows in joined(born)]
-    lines += [(generation, first, rows, 0) for first, rows in joined(died)]
+    lines = [(generation, first, rows, 1) for first, rows in merged_spans(born)]
+    lines += [(generation, first, rows, 0) for first, rows in merged_spans(died)]
     connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", lines)
     connection.execute("DELETE FROM log WHERE generation <= ?", (generation - KEPT_GENERATIONS,))
     return generation
 
 
-def garbage(connection: Connection) -> list[Span]:
+def garbage_rows(connection: Connection) -> list[Span]:
     """Rows that a derived index may hold although they are not alive."""
     return connection.execute("SELECT first, rows FROM garbage ORDER BY first").fetchall()
 
 
-def sweep(connection: Connection, died: Sequence[Span]) -> None:
+def mark_garbage(connection: Connection, died: Sequence[Span]) -> None:
     """Marks what died for a later write to sweep out; all earlier garbage has been.
 
     The rows just burnt are alive now, and the rest was in this write's batch.
     """
     connection.execute("DELETE FROM garbage")
-    connection.executemany("INSERT INTO garbage VALUES (?, ?)", joined(died))
+    connection.executemany("INSERT INTO garbage VALUES (?, ?)", merged_spans(died))
 
 
-def post(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> None:
+def add_to_outbox(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> None:
     """Writes down what an index outside the commit has yet to learn."""
-    lines = [(first, rows, 1) for first, rows in joined(born)]
-    lines += [(first, rows, 0) for first, rows in joined(died)]
+    lines = [(first, rows, 1) for first, rows in merged_spans(born)]
+    lines += [(first, rows, 0) for first, rows in merged_spans(died)]
     connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", lines)
 
 
@@ -174,7 +174,7 @@ def passages_without(connection: Connection, gone: Collection[str]) -> int:
     return left
 
 
-def joined(spans: Sequence[Span]) -> list[Span]:
+def merged_spans(spans: Sequence[Span]) -> list[Span]:
     """The same rows in as few spans as possible, ascending; empty ones left out."""
     merged: list[Span] = []
     for first, rows in sorted(spans):
@@ -192,7 +192,7 @@ def vector_bytes(vector: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
-def batches(connection: Connection, dimension: int, *, vectors: bool) -> Iterator[Batch]:
+def live_batches(connection: Connection, dimension: int, *, vectors: bool) -> Iterator[IndexBatch]:
     """Every live row, ascending, as an index learns it when it is built anew."""
     lines = connection.execute(
         "SELECT p.row, p.id, d.title, p.text, p.doc FROM passages p "
@@ -201,11 +201,11 @@ def batches(connection: Connection, dimension: int, *, vectors: bool) -> Iterato
     while some := lines.fetchmany(_BATCH):
         tags = {doc: facets_of(connection, doc) for doc in {line[4] for line in some}}
         entries = [
-            Entry(row=row, passage_id=one, words=f"{title}\n{text}", facets=tags[doc])
+            IndexEntry(row=row, passage_id=one, words=f"{title}\n{text}", facets=tags[doc])
             for row, one, title, text, doc in some
         ]
         rows = np.array([entry.row for entry in entries])
-        yield Batch(
+        yield IndexBatch(
             entries=entries,
             vectors=vectors_of(connection, rows, dimension)
             if vectors

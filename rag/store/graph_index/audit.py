@@ -41,7 +41,7 @@ class _Sum:
 
 def audit_links(connection: Connection, graph: str) -> Iterator[Problem]:
     """Everything wrong with the passage graph; call it inside a transaction."""
-    reason = linking.lag(connection, graph)
+    reason = linking.staleness(connection, graph)
     if reason is not None:
         yield _problem(reason)
     elif graph == "none":

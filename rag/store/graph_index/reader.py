@@ -25,7 +25,7 @@ from hoptrail.rag.store.graph_index.tables import (
     keys_of,
 )
 from hoptrail.rag.store.layout import disk_errors
-from hoptrail.rag.store.types import Scope
+from hoptrail.rag.store.types import RowFilter
 from hoptrail.rag.types import Rows
 
 _SCANNED = 2048
@@ -65,7 +65,7 @@ def _none() -> Keys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class PassageLinks:
     """What one row points to: int64 entities, each once. All empty: the row is not in scope."""
 
     abouts: Keys = field(default_factory=_none)
@@ -77,7 +77,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abouts:
+class AboutLinks:
     """Row `rows[i]` is about `keys[i]`; ordered by key, then row."""
 
     keys: Keys
@@ -86,7 +86,7 @@ class Abouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mentions:
+class MentionLinks:
     """Row `rows[i]` mentions `keys[i]`; ordered by key, then row."""
 
     keys: Keys
@@ -94,7 +94,7 @@ class Mentions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class StoredTriple:
     """An imported triple and the row it was read in."""
 
     row: int
@@ -103,7 +103,7 @@ class Statement:
     object: str
 
 
-class Links:
+class GraphReader:
     """The links between the rows of one snapshot that a filter keeps; for one thread at a time.
 
     All calls are answered from one read transaction, so they agree with each other. It may be of
@@ -113,7 +113,7 @@ class Links:
 
     __slots__ = ("_allowed", "_connection", "_errors", "_filtered", "generation")
 
-    def __init__(self, connection: Connection, scope: Scope, errors: disk_errors) -> None:
+    def __init__(self, connection: Connection, scope: RowFilter, errors: disk_errors) -> None:
         """Use `Snapshot.graph`."""
         self._connection = connection
         self._errors = errors
@@ -129,20 +129,20 @@ class Links:
         rows = np.array([known.get(one, -1) for one in passages], dtype=np.int64)
         return np.where(self._kept(rows), rows, -1)
 
-    def outgoing(self, rows: Rows | Sequence[int]) -> tuple[Outgoing, ...]:
+    def outgoing(self, rows: Rows | Sequence[int]) -> tuple[PassageLinks, ...]:
         """What each row points to, in the order of `rows`.
 
         Raises:
             StoreDamaged: a row's traces have a length that they cannot have.
         """
         wanted = np.asarray(rows, dtype=np.int64)
-        known: dict[int, Outgoing] = {}
+        known: dict[int, PassageLinks] = {}
         for row, *blobs in self._asked(_OUTGOING, _json(self._in_scope(wanted))):
             known[row] = _outgoing(row, *blobs)
-        nothing = Outgoing()
+        nothing = PassageLinks()
         return tuple(known.get(row, nothing) for row in wanted.tolist())
 
-    def about(self, keys: Keys | Sequence[int], limit: int = 64) -> Abouts:
+    def about(self, keys: Keys | Sequence[int], limit: int = 64) -> AboutLinks:
         """The rows that are about any of the entities.
 
         Args:
@@ -158,9 +158,9 @@ class Links:
         keep = self._kept(rows)
         named, rows, strengths = named[keep], rows[keep], strengths[keep]
         first = np.arange(len(named)) - np.searchsorted(named, named) < limit
-        return Abouts(keys=named[first], rows=rows[first], strengths=strengths[first])
+        return AboutLinks(keys=named[first], rows=rows[first], strengths=strengths[first])
 
-    def mentioning(self, keys: Keys | Sequence[int], limit: int) -> Mentions:
+    def mentioning(self, keys: Keys | Sequence[int], limit: int) -> MentionLinks:
         """The rows that mention any of the entities.
 
         Args:
@@ -171,7 +171,7 @@ class Links:
         named = np.array([key for key, _ in lines], dtype=np.int64)
         rows = np.array([row for _, row in lines], dtype=np.int64)
         keep = self._kept(rows)
-        return Mentions(keys=named[keep], rows=rows[keep])
+        return MentionLinks(keys=named[keep], rows=rows[keep])
 
     def counts(self, keys: Keys | Sequence[int], limit: int = 1000) -> NDArray[np.int64]:
         """How many rows mention each entity, in the order of `keys`; `limit` stands for that many.
@@ -190,11 +190,11 @@ class Links:
         counted = np.array(self._asked(_NAMES, _json(wanted)), dtype=np.int64).reshape(-1)
         return np.where(self._kept(wanted), counted, 0)
 
-    def triples(self, rows: Rows | Sequence[int]) -> tuple[Statement, ...]:
+    def triples(self, rows: Rows | Sequence[int]) -> tuple[StoredTriple, ...]:
         """The imported triples of the rows, ordered by row, subject, relation and object."""
         wanted = self._in_scope(np.asarray(rows, dtype=np.int64))
         return tuple(
-            Statement(row=row, subject=subject, relation=relation, object=thing)
+            StoredTriple(row=row, subject=subject, relation=relation, object=thing)
             for row, subject, relation, thing in self._asked(_TRIPLES, _json(wanted))
         )
 
@@ -211,7 +211,7 @@ class Links:
         return rows[self._kept(rows)]
 
 
-def _mask(scope: Scope) -> NDArray[np.bool_]:
+def _mask(scope: RowFilter) -> NDArray[np.bool_]:
     """Which rows may appear."""
     if not scope.facets:
         return scope.state.live
@@ -220,10 +220,10 @@ def _mask(scope: Scope) -> NDArray[np.bool_]:
     return allowed
 
 
-def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> Outgoing:
+def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> PassageLinks:
     if len(abouts) % ABOUT_BYTES or len(mentions) % KEY_BYTES or len(candidates) % KEY_BYTES:
         raise StoreDamaged(f"The links of row {row} are cut short: run hoptrail fsck --repair.")
-    return Outgoing(
+    return PassageLinks(
         abouts=about_keys(abouts),
         strengths=about_strengths(abouts),
         mentions=keys_of(mentions),
@@ -235,16 +235,16 @@ def _json(numbers: NDArray[np.int64]) -> str:
     return json.dumps(numbers.tolist())
 
 
-class Graph(Protocol):
+class PassageGraph(Protocol):
     """The part of a passage graph that a search may see; entities are keys, passages rows."""
 
-    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
+    def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
         """Where each of the rows points to."""
 
-    def about(self, keys: Sequence[int]) -> Abouts:
+    def about(self, keys: Sequence[int]) -> AboutLinks:
         """The rows that are about any of the keys."""
 
-    def mentioning(self, keys: Sequence[int], limit: int) -> Mentions:
+    def mentioning(self, keys: Sequence[int], limit: int) -> MentionLinks:
         """The rows that mention any of the keys; keys with more rows than that are left out."""
 
     def counts(self, keys: Sequence[int]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.entities import extraction as entities
-from hoptrail.rag.entities.extraction import Traces, entity, traces
+from hoptrail.rag.entities.extraction import PassageEntities, entity_key, extract_entities
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection, meta
 from hoptrail.rag.types import IndexedDocument
 
@@ -40,7 +40,7 @@ _PASSAGES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linked:
+class EntityRow:
     """A row and its traces as they are stored: every entity once, in the first two ascending."""
 
     row: int
@@ -56,19 +56,20 @@ class Linked:
         return abouts, key_bytes(self.mentions), key_bytes(self.candidates)
 
 
-def extracted(puts: Sequence[IndexedDocument]) -> list[list[Traces]]:
+def extracted(puts: Sequence[IndexedDocument]) -> list[list[PassageEntities]]:
     """The traces of every passage, document by document; work for the processor alone."""
     return [
-        traces(item.document.title, [passage.text for passage in item.passages]) for item in puts
+        extract_entities(item.document.title, [passage.text for passage in item.passages])
+        for item in puts
     ]
 
 
-def linked(first: int, found: Sequence[Traces]) -> list[Linked]:
+def linked(first: int, found: Sequence[PassageEntities]) -> list[EntityRow]:
     """The traces of a document whose first row is `first`."""
     return [_linked(first + at, one, ()) for at, one in enumerate(found)]
 
 
-def write(connection: Connection, rows: Sequence[Linked]) -> None:
+def write(connection: Connection, rows: Sequence[EntityRow]) -> None:
     """Writes rows that the graph does not hold yet, in the order of the tables' keys."""
     connection.executemany(
         "INSERT INTO traces VALUES (?, ?, ?, ?)", ((one.row, *one.blobs()) for one in rows)
@@ -106,7 +107,7 @@ def mark(connection: Connection, generation: int) -> None:
     )
 
 
-def lag(connection: Connection, graph: str) -> str | None:
+def staleness(connection: Connection, graph: str) -> str | None:
     """Why the tables do not reflect the catalogue or the extraction in use, or None."""
     if graph == "none":
         return None
@@ -153,21 +154,21 @@ def build(connection: Connection, graph: str) -> None:
     )
 
 
-def recomputed(connection: Connection) -> Iterator[Linked]:
+def recomputed(connection: Connection) -> Iterator[EntityRow]:
     """What the graph must hold: every row that is alive, from its text and its triples."""
     lines: Iterable[tuple[int, str, int, str]] = connection.execute(_PASSAGES)
     for _, group in groupby(lines, key=itemgetter(0)):
         passages = list(group)
         rows = [row for _, _, row, _ in passages]
         imported = _imported(connection, rows[0], rows[-1])
-        found = traces(passages[0][1], [text for *_, text in passages])
+        found = extract_entities(passages[0][1], [text for *_, text in passages])
         for row, one in zip(rows, found, strict=True):
             yield _linked(row, one, imported.get(row, ()))
 
 
 def named_in(subject: str, thing: str) -> set[int]:
     """The entities that a triple makes its passage mention."""
-    return {key for key in (entity(subject), entity(thing)) if key}
+    return {key for key in (entity_key(subject), entity_key(thing)) if key}
 
 
 def about_keys(blob: bytes) -> Keys:
@@ -191,8 +192,8 @@ def keys_of(blob: bytes) -> Keys:
     return np.frombuffer(blob, dtype="<i8", count=len(blob) // KEY_BYTES)
 
 
-def _linked(row: int, found: Traces, more: Iterable[int]) -> Linked:
-    return Linked(
+def _linked(row: int, found: PassageEntities, more: Iterable[int]) -> EntityRow:
+    return EntityRow(
         row=row,
         abouts=sorted(dict(found.abouts).items()),
         mentions=sorted({*found.mentions, *more}),
@@ -201,7 +202,7 @@ def _linked(row: int, found: Traces, more: Iterable[int]) -> Linked:
 
 
 def _fill(connection: Connection) -> None:
-    batch: list[Linked] = []
+    batch: list[EntityRow] = []
     for one in recomputed(connection):
         batch.append(one)
         if len(batch) == _BATCH:

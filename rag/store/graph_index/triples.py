@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from hoptrail.rag.entities.extraction import entity
+from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import SettingsError, StoreDamaged
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.graph_index.tables import key_bytes, keys_of, named_in
@@ -37,7 +37,7 @@ class Triple:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportResult:
     """What became of an import."""
 
     generation: int
@@ -70,7 +70,9 @@ def check_triples(triples: Iterable[Triple]) -> None:
                 ) from None
 
 
-def attach(connection: Connection, triples: Sequence[Triple]) -> tuple[int, tuple[Triple, ...]]:
+def insert_triples(
+    connection: Connection, triples: Sequence[Triple]
+) -> tuple[int, tuple[Triple, ...]]:
     """Writes triples and what they make their rows mention, inside a write transaction.
 
     Returns:
@@ -113,7 +115,7 @@ def _row(connection: Connection, triple: Triple) -> int | None:
         return None
     span = (doc, doc + rows)
     subject, thing = (
-        {row for (row,) in connection.execute(_MENTIONED, (entity(name), *span))}
+        {row for (row,) in connection.execute(_MENTIONED, (entity_key(name), *span))}
         for name in (triple.subject, triple.object)
     )
     return int(min(subject & thing or subject or thing or {doc}))
@@ -148,7 +150,7 @@ _ALIVE = "SELECT 1 FROM passages p JOIN documents d ON d.doc = p.doc WHERE p.row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Extraction:
     """What a model's reading of one passage came to."""
 
     row: int
@@ -159,7 +161,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class SaveResult:
     """What became of readings."""
 
     generation: int
@@ -171,7 +173,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unread:
+class PendingPassages:
     """The passages that a model has not read."""
 
     rows: Rows
@@ -180,7 +182,7 @@ class Unread:
     """How many of them failed before."""
 
 
-def check_readings(model: str, readings: Sequence[Reading]) -> None:
+def check_readings(model: str, readings: Sequence[Extraction]) -> None:
     """Raises SettingsError for a model without a name, or a triple that says nothing."""
     if not model.strip():
         raise SettingsError("A reading needs the name of the model that read.")
@@ -190,14 +192,16 @@ def check_readings(model: str, readings: Sequence[Reading]) -> None:
                 raise SettingsError(f"{triple!r} is no triple: three texts that are not blank.")
 
 
-def unread(connection: Connection, model: str) -> Unread:
+def unread(connection: Connection, model: str) -> PendingPassages:
     """The passages that a model has yet to read; call it inside a transaction."""
     rows = [row for (row,) in connection.execute(_UNREAD, (model,))]
     failed = connection.execute(_FAILED, (model,)).fetchone()[0]
-    return Unread(rows=np.array(rows, dtype=np.int64), failed=failed)
+    return PendingPassages(rows=np.array(rows, dtype=np.int64), failed=failed)
 
 
-def keep(connection: Connection, model: str, readings: Sequence[Reading]) -> tuple[int, int]:
+def save_extractions(
+    connection: Connection, model: str, readings: Sequence[Extraction]
+) -> tuple[int, int]:
     """Writes marks and triples, inside a write transaction.
 
     Returns:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import Connection
-from hoptrail.rag.store.types import Batch, Scope, State
+from hoptrail.rag.store.types import Generation, IndexBatch, RowFilter
 from hoptrail.rag.types import Candidates, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Capabilities:
     """What an index can do; what it lacks is refused with `BackendRefused` when asked for."""
 
     multi_process: bool
@@ -33,10 +33,10 @@ class LexicalIndex(Protocol):
     """One generation of an index by words."""
 
     @property
-    def traits(self) -> Traits:
+    def traits(self) -> Capabilities:
         """What it can do."""
 
-    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
         """The k best rows for analysed terms (repetitions count).
 
         Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
@@ -48,10 +48,10 @@ class DenseIndex(Protocol):
     """One generation of an index by vector."""
 
     @property
-    def traits(self) -> Traits:
+    def traits(self) -> Capabilities:
         """What it can do."""
 
-    def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
+    def search(self, vector: NDArray[np.float32], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by inner product with `vector`, (dimension,) float32.
 
         A row's score depends on its vector and the query alone, not on where the row lies.
@@ -64,14 +64,14 @@ class DenseIndex(Protocol):
 IndexT_co = TypeVar("IndexT_co", covariant=True)
 
 
-class Keeper(Protocol[IndexT_co]):
+class IndexBackend(Protocol[IndexT_co]):
     """Keeps a derived index beside the catalogue; an epoch is one build of it.
 
     All writing happens under the store's writer lock, `reading` in any thread.
     """
 
     @property
-    def traits(self) -> Traits:
+    def traits(self) -> Capabilities:
         """What the index can do."""
 
     @property
@@ -81,10 +81,10 @@ class Keeper(Protocol[IndexT_co]):
     def admit(self, passages: int) -> None:
         """Raises BackendRefused if the store may not grow to that many passages."""
 
-    def lag(self, state: State) -> str | None:
+    def lag(self, state: Generation) -> str | None:
         """Why what lies on disk does not reflect the state, or None if it does."""
 
-    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+    def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
         """Writes a batch that is durable once the block has ended; the catalogue commits later.
 
         A block that raises leaves nothing that a reader could see.
@@ -93,13 +93,13 @@ class Keeper(Protocol[IndexT_co]):
     def settle(self, writer: Connection) -> None:
         """Applies what the outbox holds, after the catalogue's commit."""
 
-    def reading(self, state: State) -> IndexT_co:
+    def reading(self, state: Generation) -> IndexT_co:
         """The index as of a state."""
 
-    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+    def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
         """Makes a new build from all live rows of the state, ascending."""
 
-    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+    def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of what it holds for it) of each live row, as often as it is held."""
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from hoptrail.rag.errors import BackendRefused, StoreBusy, StoreDamaged
 from hoptrail.rag.store.catalogue.database import Catalogue, Connection, known_vectors, vectors_of
 from hoptrail.rag.store.catalogue.writes import facets_by_row, writing
-from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.indexes.base import Capabilities
 from hoptrail.rag.store.indexes.vector_file import MARGIN, exact_scores
 from hoptrail.rag.store.locks import OwnedLock
-from hoptrail.rag.store.types import NOTHING, Batch, Scope, State, ranked
+from hoptrail.rag.store.types import NOTHING, Generation, IndexBatch, RowFilter, ranked
 from hoptrail.rag.types import Candidates, Rows
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
-TRAITS = Traits(multi_process=False, persistent=True, filters_before_ranking=True)
+TRAITS = Capabilities(multi_process=False, persistent=True, filters_before_ranking=True)
 
 _COLLECTION = "passages"
 _SPACE = "ip"
@@ -47,14 +47,14 @@ class ChromaIndex:
     traits = TRAITS
 
     def __init__(
-        self, collection: Collection, catalogue: Catalogue, dimension: int, state: State
+        self, collection: Collection, catalogue: Catalogue, dimension: int, state: Generation
     ) -> None:
         self._collection = collection
         self._catalogue = catalogue
         self._dimension = dimension
         self._state = state
 
-    def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
+    def search(self, vector: NDArray[np.float32], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by inner product."""
         allowed = scope.rows() if scope.facets else np.flatnonzero(self._state.live)
         if not len(allowed):
@@ -74,7 +74,7 @@ class ChromaIndex:
         vectors[np.searchsorted(ordered, known)] = found
         return vectors[places]
 
-    def _nearest(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Rows:
+    def _nearest(self, vector: NDArray[np.float32], k: int, scope: RowFilter) -> Rows:
         from chromadb.errors import ChromaError  # noqa: PLC0415 - half a second to import
 
         wanted: list[Any] = [{facet: True} for facet in scope.facets]
@@ -103,7 +103,7 @@ class ChromaIndex:
         return np.concatenate([NOTHING.rows, *known]), np.concatenate([NOTHING.scores, *scores])
 
 
-class ChromaKeeper:
+class ChromaBackend:
     """Keeps Chroma's folders of a tenant; each build has one of its own."""
 
     traits = TRAITS
@@ -127,7 +127,7 @@ class ChromaKeeper:
     def admit(self, passages: int) -> None:
         """Any number of passages."""
 
-    def lag(self, state: State) -> str | None:
+    def lag(self, state: Generation) -> str | None:
         """Why the collection does not reflect the state, or None."""
         from chromadb.errors import ChromaError  # noqa: PLC0415
 
@@ -145,7 +145,7 @@ class ChromaKeeper:
             return f"Chroma holds {held} of {state.passages} passages"
         return None
 
-    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+    def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
         """Nothing before the commit: it goes through the outbox."""
         return nullcontext()
 
@@ -165,12 +165,12 @@ class ChromaKeeper:
         with writing(writer):
             writer.executemany("DELETE FROM outbox WHERE first = ?", [(one[0],) for one in spans])
 
-    def reading(self, state: State) -> ChromaIndex:
+    def reading(self, state: Generation) -> ChromaIndex:
         """The index of a state."""
         collection = self._collection(state.dense_epoch)
         return ChromaIndex(collection, self._catalogue, self._dimension, state)
 
-    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+    def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
         """Makes a new collection of all live rows."""
         shutil.rmtree(self._path(epoch), ignore_errors=True)
         collection = self._collection(epoch)
@@ -178,7 +178,7 @@ class ChromaKeeper:
             tags = {entry.row: entry.facets for entry in batch.entries}
             self._put(collection, batch.vectors, tags)
 
-    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+    def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of its vector) for each live row, as often as Chroma holds it."""
         collection = self._collection(state.dense_epoch)
         for at in range(0, collection.count(), _PAGE):

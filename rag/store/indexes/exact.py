@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import Connection
-from hoptrail.rag.store.indexes.base import Traits
+from hoptrail.rag.store.indexes.base import Capabilities
 from hoptrail.rag.store.indexes.vector_file import (
     SlotFile,
     SlotMap,
@@ -20,10 +20,10 @@ from hoptrail.rag.store.indexes.vector_file import (
     near_best,
     one_thread,
 )
-from hoptrail.rag.store.types import Batch, Scope, State, ranked
+from hoptrail.rag.store.types import Generation, IndexBatch, RowFilter, ranked
 from hoptrail.rag.types import Candidates, Rows
 
-TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
+TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
 _SMALL = 8192
 _GATHER_BELOW = 8
@@ -35,12 +35,12 @@ class ExactIndex:
 
     traits = TRAITS
 
-    def __init__(self, vectors: NDArray[np.float32], slots: SlotMap, state: State) -> None:
+    def __init__(self, vectors: NDArray[np.float32], slots: SlotMap, state: Generation) -> None:
         self._vectors = vectors[: slots.size(len(state.live))]
         self._slots = slots
         self._dead = slots.dead(state.live)
 
-    def search(self, vector: NDArray[np.float32], k: int, scope: Scope) -> Candidates:
+    def search(self, vector: NDArray[np.float32], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by inner product."""
         if scope.facets:
             slots, scores = self._among(self._slots.slots(scope.rows()), vector, k)
@@ -70,7 +70,7 @@ class ExactIndex:
         return near, exact_scores(self._vectors, near, vector)
 
 
-class ExactKeeper:
+class ExactBackend:
     """Keeps the slot files of a tenant; each build has a file and a map of its own."""
 
     traits = TRAITS
@@ -85,7 +85,7 @@ class ExactKeeper:
     def admit(self, passages: int) -> None:
         """Any number of passages."""
 
-    def lag(self, state: State) -> str | None:
+    def lag(self, state: Generation) -> str | None:
         """Why the file does not reflect the state, or None."""
         try:
             needed = self._map(state.dense_epoch).size(len(state.live))
@@ -97,7 +97,7 @@ class ExactKeeper:
         return None
 
     @contextmanager
-    def write(self, epoch: int, batch: Batch) -> Iterator[None]:
+    def write(self, epoch: int, batch: IndexBatch) -> Iterator[None]:
         """Writes the vectors and waits for the disk, at the start of the block."""
         self._put(epoch, batch)
         yield
@@ -105,7 +105,7 @@ class ExactKeeper:
     def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
 
-    def reading(self, state: State) -> ExactIndex:
+    def reading(self, state: Generation) -> ExactIndex:
         """The index of a state."""
         mapped = self._open
         slots = self._map(state.dense_epoch)
@@ -119,14 +119,14 @@ class ExactKeeper:
             self._open = mapped
         return ExactIndex(mapped.vectors, slots, state)
 
-    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+    def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
         """Writes a new file of all live rows, close together."""
         self._file(epoch).path.unlink(missing_ok=True)
         SlotMap.save(self._map_path(epoch), state.live)
         for batch in batches:
             self._put(epoch, batch)
 
-    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+    def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of its vector) of every live row that the file has."""
         vectors = self._file(state.dense_epoch).map()
         rows = np.flatnonzero(state.live)
@@ -150,7 +150,7 @@ class ExactKeeper:
         """Lets go of the file."""
         self._open = None
 
-    def _put(self, epoch: int, batch: Batch) -> None:
+    def _put(self, epoch: int, batch: IndexBatch) -> None:
         if not batch.entries:
             return
         slots = self._map(epoch).slots(np.array([entry.row for entry in batch.entries]))

@@ -21,12 +21,12 @@ from rank_bm25 import BM25Okapi
 
 from hoptrail.rag.errors import BackendRefused
 from hoptrail.rag.store.catalogue.database import Catalogue, Connection, snapshot
-from hoptrail.rag.store.indexes.base import Traits
-from hoptrail.rag.store.types import NOTHING, Batch, Scope, State, ranked
-from hoptrail.rag.text.analyzer import MOST_TERMS, analyser
+from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.types import NOTHING, Generation, IndexBatch, RowFilter, ranked
+from hoptrail.rag.text.analyzer import MOST_TERMS, analyzer
 from hoptrail.rag.types import Candidates, Rows
 
-TRAITS = Traits(multi_process=True, persistent=False, filters_before_ranking=True)
+TRAITS = Capabilities(multi_process=True, persistent=False, filters_before_ranking=True)
 
 WARNED_ABOVE = 10_000
 REFUSED_ABOVE = 50_000
@@ -50,16 +50,16 @@ class _Model:
     """None: there is no word to find."""
 
 
-class OkapiIndex:
+class RankBm25Index:
     """Scores with the model of its generation, which it has built when first asked."""
 
     traits = TRAITS
 
-    def __init__(self, keeper: OkapiKeeper, state: State) -> None:
+    def __init__(self, keeper: RankBm25Backend, state: Generation) -> None:
         self._keeper = keeper
         self._generation = state.generation
 
-    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25; selects the filtered rows first, then scores only them."""
         model = self._keeper.model(self._generation)
         kept = set(list(Counter(terms))[:MOST_TERMS])
@@ -77,7 +77,7 @@ class OkapiIndex:
         return ranked(rows[kept_rows], scores[kept_rows].astype(np.float32), k, scope.ties)
 
 
-class OkapiKeeper:
+class RankBm25Backend:
     """Builds the model; nothing of it lies on disk."""
 
     traits = TRAITS
@@ -85,7 +85,7 @@ class OkapiKeeper:
 
     def __init__(self, catalogue: Catalogue, language: str) -> None:
         self._catalogue = catalogue
-        self._analyser = analyser(language)
+        self._analyser = analyzer(language)
         self._guard = threading.Lock()
         self._model: _Model | None = None
         self._warned = False
@@ -105,25 +105,25 @@ class OkapiKeeper:
                 f"{passages:,}",
             )
 
-    def lag(self, state: State) -> str | None:
+    def lag(self, state: Generation) -> str | None:
         """Nothing on disk can lag."""
         return None
 
-    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+    def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
         """Nothing is written."""
         return nullcontext()
 
     def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
 
-    def reading(self, state: State) -> OkapiIndex:
+    def reading(self, state: Generation) -> RankBm25Index:
         """The index of a state."""
-        return OkapiIndex(self, state)
+        return RankBm25Index(self, state)
 
-    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+    def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
         """Nothing is written."""
 
-    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+    def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """Nothing is kept that could differ."""
         return iter(())
 

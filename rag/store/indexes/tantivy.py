@@ -27,12 +27,20 @@ from numpy.typing import NDArray
 from tantivy import Occur, Query
 
 from hoptrail.rag.store.catalogue.database import Connection
-from hoptrail.rag.store.indexes.base import Traits
-from hoptrail.rag.store.types import NOTHING, Batch, Keys, Scope, State, all_of, tie_key
-from hoptrail.rag.text.analyzer import MOST_TERMS, analyser
+from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.types import (
+    NOTHING,
+    Generation,
+    IndexBatch,
+    Keys,
+    RowFilter,
+    all_of,
+    tie_key,
+)
+from hoptrail.rag.text.analyzer import MOST_TERMS, analyzer
 from hoptrail.rag.types import Candidates, Rows, tie_break
 
-TRAITS = Traits(multi_process=True, persistent=True, filters_before_ranking=True)
+TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
 _TOKENIZER = "hoptrail"
 _HEAP = 32_000_000
@@ -65,11 +73,11 @@ class TantivyIndex:
 
     traits = TRAITS
 
-    def __init__(self, searcher: tantivy.Searcher, state: State) -> None:
+    def __init__(self, searcher: tantivy.Searcher, state: Generation) -> None:
         self._searcher = searcher
         self._garbage = state.garbage
 
-    def search(self, terms: Sequence[str], k: int, scope: Scope) -> Candidates:
+    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25."""
         counts = dict(list(Counter(terms).items())[:MOST_TERMS])
         if not counts:
@@ -84,7 +92,7 @@ class TantivyIndex:
         best = np.lexsort((found.ties, -scores))[:k]
         return Candidates(rows=found.rows[best], scores=scores[best])
 
-    def _fetch(self, query: Query, k: int, scope: Scope) -> _Found:
+    def _fetch(self, query: Query, k: int, scope: RowFilter) -> _Found:
         """The best k live rows, and whatever may score as high as the k-th."""
         most = max(1, self._searcher.num_docs)
         limit = min(most, k + _EXTRA + min(self._garbage, 3 * k))
@@ -149,7 +157,7 @@ class _Found:
         return _Found(rows=self.rows[:count], scores=self.scores[:count], ties=self.ties[:count])
 
 
-class TantivyKeeper:
+class TantivyBackend:
     """Keeps the Tantivy folders of a tenant; each build has one of its own."""
 
     traits = TRAITS
@@ -157,13 +165,13 @@ class TantivyKeeper:
 
     def __init__(self, folder: Path, language: str) -> None:
         self._folder = folder / "tantivy"
-        self._analyser = analyser(language)
+        self._analyser = analyzer(language)
         self._open: tuple[int, tantivy.Index] | None = None
 
     def admit(self, passages: int) -> None:
         """Any number of passages."""
 
-    def lag(self, state: State) -> str | None:
+    def lag(self, state: Generation) -> str | None:
         """Why the folder does not reflect the state, or None."""
         path = self._path(state.lexical_epoch)
         if not path.is_dir():
@@ -184,26 +192,26 @@ class TantivyKeeper:
             return "the lexical index lacks the last commit"
         return None
 
-    def write(self, epoch: int, batch: Batch) -> AbstractContextManager[None]:
+    def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
         """Sweeps out dead rows and adds the new ones during the block, commits at its end."""
         return self._writing(epoch, [batch], _HEAP)
 
     def settle(self, writer: Connection) -> None:
         """Nothing is left to do after the commit."""
 
-    def reading(self, state: State) -> TantivyIndex:
+    def reading(self, state: Generation) -> TantivyIndex:
         """The index of a state."""
         index = self._index(state.lexical_epoch)
         index.reload()
         return TantivyIndex(index.searcher(), state)
 
-    def build(self, epoch: int, batches: Iterable[Batch], state: State) -> None:
+    def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
         """Writes a new folder of all live rows."""
         shutil.rmtree(self._path(epoch), ignore_errors=True)
         with self._writing(epoch, batches, _BUILD_HEAP):
             pass
 
-    def audit(self, state: State) -> Iterator[tuple[int, int]]:
+    def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """(row, CRC-32 of its words) for each live row, as often as it stands in the index."""
         index = self._index(state.lexical_epoch)
         index.reload()
@@ -234,7 +242,7 @@ class TantivyKeeper:
         self._open = None
 
     @contextmanager
-    def _writing(self, epoch: int, batches: Iterable[Batch], heap: int) -> Iterator[None]:
+    def _writing(self, epoch: int, batches: Iterable[IndexBatch], heap: int) -> Iterator[None]:
         writer = self._index(epoch).writer(heap_size=heap, num_threads=1)
         try:
             for batch in batches:
@@ -262,7 +270,7 @@ class TantivyKeeper:
         return self._folder / str(epoch)
 
 
-def _feed(writer: tantivy.IndexWriter, batch: Batch) -> None:
+def _feed(writer: tantivy.IndexWriter, batch: IndexBatch) -> None:
     for first, count in batch.swept:
         # By query: a delete by term takes the number for a signed one and finds nothing.
         writer.delete_documents_by_query(_span(first, count))

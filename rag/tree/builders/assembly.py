@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hoptrail.rag.tree.types import NOBODY, ROOT, Leaves, Node, Tree, TreeSpec
+from hoptrail.rag.tree.types import NO_PARENT, ROOT, Leaves, Node, Tree, TreeSpec
 from hoptrail.rag.types import Rows, Vectors
 
 _BLOCK = 8192
@@ -28,10 +28,10 @@ class Branch:
     rows: tuple[int, ...] = ()
 
 
-def assembled(root: Branch, leaves: Leaves, spec: TreeSpec) -> Tree:
+def assemble_tree(root: Branch, leaves: Leaves, spec: TreeSpec) -> Tree:
     """The tree of a root: numbers go layer by layer from the root down, `ROOT` first."""
     nodes: dict[int, Node] = {}
-    waiting = deque([(root, NOBODY)])
+    waiting = deque([(root, NO_PARENT)])
     number = ROOT
     while waiting:
         branch, parent = waiting.popleft()

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.builders.assembly import Branch, assembled, sums_of
-from hoptrail.rag.tree.builders.clustering import Places, capped, packed
-from hoptrail.rag.tree.builders.extractive_text import told
-from hoptrail.rag.tree.builders.requests import Ask, Builder, Reply, SummaryAsk
+from hoptrail.rag.tree.builders.assembly import Branch, assemble_tree, sums_of
+from hoptrail.rag.tree.builders.clustering import Places, capped_clusters, packed_clusters
+from hoptrail.rag.tree.builders.extractive_text import with_extractive_texts
+from hoptrail.rag.tree.builders.requests import Builder, Reply, Request, SummaryRequest
 from hoptrail.rag.tree.types import FANOUT, MOST_DEPTH, Leaves, TreeSpec
 from hoptrail.rag.types import Vectors
 
@@ -48,7 +48,7 @@ def bottom_up(leaves: Leaves, spec: TreeSpec, embed: Embed | None = None) -> Bui
     rows = leaves.rows()
     check_room(len(rows), spec.fanout)
     if len(rows) <= spec.fanout:
-        return assembled(Branch(rows=tuple(rows.tolist())), leaves, spec)
+        return assemble_tree(Branch(rows=tuple(rows.tolist())), leaves, spec)
     layer = _first(leaves, spec)
     while True:
         if spec.model:
@@ -56,7 +56,9 @@ def bottom_up(leaves: Leaves, spec: TreeSpec, embed: Embed | None = None) -> Bui
         if len(layer.branches) <= spec.fanout:
             break
         layer = _next(layer, spec)
-    return told(assembled(Branch(branches=tuple(layer.branches)), leaves, spec), leaves)
+    return with_extractive_texts(
+        assemble_tree(Branch(branches=tuple(layer.branches)), leaves, spec), leaves
+    )
 
 
 def check_room(count: int, fanout: int) -> None:
@@ -89,7 +91,7 @@ def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
     rows = leaves.rows()
     nodes = last_nodes(rows, leaves, spec)
     if len(nodes) > room:
-        full = packed(_rows_of(leaves, rows), len(rows), spec.fanout, seed=spec.seed)
+        full = packed_clusters(_rows_of(leaves, rows), len(rows), spec.fanout, seed=spec.seed)
         nodes = [rows[group] for group in full]
     sums = sums_of(nodes, leaves, spec.dimension)
     branches = [Branch(rows=tuple(node.tolist())) for node in nodes]
@@ -112,7 +114,7 @@ def last_nodes(rows: Row, leaves: Leaves, spec: TreeSpec) -> list[Row]:
         (whole if 2 * len(run) > spec.fanout else small).append(run)
     if sum(map(len, small)) == 1:  # it would stand alone in its node
         whole, small = [], [*whole, *small]
-    groups = capped(
+    groups = capped_clusters(
         lambda places: sums_of([small[at] for at in places.tolist()], leaves, spec.dimension),
         len(small),
         spec.fanout,
@@ -133,9 +135,9 @@ def _runs(rows: Row, leaves: Leaves, fanout: int) -> Iterator[Row]:
 def _next(layer: _Layer, spec: TreeSpec) -> _Layer:
     """The layer above."""
     count = len(layer.branches)
-    groups = capped(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
+    groups = capped_clusters(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
     if len(groups) > layer.room:
-        groups = packed(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
+        groups = packed_clusters(layer.directions.__getitem__, count, spec.fanout, seed=spec.seed)
     sums = np.array([layer.sums[group].sum(axis=0) for group in groups])
     return _Layer(
         branches=[_above([layer.branches[at] for at in group.tolist()]) for group in groups],
@@ -152,11 +154,11 @@ def _above(branches: Sequence[Branch]) -> Branch:
 
 def _summarised(
     layer: _Layer, leaves: Leaves, spec: TreeSpec, embed: Embed | None
-) -> Generator[tuple[Ask, ...], tuple[Reply, ...], None]:
+) -> Generator[tuple[Request, ...], tuple[Reply, ...], None]:
     """Has the texts of a layer written, and embedded."""
     for at in range(0, len(layer.branches), _ASKED):
         some = [one for one in layer.branches[at : at + _ASKED] if not one.text]
-        asks = tuple(SummaryAsk(texts=_below(branch, leaves)) for branch in some)
+        asks = tuple(SummaryRequest(texts=_below(branch, leaves)) for branch in some)
         replies = iter((yield asks) if asks else ())
         for place, branch in enumerate(layer.branches[at : at + _ASKED], start=at):
             if not branch.text:
@@ -177,7 +179,7 @@ def _told(branches: Sequence[Branch], leaves: Leaves, spec: TreeSpec) -> list[Br
     runs = tuple(
         Branch(text="neighbours", branches=tuple(branches[at : at + spec.fanout])) for at in starts
     )
-    tree = told(assembled(Branch(branches=runs), leaves, spec), leaves)
+    tree = with_extractive_texts(assemble_tree(Branch(branches=runs), leaves, spec), leaves)
     first = 1 + len(runs)
     return [
         replace(branch, text=branch.text or tree.nodes[first + place].text)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.tree.builders.bottom_up import Embed, bottom_up
-from hoptrail.rag.tree.builders.requests import Builder, Reply, following
+from hoptrail.rag.tree.builders.requests import Builder, Reply, next_requests
 from hoptrail.rag.tree.builders.top_down import top_down
-from hoptrail.rag.tree.types import FANOUT, Leaves, Method, Over, Tree, TreeSpec
+from hoptrail.rag.tree.types import FANOUT, LeafKind, Leaves, Method, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 
 Progress = Callable[[int, int], None]
@@ -23,7 +23,7 @@ _PASSES = 3
 """How often a build reads each vector, about."""
 
 
-def spec_for(leaves: Leaves, embedder: str, *, over: Over = "passages") -> TreeSpec:
+def default_spec(leaves: Leaves, embedder: str, *, over: LeafKind = "passages") -> TreeSpec:
     """How to make a tree without a model.
 
     Args:
@@ -32,7 +32,7 @@ def spec_for(leaves: Leaves, embedder: str, *, over: Over = "passages") -> TreeS
         over: what the leaves are.
     """
     return TreeSpec(
-        method=method_for(leaves),
+        method=choose_method(leaves),
         fanout=FANOUT,
         over=over,
         embedder=embedder,
@@ -40,7 +40,7 @@ def spec_for(leaves: Leaves, embedder: str, *, over: Over = "passages") -> TreeS
     )
 
 
-def method_for(leaves: Leaves, model: str = "") -> Method:
+def choose_method(leaves: Leaves, model: str = "") -> Method:
     """The method that suits some leaves.
 
     Bottom-up keeps the passages of a document together; for independent records a model finds
@@ -67,7 +67,7 @@ def builder_for(
             assert_never(spec.method)
 
 
-def planted(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = None) -> Tree:
+def build_tree(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = None) -> Tree:
     """The tree of some leaves, with texts in the documents' own words; asks nobody.
 
     Raises:
@@ -77,7 +77,7 @@ def planted(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = None)
     growing = builder_for(spec)(read, spec)
     replies: tuple[Reply, ...] | None = None
     while True:
-        asked = following(growing, replies)
+        asked = next_requests(growing, replies)
         if isinstance(asked, Tree):
             return asked
         replies = (None,) * len(asked)

@@ -25,7 +25,7 @@ Source = Callable[[Places], Vectors]
 
 FULL = 0.75
 """How full to leave groups that are made by halving."""
-_BRIMFUL = 0.9
+_MAX_FILL = 0.9
 """How full groups may be on the average, where fewer save a whole layer."""
 _NOISE = np.float32(1e-5)
 _NEVER = np.float32(-4.0)
@@ -43,7 +43,7 @@ _ALIKE = 0.9
 _ROUNDS = 8
 
 
-def capped(
+def capped_clusters(
     source: Source,
     count: int,
     cap: int,
@@ -73,7 +73,7 @@ def capped(
     return sorted(groups, key=lambda group: int(group[0]))
 
 
-def packed(source: Source, count: int, cap: int, *, seed: int = 0) -> list[Places]:
+def packed_clusters(source: Source, count: int, cap: int, *, seed: int = 0) -> list[Places]:
     """As `capped`, with no more groups than must be: all but one are full.
 
     Halves are cut across the direction that most of `_SAMPLE` of them differ in.
@@ -93,7 +93,7 @@ def packed(source: Source, count: int, cap: int, *, seed: int = 0) -> list[Place
     return sorted(groups, key=lambda group: int(group[0]))
 
 
-def halves(vectors: Vectors, seed: int = 0) -> tuple[Places, Places]:
+def bisect(vectors: Vectors, seed: int = 0) -> tuple[Places, Places]:
     """Two groups of vectors (at least 2), near ones together, neither smaller than a third."""
     count = len(vectors)
     assert count >= 2, "one cannot be halved"
@@ -143,7 +143,7 @@ class _Cutter:
 
     def _grouped(self, vectors: Vectors, weights: NDArray[np.int64]) -> list[Places]:
         groups = _linked(vectors, weights, self._cap, self._random)
-        last = len(vectors) == len(self._weights) and weights.sum() <= _BRIMFUL * self._cap**2
+        last = len(vectors) == len(self._weights) and weights.sum() <= _MAX_FILL * self._cap**2
         most = self._cap if last else len(groups)
         return _dissolved(vectors, weights, groups, self._cap, most)
 

@@ -18,7 +18,7 @@ from itertools import chain, islice
 import numpy as np
 
 from hoptrail.rag.entities.keyphrases import stop_words_of
-from hoptrail.rag.entities.words import fold, words
+from hoptrail.rag.entities.words import normalize, split_words
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree
 
 _LOOKED_AT = 28
@@ -50,16 +50,16 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _ENDS = re.compile(r"(?<=[^\s.]{2}[.!?])\s|(?<=[。！？])|\n\s*\n")
 
 
-def told(tree: Tree, leaves: Leaves) -> Tree:
+def with_extractive_texts(tree: Tree, leaves: Leaves) -> Tree:
     """The tree with a text at every node but the root; those that are written stay."""
     untold = [node.number for node in tree.walk() if node.number != ROOT and not node.text]
     nodes = dict(tree.nodes)
-    for number, text in texts(tree, untold, leaves).items():
+    for number, text in extractive_texts(tree, untold, leaves).items():
         nodes[number] = replace(nodes[number], text=text)
     return replace(tree, nodes=nodes)
 
 
-def texts(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
+def extractive_texts(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
     """The texts of some nodes other than the root, by number: about 80 words at most, never blank.
 
     The same leaves and the same siblings give the same text.
@@ -102,7 +102,7 @@ def _family(tree: Tree, children: Sequence[int], leaves: Leaves) -> list[_Profil
         start += len(some)
     parts = [[_parts(text) for text in some] for some in told]
     words_ = chain.from_iterable(divided[1::2] for some in parts for divided in some)
-    tells = _Tells(stop_words_of([fold(word) for word in islice(words_, _TOLD_BY)]))
+    tells = _Tells(stop_words_of([normalize(word) for word in islice(words_, _TOLD_BY)]))
     return [
         _profile(child, some, divided, tells)
         for child, some, divided in zip(children, told, parts, strict=True)
@@ -119,7 +119,7 @@ def _some(tree: Tree, number: int) -> list[int]:
 
 def _parts(text: str) -> list[str]:
     """Gap, word, gap, ..., gap."""
-    return words(text).parts if _UNSPACED.search(text) else _WORD.split(text)
+    return split_words(text).parts if _UNSPACED.search(text) else _WORD.split(text)
 
 
 class _Tells(dict[str, bool]):
@@ -130,7 +130,9 @@ class _Tells(dict[str, bool]):
         self._stops = stops
 
     def __missing__(self, word: str) -> bool:
-        self[word] = found = len(word) > 1 and not word.isdigit() and fold(word) not in self._stops
+        self[word] = found = (
+            len(word) > 1 and not word.isdigit() and normalize(word) not in self._stops
+        )
         return found
 
 

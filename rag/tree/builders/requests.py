@@ -15,7 +15,7 @@ from hoptrail.rag.tree.types import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SummaryAsk:
+class SummaryRequest:
     """Prompt S: what the children of a node share and what tells it from others."""
 
     texts: tuple[str, ...]
@@ -23,7 +23,7 @@ class SummaryAsk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptorsAsk:
+class DescriptorsRequest:
     """Prompt K: five descriptors of one document, from one or two words to a short description."""
 
     text: str
@@ -40,7 +40,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TopicsAsk:
+class TopicsRequest:
     """Prompt T: descriptors and how many leaves have each → groups."""
 
     descriptors: tuple[tuple[str, int], ...]
@@ -50,14 +50,16 @@ class TopicsAsk:
     """Groups to put them into; empty: the model makes them."""
 
 
-Ask = SummaryAsk | DescriptorsAsk | TopicsAsk
+Request = SummaryRequest | DescriptorsRequest | TopicsRequest
 Reply = str | tuple[str, ...] | tuple[Topic, ...] | None
 """To a `SummaryAsk` the text, to a `DescriptorsAsk` five texts, to a `TopicsAsk` the groups."""
 
-Builder = Generator[tuple[Ask, ...], tuple[Reply, ...], Tree]
+Builder = Generator[tuple[Request, ...], tuple[Reply, ...], Tree]
 
 
-def following(builder: Builder, replies: tuple[Reply, ...] | None) -> tuple[Ask, ...] | Tree:
+def next_requests(
+    builder: Builder, replies: tuple[Reply, ...] | None
+) -> tuple[Request, ...] | Tree:
     """What a builder asks next, or its tree; `replies` is None for one that has not begun.
 
     For threads and loops: neither can hand on the `StopIteration` of a generator.

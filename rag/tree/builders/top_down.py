@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoptrail.rag.tree.builders.assembly import Branch, assembled
+from hoptrail.rag.tree.builders.assembly import Branch, assemble_tree
 from hoptrail.rag.tree.builders.bottom_up import check_room
-from hoptrail.rag.tree.builders.clustering import FULL, Source, halves, packed
-from hoptrail.rag.tree.builders.extractive_text import told
+from hoptrail.rag.tree.builders.clustering import FULL, Source, bisect, packed_clusters
+from hoptrail.rag.tree.builders.extractive_text import with_extractive_texts
 from hoptrail.rag.tree.builders.requests import (
-    Ask,
     Builder,
-    DescriptorsAsk,
+    DescriptorsRequest,
     Reply,
-    SummaryAsk,
+    Request,
+    SummaryRequest,
     Topic,
 )
 from hoptrail.rag.tree.builders.topics import (
@@ -44,16 +44,16 @@ _RESIDENT = 50_000
 """Leaves whose vectors are."""
 _SAMPLE = 16_384
 _BLOCK = 8192
-_BRIMFUL = 0.9
+_MAX_FILL = 0.9
 """How full the upper nodes may be where that saves a layer."""
 _NO_PROGRESS = 0.9
 """The share of a branch's leaves that no child may have."""
 
-Asking = Generator[tuple[Ask, ...], tuple[Reply, ...], None]
+Asking = Generator[tuple[Request, ...], tuple[Reply, ...], None]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Shoot:
+class _GrowingNode:
     """A branch while its tree grows."""
 
     places: Places
@@ -61,7 +61,7 @@ class _Shoot:
     depth: int
     text: str = ""
     """Empty: nobody has written it yet."""
-    children: list[_Shoot] = field(default_factory=list)
+    children: list[_GrowingNode] = field(default_factory=list)
     """Empty: the leaves stand right below it."""
 
     def branch(self, rows: Places) -> Branch:
@@ -83,7 +83,7 @@ def top_down(leaves: Leaves, spec: TreeSpec) -> Builder:
     """
     rows = leaves.rows()
     check_room(len(rows), spec.fanout)
-    root = _Shoot(places=np.arange(len(rows)), depth=0)
+    root = _GrowingNode(places=np.arange(len(rows)), depth=0)
     grower = _Grower(leaves, spec)
     if spec.model and len(rows) > spec.fanout:
         yield from grower.describe()
@@ -91,7 +91,7 @@ def top_down(leaves: Leaves, spec: TreeSpec) -> Builder:
     while layer := [one for one in layer if len(one.places) > spec.fanout]:
         yield from grower.divide(layer)
         layer = [child for one in layer for child in one.children]
-    return told(assembled(root.branch(rows), leaves, spec), leaves)
+    return with_extractive_texts(assemble_tree(root.branch(rows), leaves, spec), leaves)
 
 
 class _Grower:
@@ -107,16 +107,16 @@ class _Grower:
         """Has every document described."""
         for at in range(0, len(self._rows), _DESCRIBED):
             texts = self._leaves.texts(self._rows[at : at + _DESCRIBED])
-            replies = yield tuple(DescriptorsAsk(text=text) for text in texts)
+            replies = yield tuple(DescriptorsRequest(text=text) for text in texts)
             for place, reply in enumerate(replies, start=at):
                 if isinstance(reply, tuple) and len(reply) == LEVELS:
                     self._described[place] = tuple(map(str, reply))
 
-    def divide(self, layer: Sequence[_Shoot]) -> Asking:
+    def divide(self, layer: Sequence[_GrowingNode]) -> Asking:
         """Gives every branch of a layer children, each of fewer leaves."""
         if self._spec.model:
             yield from self._by_topics(layer)
-        parts: list[_Shoot] = []
+        parts: list[_GrowingNode] = []
         for branch in layer:
             if not branch.children:
                 self._by_likeness(branch)
@@ -124,7 +124,7 @@ class _Grower:
         if self._spec.model:
             yield from self._summarise(parts)
 
-    def _by_topics(self, layer: Sequence[_Shoot]) -> Asking:
+    def _by_topics(self, layer: Sequence[_GrowingNode]) -> Asking:
         """Children as a model groups them, for those branches where that gets on."""
         fanout = self._spec.fanout
         found = [(branch, listing(self._of(branch), fanout)) for branch in layer]
@@ -145,23 +145,23 @@ class _Grower:
                     for topic, places in parts
                 ]
 
-    def _by_likeness(self, branch: _Shoot) -> None:
+    def _by_likeness(self, branch: _GrowingNode) -> None:
         """Children of leaves that are near each other."""
         count, fanout = len(branch.places), self._spec.fanout
         source = self._vectors(branch)
         parts = _divided(source, count, fanout, self._spec.seed)
         if not self._gets_on(branch, parts):
-            parts = packed(source, count, math.ceil(count / fanout), seed=self._spec.seed)
+            parts = packed_clusters(source, count, math.ceil(count / fanout), seed=self._spec.seed)
         branch.children = [self._child(branch, places) for places in parts]
 
-    def _summarise(self, parts: Sequence[_Shoot]) -> Asking:
+    def _summarise(self, parts: Sequence[_GrowingNode]) -> Asking:
         """Texts for branches that no topic names."""
-        replies = yield from _asked([SummaryAsk(texts=self._some(one)) for one in parts])
+        replies = yield from _asked([SummaryRequest(texts=self._some(one)) for one in parts])
         for branch, reply in zip(parts, replies, strict=True):
             if isinstance(reply, str):
                 branch.text = reply.strip()
 
-    def _some(self, branch: _Shoot) -> tuple[str, ...]:
+    def _some(self, branch: _GrowingNode) -> tuple[str, ...]:
         """Texts of as many leaves as a node has, from the middle of the branch to its edge."""
         looked_at = _spread(np.arange(len(branch.places)), _BLOCK)
         vectors = self._vectors(branch)(looked_at)
@@ -169,23 +169,25 @@ class _Grower:
         chosen = looked_at[_spread(order, self._spec.fanout)]
         return self._leaves.texts(self._rows[branch.places[chosen]])
 
-    def _gets_on(self, branch: _Shoot, parts: Sequence[Places]) -> bool:
+    def _gets_on(self, branch: _GrowingNode, parts: Sequence[Places]) -> bool:
         """Whether children may have these leaves: none too many, nor more than fit below it."""
         room = self._spec.fanout ** (MOST_DEPTH - branch.depth - 1)
         most = max(map(len, parts), default=0)
         return len(parts) > 1 and most <= min(room, _NO_PROGRESS * len(branch.places))
 
-    def _child(self, branch: _Shoot, places: Places, text: str = "") -> _Shoot:
-        return _Shoot(places=branch.places[places], depth=branch.depth + 1, text=text)
+    def _child(self, branch: _GrowingNode, places: Places, text: str = "") -> _GrowingNode:
+        return _GrowingNode(places=branch.places[places], depth=branch.depth + 1, text=text)
 
-    def _of(self, branch: _Shoot) -> list[Descriptors]:
+    def _of(self, branch: _GrowingNode) -> list[Descriptors]:
         return [self._described[place] for place in branch.places.tolist()]
 
-    def _vectors(self, branch: _Shoot) -> Source:
+    def _vectors(self, branch: _GrowingNode) -> Source:
         return lambda places: self._leaves.vectors(self._rows[branch.places[places]])
 
 
-def _asked(asks: Sequence[Ask]) -> Generator[tuple[Ask, ...], tuple[Reply, ...], tuple[Reply, ...]]:
+def _asked(
+    asks: Sequence[Request],
+) -> Generator[tuple[Request, ...], tuple[Reply, ...], tuple[Reply, ...]]:
     """The replies to some asks; nobody is bothered for none."""
     if not asks:
         return ()
@@ -232,14 +234,14 @@ def _halved(vectors: Vectors, fanout: int, seed: int) -> list[Places]:
         places = parts[largest]
         if len(places) == 1 or (len(parts) >= wanted and (len(places) <= fanout or not last)):
             break
-        parts[largest : largest + 1] = [places[one] for one in halves(vectors[places], seed)]
+        parts[largest : largest + 1] = [places[one] for one in bisect(vectors[places], seed)]
     return parts
 
 
 def _width(count: int, fanout: int) -> tuple[int, bool]:
     """Into how many parts to divide a branch of so many leaves, and whether they are the last."""
     nodes = max(count / (FULL * fanout), 1.0)
-    layers = max(1, math.ceil(math.log(nodes) / math.log(max(_BRIMFUL * fanout, 1.5))))
+    layers = max(1, math.ceil(math.log(nodes) / math.log(max(_MAX_FILL * fanout, 1.5))))
     return min(fanout, max(2, math.ceil(nodes ** (1 / layers)))), layers == 1
 
 

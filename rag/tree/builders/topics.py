@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.builders.requests import Topic, TopicsAsk
+from hoptrail.rag.tree.builders.requests import Topic, TopicsRequest
 from hoptrail.rag.types import Vectors
 
 LEVELS = 5
@@ -45,9 +45,9 @@ class Listing:
     shown: dict[str, str]
     """By folded descriptor: as it was written."""
 
-    def ask(self, keys: Sequence[str], most: int, known: tuple[Topic, ...] = ()) -> TopicsAsk:
+    def ask(self, keys: Sequence[str], most: int, known: tuple[Topic, ...] = ()) -> TopicsRequest:
         """The question what belongs together."""
-        return TopicsAsk(
+        return TopicsRequest(
             descriptors=tuple((self.shown[key], len(self.places[key])) for key in keys),
             most=most,
             known=known,
@@ -99,7 +99,7 @@ class Grouping:
     homes: dict[str, int] = field(default_factory=dict)
     """By folded descriptor: the place of its topic."""
 
-    def asks(self) -> tuple[TopicsAsk, ...]:
+    def asks(self) -> tuple[TopicsRequest, ...]:
         """What to ask once more, about descriptors that the model left out or was not shown."""
         missing = [key for key in self.listing.places if key not in self.homes]
         pages = list(self.listing.pages(missing))

@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.tree.search.calibration import CALIBRATIONS, Calibrate
-from hoptrail.rag.tree.search.path_relevance import Standings
+from hoptrail.rag.tree.search.path_relevance import PathRelevance
 from hoptrail.rag.tree.search.types import (
     Ended,
     Expansion,
-    Found,
-    FoundLeaf,
-    Grade,
-    Graded,
     Item,
+    ItemScore,
     Lead,
-    Mark,
-    NavigateSettings,
+    LeafResult,
     Opened,
     Ref,
     Seed,
     Slate,
+    SlateScorer,
+    SlateScores,
     Step,
+    TreeSearchResult,
+    TreeSearchSettings,
 )
 from hoptrail.rag.tree.types import ROOT
 from hoptrail.rag.types import tie_break
@@ -35,7 +35,7 @@ _BY_STANDING = 0.7
 """The share drawn by standing; the rest is drawn evenly, so that the scale has a lower end too."""
 
 
-def drawn(
+def sample_anchors(
     standings: NDArray[np.float64], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Draws `count` places of `standings`, each once; all of them where there are no more.
@@ -87,7 +87,7 @@ class _Trial:
         """As the record of the search keeps it."""
         assert self.slate is not None
         marks = [
-            Mark(ref=item.ref, score=self.scores.get(place))
+            ItemScore(ref=item.ref, score=self.scores.get(place))
             for place, item in enumerate(self.slate.shown)
         ]
         cut = len(self.slate.items)
@@ -102,7 +102,7 @@ class _Trial:
         )
 
 
-class Search:
+class TreeSearch:
     """One search; `beam`, `slates`, `take` in this order, over and over.
 
     A child that was not scored is asked for once more; then it counts as unscored, not as
@@ -111,7 +111,7 @@ class Search:
 
     def __init__(
         self,
-        settings: NavigateSettings | None = None,
+        settings: TreeSearchSettings | None = None,
         seeds: Sequence[Seed] = (),
         *,
         calibrate: Calibrate | None = None,
@@ -120,8 +120,8 @@ class Search:
 
         `calibrate`: instead of the one that the settings name.
         """
-        self._settings = settings or NavigateSettings()
-        self._standings = Standings(
+        self._settings = settings or TreeSearchSettings()
+        self._standings = PathRelevance(
             calibrate or CALIBRATIONS[self._settings.calibration],
             alpha=self._settings.alpha,
             prune_below=self._settings.prune_below,
@@ -144,7 +144,7 @@ class Search:
         self._asked: list[_Trial] = []
         self._steps: list[Step] = []
         self._chosen = self._slates = self._calls = self._re_asks = 0
-        self._leaves: tuple[FoundLeaf, ...] = ()
+        self._leaves: tuple[LeafResult, ...] = ()
         self._best: frozenset[int] = frozenset()
         self._calm = 0
         self._ended: Ended | None = None
@@ -174,7 +174,7 @@ class Search:
         self._asked = list(self._trials)
         return tuple(trial.slate for trial in self._trials if trial.slate is not None)
 
-    def take(self, graded: Sequence[Graded]) -> tuple[Slate, ...]:
+    def take(self, graded: Sequence[SlateScores]) -> tuple[Slate, ...]:
         """Takes the answers, in the order of the slates that were given last.
 
         Returns slates that lack scores, to be asked again; empty: the iteration is over.
@@ -199,14 +199,14 @@ class Search:
         """The iterations so far."""
         return tuple(self._steps)
 
-    def leaves(self) -> tuple[FoundLeaf, ...]:
+    def leaves(self) -> tuple[LeafResult, ...]:
         """All leaves scored in the iterations so far, best first."""
         return self._leaves
 
-    def found(self) -> Found:
+    def found(self) -> TreeSearchResult:
         """What came of it, once it is over."""
         assert self._ended is not None, "the search goes on"
-        return Found(
+        return TreeSearchResult(
             leaves=self._leaves,
             steps=self.steps(),
             ended=self._ended,
@@ -259,10 +259,10 @@ class Search:
             refs = self._standings.siblings(node)[: self._settings.inner_anchors]
             return tuple(self._items[ref] for ref in refs)
         standings = np.array([self._standings.standing(ref) for ref in self._rows])
-        places = drawn(standings, self._settings.leaf_anchors, self._random)
+        places = sample_anchors(standings, self._settings.leaf_anchors, self._random)
         return tuple(self._items[self._rows[place]] for place in places)
 
-    def _heard(self, trial: _Trial, answer: Graded) -> bool:
+    def _heard(self, trial: _Trial, answer: SlateScores) -> bool:
         """Notes one answer; returns whether to ask again for what it lacks."""
         assert trial.slate is not None
         wanted = set(trial.missing) if trial.calls else None
@@ -298,9 +298,10 @@ class Search:
         self._best = best
         self._trials, self._asked = [], []
 
-    def _ranked(self) -> tuple[FoundLeaf, ...]:
+    def _ranked(self) -> tuple[LeafResult, ...]:
         found = [
-            FoundLeaf(row=ref.number, relevance=self._standings.standing(ref)) for ref in self._rows
+            LeafResult(row=ref.number, relevance=self._standings.standing(ref))
+            for ref in self._rows
         ]
         return tuple(sorted(found, key=lambda leaf: (-leaf.relevance, _tie(leaf.row))))
 
@@ -329,9 +330,9 @@ class Search:
         return self._standings.standing(Ref(leaf=False, number=number))
 
 
-def navigated(
-    search: Search, open_: Callable[[Sequence[int]], Sequence[Opened]], grade: Grade
-) -> Found:
+def run_search(
+    search: TreeSearch, open_: Callable[[Sequence[int]], Sequence[Opened]], grade: SlateScorer
+) -> TreeSearchResult:
     """Drives a search to its end with a scorer that answers at once."""
     while numbers := search.beam():
         slates = search.slates(open_(numbers))

@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import regex
 
-from hoptrail.rag.entities.extraction import named, traces
-from hoptrail.rag.text.analyzer import words
-from hoptrail.rag.tree.search.types import Grade, Graded, Item, Lead, Ref, Slate
+from hoptrail.rag.entities.extraction import extract_entities, mentioned_entities
+from hoptrail.rag.text.analyzer import index_terms
+from hoptrail.rag.tree.search.types import Item, Lead, Ref, Slate, SlateScorer, SlateScores
 
 HOP = 0.85
 """0..1: what a leaf has of the one that names it, whatever the question says; the rest is by how
@@ -27,7 +27,7 @@ _KEPT = 8192
 """Texts whose names are remembered: other questions open the same nodes."""
 
 
-class Trail:
+class NameFollower:
     """What the leads of one slate lead to."""
 
     def __init__(self, query: str, leads: Iterable[Lead]) -> None:
@@ -53,20 +53,20 @@ class Trail:
 
 @lru_cache(maxsize=_KEPT)
 def _named(text: str) -> frozenset[int]:
-    return frozenset(named(text))
+    return frozenset(mentioned_entities(text))
 
 
 @lru_cache(maxsize=_KEPT)
 def _mentioned(text: str) -> frozenset[int]:
     """Names in a leaf's text, its title left out."""
-    return frozenset(named(text.partition("\n")[2]))
+    return frozenset(mentioned_entities(text.partition("\n")[2]))
 
 
 @lru_cache(maxsize=_KEPT)
 def _abouts(text: str) -> tuple[tuple[int, float], ...]:
     """What a leaf is about, by title and beginning, and how surely, 0..1."""
     title, _, body = text.partition("\n")
-    return traces(title, [body])[0].abouts
+    return extract_entities(title, [body])[0].abouts
 
 
 LEAF_WORDS = 0.4
@@ -79,7 +79,7 @@ NAMED = 3.0
 _TOKEN = regex.compile(r"\w[\w'’-]*")
 
 
-def likely(query: str, language: str = "english") -> Grade:
+def local_scorer(query: str, language: str = "english") -> SlateScorer:
     """A scorer for one query.
 
     An item's score is the weighted mean of its likeness and of the share of the query's words
@@ -96,15 +96,15 @@ def likely(query: str, language: str = "english") -> Grade:
     """
     asked = _asked(query, language)
 
-    def grade(slates: Sequence[Slate]) -> tuple[Graded, ...]:
+    def grade(slates: Sequence[Slate]) -> tuple[SlateScores, ...]:
         shown = {item.ref: item for slate in slates for item in slate.shown}
         common = {ref: _common(item, asked, language) for ref, item in shown.items()}
         weights = _weights(asked, common)
         scores = {ref: _score(item, common[ref], weights) for ref, item in shown.items()}
-        trail = Trail(query, dict.fromkeys(lead for slate in slates for lead in slate.leads))
+        trail = NameFollower(query, dict.fromkeys(lead for slate in slates for lead in slate.leads))
         scores = {ref: trail.lifted(shown[ref], score) for ref, score in scores.items()}
         return tuple(
-            Graded(scores={place: scores[item.ref] for place, item in enumerate(slate.shown)})
+            SlateScores(scores={place: scores[item.ref] for place, item in enumerate(slate.shown)})
             for slate in slates
         )
 
@@ -113,17 +113,17 @@ def likely(query: str, language: str = "english") -> Grade:
 
 def _asked(query: str, language: str) -> dict[str, float]:
     """The words of a query, and how much each counts whoever has it."""
-    counts = dict.fromkeys(words(language, query), 1.0)
+    counts = dict.fromkeys(index_terms(language, query), 1.0)
     for found in _TOKEN.finditer(query):
         token = found.group()
         # The first word of a question is spelled large whatever it is.
         if token[0].isdigit() or (token[0].isupper() and found.start() > 0):
-            counts |= dict.fromkeys(words(language, token), NAMED)
+            counts |= dict.fromkeys(index_terms(language, token), NAMED)
     return counts
 
 
 def _common(item: Item, asked: Mapping[str, float], language: str) -> frozenset[str]:
-    return frozenset(words(language, item.text)).intersection(asked)
+    return frozenset(index_terms(language, item.text)).intersection(asked)
 
 
 def _weights(asked: Mapping[str, float], common: Mapping[Ref, frozenset[str]]) -> dict[str, float]:

@@ -8,13 +8,13 @@ import numpy as np
 
 from hoptrail.rag.tree.search.calibration import Calibrate, Observations
 from hoptrail.rag.tree.search.types import Item, Ref
-from hoptrail.rag.tree.types import NOBODY, ROOT
+from hoptrail.rag.tree.types import NO_PARENT, ROOT
 
 _WORTHLESS = 0.1
 """A best item at or below this is no measure for the others (slates of zeros)."""
 
 
-class Standings:
+class PathRelevance:
     """Scores of one query, the relevance fitted to them, and the standing that follows.
 
     A node's standing is an exponential average along its path:
@@ -88,7 +88,7 @@ class Standings:
     def siblings(self, node: int) -> tuple[Ref, ...]:
         """The other scored children of the node's parent, best first."""
         own = Ref(leaf=False, number=node)
-        others = self._children.get(self._parents.get(own, NOBODY), ())
+        others = self._children.get(self._parents.get(own, NO_PARENT), ())
         scored = [
             (value, ref)
             for ref in others

@@ -92,7 +92,7 @@ class Slate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graded:
+class SlateScores:
     """A scorer's answer to one slate."""
 
     scores: Mapping[int, float]
@@ -101,7 +101,7 @@ class Graded:
     """No answer could be used; `scores` is empty then."""
 
 
-Grade = Callable[[Sequence[Slate]], Sequence[Graded]]
+SlateScorer = Callable[[Sequence[Slate]], Sequence[SlateScores]]
 """A scorer without a model or of a simulation: all slates of one iteration at once."""
 
 
@@ -111,7 +111,7 @@ going to change; or whoever drives it stopped it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NavigateSettings:
+class TreeSearchSettings:
     """How far a search goes and what it prefers.
 
     Without seeds, failures and early stop it makes 1 + beam·(iterations − 1) calls of a scorer
@@ -168,7 +168,7 @@ class NavigateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class ItemScore:
     """What one item of a slate was given."""
 
     ref: Ref
@@ -185,8 +185,8 @@ class Expansion:
     """0..1: what it had when it was chosen."""
     reserve: bool
     """Chosen for its likeness to the query, not for its standing."""
-    items: tuple[Mark, ...]
-    anchors: tuple[Mark, ...]
+    items: tuple[ItemScore, ...]
+    anchors: tuple[ItemScore, ...]
     calls: int
     """2 where children were asked for again, else 1; 0: the search was stopped before."""
     failed: bool
@@ -198,7 +198,7 @@ Step = tuple[Expansion, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundLeaf:
+class LeafResult:
     """A leaf that was scored."""
 
     row: int
@@ -207,10 +207,10 @@ class FoundLeaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class TreeSearchResult:
     """What a search found and what it took."""
 
-    leaves: tuple[FoundLeaf, ...]
+    leaves: tuple[LeafResult, ...]
     """Best first; equal ones by a hash of the row."""
     steps: tuple[Step, ...]
     ended: Ended

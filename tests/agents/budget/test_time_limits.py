@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.agents import QUESTION, Around, make_chain, open_chain, over, reading
 
-from hoptrail.agents import Budget, Library, Receipt, aask, ask, replay, unfinished
+from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, ask, replay, unfinished_runs
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.rag.errors import ModelError, SettingsError
@@ -18,7 +18,7 @@ FOREVER = 3_600.0
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path / "store")) as opened:
         yield opened
 
@@ -35,7 +35,7 @@ class StuckEmbedder(Around):
 
 
 def test_an_embedder_that_hangs_costs_no_more_than_the_time_there_is(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.jsonl"
     slow = over(library, StuckEmbedder(library.corpus))
@@ -48,7 +48,7 @@ def test_an_embedder_that_hangs_costs_no_more_than_the_time_there_is(
 
 @pytest.mark.parametrize("form", ["PlanForm", "RefineForm", "AssessForm", "AnswerForm"])
 def test_a_run_cancelled_between_two_attempts_ends_well_and_replays(
-    library: Library, tmp_path: Path, form: str
+    library: KnowledgeBase, tmp_path: Path, form: str
 ) -> None:
     path = tmp_path / "run.jsonl"
 
@@ -69,7 +69,7 @@ def test_a_run_cancelled_between_two_attempts_ends_well_and_replays(
     assert again.same, again.difference
 
 
-def test_a_run_cancelled_while_the_server_is_sought_says_so(library: Library) -> None:
+def test_a_run_cancelled_while_the_server_is_sought_says_so(library: KnowledgeBase) -> None:
     class Silent(ScriptedEndpoint):
         async def info(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
             await asyncio.sleep(FOREVER)
@@ -94,10 +94,10 @@ def test_what_cannot_be_begun_leaves_no_run(tmp_path: Path) -> None:
                 ask(QUESTION, library, **options)
         with pytest.raises(SettingsError, match="Unicode"):
             ask("Who is \udc80?", library)
-        assert unfinished(library.runs) == ()
+        assert unfinished_runs(library.runs) == ()
 
 
-def test_a_blank_subject_of_a_plan_is_no_search(library: Library) -> None:
+def test_a_blank_subject_of_a_plan_is_no_search(library: KnowledgeBase) -> None:
     plan = '{"needs": [{"text": "it", "subject": " "}], "asks": "place"}'
     receipt = ask(QUESTION, library, model=reading(by_schema={"PlanForm": [plan]}))
     assert all(step.detail.strip() for step in receipt.steps if step.node == "retrieve")

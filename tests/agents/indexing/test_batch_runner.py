@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.agents.budget.ledger import OutOfBudget
-from hoptrail.agents.indexing.batch_runner import Batch, Pump, PumpStop, check_parallel
+from hoptrail.agents.indexing.batch_runner import (
+    BatchRunner,
+    CommitBuffer,
+    IndexingStop,
+    check_parallel,
+)
 from hoptrail.rag.errors import SettingsError, StoreBusy
 
 
@@ -53,8 +58,8 @@ class Jobs:
         self.settled.append(last)
 
 
-def run(jobs: Jobs, parallel: int = 3, cancel: asyncio.Event | None = None) -> PumpStop:
-    return asyncio.run(Pump(jobs).run(parallel, cancel or asyncio.Event()))
+def run(jobs: Jobs, parallel: int = 3, cancel: asyncio.Event | None = None) -> IndexingStop:
+    return asyncio.run(BatchRunner(jobs).run(parallel, cancel or asyncio.Event()))
 
 
 @settings(max_examples=40, deadline=None)
@@ -149,7 +154,7 @@ def test_a_batch_is_committed_when_it_is_large_enough_or_wanted_whole() -> None:
     committed: list[list[int]] = []
 
     async def main() -> None:
-        batch: Batch[int, None] = Batch(committed.append)
+        batch: CommitBuffer[int, None] = CommitBuffer(committed.append)
         assert await batch.settle(0, 9e9) is None
         batch.add(1)
         await batch.settle(2, 9e9)
@@ -176,7 +181,7 @@ def test_a_batch_that_was_refused_comes_with_the_next() -> None:
         return len(items)
 
     async def main() -> int | None:
-        batch = Batch(commit)
+        batch = CommitBuffer(commit)
         batch.add(1)
         with pytest.raises(StoreBusy):
             await batch.settle(0, 0.0)
@@ -198,7 +203,7 @@ def test_a_commit_goes_on_to_its_end_when_whoever_waits_is_cancelled() -> None:
             asyncio.run_coroutine_threadsafe(finish.wait(), loop).result()
             committed.extend(items)
 
-        batch = Batch(commit)
+        batch = CommitBuffer(commit)
         batch.add(1)
         task = asyncio.create_task(batch.settle(0, 0.0))
         await began.wait()

@@ -21,13 +21,13 @@ from support.tree import DIMENSION, TOPICS, SomeLeaves, bunched
 from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.indexing.tree_builder import (
     AskFailed,
-    Ground,
-    Planted,
-    PlantingEvent,
-    PlantingReport,
-    plant,
+    TreeBuildEvent,
+    TreeBuildInputs,
+    TreeBuildProgress,
+    TreeBuildReport,
+    build_tree,
 )
-from hoptrail.agents.indexing.tree_estimate import PlantingEstimate, estimate
+from hoptrail.agents.indexing.tree_estimate import TreeBuildEstimate, estimate_tree
 from hoptrail.agents.indexing.tree_prompts import (
     DescriptorsForm,
     SortingForm,
@@ -35,7 +35,7 @@ from hoptrail.agents.indexing.tree_prompts import (
     TopicsForm,
     question,
 )
-from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.reply_schema import flat_schema
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
@@ -43,23 +43,23 @@ from hoptrail.rag.errors import ModelError, SettingsError, StoreFull
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.builders.bottom_up import bottom_up
-from hoptrail.rag.tree.builders.build import builder_for, spec_for
+from hoptrail.rag.tree.builders.build import builder_for, default_spec
 from hoptrail.rag.tree.builders.requests import (
     Builder,
-    DescriptorsAsk,
-    SummaryAsk,
+    DescriptorsRequest,
+    SummaryRequest,
     Topic,
-    TopicsAsk,
+    TopicsRequest,
 )
 from hoptrail.rag.tree.builders.top_down import top_down
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 
 SECRET = b"a secret of the tenant"
-FENCE = Fence.of(SECRET)
+FENCE = Delimiters.of(SECRET)
 
 
 @dataclass
@@ -83,9 +83,11 @@ def ground(
     *,
     fanout: int = 4,
     builder: Callable[[Leaves, TreeSpec], Builder] = top_down,
-) -> Ground:
+) -> TreeBuildInputs:
     spec = TreeSpec(method="top-down", fanout=fanout, embedder="test", dimension=DIMENSION)
-    return Ground(leaves=leaves, spec=spec, drafts=drafts or Kept(), secret=SECRET, builder=builder)
+    return TreeBuildInputs(
+        leaves=leaves, spec=spec, drafts=drafts or Kept(), secret=SECRET, builder=builder
+    )
 
 
 def items(request: ChatRequest) -> list[str]:
@@ -133,16 +135,16 @@ def model(**options: Any) -> ScriptedEndpoint:  # noqa: ANN401
     return ScriptedEndpoint(by_schema={**own, **options.pop("by_schema", {})}, **options)
 
 
-def run(where: Ground, server: ScriptedEndpoint, **options: Any) -> PlantingReport:  # noqa: ANN401
-    return asyncio.run(plant(where, server, **options))
+def run(where: TreeBuildInputs, server: ScriptedEndpoint, **options: Any) -> TreeBuildReport:  # noqa: ANN401
+    return asyncio.run(build_tree(where, server, **options))
 
 
-def cost(where: Ground, server: ScriptedEndpoint, timed: int = 0) -> PlantingEstimate:
-    return asyncio.run(estimate(where, server, timed=timed))
+def cost(where: TreeBuildInputs, server: ScriptedEndpoint, timed: int = 0) -> TreeBuildEstimate:
+    return asyncio.run(estimate_tree(where, server, timed=timed))
 
 
 def sound(tree: Tree | None, leaves: SomeLeaves) -> bool:
-    return tree is not None and faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+    return tree is not None and tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
 
 
 def by_form(server: ScriptedEndpoint) -> Counter[str]:
@@ -151,7 +153,7 @@ def by_form(server: ScriptedEndpoint) -> Counter[str]:
 
 def test_a_tree_is_built_by_a_model() -> None:
     leaves, drafts, server = bunched(64), Kept(), model()
-    events: list[PlantingEvent] = []
+    events: list[TreeBuildEvent] = []
     report = run(ground(leaves, drafts, fanout=8), server, on_event=events.append)
     assert sound(report.tree, leaves)
     assert report.tree is not None
@@ -162,7 +164,7 @@ def test_a_tree_is_built_by_a_model() -> None:
     assert asked["DescriptorsForm"] == 64
     assert (report.stop, report.failed, report.kept, report.flags) == ("done", 0, 0, 0)
     assert report.answered == len(server.requests) == report.usage.calls == len(drafts.replies)
-    progress = [one for one in events if isinstance(one, Planted)]
+    progress = [one for one in events if isinstance(one, TreeBuildProgress)]
     assert (progress[-1].answered, progress[-1].tokens) == (report.answered, report.usage.tokens)
     assert all(one.done <= one.asked for one in progress)
     assert [one.step for one in progress] == sorted(one.step for one in progress)
@@ -213,7 +215,7 @@ def test_a_text_with_the_fence_in_it_is_kept_without() -> None:
 @pytest.mark.parametrize("garbage", ["", "no", "[]", '{"x": 1}', '{"summary": "\\ud800"}'])
 def test_with_garbage_for_replies_the_tree_has_the_documents_own_words(garbage: str) -> None:
     leaves, drafts = bunched(30), Kept()
-    events: list[PlantingEvent] = []
+    events: list[TreeBuildEvent] = []
     report = run(
         ground(leaves, drafts), ScriptedEndpoint(lambda _: garbage), on_event=events.append
     )
@@ -239,18 +241,26 @@ def test_a_reply_that_was_cut_off_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("ask", "reply", "fault"),
     [
-        (SummaryAsk(texts=("A red hen.",)), {"summary": "  "}, "the summary is empty"),
-        (SummaryAsk(texts=("A red hen.",)), {"summary": "Of fish"}, "the summary has no word"),
-        (DescriptorsAsk(text="x"), {"descriptors": ["a", "b", " ", "c", "d"]}, "is empty"),
-        (DescriptorsAsk(text="x"), {"descriptors": ["a", "b", "c", "d"]}, "at least 5 items"),
-        (TopicsAsk(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [1, 2])], "two groups"),
-        (TopicsAsk(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [1]), ("y", [3])], "two gr"),
-        (TopicsAsk(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [1]), (" ", [2])], "no name"),
-        (TopicsAsk(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [0])], "greater than or"),
+        (SummaryRequest(texts=("A red hen.",)), {"summary": "  "}, "the summary is empty"),
+        (SummaryRequest(texts=("A red hen.",)), {"summary": "Of fish"}, "the summary has no word"),
+        (DescriptorsRequest(text="x"), {"descriptors": ["a", "b", " ", "c", "d"]}, "is empty"),
+        (DescriptorsRequest(text="x"), {"descriptors": ["a", "b", "c", "d"]}, "at least 5 items"),
+        (TopicsRequest(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [1, 2])], "two groups"),
+        (
+            TopicsRequest(descriptors=(("a", 1), ("b", 2)), most=4),
+            [("x", [1]), ("y", [3])],
+            "two gr",
+        ),
+        (
+            TopicsRequest(descriptors=(("a", 1), ("b", 2)), most=4),
+            [("x", [1]), (" ", [2])],
+            "no name",
+        ),
+        (TopicsRequest(descriptors=(("a", 1), ("b", 2)), most=4), [("x", [0])], "greater than or"),
     ],
 )
 def test_a_reply_that_cannot_be_meant_is_asked_for_again(
-    ask: SummaryAsk | DescriptorsAsk | TopicsAsk,
+    ask: SummaryRequest | DescriptorsRequest | TopicsRequest,
     reply: Any,  # noqa: ANN401
     fault: str,
 ) -> None:
@@ -264,10 +274,10 @@ def test_a_reply_that_cannot_be_meant_is_asked_for_again(
 
 
 def test_replies_are_read_for_what_they_mean() -> None:
-    summed = question(SummaryAsk(texts=("Hens\nA red hen.",)), FENCE)
+    summed = question(SummaryRequest(texts=("Hens\nA red hen.",)), FENCE)
     assert summed.read('{"items": [], "shared": "", "summary": "Of a\\n hen "}') == "Of a hen"
     assert summed.read("broken") is None
-    described = question(DescriptorsAsk(text="x"), FENCE)
+    described = question(DescriptorsRequest(text="x"), FENCE)
     assert described.read('{"descriptors": ["aa", "a", "aaaa", "aaa", "aaaaa"]}') == (
         "a", "aa", "aaa", "aaaa", "aaaaa"
     )  # fmt: skip
@@ -275,7 +285,7 @@ def test_replies_are_read_for_what_they_mean() -> None:
         Topic(name="one", description="first", descriptors=()),
         Topic(name="two", description="", descriptors=()),
     )
-    ask = TopicsAsk(descriptors=(("a", 3), ("b", 1)), most=2, known=known)
+    ask = TopicsRequest(descriptors=(("a", 3), ("b", 1)), most=2, known=known)
     placed = '{"groups": [{"group": 2, "numbers": [1, 1]}, {"group": 9, "numbers": [2]}]}'
     assert question(ask, FENCE).read(placed) == (
         known[0], Topic(name="two", description="", descriptors=("a",))
@@ -292,7 +302,7 @@ def test_every_form_is_bounded(form: Any) -> None:  # noqa: ANN401
 
 def test_texts_are_cut_evenly_and_stay_on_their_line() -> None:
     texts = ("Title\nshort", "x" * 500, "\n" + "y\n" * 400)
-    shown = question(SummaryAsk(texts=texts), FENCE).render(300).messages[1][1]
+    shown = question(SummaryRequest(texts=texts), FENCE).render(300).messages[1][1]
     lines = re.findall(r"^\[\d\] (.*)$", shown, re.MULTILINE)
     assert [len(line) for line in lines] == [12, 144, 144]
     assert lines[0] == "Title: short"
@@ -382,8 +392,8 @@ def test_a_store_keeps_the_drafts_and_then_the_tree(tmp_path: Path) -> None:
     with Store.open(root) as store:
         file = TreeFile(Layout(root=store.root, tenant=store.tenant))
         leaves = StoreLeaves(store)
-        spec = replace(spec_for(leaves, store.spec.embedder), method="top-down", fanout=3)
-        where = Ground(
+        spec = replace(default_spec(leaves, store.spec.embedder), method="top-down", fanout=3)
+        where = TreeBuildInputs(
             leaves=leaves,
             spec=spec,
             drafts=file,
@@ -409,7 +419,7 @@ def test_a_store_keeps_the_drafts_and_then_the_tree(tmp_path: Path) -> None:
         assert second.tree is not None
         saved = file.save(second.tree)
         assert file.load().nodes == saved.nodes == second.tree.nodes
-        assert faults(saved, leaves.rows().tolist(), leaves.vectors) == []
+        assert tree_faults(saved, leaves.rows().tolist(), leaves.vectors) == []
         assert run(where, server).kept == 0
 
 
@@ -473,11 +483,11 @@ def test_seconds_are_a_limit_too() -> None:
     assert (report.stop, report.answered, report.tree) == ("out_of_time", 0, None)
 
 
-def after(count: int, act: Callable[[], object]) -> Callable[[PlantingEvent], None]:
+def after(count: int, act: Callable[[], object]) -> Callable[[TreeBuildEvent], None]:
     """A listener that acts once so many questions are answered."""
 
-    def listen(event: PlantingEvent) -> None:
-        if isinstance(event, Planted) and event.answered == count:
+    def listen(event: TreeBuildEvent) -> None:
+        if isinstance(event, TreeBuildProgress) and event.answered == count:
             act()
 
     return listen
@@ -502,7 +512,7 @@ def test_a_build_that_is_cut_off_keeps_what_was_answered() -> None:
         loop = asyncio.get_running_loop()
         listen = after(7, lambda: bool(task.cancel()))
         where = ground(bunched(30), drafts)
-        task = loop.create_task(plant(where, model(), parallel=1, on_event=listen))
+        task = loop.create_task(build_tree(where, model(), parallel=1, on_event=listen))
         with pytest.raises(asyncio.CancelledError):
             await task
 

@@ -20,10 +20,10 @@ from support.chat_server import FakeServer, says, status
 
 from hoptrail.agents.budget.ledger import Budget, Ledger, OutOfBudget, Usage
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.llm.client import Asked, Asker
+from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.agents.llm.reply_schema import json_form, text_form
-from hoptrail.agents.llm.retry import Exchange, Sampling
+from hoptrail.agents.llm.reply_schema import json_reply, text_reply
+from hoptrail.agents.llm.retry import RetryingEndpoint, Sampling
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import (
     AttemptFailed,
@@ -46,7 +46,7 @@ class Step(BaseModel):
     sure: bool
 
 
-FORM = json_form(Step)
+FORM = json_reply(Step)
 GOOD = '{"query":"who built the Heron","sure":true}'
 STEP = Step(query="who built the Heron", sure=True)
 PROMPT = Rendered(name="p", messages=(("system", "Plan."), ("user", "Who?")), hash="h")
@@ -73,12 +73,14 @@ class Scene:
     def __init__(self, endpoint: Endpoint, budget: Budget | None = None, **settings: Any) -> None:
         self.time = Time()
         self.ledger = Ledger.open(None, budget or Budget(), self.time)
-        self.asker = Asker(
-            Exchange(endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings)
+        self.asker = LLMClient(
+            RetryingEndpoint(
+                endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings
+            )
         )
 
-    def ask(self, **changes: Any) -> Asked[Any]:
-        async def main() -> Asked[Any]:
+    def ask(self, **changes: Any) -> LLMResult[Any]:
+        async def main() -> LLMResult[Any]:
             await self.asker.prepare()
             wanted: dict[str, Any] = {
                 "node": "plan",
@@ -324,7 +326,7 @@ def test_a_cancelled_call_counts_whole_and_nothing_stays_open(tmp_path: Path) ->
 
     async def main() -> None:
         ledger = Ledger.open(tmp_path / "ledger", Budget())
-        asker = Asker(Exchange(Hanging(), ledger))
+        asker = LLMClient(RetryingEndpoint(Hanging(), ledger))
         await asker.prepare()
         task = asyncio.create_task(asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60))
         await asked.wait()
@@ -342,14 +344,14 @@ def test_a_cancelled_call_counts_whole_and_nothing_stays_open(tmp_path: Path) ->
 def test_parallel_asks_stay_within_the_budget() -> None:
     async def main() -> tuple[list[object], Usage]:
         ledger = Ledger.open(None, Budget(calls=5))
-        asker = Asker(Exchange(ScriptedEndpoint(lambda request: GOOD), ledger))
+        asker = LLMClient(RetryingEndpoint(ScriptedEndpoint(lambda request: GOOD), ledger))
         await asker.prepare()
         asks = [asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60) for _ in range(9)]
         return await asyncio.gather(*asks, return_exceptions=True), ledger.spent()
 
     results, spent = asyncio.run(main())
     assert spent.calls == 5
-    assert sum(isinstance(one, Asked) and one.value == STEP for one in results) == 5
+    assert sum(isinstance(one, LLMResult) and one.value == STEP for one in results) == 5
     assert sum(isinstance(one, OutOfBudget) for one in results) == 4
 
 
@@ -409,7 +411,7 @@ def fit(endpoint: Endpoint, blocks: Sequence[str], **changes: Any) -> Any:
     async def main() -> Any:
         await scene.asker.prepare()
         return await scene.asker.fit(
-            render, blocks, form=text_form("answer"), max_tokens=50, **changes
+            render, blocks, form=text_reply("answer"), max_tokens=50, **changes
         )
 
     return asyncio.run(main())
@@ -479,7 +481,7 @@ def test_a_server_that_does_not_is_told_the_schema_in_words(said: Any) -> None:
 
 def test_free_text_needs_no_schema_in_words() -> None:
     endpoint = ScriptedEndpoint(["yes"], enforces_schema=False)
-    assert Scene(endpoint).ask(form=text_form("answer")).value == "yes"
+    assert Scene(endpoint).ask(form=text_reply("answer")).value == "yes"
     assert endpoint.requests[0].messages[1].content == "Who?"
 
 
@@ -509,7 +511,7 @@ def test_a_budget_too_small_for_a_probe_is_not_spent_on_one(budget: Budget) -> N
 
 
 def test_asking_before_preparing_is_a_bug() -> None:
-    asker = Asker(Exchange(ScriptedEndpoint(), Ledger.open(None, Budget())))
+    asker = LLMClient(RetryingEndpoint(ScriptedEndpoint(), Ledger.open(None, Budget())))
     with pytest.raises(AssertionError, match="prepare"):
         asyncio.run(asker.ask(node="n", prompt=PROMPT, form=FORM, max_tokens=9))
 
@@ -517,14 +519,16 @@ def test_asking_before_preparing_is_a_bug() -> None:
 # Over HTTP
 
 
-def ask_over_http(server: FakeServer, budget: Budget | None = None, **changes: Any) -> Asked[Any]:
+def ask_over_http(
+    server: FakeServer, budget: Budget | None = None, **changes: Any
+) -> LLMResult[Any]:
     time = Time()
 
-    async def main() -> Asked[Any]:
+    async def main() -> LLMResult[Any]:
         endpoint = HttpEndpoint(server.url)
         try:
             ledger = Ledger.open(None, budget or Budget())
-            asker = Asker(Exchange(endpoint, ledger, sleep=time.sleep))
+            asker = LLMClient(RetryingEndpoint(endpoint, ledger, sleep=time.sleep))
             await asker.prepare()
             return await asker.ask(node="plan", prompt=PROMPT, form=FORM, max_tokens=60, **changes)
         finally:
@@ -659,7 +663,9 @@ def test_whatever_a_server_does_asking_ends_within_the_budget(
 
     async def main() -> None:
         ledger = Ledger.open(path, budget, time)
-        asker = Asker(Exchange(endpoint, ledger, sleep=time.sleep, rng=random.Random(0)))
+        asker = LLMClient(
+            RetryingEndpoint(endpoint, ledger, sleep=time.sleep, rng=random.Random(0))
+        )
         await asker.prepare()
         total = Usage()
         for _ in range(asks):

@@ -15,8 +15,8 @@ from hoptrail.agents.llm.reply_schema import (
     ParseProblem,
     find_object,
     flat_schema,
-    json_form,
-    text_form,
+    json_reply,
+    text_reply,
 )
 
 Short = Annotated[str, Field(max_length=12)]
@@ -101,7 +101,7 @@ class _Deep(BaseModel):
 )
 def test_a_field_that_need_not_end_is_refused(model: type[BaseModel], complaint: str) -> None:
     with pytest.raises(TypeError, match=complaint):
-        json_form(model)
+        json_reply(model)
 
 
 class Person(BaseModel):
@@ -127,11 +127,11 @@ ADA = Person(name="Ada", age=36)
     ],
 )
 def test_a_reply_is_found_where_it_stands(text: str) -> None:
-    assert json_form(Person).parse(text) == ADA
+    assert json_reply(Person).parse(text) == ADA
 
 
 def test_raw_control_characters_in_strings_are_let_through() -> None:
-    assert json_form(Person).parse('{"name":"A\n\x01a","age":3}') == Person(name="A\n\x01a", age=3)
+    assert json_reply(Person).parse('{"name":"A\n\x01a","age":3}') == Person(name="A\n\x01a", age=3)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_raw_control_characters_in_strings_are_let_through() -> None:
     ],
 )
 def test_what_cannot_be_read_is_a_short_reason(text: str, reason: str) -> None:
-    problem = json_form(Person).parse(text)
+    problem = json_reply(Person).parse(text)
     assert isinstance(problem, ParseProblem)
     assert reason in problem.reason
     assert len(problem.reason) < 400
 
 
 def test_a_reason_does_not_repeat_what_was_replied() -> None:
-    problem = json_form(Person).parse('{"name":"SECRET-SECRET-SECRET","age":-1}')
+    problem = json_reply(Person).parse('{"name":"SECRET-SECRET-SECRET","age":-1}')
     assert isinstance(problem, ParseProblem)
     assert "SECRET" not in problem.reason
 
@@ -179,7 +179,7 @@ def test_an_object_in_prose_is_found(value: object, prose: str) -> None:
 
 
 def test_free_text_only_has_to_be_there() -> None:
-    form = text_form("answer")
+    form = text_reply("answer")
     assert form.schema is None
     assert form.parse("<think>hm</think> Yes. ") == "Yes."
     assert isinstance(form.parse(" \n"), ParseProblem)

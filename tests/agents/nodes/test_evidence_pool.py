@@ -39,7 +39,7 @@ def scores(candidates: tuple[Candidate, ...]) -> dict[str, float]:
 
 
 def test_the_question_gives_each_passage_its_own_standing() -> None:
-    found = pool.merge((), [FIRST], 1)
+    found = pool.merge_rankings((), [FIRST], 1)
     assert [(c.passage_id, c.score, c.own) for c in found] == [
         ("a", 1.0, 1.0), ("b", 0.5, 0.5), ("c", 0.125, 0.125),
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_a_subject_adds_to_the_standing_of_what_bears_it_as_title(
     named = passage("c", title)
     first = (FIRST[0], ranked("q", (A, 8.0), (B, 4.0), (named, 1.0)))
     query = asked(name, "subject", 0.5)
-    found = pool.merge((), [first, (query, ranked(name, (A, 3.0), (named, 2.0)))], 1)
+    found = pool.merge_rankings((), [first, (query, ranked(name, (A, 3.0), (named, 2.0)))], 1)
     assert scores(found)["c"] == pytest.approx(score)
     assert scores(found)["a"] == 1.0
 
@@ -74,16 +74,16 @@ def test_where_no_title_bears_it_the_first_three_that_mention_a_name_count() -> 
     hits = [(passage(f"m{i}", "Other", text), 9.0 - i) for i, text in enumerate(texts)]
     query = asked("Maddock Yard", "subject", 0.5)
     # worth .8 / (1 + place), two words: factor 1, weight .5; the second mentions nothing
-    assert scores(pool.merge((), [(query, ranked("x", *hits))], 1)) == {
+    assert scores(pool.merge_rankings((), [(query, ranked("x", *hits))], 1)) == {
         "m0": pytest.approx(0.5 * 0.8),
         "m2": pytest.approx(0.5 * 0.8 / 3, abs=1e-6),
     }
 
 
 def test_a_bridge_lifts_to_below_the_passage_it_was_read_in() -> None:
-    before = pool.merge((), [FIRST], 1)
+    before = pool.merge_rankings((), [FIRST], 1)
     query = asked("Fog", "bridge", 0.97)
-    found = pool.merge(before, [(query, ranked("Fog", (C, 1.0)))], 2)
+    found = pool.merge_rankings(before, [(query, ranked("Fog", (C, 1.0)))], 2)
     # OWN_SHARE is .3 and the own standing .125, so 1 - .3 + .3 x .125 of the weight stays
     assert scores(found)["c"] == pytest.approx(0.97 * 0.7375, abs=1e-6)
     assert [c.passage_id for c in found] == ["a", "c", "b"]
@@ -94,40 +94,40 @@ def test_a_bridge_lifts_to_below_the_passage_it_was_read_in() -> None:
 def test_a_bridge_to_an_unknown_passage_has_no_standing_of_its_own() -> None:
     new = passage("n", "Tarn Hollow")
     query = asked("Tarn Hollow", "bridge", 0.5)
-    (found,) = pool.merge((), [(query, ranked("x", (new, 1.0)))], 3)
+    (found,) = pool.merge_rankings((), [(query, ranked("x", (new, 1.0)))], 3)
     assert (found.score, found.own, found.round) == (pytest.approx(0.35), 0.0, 3)
 
 
 def test_a_gap_counts_by_its_weight() -> None:
     query = asked("born where", "gap", 0.95)
-    found = pool.merge((), [(query, ranked("x", (A, 6.0), (B, 3.0)))], 2)
+    found = pool.merge_rankings((), [(query, ranked("x", (A, 6.0), (B, 3.0)))], 2)
     assert scores(found) == {"a": 0.95, "b": 0.475}
 
 
 def test_the_best_standing_stays() -> None:
-    before = pool.merge((), [FIRST], 1)
+    before = pool.merge_rankings((), [FIRST], 1)
     query = asked("again", "gap", 0.3)
-    after = pool.merge(before, [(query, ranked("x", (A, 1.0), (C, 1.0)))], 2)
+    after = pool.merge_rankings(before, [(query, ranked("x", (A, 1.0), (C, 1.0)))], 2)
     assert scores(after) == {"a": 1.0, "b": 0.5, "c": 0.3}
     assert {c.passage_id: c.query for c in after}["a"] == "whole question"
 
 
 def test_rankings_without_hits_or_with_scores_of_zero_harm_nothing() -> None:
-    assert pool.merge((), [(asked("q"), ranked("q"))], 1) == ()
-    (found,) = pool.merge((), [(asked("q"), ranked("q", (A, 0.0)))], 1)
+    assert pool.merge_rankings((), [(asked("q"), ranked("q"))], 1) == ()
+    (found,) = pool.merge_rankings((), [(asked("q"), ranked("q", (A, 0.0)))], 1)
     assert found.score == 0.0
 
 
 def test_equal_scores_are_ordered_by_the_hash_of_the_id() -> None:
     hits = [(passage(f"p{i}"), 1.0) for i in range(30)]
     random.Random(1).shuffle(hits)
-    found = pool.merge((), [(asked("q"), ranked("q", *hits))], 1)
+    found = pool.merge_rankings((), [(asked("q"), ranked("q", *hits))], 1)
     assert [c.passage_id for c in found] == sorted((f"p{i}" for i in range(30)), key=tie_break)
 
 
 def test_a_run_remembers_a_bounded_number_of_the_best() -> None:
     hits = [(passage(f"p{i}"), float(i + 1)) for i in range(pool.KEPT + 50)]
-    found = pool.merge((), [(asked("q"), ranked("q", *hits))], 1)
+    found = pool.merge_rankings((), [(asked("q"), ranked("q", *hits))], 1)
     assert len(found) == pool.KEPT
     assert min(c.score for c in found) == pytest.approx(51 / 150, abs=1e-6)
 
@@ -159,9 +159,10 @@ def rankings(rows: list[tuple[float, list[tuple[int, int]]]], purpose: Purpose) 
 def test_the_order_of_queries_other_than_the_question_changes_no_standing(
     rows: list[tuple[float, list[tuple[int, int]]]], purpose: Purpose
 ) -> None:
-    before = pool.merge((), [FIRST], 1)
+    before = pool.merge_rankings((), [FIRST], 1)
     merged = [
-        pool.merge(before, order, 2) for order in itertools.permutations(rankings(rows, purpose))
+        pool.merge_rankings(before, order, 2)
+        for order in itertools.permutations(rankings(rows, purpose))
     ]
     for other in merged[1:]:
         assert scores(other) == scores(merged[0])
@@ -171,16 +172,16 @@ def test_the_order_of_queries_other_than_the_question_changes_no_standing(
 @given(GAPS)
 @settings(max_examples=60)
 def test_no_merge_lowers_a_standing(rows: list[tuple[float, list[tuple[int, int]]]]) -> None:
-    before = pool.merge((), [FIRST], 1)
-    after = scores(pool.merge(before, rankings(rows, "gap"), 2))
+    before = pool.merge_rankings((), [FIRST], 1)
+    after = scores(pool.merge_rankings(before, rankings(rows, "gap"), 2))
     assert all(after[name] >= score for name, score in scores(before).items())
 
 
 def test_the_question_comes_before_its_subjects() -> None:
     """A subject adds to the question's standing, so the question is merged first."""
     query = (asked("Fog", "subject", 0.5), ranked("Fog", (C, 1.0)))
-    assert scores(pool.merge((), [FIRST, query], 1))["c"] == pytest.approx(0.5)
-    assert scores(pool.merge((), [query, FIRST], 1))["c"] == pytest.approx(0.375)
+    assert scores(pool.merge_rankings((), [FIRST, query], 1))["c"] == pytest.approx(0.5)
+    assert scores(pool.merge_rankings((), [query, FIRST], 1))["c"] == pytest.approx(0.375)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_evidence_stands_with_its_passage() -> None:
         Candidate(passage_id=name, document_id="d", score=score, own=0.0, round=1, query="q")
         for name, score in (("low", 0.15), ("high", 0.8))
     ]
-    stands = pool.restand(kept, candidates)
+    stands = pool.rescore(kept, candidates)
     # confidence * standing; one whose passage is forgotten keeps its confidence * old score
     assert [(e.id, e.score) for e in stands] == [("e2", 0.4), ("e3", 0.2), ("e1", 0.15)]
 
@@ -283,9 +284,9 @@ def test_the_limit_is_the_share_of_common_words() -> None:
 
 
 def test_what_a_tree_finds_is_fused_with_what_a_search_found() -> None:
-    before = pool.merge((), [FIRST], 1)
+    before = pool.merge_rankings((), [FIRST], 1)
     leaves = [(B, 0.8), (passage("d"), 0.4)]
-    found = pool.fused(before, leaves, query="q", round_number=3, cheap=0.6)
+    found = pool.fuse_tree_results(before, leaves, query="q", round_number=3, cheap=0.6)
     # Each list counts from 0, its last, to 1: a .6, b .6 · 3/7 + .4; then the best is 1.
     assert [(c.passage_id, c.score) for c in found][:2] == [("b", 1.0), ("a", 0.913043)]
     assert scores(found) == {"b": 1.0, "a": 0.913043, "c": 0.0, "d": 0.0}
@@ -293,8 +294,8 @@ def test_what_a_tree_finds_is_fused_with_what_a_search_found() -> None:
         "a": (1.0, 1, "whole question"), "b": (0.5, 1, "whole question"),
         "c": (0.125, 1, "whole question"), "d": (0.0, 3, "q"),
     }  # fmt: skip
-    assert pool.fused(before, [], query="q", round_number=3, cheap=0.6) == before
-    alone = pool.fused((), leaves, query="q", round_number=3, cheap=0.6)
+    assert pool.fuse_tree_results(before, [], query="q", round_number=3, cheap=0.6) == before
+    alone = pool.fuse_tree_results((), leaves, query="q", round_number=3, cheap=0.6)
     assert scores(alone) == {"b": 1.0, "d": 0.0}
 
 
@@ -307,8 +308,10 @@ def test_a_fusion_has_every_passage_once_best_first(
     cheap: dict[str, float], leaves: dict[str, float], weight: float
 ) -> None:
     ordered = sorted(cheap.items(), key=lambda one: -one[1])
-    before = pool.merge((), [(asked("q"), ranked("q", *((passage(n), s) for n, s in ordered)))], 1)
-    found = pool.fused(
+    before = pool.merge_rankings(
+        (), [(asked("q"), ranked("q", *((passage(n), s) for n, s in ordered)))], 1
+    )
+    found = pool.fuse_tree_results(
         before,
         [(passage(n), s) for n, s in sorted(leaves.items(), key=lambda one: -one[1])],
         query="q", round_number=2, cheap=weight,

@@ -25,31 +25,31 @@ from support.agents import (
     substance,
 )
 
-from hoptrail.agents import Budget, Receipt, Settings, ask, nodes
+from hoptrail.agents import Budget, Receipt, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.types import Answer, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("nodes") / "store")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def whole(library: Library) -> Receipt:
+def whole(library: KnowledgeBase) -> Receipt:
     return ask(QUESTION, library)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Puts the identity in a node's place."""
 
-    async def identity(state: State, run: Run) -> State:
+    async def identity(state: RunState, run: RunContext) -> RunState:
         return state
 
     identity.__name__ = name
@@ -64,14 +64,14 @@ def test_a_whole_run_passes_every_node(whole: Receipt) -> None:
     assert (whole.outcome.kind, whole.stop, whole.rounds) == ("answered", "sufficient", 2)
 
 
-def test_the_same_question_gives_the_same_receipt(library: Library, whole: Receipt) -> None:
+def test_the_same_question_gives_the_same_receipt(library: KnowledgeBase, whole: Receipt) -> None:
     again = ask(QUESTION, library)
     assert substance(again) == substance(whole)
     assert again.steps == whole.steps
 
 
 def test_without_plan_the_names_of_the_question_are_not_searched(
-    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, whole: Receipt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "plan")
     receipt = ask(QUESTION, library)
@@ -82,7 +82,7 @@ def test_without_plan_the_names_of_the_question_are_not_searched(
 
 
 def test_without_retrieve_nothing_is_found(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "retrieve")
     receipt = ask(QUESTION, library)
@@ -91,7 +91,7 @@ def test_without_retrieve_nothing_is_found(
 
 
 def test_without_refine_there_is_no_evidence(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "refine")
     receipt = ask(QUESTION, library)
@@ -101,7 +101,7 @@ def test_without_refine_there_is_no_evidence(
 
 
 def test_without_assess_the_search_goes_on_when_it_has_enough(
-    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, whole: Receipt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "assess")
     receipt = ask(QUESTION, library)
@@ -112,7 +112,7 @@ def test_without_assess_the_search_goes_on_when_it_has_enough(
 
 
 def test_without_next_query_no_hop_is_made(
-    library: Library, whole: Receipt, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, whole: Receipt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "next_query")
     receipt = ask(QUESTION, library)
@@ -123,12 +123,14 @@ def test_without_next_query_no_hop_is_made(
     assert standing.get("d2", 0.0) < hopped["d2"]
 
 
-def test_without_answer_nothing_is_said(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_answer_nothing_is_said(
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without(monkeypatch, "answer")
     with pytest.raises(AssertionError, match="verify follows answer"):
         ask(QUESTION, library)
 
-    async def answer(state: State, run: Run) -> State:
+    async def answer(state: RunState, run: RunContext) -> RunState:
         return replace(state, answer=Answer(text="", claims=(), extractive=True))
 
     monkeypatch.setattr(nodes, "answer", answer)
@@ -137,14 +139,18 @@ def test_without_answer_nothing_is_said(library: Library, monkeypatch: pytest.Mo
     assert (receipt.answer, receipt.outcome.kind) == ("", "abstained")
 
 
-def test_without_verify_no_claim_holds(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_verify_no_claim_holds(
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without(monkeypatch, "verify")
     receipt = ask(QUESTION, library)
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_verified")
     assert receipt.claims == ()
 
 
-def test_without_receipt_there_is_none(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_receipt_there_is_none(
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without(monkeypatch, "receipt")
     with pytest.raises(pydantic.ValidationError):
         ask(QUESTION, library)
@@ -161,13 +167,13 @@ class Liar(Reader):
         return {"claims": claims, "answer": "Otto Renn", "answered": True}
 
 
-def test_verify_keeps_a_models_invention_out_of_the_answer(library: Library) -> None:
+def test_verify_keeps_a_models_invention_out_of_the_answer(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, library, model=reading(Liar()))
     assert "Renn" not in receipt.answer
     assert [c.reason for c in receipt.dropped] == ["not in its quotes: Otto Renn, 1999"]
 
 
-def test_a_passage_is_read_once(library: Library) -> None:
+def test_a_passage_is_read_once(library: KnowledgeBase) -> None:
     read: list[str] = []
 
     class Noting(Around):
@@ -179,7 +185,7 @@ def test_a_passage_is_read_once(library: Library) -> None:
     assert len(read) == len(set(read)) == len(CHAIN)
 
 
-def test_nothing_is_asked_twice(library: Library) -> None:
+def test_nothing_is_asked_twice(library: KnowledgeBase) -> None:
     corpus = Around(library.corpus)
     reader = Reader()
     reader.enough = "never"
@@ -187,31 +193,33 @@ def test_nothing_is_asked_twice(library: Library) -> None:
     assert corpus.searched == [QUESTION, "Heron", "Ilsa Corrin born"]
 
 
-def test_the_stop_reasons_of_the_loop(library: Library) -> None:
+def test_the_stop_reasons_of_the_loop(library: KnowledgeBase) -> None:
     reader = Reader()
     reader.enough = "never"
     assert ask(QUESTION, library, model=reading(reader)).stop == "no_progress"
-    one = ask(QUESTION, library, model=reading(reader), settings=Settings(max_rounds=1))
+    one = ask(QUESTION, library, model=reading(reader), settings=RunSettings(max_rounds=1))
     assert (one.stop, one.rounds, one.outcome.kind) == ("max_rounds", 1, "abstained")
 
 
-def test_two_rounds_without_new_evidence_are_no_progress(library: Library) -> None:
+def test_two_rounds_without_new_evidence_are_no_progress(library: KnowledgeBase) -> None:
     reader = Reader()
     reader.enough, reader.wanted = "never", ("first master",)
     numbers = iter(range(100))
     endless = {"QueriesForm": lambda _: f'{{"queries": ["tide number {next(numbers)}"]}}'}
     receipt = ask(
         QUESTION, library, model=reading(reader, by_schema=endless),
-        settings=Settings(max_rounds=9, read=2),
+        settings=RunSettings(max_rounds=9, read=2),
     )  # fmt: skip
     # The first round brings the one quote, the second and third nothing.
     assert (receipt.stop, receipt.rounds) == ("no_progress", 3)
 
 
-def test_the_settings_bound_a_run(library: Library) -> None:
+def test_the_settings_bound_a_run(library: KnowledgeBase) -> None:
     corpus = Around(library.corpus)
     receipt = ask(
-        QUESTION, over(library, corpus), settings=Settings(k=3, read=1, max_rounds=2, max_queries=1)
+        QUESTION,
+        over(library, corpus),
+        settings=RunSettings(k=3, read=1, max_rounds=2, max_queries=1),
     )
     assert corpus.searched[0] == QUESTION
     assert len(corpus.searched) == 2
@@ -220,12 +228,12 @@ def test_the_settings_bound_a_run(library: Library) -> None:
     assert len(receipt.evidence) <= 2
 
 
-def test_a_filter_narrows_every_search(library: Library) -> None:
+def test_a_filter_narrows_every_search(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, library, where={"kind": "d1"})
     assert {c.document_id for c in receipt.candidates} == {"d1"}
 
 
-def test_queries_that_the_budget_does_not_allow_are_left_unasked(library: Library) -> None:
+def test_queries_that_the_budget_does_not_allow_are_left_unasked(library: KnowledgeBase) -> None:
     corpus = Around(library.corpus)
     receipt = ask(QUESTION, over(library, corpus), budget=Budget(searches=1))
     assert corpus.searched == [QUESTION]
@@ -235,7 +243,7 @@ def test_queries_that_the_budget_does_not_allow_are_left_unasked(library: Librar
 
 
 def test_searches_divide_what_is_left_before_any_is_dispatched(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     file = tmp_path / "ledger.jsonl"
     before: list[list[dict[str, Any]]] = []
@@ -251,12 +259,12 @@ def test_searches_divide_what_is_left_before_any_is_dispatched(
     corpus = Watching(library.corpus)
     ledger = Ledger.open(file, Budget(searches=4), time.monotonic)
     spent = ledger.settle_search(ledger.reserve_search(node="earlier"))
-    run = Run(
+    run = RunContext(
         strategy="pool", model="", corpus=corpus, ledger=ledger,
         roles=local_roles(corpus, ledger.seconds_left),
     )  # fmt: skip
     queries = tuple(Query(text=text, purpose="gap") for text in ("Heron", "Veil", "Orrin", "Saben"))
-    state = asyncio.run(nodes.retrieve(State(question=QUESTION, queries=queries), run))
+    state = asyncio.run(nodes.retrieve(RunState(question=QUESTION, queries=queries), run))
     ledger.close()
     reserved = [line for line in before[0] if line["op"] == "reserve"][1:]
     assert spent.searches == 1
@@ -265,12 +273,12 @@ def test_searches_divide_what_is_left_before_any_is_dispatched(
     assert [line["op"] for line in lines()].count("reserve") == 4
 
 
-def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
+def test_a_quote_outside_its_passage_is_no_evidence(library: KnowledgeBase) -> None:
     from hoptrail.agents.nodes.refining import _evidence
-    from hoptrail.agents.roles.base import Quote, Reading
+    from hoptrail.agents.roles.base import PassageToRead, Quote
 
     passage = Passage(id="p", document_id="d", start=10, end=20, title="t", text="0123   789")
-    source = Reading(passage=passage, score=0.5, query="q")
+    source = PassageToRead(passage=passage, score=0.5, query="q")
 
     def made(start: int, end: int) -> Any:  # noqa: ANN401
         quote = Quote(passage_id="p", start=start, end=end, confidence=0.5)
@@ -282,7 +290,7 @@ def test_a_quote_outside_its_passage_is_no_evidence(library: Library) -> None:
     assert (whole.quote, whole.score, whole.start, whole.end) == ("0123   789", 0.25, 10, 20)
 
 
-def test_a_passage_that_is_gone_is_read_as_nothing(library: Library) -> None:
+def test_a_passage_that_is_gone_is_read_as_nothing(library: KnowledgeBase) -> None:
     class Gone(Around):
         async def passages(self, ids: Any) -> tuple[Passage | None, ...]:  # noqa: ANN401
             return tuple(None for _ in ids)
@@ -291,7 +299,7 @@ def test_a_passage_that_is_gone_is_read_as_nothing(library: Library) -> None:
     assert (receipt.outcome.reason, receipt.evidence) == ("nothing_found", ())
 
 
-def test_searches_of_a_round_run_beside_each_other(library: Library) -> None:
+def test_searches_of_a_round_run_beside_each_other(library: KnowledgeBase) -> None:
     class Slow(Around):
         running = most = 0
 

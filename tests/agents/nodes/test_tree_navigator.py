@@ -29,12 +29,12 @@ from support.agents import (
 )
 from support.tree import made
 
-from hoptrail.agents import Budget, NavigateSettings, Receipt, Settings, ask, nodes, replay
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents import Budget, Receipt, RunSettings, TreeSearchSettings, ask, nodes, replay
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
-from hoptrail.agents.graph import Graph, Strategy, add
+from hoptrail.agents.graph import RunGraph, Strategy, add_nodes
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.nodes.tree_navigator import navigate
 from hoptrail.agents.strategies import registry as strategies
@@ -46,7 +46,7 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import Over
+from hoptrail.rag.tree.types import LeafKind
 from hoptrail.rag.types import Where
 
 TOPICS = ("harbour", "violin", "glacier", "enzyme", "senate", "orchard")
@@ -57,10 +57,10 @@ WORLD = {
         for i in range(40)
     },
 }
-NARROW = Settings(k=5, navigate=NavigateSettings(iterations=4, seeds=2))
+NARROW = RunSettings(k=5, navigate=TreeSearchSettings(iterations=4, seeds=2))
 
 
-def plant(root: Path, over: Over = "passages", fanout: int = 4, **spec: Any) -> None:  # noqa: ANN401
+def plant(root: Path, over: LeafKind = "passages", fanout: int = 4, **spec: Any) -> None:  # noqa: ANN401
     """Puts a tree of runs of rows beside a store."""
     with Store.open(root) as store:
         tree = made(StoreLeaves(store, over), fanout)
@@ -78,7 +78,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def library(root: Path) -> Iterator[Library]:
+def library(root: Path) -> Iterator[KnowledgeBase]:
     with open_chain(root) as opened:
         yield opened
 
@@ -88,7 +88,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     no_waiting(monkeypatch)
 
 
-def lattice(library: Library, question: str = QUESTION, **options: Any) -> Receipt:  # noqa: ANN401
+def lattice(library: KnowledgeBase, question: str = QUESTION, **options: Any) -> Receipt:  # noqa: ANN401
     return ask(question, library, strategy="lattice", **{"settings": NARROW, **options})
 
 
@@ -108,7 +108,7 @@ def grading(score: Callable[[int], object] = lambda n: n, **options: Any) -> Any
     return reading(by_schema={**own, **options.pop("by_schema", {})}, **options)
 
 
-def test_the_road_and_what_the_receipt_tells_of_it(library: Library) -> None:
+def test_the_road_and_what_the_receipt_tells_of_it(library: KnowledgeBase) -> None:
     receipt = lattice(library)
     assert nodes_of(receipt) == ["retrieve", "navigate", "refine", "answer", "verify"]
     assert (receipt.strategy, receipt.rounds, receipt.usage.searches) == ("lattice", 1, 1)
@@ -131,16 +131,16 @@ def test_the_road_and_what_the_receipt_tells_of_it(library: Library) -> None:
         assert slate.shown[: len(slate.shown) - slate.anchors] == children
 
 
-def library_tree(library: Library) -> Any:  # noqa: ANN401
+def library_tree(library: KnowledgeBase) -> Any:  # noqa: ANN401
     assert library.store is not None
     return TreeFile(Layout(root=library.store.root, tenant="default")).load()
 
 
-def made_nodes(library: Library) -> Sequence[int]:
+def made_nodes(library: KnowledgeBase) -> Sequence[int]:
     return list(library_tree(library).nodes)
 
 
-def test_what_the_tree_finds_joins_what_the_search_found(library: Library) -> None:
+def test_what_the_tree_finds_joins_what_the_search_found(library: KnowledgeBase) -> None:
     cheap = ask(QUESTION, library, strategy="single", settings=NARROW)
     receipt = lattice(library)
     ids = [candidate.passage_id for candidate in receipt.candidates]
@@ -157,9 +157,11 @@ def test_what_the_tree_finds_joins_what_the_search_found(library: Library) -> No
     assert all((c.own, c.round, c.query) == (0.0, 1, QUESTION) for c in by_tree)
 
 
-def wire_escalating(graph: Graph) -> None:
+def wire_escalating(graph: RunGraph) -> None:
     """Search and read; then, whatever that gave, the tree."""
-    add(graph, nodes.retrieve, nodes.refine, navigate, nodes.answer, nodes.verify, nodes.receipt)
+    add_nodes(
+        graph, nodes.retrieve, nodes.refine, navigate, nodes.answer, nodes.verify, nodes.receipt
+    )
     graph.add_edge(START, "retrieve")
     graph.add_edge("retrieve", "refine")
     graph.add_conditional_edges(
@@ -173,7 +175,7 @@ def wire_escalating(graph: Graph) -> None:
 
 
 def test_a_strategy_escalates_to_the_tree_by_an_edge(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     escalating = Strategy(name="escalating", wire=wire_escalating)
     monkeypatch.setattr(strategies, "STRATEGIES", {"escalating": escalating})
@@ -184,7 +186,7 @@ def test_a_strategy_escalates_to_the_tree_by_an_edge(
     assert all(detail.startswith("read 5 passages") for detail in read)
 
 
-def test_events_tell_the_tree_and_every_iteration(library: Library) -> None:
+def test_events_tell_the_tree_and_every_iteration(library: KnowledgeBase) -> None:
     events: list[Event] = []
     receipt = lattice(library, on_event=events.append)
     assert [e.node for e in events if isinstance(e, StepStarted)] == [
@@ -199,10 +201,10 @@ def test_events_tell_the_tree_and_every_iteration(library: Library) -> None:
     assert all(e.best and "\n" not in e.best for e in told)
 
 
-def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: Library) -> None:
+def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: KnowledgeBase) -> None:
     endpoint = grading()
-    receipt = lattice(library, model=endpoint, settings=Settings(
-        k=5, navigate=NavigateSettings(iterations=5, seeds=0, patience=0)))  # fmt: skip
+    receipt = lattice(library, model=endpoint, settings=RunSettings(
+        k=5, navigate=TreeSearchSettings(iterations=5, seeds=0, patience=0)))  # fmt: skip
     asked = [r for r in endpoint.requests if r.schema_name == "ScoresForm"]
     assert len(asked) == 1 + 2 * 4  # 1 + beam · (iterations - 1)
     assert len(slates(receipt)) == len(asked)
@@ -220,14 +222,14 @@ def test_a_model_scores_every_slate_of_an_iteration_side_by_side(library: Librar
 
 
 def test_what_is_left_open_is_decided_before_the_run() -> None:
-    alone, served = (Settings().resolved("graph", served=served) for served in (False, True))
-    assert (alone.mode, alone.navigate) == ("graph", NavigateSettings())
-    assert served.navigate == NavigateSettings(iterations=8, stretched=True)
-    told = Settings(mode="dense", navigate=NavigateSettings(beam=1))
+    alone, served = (RunSettings().resolved("graph", served=served) for served in (False, True))
+    assert (alone.mode, alone.navigate) == ("graph", TreeSearchSettings())
+    assert served.navigate == TreeSearchSettings(iterations=8, stretched=True)
+    told = RunSettings(mode="dense", navigate=TreeSearchSettings(beam=1))
     assert told.resolved("graph", served=True) == told
 
 
-def test_missing_scores_are_asked_for_once_and_then_not_there(library: Library) -> None:
+def test_missing_scores_are_asked_for_once_and_then_not_there(library: KnowledgeBase) -> None:
     endpoint = grading(lambda n: "no idea" if n == 1 else 40)
     receipt = lattice(library, model=endpoint, budget=Budget(calls=60, tokens=200_000))
     assert receipt.stop == "sufficient"
@@ -241,7 +243,7 @@ def test_missing_scores_are_asked_for_once_and_then_not_there(library: Library) 
     assert len(asked) == 2 * len(slates(receipt))
 
 
-def test_garbage_for_every_slate_leaves_the_cheap_hits(library: Library) -> None:
+def test_garbage_for_every_slate_leaves_the_cheap_hits(library: KnowledgeBase) -> None:
     endpoint = grading(by_schema={"ScoresForm": lambda _: "I would rather not."})
     receipt = lattice(library, model=endpoint)
     cheap = ask(QUESTION, library, strategy="single", model=reading(), settings=NARROW)
@@ -256,7 +258,9 @@ def test_garbage_for_every_slate_leaves_the_cheap_hits(library: Library) -> None
 
 
 @pytest.mark.parametrize("calls", range(1, 9))
-def test_a_budget_that_ends_gives_what_was_found_until_then(library: Library, calls: int) -> None:
+def test_a_budget_that_ends_gives_what_was_found_until_then(
+    library: KnowledgeBase, calls: int
+) -> None:
     endpoint = grading()
     receipt = lattice(library, model=endpoint, budget=Budget(calls=calls))
     assert receipt.usage.calls <= calls
@@ -273,13 +277,13 @@ def test_a_budget_that_ends_gives_what_was_found_until_then(library: Library, ca
         assert last.detail.startswith("budget: ")
 
 
-def test_tokens_end_it_too(library: Library) -> None:
+def test_tokens_end_it_too(library: KnowledgeBase) -> None:
     receipt = lattice(library, model=grading(), budget=Budget(tokens=3_000))
     assert (receipt.stop, receipt.usage.tokens <= 3_000) == ("out_of_tokens", True)
     assert receipt.candidates
 
 
-def test_a_server_that_goes_away_ends_the_search(library: Library) -> None:
+def test_a_server_that_goes_away_ends_the_search(library: KnowledgeBase) -> None:
     count = 0
 
     def fails(request: ChatRequest) -> Any:  # noqa: ANN401
@@ -318,7 +322,7 @@ class Doors(Around):
         return await super().tree_open(query, nodes, stand=stand, where=where, timeout=timeout)
 
 
-def test_a_deadline_at_the_tree_brings_the_cheap_hits(library: Library) -> None:
+def test_a_deadline_at_the_tree_brings_the_cheap_hits(library: KnowledgeBase) -> None:
     cheap = ask(QUESTION, library, strategy="single", settings=NARROW)
     doors = Doors(library.corpus)
     doors.start_fails = TimeoutError("slow")
@@ -329,7 +333,7 @@ def test_a_deadline_at_the_tree_brings_the_cheap_hits(library: Library) -> None:
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_deadline_in_the_tree_keeps_what_was_found(library: Library, at: int) -> None:
+def test_a_deadline_in_the_tree_keeps_what_was_found(library: KnowledgeBase, at: int) -> None:
     doors = Doors(library.corpus)
     doors.open_fails_at = at
     receipt = lattice(over(library, doors))
@@ -339,7 +343,7 @@ def test_a_deadline_in_the_tree_keeps_what_was_found(library: Library, at: int) 
     assert receipt.evidence
 
 
-def test_a_cancelled_search_keeps_what_was_found(library: Library) -> None:
+def test_a_cancelled_search_keeps_what_was_found(library: KnowledgeBase) -> None:
     cancel = asyncio.Event()
 
     def heard(event: Event) -> None:
@@ -354,7 +358,7 @@ def test_a_cancelled_search_keeps_what_was_found(library: Library) -> None:
     assert receipt.candidates
 
 
-def test_no_search_left_is_no_tree_search(library: Library) -> None:
+def test_no_search_left_is_no_tree_search(library: KnowledgeBase) -> None:
     doors = Doors(library.corpus)
 
     class Late(Doors):
@@ -369,7 +373,7 @@ def test_no_search_left_is_no_tree_search(library: Library) -> None:
 
 @pytest.mark.parametrize("model", [False, True])
 def test_a_run_is_replayed_without_store_or_model(
-    library: Library, tmp_path: Path, model: bool
+    library: KnowledgeBase, tmp_path: Path, model: bool
 ) -> None:
     path = tmp_path / "run.jsonl"
     receipt = lattice(library, model=grading() if model else None, record=path)
@@ -380,14 +384,14 @@ def test_a_run_is_replayed_without_store_or_model(
     assert {"corpus.tree_start", "corpus.tree_open", "corpus.tree_passages"} <= kinds
 
 
-def test_a_replay_of_a_cut_search_is_the_same(library: Library, tmp_path: Path) -> None:
+def test_a_replay_of_a_cut_search_is_the_same(library: KnowledgeBase, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     lattice(library, model=grading(), budget=Budget(calls=7), record=path)
     again = replay(path)
     assert again.same, again.difference
 
 
-def test_a_filter_holds_in_the_tree(library: Library) -> None:
+def test_a_filter_holds_in_the_tree(library: KnowledgeBase) -> None:
     receipt = lattice(library, where={"kind": "d2"})
     assert {c.document_id for c in receipt.candidates} == {"d2"}
     assert [len(slate.shown) for slate in slates(receipt)] == [1] * len(slates(receipt))

@@ -23,17 +23,17 @@ from support.chat_server import (
 )
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta, Event
-from hoptrail.agents.llm.delimiters import PLACEHOLDER, Fence
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatReply
-from hoptrail.agents.roles.answerer import _LONGEST, Teller
+from hoptrail.agents.roles.answerer import _LONGEST, AnswerStream
 
-FENCE = Fence.of(b"s" * 32)
+FENCE = Delimiters.of(b"s" * 32)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("telling") / "store")) as opened:
         yield opened
 
@@ -57,7 +57,7 @@ def told(deltas: Sequence[Event]) -> str:
 
 def heard(pieces: Sequence[str | None], end: str | None = None) -> list[AnswerDelta]:
     deltas: list[AnswerDelta] = []
-    teller = Teller(FENCE, deltas.append)
+    teller = AnswerStream(FENCE, deltas.append)
     for piece in pieces:
         teller.hear(piece)
     if end is not None:
@@ -65,7 +65,9 @@ def heard(pieces: Sequence[str | None], end: str | None = None) -> list[AnswerDe
     return deltas
 
 
-def listened(library: Library, *answers: object, **options: object) -> tuple[list[Event], Receipt]:
+def listened(
+    library: KnowledgeBase, *answers: object, **options: object
+) -> tuple[list[Event], Receipt]:
     """The events of a run whose model gives these replies to the answerer, and its receipt."""
     events: list[Event] = []
     model = reading(by_schema={"AnswerForm": list(answers)})
@@ -135,7 +137,7 @@ def test_a_flood_is_not_parsed_again_and_again() -> None:
     assert told(deltas) == "short"
 
 
-def test_a_run_tells_its_answer_in_pieces(library: Library) -> None:
+def test_a_run_tells_its_answer_in_pieces(library: KnowledgeBase) -> None:
     events, receipt = listened(library, reply("Tarn Hollow"))
     deltas = [event for event in events if isinstance(event, AnswerDelta)]
     assert deltas == [AnswerDelta(text="Tarn"), AnswerDelta(text=" Hollow")]
@@ -147,7 +149,7 @@ BROKEN = reply("not an answer").replace("answered", "said")
 
 
 @pytest.mark.parametrize("first", [CUT, BROKEN])
-def test_a_re_ask_leaves_no_mixture(library: Library, tmp_path: Path, first: object) -> None:
+def test_a_re_ask_leaves_no_mixture(library: KnowledgeBase, tmp_path: Path, first: object) -> None:
     file = tmp_path / "run.jsonl"
     events, receipt = listened(library, first, reply("Tarn Hollow"), record=file)
     assert told(events) == receipt.answer == "Tarn Hollow"
@@ -158,19 +160,19 @@ def test_a_re_ask_leaves_no_mixture(library: Library, tmp_path: Path, first: obj
     assert [event for event in again if isinstance(event, AnswerDelta)] == deltas
 
 
-def test_where_no_reply_can_be_used_the_fallbacks_text_stands_alone(library: Library) -> None:
+def test_where_no_reply_can_be_used_the_fallbacks_text_stands_alone(library: KnowledgeBase) -> None:
     events, receipt = listened(library, BROKEN, CUT)
     assert receipt.extractive
     assert told(events) == receipt.answer
     assert "cut" not in receipt.answer
 
 
-def test_an_abstention_takes_back_what_it_said(library: Library) -> None:
+def test_an_abstention_takes_back_what_it_said(library: KnowledgeBase) -> None:
     events, receipt = listened(library, reply("I do not know", answered=False))
     assert (told(events), receipt.outcome.kind) == ("", "abstained")
 
 
-def test_a_budget_that_ends_before_the_re_ask_leaves_no_mixture(library: Library) -> None:
+def test_a_budget_that_ends_before_the_re_ask_leaves_no_mixture(library: KnowledgeBase) -> None:
     calls = ask(QUESTION, library, model=reading()).usage.calls
     words = BROKEN.replace("not an answer", "not an answer at all")
     events, receipt = listened(library, words, budget=Budget(calls=calls))
@@ -180,7 +182,7 @@ def test_a_budget_that_ends_before_the_re_ask_leaves_no_mixture(library: Library
 
 @pytest.mark.usefixtures("_no_waiting")
 @pytest.mark.parametrize("ending", [drop, end_of_stream, error_event])
-def test_a_stream_that_breaks_is_taken_back(library: Library, ending: Behaviour) -> None:
+def test_a_stream_that_breaks_is_taken_back(library: KnowledgeBase, ending: Behaviour) -> None:
     answers = [
         stream_then(ending, '{"claims":[],"answer":"wrong wor', "ds for"),
         says(reply("Tarn Hollow")),

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
 
 from hoptrail.agents import ask
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.roles.answerer import SHOWN, LocalAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor
-from hoptrail.agents.roles.base import Quote, Reading, Situation
+from hoptrail.agents.roles.base import PassageToRead, Quote, RoleInput
 from hoptrail.agents.roles.common import content_words
 from hoptrail.agents.roles.planner import LocalPlanner, asks_for
 from hoptrail.agents.roles.query_writer import BRIDGE, LocalQueryWriter
@@ -25,7 +25,7 @@ from hoptrail.rag.types import Passage
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("local") / "store")) as opened:
         yield opened
 
@@ -36,8 +36,8 @@ def planned(question: str) -> Plan:
 
 def situation(
     question: str = QUESTION, pool: Sequence[Evidence] = (), asked: Sequence[str] = ()
-) -> Situation:
-    return Situation(question=question, plan=planned(question), pool=pool, asked=asked)
+) -> RoleInput:
+    return RoleInput(question=question, plan=planned(question), pool=pool, asked=asked)
 
 
 def passage(title: str, text: str, start: int = 0) -> Passage:
@@ -90,13 +90,13 @@ def test_content_words_are_stems_without_function_words() -> None:
     assert content_words("Where was the navigator navigating?") == {"naviga"}
 
 
-def refine(library: Library, where: Situation, *passages: Passage) -> tuple[Quote, ...]:
-    readings = [Reading(passage=p, score=1.0, query="q") for p in passages]
+def refine(library: KnowledgeBase, where: RoleInput, *passages: Passage) -> tuple[Quote, ...]:
+    readings = [PassageToRead(passage=p, score=1.0, query="q") for p in passages]
     refiner = LocalRefiner(library.corpus, lambda: 60.0)
     return asyncio.run(refiner.refine(where, readings)).value
 
 
-def test_a_quote_is_the_run_of_sentences_nearest_to_the_question(library: Library) -> None:
+def test_a_quote_is_the_run_of_sentences_nearest_to_the_question(library: KnowledgeBase) -> None:
     text = (
         "Larch is a wood. It floats well. Ropes were made there. Tar was boiled. "
         "The first master of the Heron was born here. Bread was dear. Snow fell. It thawed."
@@ -109,13 +109,13 @@ def test_a_quote_is_the_run_of_sentences_nearest_to_the_question(library: Librar
     assert 0.0 <= quote.confidence <= 1.0
 
 
-def test_nothing_is_quoted_from_what_bears_on_nothing(library: Library) -> None:
+def test_nothing_is_quoted_from_what_bears_on_nothing(library: KnowledgeBase) -> None:
     assert refine(library, situation(), passage("Cheese", "Rennet curdles milk.")) == ()
     assert refine(library, situation()) == ()
     assert refine(library, situation(), passage("Blank", "  \n ")) == ()
 
 
-def test_what_shares_a_name_that_was_followed_is_quoted(library: Library) -> None:
+def test_what_shares_a_name_that_was_followed_is_quoted(library: KnowledgeBase) -> None:
     page = passage("Tarn Hollow", "Slate lay there.")
     assert refine(library, situation(asked=(QUESTION,)), page) == ()
     followed = situation(asked=(QUESTION, "Tarn Hollow"))
@@ -123,7 +123,7 @@ def test_what_shares_a_name_that_was_followed_is_quoted(library: Library) -> Non
     assert (quote.start, quote.end) == (0, len(page.text))
 
 
-def test_a_long_quote_is_cut(library: Library) -> None:
+def test_a_long_quote_is_cut(library: KnowledgeBase) -> None:
     page = passage("Heron", "The Heron " + "and the Heron " * 200)
     (quote,) = refine(library, situation(), page)
     assert quote.end - quote.start == QUOTE_CHARS
@@ -139,7 +139,7 @@ def test_every_quote_lies_in_its_passage(texts: list[str], start: int) -> None:
             return tuple(1.0 for _ in texts)
 
     passages = [passage(f"T{i}", text, start) for i, text in enumerate(texts)]
-    readings = [Reading(passage=p, score=1.0, query="q") for p in passages]
+    readings = [PassageToRead(passage=p, score=1.0, query="q") for p in passages]
     refiner = LocalRefiner(Same(), lambda: 60.0)  # type: ignore[arg-type]
     quotes = asyncio.run(refiner.refine(situation(), readings)).value
     assert len({quote.passage_id for quote in quotes}) == len(quotes)
@@ -227,7 +227,7 @@ def test_it_abstains_when_nothing_bears_on_what_is_named(
     assert bool(said) != abstains
 
 
-def test_a_whole_run_hops_by_names_and_says_that_it_is_extractive(library: Library) -> None:
+def test_a_whole_run_hops_by_names_and_says_that_it_is_extractive(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, library)
     assert (receipt.outcome.kind, receipt.stop, receipt.extractive) == (
         "answered", "sufficient", True,
@@ -244,7 +244,7 @@ def test_a_whole_run_hops_by_names_and_says_that_it_is_extractive(library: Libra
     assert all(claim.text in receipt.answer for claim in receipt.claims)
 
 
-def test_a_whole_run_abstains_when_nothing_bears(library: Library) -> None:
+def test_a_whole_run_abstains_when_nothing_bears(library: KnowledgeBase) -> None:
     receipt = ask(UNKNOWN, library)
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "not_in_evidence")
     assert receipt.answer == ""

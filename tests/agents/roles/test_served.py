@@ -22,7 +22,7 @@ from support.agents import (
 from support.chat_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.types import ModelUse
@@ -30,7 +30,7 @@ from hoptrail.app.cli.receipt_text import receipt_text
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("served") / "store")) as opened:
         yield opened
 
@@ -58,7 +58,7 @@ def always(reply: object) -> Any:  # noqa: ANN401
     return lambda _: json.dumps(reply)
 
 
-def test_a_reader_hops_and_answers_in_its_own_words(library: Library) -> None:
+def test_a_reader_hops_and_answers_in_its_own_words(library: KnowledgeBase) -> None:
     endpoint = reading()
     receipt = ask(QUESTION, library, model=endpoint)
     assert (receipt.outcome.kind, receipt.stop, receipt.extractive) == (
@@ -81,7 +81,7 @@ def test_a_reader_hops_and_answers_in_its_own_words(library: Library) -> None:
     assert all(len(use.prompt_hash) == 64 and not use.failure for use in spent)
 
 
-def test_every_request_is_bounded_and_greedy(library: Library) -> None:
+def test_every_request_is_bounded_and_greedy(library: KnowledgeBase) -> None:
     endpoint = reading()
     ask(QUESTION, library, model=endpoint)
     for request in endpoint.requests:
@@ -91,7 +91,7 @@ def test_every_request_is_bounded_and_greedy(library: Library) -> None:
         assert [m.role for m in request.messages] == ["system", "user"]
 
 
-def test_a_subject_that_the_question_does_not_name_is_no_subject(library: Library) -> None:
+def test_a_subject_that_the_question_does_not_name_is_no_subject(library: KnowledgeBase) -> None:
     needs = [{"text": "x", "subject": "Otto Renn"}, {"text": "y", "subject": "HERON"}]
     receipt = ask(QUESTION, library, model=scripted(Plan=always({"needs": needs, "asks": "place"})))
     assert receipt.plan is not None
@@ -99,7 +99,7 @@ def test_a_subject_that_the_question_does_not_name_is_no_subject(library: Librar
     assert [s.detail for s in receipt.steps if s.action == "subject"] == ["HERON"]
 
 
-def test_sentence_numbers_become_exact_quotes_the_most_useful_first(library: Library) -> None:
+def test_sentence_numbers_become_exact_quotes_the_most_useful_first(library: KnowledgeBase) -> None:
     endpoint = scripted(Refine=always({"sentences": [3, 1, 3, 399, 2]}))
     receipt = ask(QUESTION, library, strategy="single", model=endpoint)
     # The first passage is that of the ship; repeated and absent numbers count for nothing.
@@ -112,7 +112,7 @@ def test_sentence_numbers_become_exact_quotes_the_most_useful_first(library: Lib
         assert CHAIN["d1"][1][item.start : item.end] == item.quote
 
 
-def test_no_sentence_is_no_evidence(library: Library) -> None:
+def test_no_sentence_is_no_evidence(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, library, model=scripted(Refine=always({"sentences": []})))
     assert receipt.evidence == ()
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_found")
@@ -126,7 +126,7 @@ def answering(claims: list[tuple[str, list[int]]], answer: str) -> ScriptedEndpo
     return scripted(Answer=always({"claims": made, "answer": answer, "answered": True}))
 
 
-def test_a_claim_that_cites_unknown_evidence_is_dropped(library: Library) -> None:
+def test_a_claim_that_cites_unknown_evidence_is_dropped(library: KnowledgeBase) -> None:
     claims = [("She was born at Tarn Hollow.", [2, 77]), ("The master was a cook.", [78])]
     receipt = ask(QUESTION, library, model=answering(claims, "Tarn Hollow"))
     assert [(c.text, c.evidence) for c in receipt.claims] == [
@@ -139,7 +139,7 @@ def test_a_claim_that_cites_unknown_evidence_is_dropped(library: Library) -> Non
 
 
 def test_a_claim_beyond_its_quotes_is_dropped_and_takes_the_answer_with_it(
-    library: Library,
+    library: KnowledgeBase,
 ) -> None:
     claims = [("Otto Renn was born at Tarn Hollow.", [2]), ("She kept her for nine years.", [1])]
     receipt = ask(QUESTION, library, model=answering(claims, "Otto Renn"))
@@ -148,13 +148,13 @@ def test_a_claim_beyond_its_quotes_is_dropped_and_takes_the_answer_with_it(
     assert receipt.outcome.kind == "partial"
 
 
-def test_nothing_verified_is_no_answer(library: Library) -> None:
+def test_nothing_verified_is_no_answer(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, library, model=answering([("In 1999.", [1])], "1999"))
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_verified")
     assert receipt.answer == ""
 
 
-def test_a_model_may_abstain(library: Library) -> None:
+def test_a_model_may_abstain(library: KnowledgeBase) -> None:
     no = {"claims": [{"text": "x", "evidence": [1]}], "answer": "perhaps", "answered": False}
     receipt = ask(QUESTION, library, model=scripted(Answer=always(no)))
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "not_in_evidence")
@@ -165,7 +165,7 @@ def test_a_model_may_abstain(library: Library) -> None:
 @pytest.mark.parametrize("form", ["Plan", "Refine", "Assess", "Queries", "Answer"])
 @pytest.mark.parametrize("reply", ["I would rather not.", '{"wrong": 1}', ""])
 def test_a_reply_that_cannot_be_used_falls_back_and_is_counted(
-    library: Library, form: str, reply: str
+    library: KnowledgeBase, form: str, reply: str
 ) -> None:
     endpoint = scripted(**{form: lambda _: reply})
     receipt = ask(QUESTION, library, model=endpoint)
@@ -180,7 +180,7 @@ def test_a_reply_that_cannot_be_used_falls_back_and_is_counted(
     assert receipt.outcome.kind in ("answered", "partial")
 
 
-def test_a_reply_that_was_cut_off_is_not_read(library: Library) -> None:
+def test_a_reply_that_was_cut_off_is_not_read(library: KnowledgeBase) -> None:
     whole = json.dumps({"claims": [], "answer": "", "answered": False})
     cut = ChatReply(text=whole, finish_reason="length", usage=None, model="m")
     receipt = ask(QUESTION, library, model=scripted(Answer=lambda _: cut))
@@ -189,7 +189,7 @@ def test_a_reply_that_was_cut_off_is_not_read(library: Library) -> None:
 
 
 def test_a_server_that_refuses_the_salt_is_named_in_the_receipt(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     refusal = status(400, {"error": {"message": "Unrecognized request argument: cache_salt"}})
     file = tmp_path / "run.jsonl"
@@ -205,7 +205,7 @@ def test_a_server_that_refuses_the_salt_is_named_in_the_receipt(
     assert "shared with other tenants" not in receipt_text(salted)
 
 
-def test_garbage_from_every_role_gives_what_the_local_player_gives(library: Library) -> None:
+def test_garbage_from_every_role_gives_what_the_local_player_gives(library: KnowledgeBase) -> None:
     local, garbage = ask(QUESTION, library), ask(
         QUESTION, library, model=ScriptedEndpoint(lambda _: "bananas"),
         budget=Budget(calls=40, tokens=200_000),
@@ -228,7 +228,7 @@ def test_garbage_from_every_role_gives_what_the_local_player_gives(library: Libr
     ],
 )
 def test_a_server_that_dies_on_the_way_ends_the_search_with_what_there_is(
-    library: Library, waits: list[float], kind: FailureKind, attempts: int, waited: int
+    library: KnowledgeBase, waits: list[float], kind: FailureKind, attempts: int, waited: int
 ) -> None:
     dead = AttemptFailed(kind, "gone", retryable=attempts > 1)
     dies = {name: lambda _: dead for name in ("Assess", "Queries", "Answer")}
@@ -244,7 +244,7 @@ def test_a_server_that_dies_on_the_way_ends_the_search_with_what_there_is(
     assert receipt.fallbacks == 2
 
 
-def test_without_a_planner_there_is_one_round(library: Library) -> None:
+def test_without_a_planner_there_is_one_round(library: KnowledgeBase) -> None:
     dead = AttemptFailed("unauthorised", "no key")
     endpoint = scripted(Plan=lambda _: dead)
     receipt = ask(QUESTION, library, model=endpoint)
@@ -254,7 +254,7 @@ def test_without_a_planner_there_is_one_round(library: Library) -> None:
     assert receipt.plan.needs[0].text == "what the documents say of Heron"
 
 
-def test_a_cancelled_call_stops_the_run_with_what_there_is(library: Library) -> None:
+def test_a_cancelled_call_stops_the_run_with_what_there_is(library: KnowledgeBase) -> None:
     async def main() -> Receipt:
         from hoptrail.agents import aask
 
@@ -282,7 +282,7 @@ def test_a_cancelled_call_stops_the_run_with_what_there_is(library: Library) -> 
     ],
 )
 def test_a_spent_budget_stops_with_what_there_is(
-    library: Library, budget: Budget, stop: str
+    library: KnowledgeBase, budget: Budget, stop: str
 ) -> None:
     receipt = ask(QUESTION, library, model=reading(), budget=budget)
     assert receipt.stop == stop
@@ -293,7 +293,7 @@ def test_a_spent_budget_stops_with_what_there_is(
     assert receipt.fallbacks > 0
 
 
-def test_a_small_window_leaves_quotes_out_and_says_so(library: Library) -> None:
+def test_a_small_window_leaves_quotes_out_and_says_so(library: KnowledgeBase) -> None:
     reader = Reader()
     reader.wanted = ("The ", "Her ", "She ", "It ", "Its ", "Tarn", "Ilsa", "Port")
     endpoint = reading(reader, max_model_len=520, tokenizes=True)

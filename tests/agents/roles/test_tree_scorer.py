@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from hoptrail.agents.budget.ledger import Budget, Ledger
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.llm.client import Asker
-from hoptrail.agents.llm.delimiters import Fence
+from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ParseProblem
-from hoptrail.agents.llm.retry import Exchange
+from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
-from hoptrail.agents.roles.base import Played
+from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.roles.tree_scorer import (
     LENGTHS,
     ServedScorer,
@@ -31,9 +31,9 @@ from hoptrail.agents.roles.tree_scorer import (
     reply_tokens,
     scores_form,
 )
-from hoptrail.rag.tree.search.types import Graded, Item, Lead, Ref, Slate
+from hoptrail.rag.tree.search.types import Item, Lead, Ref, Slate, SlateScores
 
-FENCE = Fence(word="0123456789abcdef")
+FENCE = Delimiters(word="0123456789abcdef")
 QUESTION = "Where was the master of the Heron born?"
 RICH = Budget(calls=40, tokens=400_000, seconds=600.0)
 
@@ -70,19 +70,19 @@ def all_of(request: ChatRequest, score: int = 50) -> str:
 
 def scored(
     endpoint: ScriptedEndpoint, *slates: Slate, budget: Budget = RICH, question: str = QUESTION
-) -> Sequence[Played[Graded]]:
+) -> Sequence[RoleResult[SlateScores]]:
     async def no_wait(_: float) -> None:
         return None
 
-    async def main() -> Sequence[Played[Graded]]:
-        asker = Asker(Exchange(endpoint, Ledger.open(None, budget), sleep=no_wait))
+    async def main() -> Sequence[RoleResult[SlateScores]]:
+        asker = LLMClient(RetryingEndpoint(endpoint, Ledger.open(None, budget), sleep=no_wait))
         await asker.prepare()
         return await ServedScorer(asker, FENCE).score(question, slates)
 
     return asyncio.run(main())
 
 
-def one(line: str | Callable[[ChatRequest], str], slate: Slate) -> Played[Graded]:
+def one(line: str | Callable[[ChatRequest], str], slate: Slate) -> RoleResult[SlateScores]:
     (played,) = scored(ScriptedEndpoint(line if callable(line) else [line, line]), slate)
     return played
 
@@ -93,7 +93,7 @@ def user(request: ChatRequest) -> str:
 
 def test_scores_are_taken_by_place() -> None:
     played = one(replying({"1": 80, "2": 0, "3": 100, "4": 35}), topics())
-    assert played.value == Graded(scores={0: 0.8, 1: 0.0, 2: 1.0, 3: 0.35})
+    assert played.value == SlateScores(scores={0: 0.8, 1: 0.0, 2: 1.0, 3: 0.35})
     assert played.stop is None
     assert played.use is not None
     assert (played.use.role, played.use.failure, played.use.re_asks) == ("slate", "", 0)
@@ -117,7 +117,7 @@ def test_scores_are_taken_by_place() -> None:
 def test_each_score_is_judged_by_itself(said: str, kept: dict[int, float]) -> None:
     reply = f'{{"reasoning": "", "scores": {said}}}'
     played = one(reply, topics())
-    assert played.value == Graded(scores=kept, failed=not kept)
+    assert played.value == SlateScores(scores=kept, failed=not kept)
     assert played.use is not None
     assert played.use.failure == ("" if kept else "parse")
     assert played.use.re_asks == (0 if kept else 1)
@@ -126,7 +126,7 @@ def test_each_score_is_judged_by_itself(said: str, kept: dict[int, float]) -> No
 @pytest.mark.parametrize("reply", ["", "I cannot.", "{", '{"reasoning": "x"}', '{"scores": {}}'])
 def test_a_reply_without_a_score_is_asked_again_and_then_failed(reply: str) -> None:
     played = one(reply, topics())
-    assert played.value == Graded(scores={}, failed=True)
+    assert played.value == SlateScores(scores={}, failed=True)
     assert played.stop is None
     second = scored(ScriptedEndpoint([reply, all_of]), topics())[0]
     assert len(second.value.scores) == 4

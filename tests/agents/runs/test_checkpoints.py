@@ -28,32 +28,32 @@ from support.agents import (
     substance,
 )
 
-from hoptrail.agents import Budget, Receipt, ask, resume, types, unfinished
+from hoptrail.agents import Budget, Receipt, ask, resume, types, unfinished_runs
 from hoptrail.agents.budget.journal import JournalError
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
-from hoptrail.agents.runs.request import Settings
+from hoptrail.agents.runs.request import RunSettings
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("crash") / "store")) as opened:
         yield opened
 
 
 @pytest.fixture
-def states(monkeypatch: pytest.MonkeyPatch) -> list[State]:
+def states(monkeypatch: pytest.MonkeyPatch) -> list[RunState]:
     """The last state of each run, in order."""
-    seen: list[State] = []
+    seen: list[RunState] = []
     session = importlib.import_module("hoptrail.agents.ask")
     through = session._through_graph
 
-    async def noting(*arguments: Any) -> State:  # noqa: ANN401
+    async def noting(*arguments: Any) -> RunState:  # noqa: ANN401
         seen.append(await through(*arguments))
         return seen[-1]
 
@@ -65,7 +65,7 @@ class Crashing(Around):
     """Raises at the n-th search; with `snapshot`, copies the runs as `kill -9` would leave them."""
 
     def __init__(
-        self, library: Library, at: int, snapshot: tuple[Path, Path] | None = None
+        self, library: KnowledgeBase, at: int, snapshot: tuple[Path, Path] | None = None
     ) -> None:
         super().__init__(library.corpus)
         self.at = at
@@ -103,7 +103,7 @@ def same(one: object, other: object, where: str = "state") -> None:
 @pytest.mark.parametrize("at", [1, 3, 5])
 @pytest.mark.parametrize("model", [False, True])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    library: Library, tmp_path: Path, states: list[State], at: int, model: bool
+    library: KnowledgeBase, tmp_path: Path, states: list[RunState], at: int, model: bool
 ) -> None:
     reader = Reader()
     reader.queries = lambda _: {"queries": ["Ilsa Corrin born", "Tarn slate", "Port light"]}  # type: ignore[method-assign]
@@ -112,7 +112,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     broken = over(library, Crashing(library, at), runs)
     with pytest.raises(RuntimeError, match="a bug in the middle"):
         ask(QUESTION, broken, model=reading(reader) if model else None)
-    (left,) = unfinished(runs)
+    (left,) = unfinished_runs(runs)
     assert left.job().question == QUESTION
     receipt = resume(
         left.id, over(library, library.corpus, runs), model=reading(reader) if model else None
@@ -123,12 +123,12 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
     same(dataclasses.replace(second, receipt=""), dataclasses.replace(first, receipt=""))
     # The searches of the node that crashed were made twice, and count twice.
     assert whole.usage.searches < receipt.usage.searches <= whole.usage.searches + 6
-    assert unfinished(runs) == ()
+    assert unfinished_runs(runs) == ()
     assert list(runs.iterdir()) == []
 
 
 def test_what_was_under_way_when_it_was_killed_counts_as_spent(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     runs, killed = tmp_path / "runs", tmp_path / "killed"
 
@@ -140,7 +140,7 @@ def test_what_was_under_way_when_it_was_killed_counts_as_spent(
 
     whole = ask(QUESTION, over(library, library.corpus, runs), model=reading(Snapping()))
     assert list(runs.iterdir()) == []
-    (left,) = unfinished(killed)
+    (left,) = unfinished_runs(killed)
     lines = [json.loads(line) for line in left.ledger.read_text().splitlines()]
     (open_call,) = [
         line for line in lines if line["op"] == "reserve" and line["kind"] == "call"
@@ -155,24 +155,26 @@ def test_what_was_under_way_when_it_was_killed_counts_as_spent(
     assert receipt.usage.searches == whole.usage.searches
 
 
-def test_a_resumed_run_keeps_to_the_budget_it_began_with(library: Library, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_to_the_budget_it_began_with(
+    library: KnowledgeBase, tmp_path: Path
+) -> None:
     runs, killed = tmp_path / "runs", tmp_path / "killed"
     budget = Budget(searches=3)
     snapping = Crashing(library, 3, (runs, killed))
     whole = ask(QUESTION, over(library, snapping, runs), budget=budget)
     assert whole.stop == "out_of_searches"
-    (left,) = unfinished(killed)
+    (left,) = unfinished_runs(killed)
     receipt = resume(left.id, over(library, library.corpus, killed))
     assert receipt.budget == budget
     assert receipt.usage.searches == 3
     assert (receipt.stop, receipt.outcome.kind) == ("out_of_searches", "partial")
 
 
-def test_the_time_before_a_crash_counts(library: Library, tmp_path: Path) -> None:
+def test_the_time_before_a_crash_counts(library: KnowledgeBase, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(RuntimeError):
         ask(QUESTION, over(library, Crashing(library, 3), runs), budget=Budget(seconds=100))
-    (left,) = unfinished(runs)
+    (left,) = unfinished_runs(runs)
     with left.ledger.open("a") as file:
         file.write('{"op": "tick", "t": 99.999999}\n')
     receipt = resume(left.id, over(library, library.corpus, runs))
@@ -180,11 +182,13 @@ def test_the_time_before_a_crash_counts(library: Library, tmp_path: Path) -> Non
     assert receipt.stop in ("out_of_time", "sufficient")
 
 
-def test_documents_that_changed_meanwhile_are_not_cited(library: Library, tmp_path: Path) -> None:
+def test_documents_that_changed_meanwhile_are_not_cited(
+    library: KnowledgeBase, tmp_path: Path
+) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(RuntimeError):
         ask(QUESTION, over(library, Crashing(library, 3), runs))
-    (left,) = unfinished(runs)
+    (left,) = unfinished_runs(runs)
 
     class Changed(Around):
         async def slice(self, document_id: str, start: int, end: int) -> str | None:
@@ -199,7 +203,7 @@ def test_documents_that_changed_meanwhile_are_not_cited(library: Library, tmp_pa
 
 
 def test_a_run_that_does_not_exist_is_refused_with_those_there_are(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     here = over(library, library.corpus, runs)
@@ -207,7 +211,7 @@ def test_a_run_that_does_not_exist_is_refused_with_those_there_are(
         resume("x", here)
     with pytest.raises(RuntimeError):
         ask(QUESTION, over(library, Crashing(library, 1), runs))
-    (left,) = unfinished(runs)
+    (left,) = unfinished_runs(runs)
     for wrong in ("x", "../" + left.id, "", left.id + "/"):
         with pytest.raises(SettingsError, match=f"unfinished runs here: {left.id}"):
             resume(wrong, here)
@@ -215,10 +219,10 @@ def test_a_run_that_does_not_exist_is_refused_with_those_there_are(
     with pytest.raises(JournalError, match="cannot be read: delete"):
         resume(left.id, here)
     left.delete()
-    assert unfinished(runs) == ()
+    assert unfinished_runs(runs) == ()
 
 
-def test_a_run_that_is_still_going_is_not_taken_up(library: Library, tmp_path: Path) -> None:
+def test_a_run_that_is_still_going_is_not_taken_up(library: KnowledgeBase, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     refused: list[str] = []
 
@@ -227,7 +231,7 @@ def test_a_run_that_is_still_going_is_not_taken_up(library: Library, tmp_path: P
             self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
         ) -> Ranking:
             if not refused:
-                (going,) = unfinished(runs)
+                (going,) = unfinished_runs(runs)
                 with pytest.raises(JournalError) as error:
                     resume(going.id, over(library, library.corpus, runs))
                 refused.append(str(error.value))
@@ -250,7 +254,7 @@ def test_a_reader_needs_no_lock_of_the_store(tmp_path: Path) -> None:
     assert receipt.environment.run
 
 
-def test_a_checkpoint_holds_no_passage(library: Library, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_no_passage(library: KnowledgeBase, tmp_path: Path) -> None:
     runs, killed = tmp_path / "runs", tmp_path / "killed"
 
     class Snapping(Reader):
@@ -281,13 +285,13 @@ def reachable(kind: object, found: set[type]) -> set[type]:
 
 
 def test_every_record_of_the_state_is_registered() -> None:
-    assert reachable(State, set()) - {State} == set(REGISTERED)
+    assert reachable(RunState, set()) - {RunState} == set(REGISTERED)
 
 
 def test_the_walk_finds_what_it_should() -> None:
-    found = reachable(Run, set())
-    assert {Settings, Run} <= found
-    assert types.Need in reachable(State, set())
+    found = reachable(RunContext, set())
+    assert {RunSettings, RunContext} <= found
+    assert types.Need in reachable(RunState, set())
 
 
 def example(kind: object) -> object:
@@ -311,8 +315,8 @@ def test_records_come_back_as_they_were() -> None:
         same(serde.loads_typed(serde.dumps_typed(value)), value)
     for value in ([1, (2, [3, ()])], {"a": (1,), "b": [{"c": ((),)}]}, None, "text"):
         same(serde.loads_typed(serde.dumps_typed(value)), value)
-    state = example(State)
-    for field in fields(State):
+    state = example(RunState)
+    for field in fields(RunState):
         value = getattr(state, field.name)
         same(serde.loads_typed(serde.dumps_typed(value)), value, field.name)
 
@@ -356,7 +360,7 @@ def test_no_foreign_object_comes_out_of_a_checkpoint() -> None:
         assert not any(isinstance(part, Foreign | Budget) for part in parts)
 
 
-def test_the_run_is_named_in_the_receipt(library: Library, tmp_path: Path) -> None:
+def test_the_run_is_named_in_the_receipt(library: KnowledgeBase, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     receipt: Receipt = ask(QUESTION, over(library, library.corpus, runs))
     assert len(receipt.environment.run) == 10

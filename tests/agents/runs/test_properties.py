@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, no_waiting, open_chain
 
-from hoptrail.agents import Budget, Receipt, Settings, ask, replay
+from hoptrail.agents import Budget, Receipt, RunSettings, ask, replay
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.corpus.knowledge_base import Library
-from hoptrail.agents.llm.reply_schema import json_form
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.roles.answerer import AnswerForm
@@ -61,7 +61,7 @@ def legal(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
 
 
 LEGAL: dict[str, st.SearchStrategy[str]] = {
-    name: legal(json_form(form).schema or {}).map(json.dumps) for name, form in FORMS.items()
+    name: legal(json_reply(form).schema or {}).map(json.dumps) for name, form in FORMS.items()
 }
 """Replies that a server under its schema could give, by the form's name."""
 LEGAL["ScoresForm"] = st.fixed_dictionaries(
@@ -123,7 +123,7 @@ BUDGETS = st.builds(
     seconds=st.just(600.0),
 )
 LIMITS = st.builds(
-    Settings,
+    RunSettings,
     k=st.integers(1, 8),
     read=st.integers(1, 5),
     max_rounds=st.integers(1, 4),
@@ -134,7 +134,7 @@ LIES = st.sampled_from(["honest", "none", "negative", "huge", "half"])
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("property") / "store")) as opened:
         yield opened
 
@@ -226,8 +226,8 @@ def check(receipt: Receipt, budget: Budget) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_a_model_says_a_run_ends_well(
-    library: Library, data: st.DataObject, question: str, strategy: str, budget: Budget,
-    limits: Settings, honesty: float,
+    library: KnowledgeBase, data: st.DataObject, question: str, strategy: str, budget: Budget,
+    limits: RunSettings, honesty: float,
 ) -> None:  # fmt: skip
     receipt = ask(
         question, library, strategy=strategy, model=server(data, honesty), budget=budget,
@@ -247,7 +247,7 @@ def test_whatever_a_model_says_a_run_ends_well(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_a_model_says_is_replayed(
-    library: Library, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, strategy: str,
+    library: KnowledgeBase, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, strategy: str,
     budget: Budget,
 ) -> None:  # fmt: skip
     path: Path = tmp_path_factory.mktemp("run") / "run.jsonl"
@@ -273,7 +273,7 @@ def test_whatever_a_model_says_is_replayed(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_is_asked_a_run_without_a_model_ends_well(
-    library: Library, question: str, strategy: str, budget: Budget, limits: Settings
+    library: KnowledgeBase, question: str, strategy: str, budget: Budget, limits: RunSettings
 ) -> None:
     receipt = ask(question, library, strategy=strategy, budget=budget, settings=limits)
     check(receipt, budget)

@@ -25,16 +25,16 @@ from support.agents import (
 )
 
 from hoptrail.agents import Budget, Receipt, aask, ask, replay
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta, Event, StepStarted
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
-from hoptrail.agents.runs.intercepted import Absent
-from hoptrail.agents.runs.interceptor import Cancelled, LiveTape
+from hoptrail.agents.runs.intercepted import NotInReplay
+from hoptrail.agents.runs.interceptor import Cancelled, LiveInterceptor
 from hoptrail.agents.runs.recording import (
     LONG,
+    Recorder,
     RecordingError,
-    RecordingTape,
     describe,
     difference,
     revive,
@@ -46,13 +46,15 @@ Edit = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("record") / "store")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def served(library: Library, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Receipt]:
+def served(
+    library: KnowledgeBase, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Receipt]:
     """A recorded run of the scripted reader, to be read or copied."""
     path = tmp_path_factory.mktemp("served") / "run.jsonl"
     return path, ask(QUESTION, library, model=reading(), record=path)
@@ -77,7 +79,7 @@ def test_a_replay_gives_the_same_receipt_without_its_store(
     assert replay(path).receipt.canonical() == first.canonical()
 
 
-def test_a_replay_tells_the_same_events(library: Library, tmp_path: Path) -> None:
+def test_a_replay_tells_the_same_events(library: KnowledgeBase, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     live: list[Event] = []
     again: list[Event] = []
@@ -191,7 +193,7 @@ def test_a_miss_of_a_whole_kind_of_call_says_so(
 
 
 def test_a_call_made_more_often_than_recorded_says_so(
-    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_waiting(monkeypatch)
     path = tmp_path / "run.jsonl"
@@ -300,7 +302,7 @@ def test_a_binary_or_torn_file_is_refused(served: tuple[Path, Receipt], tmp_path
 
 
 def test_a_run_that_crashes_leaves_no_recording_under_its_name(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     class Breaking(Around):
         async def search(
@@ -319,7 +321,7 @@ def test_a_run_that_crashes_leaves_no_recording_under_its_name(
 
 
 def test_failed_attempts_are_replayed_without_waiting(
-    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = no_waiting(monkeypatch)
     busy = AttemptFailed("rate_limited", "HTTP 429", retryable=True, retry_after=20.0)
@@ -337,7 +339,7 @@ def test_failed_attempts_are_replayed_without_waiting(
     assert waited == [20.0, 20.0]
 
 
-def test_a_dead_server_is_replayed(library: Library, tmp_path: Path) -> None:
+def test_a_dead_server_is_replayed(library: KnowledgeBase, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     dead = AttemptFailed("unauthorised", "no such key")
     first = ask(QUESTION, library, model=ScriptedEndpoint(lambda _: dead), record=path)
@@ -345,7 +347,7 @@ def test_a_dead_server_is_replayed(library: Library, tmp_path: Path) -> None:
     assert replay(path).same
 
 
-def test_garbage_is_replayed(library: Library, tmp_path: Path) -> None:
+def test_garbage_is_replayed(library: KnowledgeBase, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     garbage = ScriptedEndpoint(lambda _: "{\ud800 no \u2028 JSON", usage=lambda _: None)
     first = ask(QUESTION, library, model=garbage, record=path, budget=Budget(tokens=10**6))
@@ -355,7 +357,7 @@ def test_garbage_is_replayed(library: Library, tmp_path: Path) -> None:
     assert again.same, again.difference
 
 
-def test_a_cancellation_is_replayed(library: Library, tmp_path: Path) -> None:
+def test_a_cancellation_is_replayed(library: KnowledgeBase, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
 
     async def main() -> Receipt:
@@ -399,7 +401,7 @@ def test_failures_come_back_as_they_were(error: Exception) -> None:
 
 def test_a_replay_that_reaches_for_the_world_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="a replay reached for 'search' of the live world"):
-        Absent().search()  # type: ignore[operator]
+        NotInReplay().search()  # type: ignore[operator]
 
 
 def test_the_difference_of_receipts_is_the_first_one() -> None:
@@ -409,7 +411,7 @@ def test_the_difference_of_receipts_is_the_first_one() -> None:
 
 
 def test_a_recording_in_an_unknown_folder_or_in_use_is_refused(
-    library: Library, tmp_path: Path
+    library: KnowledgeBase, tmp_path: Path
 ) -> None:
     from hoptrail.agents.budget.journal import JournalError
 
@@ -418,7 +420,7 @@ def test_a_recording_in_an_unknown_folder_or_in_use_is_refused(
     for wrong in (taken / "run.jsonl", tmp_path):
         with pytest.raises(RecordingError, match="cannot record to"):
             ask(QUESTION, library, record=wrong)
-    first = RecordingTape(LiveTape(), tmp_path / "run.jsonl", {})
+    first = Recorder(LiveInterceptor(), tmp_path / "run.jsonl", {})
     with pytest.raises(JournalError, match="still going"):
         ask(QUESTION, library, record=tmp_path / "run.jsonl")
     first.finish("{}")

@@ -11,11 +11,18 @@ from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
 from support.agents import QUESTION, make_chain, open_chain
 
-from hoptrail.agents import STRATEGIES, Budget, Settings, ask, nodes
+from hoptrail.agents import STRATEGIES, Budget, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.corpus.knowledge_base import Library
-from hoptrail.agents.graph import Graph, Strategy, add, build, recursion_limit, unless_stopped
-from hoptrail.agents.nodes.state import Run, State
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.graph import (
+    RunGraph,
+    Strategy,
+    add_nodes,
+    compile_graph,
+    recursion_limit,
+    unless_stopped,
+)
+from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.runs.interceptor import Cancelled, current_node
 from hoptrail.agents.strategies import registry as strategies
@@ -23,13 +30,13 @@ from hoptrail.rag.errors import SettingsError
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("strategies") / "store")) as opened:
         yield opened
 
 
 def shape(strategy: Strategy) -> set[tuple[str, str]]:
-    drawn = build(strategy, seconds=1).get_graph()
+    drawn = compile_graph(strategy, seconds=1).get_graph()
     return {(edge.source.strip("_"), edge.target.strip("_")) for edge in drawn.edges}
 
 
@@ -42,7 +49,7 @@ def test_there_are_three() -> None:
         STRATEGIES["new"] = STRATEGIES["pool"]  # type: ignore[index]
 
 
-def test_an_unknown_one_is_refused_with_those_there_are(library: Library) -> None:
+def test_an_unknown_one_is_refused_with_those_there_are(library: KnowledgeBase) -> None:
     wanted = r"unknown strategy 'iter': use one of lattice, pool, single"
     with pytest.raises(SettingsError, match=wanted):
         ask(QUESTION, library, strategy="iter")
@@ -58,7 +65,7 @@ def test_pool_is_the_loop_of_the_design() -> None:
     }  # fmt: skip
 
 
-def test_single_retrieves_once(library: Library) -> None:
+def test_single_retrieves_once(library: KnowledgeBase) -> None:
     assert shape(STRATEGIES["single"]) == {
         ("start", "retrieve"), ("retrieve", "refine"), ("refine", "answer"),
         ("answer", "verify"), ("verify", "receipt"), ("receipt", "end"),
@@ -75,10 +82,10 @@ def test_lattice_searches_the_tree_from_what_a_search_found() -> None:
     }  # fmt: skip
 
 
-def wire_twice(graph: Graph) -> None:
+def wire_twice(graph: RunGraph) -> None:
     """Plan, then retrieve and refine twice, then answer."""
-    add(graph, nodes.plan, nodes.retrieve, nodes.refine, nodes.next_query)
-    add(graph, nodes.answer, nodes.verify, nodes.receipt)
+    add_nodes(graph, nodes.plan, nodes.retrieve, nodes.refine, nodes.next_query)
+    add_nodes(graph, nodes.answer, nodes.verify, nodes.receipt)
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "retrieve")
     graph.add_edge("retrieve", "refine")
@@ -93,7 +100,7 @@ def wire_twice(graph: Graph) -> None:
 
 
 def test_a_third_strategy_runs_and_touches_no_other(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(QUESTION, library, strategy="lattice")  # the first to ask builds the tree and says so
     before = {name: (shape(s), ask(QUESTION, library, strategy=name).steps) for name, s in
@@ -108,30 +115,30 @@ def test_a_third_strategy_runs_and_touches_no_other(
     assert after == before
 
 
-def run_of(library: Library) -> Run:
-    return Run(
+def run_of(library: KnowledgeBase) -> RunContext:
+    return RunContext(
         strategy="test", model="", corpus=library.corpus, ledger=Ledger.open(None, Budget()),
         roles=local_roles(library.corpus, lambda: 60.0),
     )  # fmt: skip
 
 
-def through(strategy: Strategy, library: Library, **config: Any) -> State:  # noqa: ANN401
-    graph = build(strategy, seconds=5)
-    state = State(question=QUESTION)
+def through(strategy: Strategy, library: KnowledgeBase, **config: Any) -> RunState:  # noqa: ANN401
+    graph = compile_graph(strategy, seconds=5)
+    state = RunState(question=QUESTION)
     values = asyncio.run(graph.ainvoke(state, config, context=run_of(library)))  # type: ignore[call-overload]
-    return State(**values)
+    return RunState(**values)
 
 
-def test_a_wiring_mistake_ends_at_the_recursion_limit(library: Library) -> None:
-    async def spin(state: State, run: Run) -> State:
+def test_a_wiring_mistake_ends_at_the_recursion_limit(library: KnowledgeBase) -> None:
+    async def spin(state: RunState, run: RunContext) -> RunState:
         return state
 
-    def wire(graph: Graph) -> None:
-        add(graph, spin)
+    def wire(graph: RunGraph) -> None:
+        add_nodes(graph, spin)
         graph.add_edge(START, "spin")
         graph.add_edge("spin", "spin")
 
-    limit = recursion_limit(Settings(max_rounds=1))
+    limit = recursion_limit(RunSettings(max_rounds=1))
     assert limit < 20
     with pytest.raises(GraphRecursionError):
         through(Strategy(name="spin", wire=wire), library, recursion_limit=limit)
@@ -140,22 +147,22 @@ def test_a_wiring_mistake_ends_at_the_recursion_limit(library: Library) -> None:
 @pytest.mark.parametrize("rounds", [1, 4, 9])
 def test_the_longest_run_fits_into_the_recursion_limit(rounds: int) -> None:
     # plan, then retrieve, refine, assess and next_query a round, then answer, verify, receipt
-    assert 1 + 4 * rounds + 3 < recursion_limit(Settings(max_rounds=rounds))
+    assert 1 + 4 * rounds + 3 < recursion_limit(RunSettings(max_rounds=rounds))
 
 
-def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: Library) -> None:
+def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: KnowledgeBase) -> None:
     seen: list[str] = []
 
-    async def first(state: State, run: Run) -> State:
+    async def first(state: RunState, run: RunContext) -> RunState:
         seen.append(current_node.get())
         return state
 
-    async def second(state: State, run: Run) -> State:
+    async def second(state: RunState, run: RunContext) -> RunState:
         seen.append(current_node.get())
         raise Cancelled
 
-    def wire(graph: Graph) -> None:
-        add(graph, first, second)
+    def wire(graph: RunGraph) -> None:
+        add_nodes(graph, first, second)
         graph.add_edge(START, "first")
         graph.add_edge("first", "second")
         graph.add_edge("second", END)
@@ -167,7 +174,7 @@ def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: Librar
 
 
 def test_the_first_stop_reason_stays() -> None:
-    state = State(question="q").stopped(None)
+    state = RunState(question="q").stopped(None)
     assert state.stop is None
     assert state.stopped("out_of_time").stopped("sufficient").stop == "out_of_time"
     assert unless_stopped("x")(state) == "x"
@@ -178,4 +185,4 @@ def test_the_first_stop_reason_stays() -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "3"])
 def test_settings_that_could_not_search_are_refused(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"{name}={value!r}"):
-        Settings(**{name: value})  # type: ignore[arg-type]
+        RunSettings(**{name: value})  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
 
-from hoptrail.agents import Settings, ask, replay
-from hoptrail.agents.corpus.knowledge_base import Library
+from hoptrail.agents import RunSettings, ask, replay
+from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.receipt import Receipt
-from hoptrail.agents.roles.base import Situation
+from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.roles.planner import LocalPlanner
 from hoptrail.agents.roles.query_writer import FOLLOWED, GraphQueryWriter
 from hoptrail.agents.types import Evidence
@@ -21,7 +21,7 @@ from hoptrail.rag.errors import BackendRefused, SettingsError
 
 
 @pytest.fixture(scope="module")
-def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("graph") / "store", graph="links")) as one:
         yield one
 
@@ -30,7 +30,7 @@ def searches(receipt: Receipt) -> list[str]:
     return [step.detail for step in receipt.steps if step.node == "retrieve"]
 
 
-def test_one_search_hops_where_a_store_has_a_graph(linked: Library) -> None:
+def test_one_search_hops_where_a_store_has_a_graph(linked: KnowledgeBase) -> None:
     receipt = ask(QUESTION, linked, strategy="single")
     assert receipt.usage.searches == 1
     reached = {item.document_id: item.via for item in receipt.evidence if item.via is not None}
@@ -39,12 +39,12 @@ def test_one_search_hops_where_a_store_has_a_graph(linked: Library) -> None:
     assert "Tarn Hollow" in receipt.answer
 
 
-def test_told_to_search_without_it_a_run_does(linked: Library) -> None:
-    receipt = ask(QUESTION, linked, strategy="single", settings=Settings(mode="hybrid"))
+def test_told_to_search_without_it_a_run_does(linked: KnowledgeBase) -> None:
+    receipt = ask(QUESTION, linked, strategy="single", settings=RunSettings(mode="hybrid"))
     assert all(item.via is None for item in receipt.evidence)
 
 
-def test_the_pool_asks_the_rest_of_the_question_of_names(linked: Library) -> None:
+def test_the_pool_asks_the_rest_of_the_question_of_names(linked: KnowledgeBase) -> None:
     receipt = ask(QUESTION, linked, strategy="pool")
     first, *rest = searches(receipt)
     assert first == QUESTION
@@ -53,7 +53,7 @@ def test_the_pool_asks_the_rest_of_the_question_of_names(linked: Library) -> Non
     assert "Tarn Hollow" in receipt.answer
 
 
-def test_the_terminal_says_by_which_name_a_quote_was_reached(linked: Library) -> None:
+def test_the_terminal_says_by_which_name_a_quote_was_reached(linked: KnowledgeBase) -> None:
     shown = receipt_text(ask(QUESTION, linked, strategy="single"))
     assert 'by the name "Ilsa Corrin" in Heron (ship)' in shown
 
@@ -72,15 +72,15 @@ def test_a_store_without_a_graph_refuses_it_and_says_what_to_do(tmp_path: Path) 
         open_chain(make_chain(tmp_path / "store")) as library,
         pytest.raises(BackendRefused, match="without a passage graph"),
     ):
-        ask(QUESTION, library, settings=Settings(mode="graph"))
+        ask(QUESTION, library, settings=RunSettings(mode="graph"))
 
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(SettingsError, match="Unknown mode 'best': use one of graph, hybrid"):
-        Settings(mode="best")  # type: ignore[arg-type]
+        RunSettings(mode="best")  # type: ignore[arg-type]
 
 
-def test_what_names_nothing_known_is_still_abstained_from(linked: Library) -> None:
+def test_what_names_nothing_known_is_still_abstained_from(linked: KnowledgeBase) -> None:
     assert ask(UNKNOWN, linked).outcome.kind == "abstained"
 
 
@@ -97,7 +97,7 @@ def test_follow_up_queries_are_few_new_and_weaker_than_what_they_follow() -> Non
     quote = f"The Heron was built with {', '.join(names[:4])} and also {', '.join(names[4:])}."
     pool = (evidence(1, "Heron (ship)", quote, 0.8),)
     asked = f"{names[0]} first master born"
-    situation = Situation(question=QUESTION, plan=plan, pool=pool, asked=(QUESTION, asked))
+    situation = RoleInput(question=QUESTION, plan=plan, pool=pool, asked=(QUESTION, asked))
     queries = asyncio.run(GraphQueryWriter().next_queries(situation)).value
     assert len(queries) == FOLLOWED
     assert asked not in {query.text for query in queries}

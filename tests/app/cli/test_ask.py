@@ -25,7 +25,7 @@ from hoptrail.agents.events import (
     TreeOpened,
 )
 from hoptrail.agents.runs.folder import begin
-from hoptrail.agents.runs.request import Job
+from hoptrail.agents.runs.request import RunRequest
 from hoptrail.agents.types import (
     TREE_BUILT,
     Claim,
@@ -186,7 +186,7 @@ def test_resume_lists_and_names_what_there_is_not(store: Path) -> None:
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_resumed_run_says_that_it_is_not_recorded(store: Path, recorded: bool) -> None:
-    left = begin(store / "default" / "runs", Job(question=QUESTION, recorded=recorded))
+    left = begin(store / "default" / "runs", RunRequest(question=QUESTION, recorded=recorded))
     resumed = cli("resume", left.id, "--store", store, "--json")
     assert Receipt.parse(resumed.stdout).outcome.kind == "answered"
     assert ("cannot be replayed; what follows is not recorded" in resumed.stderr) is recorded

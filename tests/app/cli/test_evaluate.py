@@ -13,8 +13,8 @@ from support.cli import cli, error, records
 from hoptrail.app.cli.commands.evaluate import report_lines
 from hoptrail.app.cli.progress import EvalBar
 from hoptrail.evals.metrics.aggregate import Mean
-from hoptrail.evals.reports.summary import Failure, Report, Spread
-from hoptrail.evals.runner import Progress
+from hoptrail.evals.reports.summary import CostStats, Failure, Report
+from hoptrail.evals.runner import EvalProgress
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_people_see_every_measure_with_its_count() -> None:
     report = Report(
         dataset="world", strategy="pool", model="", questions=2, failed=1, fallbacks=1,
         measures={"recall@5": Mean(value=0.5, count=2), "em": Mean(value=None, count=0)},
-        costs={"calls": Spread(mean=1.5, p50=1.0, p95=2.0, total=3.0)},
+        costs={"calls": CostStats(mean=1.5, p50=1.0, p95=2.0, total=3.0)},
         outcomes={"answered": 1}, abstain_reasons={}, stop_reasons={"sufficient": 1},
         failures=(Failure(id="q1", error="gone"),), missing_records=("d9",), run={},
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_people_see_every_measure_with_its_count() -> None:
 def test_the_bar_counts_questions() -> None:
     screen = io.StringIO()
     with EvalBar(Console(file=screen, force_terminal=True, width=100)) as bar:
-        bar.ask(Progress(done=0, total=7, row=None))
-        bar.ask(Progress(done=0, total=7, row=None))
+        bar.ask(EvalProgress(done=0, total=7, row=None))
+        bar.ask(EvalProgress(done=0, total=7, row=None))
         bar._bars.refresh()
     assert "0/7" in screen.getvalue()

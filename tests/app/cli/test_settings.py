@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hoptrail.app.cli.resolve import embedder_name, place, where_of
+from hoptrail.app.cli.resolve import embedder_name, store_location, where_of
 from hoptrail.app.cli.settings import FileSettings, StoreTable, given, load_settings, set_in
 from hoptrail.rag.errors import SettingsError
 
@@ -101,11 +101,11 @@ def test_given_keeps_zero_and_false() -> None:
 
 def test_a_flag_wins_over_the_file_and_a_store_must_be_named() -> None:
     table = StoreTable(dir=Path("from-file"), tenant="anna")
-    assert place(Path("flag"), None, table) == (Path("flag"), "anna")
-    assert place(None, "bert", table) == (Path("from-file"), "bert")
-    assert place(None, None, StoreTable(dir=Path("x"))) == (Path("x"), "default")
+    assert store_location(Path("flag"), None, table) == (Path("flag"), "anna")
+    assert store_location(None, "bert", table) == (Path("from-file"), "bert")
+    assert store_location(None, None, StoreTable(dir=Path("x"))) == (Path("x"), "default")
     with pytest.raises(SettingsError, match="No store is named: give --store DIR"):
-        place(None, None, StoreTable())
+        store_location(None, None, StoreTable())
 
 
 def test_the_folder_of_weights_goes_with_minilm_only() -> None:

@@ -17,8 +17,14 @@ from support.tree import made
 
 from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.types import SlateRecord, StepRecord
-from hoptrail.app.html.tree_page import drawn
-from hoptrail.app.html.tree_selection import Road, Sight, children, looked_at, road
+from hoptrail.app.html.tree_page import tree_page
+from hoptrail.app.html.tree_selection import (
+    TreeSearchTrace,
+    TreeSelection,
+    children,
+    looked_at,
+    road,
+)
 from hoptrail.app.html.tree_svg import picture
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
@@ -26,7 +32,7 @@ from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import ROOT, Tree
-from hoptrail.rag.tree.view import tree_of
+from hoptrail.rag.tree.view import load_tree
 
 QUESTION = "What is record 7 about?"
 TEXTS = {f"d{at}": f"Record {at} is about the harbour of Port {at}." for at in range(12)}
@@ -91,7 +97,7 @@ def searched(answer: Receipt, tree: Tree) -> Receipt:
 @pytest.fixture
 def receipt(store: Path, answer: Receipt, tmp_path: Path) -> Path:
     with Store.open(store) as opened:
-        whole = searched(answer, tree_of(opened))
+        whole = searched(answer, load_tree(opened))
     (tmp_path / "receipt.json").write_text(whole.json(), encoding="utf-8")
     return tmp_path / "receipt.json"
 
@@ -111,7 +117,7 @@ def test_show_outlines_the_tree(store: Path) -> None:
 
 def test_show_of_a_node_says_where_it_stands_and_lists_its_leaves(store: Path) -> None:
     with Store.open(store) as opened:
-        tree = tree_of(opened)
+        tree = load_tree(opened)
     last = next(node for node in tree.nodes.values() if node.rows)
     lines = cli("tree", "show", last.number, "--store", store).stdout.splitlines()
     assert lines[0] == f"in {last.parent}: topic {last.parent}"
@@ -388,7 +394,7 @@ def test_of_a_large_tree_what_was_searched_is_shown_and_what_there_is_room_for(
     store: Path, answer: Receipt
 ) -> None:
     with Store.open(store) as opened:
-        tree = tree_of(opened)
+        tree = load_tree(opened)
         last = [node for node in tree.nodes.values() if node.rows][-1]
         whole = looked_at(tree, opened)
         few = looked_at(tree, opened, most=2)
@@ -401,14 +407,14 @@ def test_of_a_large_tree_what_was_searched_is_shown_and_what_there_is_room_for(
     assert few.expanded == {ROOT}
     assert found.expanded == set(tree.path(last.number))
     assert set(found.passages) == set(last.rows)
-    page = Reader(drawn(found, "x"))
+    page = Reader(tree_page(found, "x"))
     page.check()
     assert "Not shown: hoptrail tree show" in page.text
 
 
 def test_what_was_searched_is_drawn_larger_and_greener(store: Path, answer: Receipt) -> None:
     with Store.open(store) as opened:
-        tree = tree_of(opened)
+        tree = load_tree(opened)
         way = road(searched(answer, tree), tree, opened)
         boxes = heights(looked_at(tree, opened, way))
         thousand = replace(tree.nodes[ROOT], count=100_000)
@@ -428,7 +434,7 @@ def key(ref: Ref) -> str:
     return f"#{'r' if ref.leaf else 'n'}{ref.number}"
 
 
-def marked(way: Road, tree: Tree) -> set[Ref]:
+def marked(way: TreeSearchTrace, tree: Tree) -> set[Ref]:
     """What a search came by, and what stands above it."""
     leaves = {Ref(leaf=True, number=one.row) for one in way.proofs}
     nodes = {number for number in way.opened for number in tree.path(number)}
@@ -438,7 +444,7 @@ def marked(way: Road, tree: Tree) -> set[Ref]:
     return leaves | set(way.scores) | {Ref(leaf=False, number=one) for one in nodes}
 
 
-def heights(sight: Sight) -> dict[str, tuple[float, str]]:
+def heights(sight: TreeSelection) -> dict[str, tuple[float, str]]:
     """Height and colour of what is drawn, by where a click leads."""
     found: dict[str, tuple[float, str]] = {}
     for link in picture(sight):
@@ -450,7 +456,7 @@ def heights(sight: Sight) -> dict[str, tuple[float, str]]:
 
 def test_children_never_reach_beyond_their_parent(store: Path) -> None:
     with Store.open(store) as opened:
-        tree = tree_of(opened)
+        tree = load_tree(opened)
         boxes = heights(looked_at(tree, opened))
     for node in tree.nodes.values():
         below = sum(boxes[key(ref)][0] for ref in children(node))

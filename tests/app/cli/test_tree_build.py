@@ -13,15 +13,15 @@ from support.chat_server import Exchange, FakeServer, hang, says, status
 from support.cli import COMMAND, cli, error, make_store, records, stopped_twice
 
 from hoptrail.app.cli.commands import build_report as paying
-from hoptrail.app.text import lasting
+from hoptrail.app.text import duration
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import FANOUT, ROOT, Tree
-from hoptrail.rag.tree.update import stale
-from hoptrail.rag.tree.view import tree_of
+from hoptrail.rag.tree.update import stale_nodes
+from hoptrail.rag.tree.view import load_tree
 
 TEXTS = {f"d{at}": f"Record {at} is about the harbour of Port {at}." for at in range(12)}
 PROBE = says('{"word": "qzv7kx"}')
@@ -52,9 +52,9 @@ def lines(*command: object) -> list[dict[str, Any]]:
 
 def tree(store: Path) -> Tree:
     with Store.open(store) as opened:
-        found = tree_of(opened)
+        found = load_tree(opened)
         leaves = StoreLeaves(opened, found.spec.over)
-        assert faults(found, leaves.rows().tolist(), leaves.vectors) == []
+        assert tree_faults(found, leaves.rows().tolist(), leaves.vectors) == []
         return found
 
 
@@ -63,7 +63,7 @@ def tree(store: Path) -> Tree:
     [(0, "1 s"), (7.4, "7 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h")],
 )
 def test_how_long_it_lasts_is_said_in_one_unit(seconds: float, said: str) -> None:
-    assert lasting(seconds) == said
+    assert duration(seconds) == said
 
 
 # without a model
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_the_tree_that_was_there(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hoptrail.rag.tree.builders.build.planted", interrupted)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.build.build_tree", interrupted)
     result = cli(*build(store, "--fanout", 2))
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
     assert (tree(store).generation, tree(store).spec.fanout) == (before, 3)
@@ -274,7 +274,7 @@ def test_texts_that_have_grown_old_are_written_again_and_no_others(store: Path) 
     with FakeServer(sums_up) as server:
         assert cli(*build(store, "--model", server.url)).exit_code == 0
     assert cli("delete", "d0", "--store", store).exit_code == 0
-    old = stale(tree(store))
+    old = stale_nodes(tree(store))
     with FakeServer(sums_up_anew) as server:
         refreshing = ("tree", "build", "--refresh", "--store", store, "--model", server.url)
         result = cli(*refreshing, "--json")
@@ -282,7 +282,7 @@ def test_texts_that_have_grown_old_are_written_again_and_no_others(store: Path) 
         report = records(result.stdout)[-1]
         assert cli(*refreshing).exit_code == 0
     new = tree(store)
-    assert stale(new) == ()
+    assert stale_nodes(new) == ()
     assert report["answered"] == len(old)
     changed = {node.number for node in new.walk() if "left" in node.text}
     assert changed == set(old)

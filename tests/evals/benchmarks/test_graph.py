@@ -15,7 +15,7 @@ from hoptrail.evals.benchmarks.graph.synthetic_names import NAMES, NamedCorpus
 from hoptrail.evals.benchmarks.graph.variants import prepared, recorded
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.entities.extraction import named
+from hoptrail.rag.entities.extraction import mentioned_entities
 
 
 @pytest.fixture
@@ -117,12 +117,12 @@ def test_the_made_up_corpus_has_names(tmp_path: Path) -> None:
         assert [one.document.text[p.start : p.end] for p in one.passages] == [
             p.text for p in one.passages
         ]
-    counts = [len(named(passage.text)) for passage in passages]
+    counts = [len(mentioned_entities(passage.text)) for passage in passages]
     # Two names may stand side by side and be one, or be the same.
     assert NAMES - 2 < sum(counts) / len(counts) <= NAMES
     holders: dict[int, int] = {}
     for passage in passages:
-        for key in named(passage.text):
+        for key in mentioned_entities(passage.text):
             holders[key] = holders.get(key, 0) + 1
     assert max(holders.values()) > 100
     assert sum(count == 1 for count in holders.values()) > len(holders) / 3

@@ -27,7 +27,13 @@ from hoptrail.evals.benchmarks.tree.calibration_fit import (
     observed,
     spearman,
 )
-from hoptrail.evals.benchmarks.tree.ground_truth import LIKE, SUPPORT, World, truth_of, world_of
+from hoptrail.evals.benchmarks.tree.ground_truth import (
+    LIKE,
+    SUPPORT,
+    LabelledTree,
+    truth_of,
+    world_of,
+)
 from hoptrail.evals.benchmarks.tree.incremental import TREES, SomeLeaves, growth
 from hoptrail.evals.benchmarks.tree.local_search import FUSED, FUSIONS, local
 from hoptrail.evals.benchmarks.tree.long_document import one_document
@@ -37,8 +43,8 @@ from hoptrail.evals.regression import graph_search as floors_graph
 from hoptrail.evals.regression import tree_search as floors_tree
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.search.calibration import Observations, weights
 from hoptrail.rag.tree.search.types import Slate
 from hoptrail.rag.tree.types import ROOT
@@ -158,14 +164,14 @@ def cache(folder: Path) -> StoreCache:
 
 
 @pytest.fixture(scope="module")
-def world(folder: Path, cache: StoreCache) -> Iterator[tuple[World, Searcher]]:
+def world(folder: Path, cache: StoreCache) -> Iterator[tuple[LabelledTree, Retriever]]:
     with world_of(folder, cache, most=8) as (made, store):
-        yield made, Searcher(store, cache.embedder)
+        yield made, Retriever(store, cache.embedder)
 
 
-def test_a_world_has_its_tree_and_its_questions(world: tuple[World, Searcher]) -> None:
+def test_a_world_has_its_tree_and_its_questions(world: tuple[LabelledTree, Retriever]) -> None:
     here, _ = world
-    assert faults(here.tree, here.leaves.numbers.tolist(), here.leaves.vectors) == []
+    assert tree_faults(here.tree, here.leaves.numbers.tolist(), here.leaves.vectors) == []
     assert len(here.leaves.numbers) == len(here.records) == len(here.rows) == 64
     assert [one.number for one in here.questions] == list(range(8))
     assert all(len(one.grades) == 2 for one in here.questions)
@@ -173,7 +179,7 @@ def test_a_world_has_its_tree_and_its_questions(world: tuple[World, Searcher]) -
 
 
 def test_the_truth_is_the_sets_and_a_node_has_its_best_leafs(
-    world: tuple[World, Searcher],
+    world: tuple[LabelledTree, Retriever],
 ) -> None:
     here, _ = world
     asked = here.questions[2]
@@ -190,7 +196,7 @@ def test_the_truth_is_the_sets_and_a_node_has_its_best_leafs(
 
 
 def test_a_simulated_scorer_is_off_in_the_same_way_whenever_it_is_asked(
-    world: tuple[World, Searcher],
+    world: tuple[LabelledTree, Retriever],
 ) -> None:
     here, _ = world
     asked = here.questions[0]
@@ -207,7 +213,7 @@ def test_a_simulated_scorer_is_off_in_the_same_way_whenever_it_is_asked(
         assert score == round(score, 2)
 
 
-def test_a_scorer_that_is_right_finds_everything(world: tuple[World, Searcher]) -> None:
+def test_a_scorer_that_is_right_finds_everything(world: tuple[LabelledTree, Retriever]) -> None:
     here, _ = world
     curves = simulation(here, spreads=[(0.0, 0.0)])
     assert [one.fit for one in curves] == list(FITS)
@@ -222,7 +228,7 @@ def test_a_scorer_that_is_right_finds_everything(world: tuple[World, Searcher]) 
 
 
 def test_search_without_a_model_beside_hybrid(
-    world: tuple[World, Searcher], folder: Path, cache: StoreCache
+    world: tuple[LabelledTree, Retriever], folder: Path, cache: StoreCache
 ) -> None:
     here, searcher = world
     found = {one.system: one for one in local(here, searcher, fusions=True)}
@@ -239,7 +245,7 @@ def test_search_without_a_model_beside_hybrid(
     assert found["tree"].recall_10 > 50
 
 
-def test_a_tree_that_grew_has_the_same_leaves(world: tuple[World, Searcher]) -> None:
+def test_a_tree_that_grew_has_the_same_leaves(world: tuple[LabelledTree, Retriever]) -> None:
     here, searcher = world
     found = list(growth(here, searcher, 2))
     assert [(one.tree, one.seed) for one in found] == [
@@ -256,7 +262,7 @@ def test_a_tree_that_grew_has_the_same_leaves(world: tuple[World, Searcher]) -> 
         assert one.depth >= 2
 
 
-def test_some_of_the_leaves_are_leaves(world: tuple[World, Searcher]) -> None:
+def test_some_of_the_leaves_are_leaves(world: tuple[LabelledTree, Retriever]) -> None:
     here, _ = world
     rows = here.leaves.numbers[::3]
     some = SomeLeaves(whole=here.leaves, numbers=rows, generation=7)
@@ -329,7 +335,7 @@ def test_the_command_line(
 
 
 def test_draws_differ_and_calibrations_are_compared_search_by_search(
-    world: tuple[World, Searcher],
+    world: tuple[LabelledTree, Retriever],
 ) -> None:
     here, _ = world
     ridge, again, last = simulation(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.datasets import QUESTIONS, write_set
 
-from hoptrail.agents import Settings
+from hoptrail.agents import RunSettings
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.metrics.aggregate import Mean
 from hoptrail.evals.metrics.answers import normalize_answer
@@ -19,12 +19,12 @@ from hoptrail.evals.regression import graph_search as floors_graph
 from hoptrail.evals.regression import strategies as floors
 from hoptrail.evals.regression.__main__ import main
 from hoptrail.evals.regression.strategies import Searched, floors_of, search_all
-from hoptrail.evals.regression.threshold import Floor
+from hoptrail.evals.regression.threshold import Threshold
 from hoptrail.evals.reports.summary import Report, summarise
-from hoptrail.evals.runner import Trial, evaluate
-from hoptrail.evals.store_cache import StoreCache, prepare
+from hoptrail.evals.runner import EvalConfig, evaluate
+from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 
 
@@ -63,7 +63,7 @@ def test_the_floors_of_a_set_by_hand() -> None:
 
 @pytest.mark.parametrize(("measured", "reached"), [(68.0, True), (67.96, True), (67.94, False)])
 def test_a_floor_is_compared_as_its_baseline_is_given(measured: float, reached: bool) -> None:
-    floor = Floor(set="s", what="w", measured=measured, wanted=68.0)
+    floor = Threshold(set="s", what="w", measured=measured, wanted=68.0)
     assert floor.reached is reached
     assert floor.line().split()[-4:] == [
         f"{measured:.1f}", ">=", "68.0", "ok" if reached else "MISS",
@@ -79,10 +79,10 @@ def test_the_sets_and_numbers_are_those_of_the_issue() -> None:
 def test_hybrid_search_is_measured_on_all_and_compared_on_some(data: Path, tmp_path: Path) -> None:
     dataset = load_dataset(data / "chain")
     cache = StoreCache(folder=tmp_path / "stores", embedder=HashEmbedder())
-    root = prepare(dataset, cache, lambda event: None).root
+    root = prepare_store(dataset, cache, lambda event: None).root
     shares, found = [], 0
     with Store.open(root) as store:
-        searcher = Searcher(store, HashEmbedder())
+        searcher = Retriever(store, HashEmbedder())
         for question in dataset.questions:
             hits = searcher.search(question.question, k=8, mode="hybrid").hits
             first = {hit.passage.document_id for hit in hits[:5]}
@@ -122,7 +122,7 @@ def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
     ):
         assert f"chain: {step}" in progress
     cache = StoreCache(folder=data.parent / "cache", embedder=HashEmbedder())
-    trial = Trial(strategy="pool", settings=Settings(mode="hybrid"))
+    trial = EvalConfig(strategy="pool", settings=RunSettings(mode="hybrid"))
     pool = asyncio.run(evaluate(data / "chain", cache, trial))
     printed = float(re.findall(r"[\d.]+", rows[2])[-2])
     assert printed == pytest.approx(100 * (pool.measures["recall@5"].value or 0), abs=0.051)

@@ -18,7 +18,7 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.embedders.minilm import MiniLMEmbedder
-from hoptrail.rag.embedders.openai import ServerEmbedder
+from hoptrail.rag.embedders.openai import OpenAIEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.types import Passage, embedding_text
 
@@ -47,7 +47,7 @@ def embedder(request: pytest.FixtureRequest, folder: Path) -> Iterator[Embedder]
         case "server":
             with embedding_server() as server:
                 opened = load_embedder(server.url)
-                assert isinstance(opened, ServerEmbedder)
+                assert isinstance(opened, OpenAIEmbedder)
                 yield opened
                 opened.close()
         case "minilm":
@@ -108,7 +108,7 @@ def test_door_knows_specs_and_ids(folder: Path) -> None:
     with embedding_server() as server:
         server.cards = [{"id": "one"}, {"id": "org/two"}]
         opened = load_embedder(f"{server.url}#org/two", api_key="k")
-        assert isinstance(opened, ServerEmbedder)
+        assert isinstance(opened, OpenAIEmbedder)
         opened.close()
         assert opened.id == "org/two"
         assert server.keys == ["Bearer k"]

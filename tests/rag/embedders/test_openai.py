@@ -22,7 +22,7 @@ from support.embedding_server import (
 )
 
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.embedders.openai import ServerEmbedder, ServerSettings
+from hoptrail.rag.embedders.openai import OpenAIEmbedder, OpenAIEmbedderSettings
 from hoptrail.rag.errors import EmbedderError, SettingsError
 
 
@@ -37,7 +37,7 @@ def naps() -> list[float]:
     return []
 
 
-Connect = Callable[..., ServerEmbedder]
+Connect = Callable[..., OpenAIEmbedder]
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def connect(naps: list[float]) -> Iterator[Connect]:
     """Opens embedders that note their naps instead of taking them; closes them at the end."""
     with ExitStack() as opened:
 
-        def opener(served: Served, **settings: str | int | None) -> ServerEmbedder:
-            chosen = ServerSettings(**{"url": served.url, **settings})  # type: ignore[arg-type]
-            embedder = ServerEmbedder(chosen, sleep=naps.append)
+        def opener(served: Served, **settings: str | int | None) -> OpenAIEmbedder:
+            chosen = OpenAIEmbedderSettings(**{"url": served.url, **settings})  # type: ignore[arg-type]
+            embedder = OpenAIEmbedder(chosen, sleep=naps.append)
             opened.callback(embedder.close)
             return embedder
 
@@ -147,7 +147,7 @@ def test_nobody_there(naps: list[float]) -> None:
     with embedding_server() as server:
         url = server.url
     with pytest.raises(EmbedderError, match=r"failed 4 times.*ConnectError.*Is it up\?"):
-        ServerEmbedder(ServerSettings(url=url), sleep=naps.append)
+        OpenAIEmbedder(OpenAIEmbedderSettings(url=url), sleep=naps.append)
     assert naps == [0.5, 1.0, 2.0]
 
 
@@ -207,7 +207,7 @@ def test_an_unknown_model_lists_the_known_ones(connect: Connect, served: Served)
 def test_the_key_is_sent_and_never_shown(connect: Connect, served: Served) -> None:
     connect(served, api_key="s3cret")
     assert served.keys == ["Bearer s3cret"]
-    assert "s3cret" not in repr(ServerSettings(url=served.url, api_key="s3cret"))
+    assert "s3cret" not in repr(OpenAIEmbedderSettings(url=served.url, api_key="s3cret"))
 
 
 @pytest.mark.parametrize(
@@ -249,21 +249,21 @@ def test_a_key_that_a_server_lists_as_a_model_is_taken_out(
 )
 def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match=r"'localhost' must hold no.*--embedder-key") as no:
-        ServerEmbedder(ServerSettings(url=url))
+        OpenAIEmbedder(OpenAIEmbedderSettings(url=url))
     assert "geheim" not in str(no.value)
 
 
 @pytest.mark.parametrize("url", ["anna:geheim@localhost", "http://anna:gehe/im@localhost:x/v1"])
 def test_a_password_in_what_is_no_url_is_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match=r"'…@localhost.*is no URL") as no:
-        ServerEmbedder(ServerSettings(url=url))
+        OpenAIEmbedder(OpenAIEmbedderSettings(url=url))
     assert "gehe" not in str(no.value)
     assert no.value.__cause__ is None
 
 
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="copy it again") as no:
-        ServerSettings(url="http://localhost/v1", api_key="geheim\n")
+        OpenAIEmbedderSettings(url="http://localhost/v1", api_key="geheim\n")
     assert "geheim" not in str(no.value)
 
 
@@ -298,13 +298,13 @@ def test_version_is_added_to_a_bare_address(connect: Connect, served: Served) ->
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", ""])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="is no URL"):
-        ServerEmbedder(ServerSettings(url=url))
+        OpenAIEmbedder(OpenAIEmbedderSettings(url=url))
 
 
 @pytest.mark.parametrize("name", ["batch", "concurrency", "attempts"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} >= 1, not 0"):
-        ServerSettings(url="http://localhost/v1", **{name: 0})  # type: ignore[arg-type]
+        OpenAIEmbedderSettings(url="http://localhost/v1", **{name: 0})  # type: ignore[arg-type]
 
 
 def test_proxies_of_the_environment_are_not_used(

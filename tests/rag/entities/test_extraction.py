@@ -12,12 +12,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hoptrail.rag.entities.extraction import Traces, entity, named, traces
-from hoptrail.rag.entities.words import words
+from hoptrail.rag.entities.extraction import (
+    PassageEntities,
+    entity_key,
+    extract_entities,
+    mentioned_entities,
+)
+from hoptrail.rag.entities.words import split_words
 
 
-def only(text: str, title: str = "") -> Traces:
-    (found,) = traces(title, [text])
+def only(text: str, title: str = "") -> PassageEntities:
+    (found,) = extract_entities(title, [text])
     return found
 
 
@@ -26,7 +31,7 @@ def abouts(text: str, title: str = "") -> dict[int, float]:
 
 
 def mentioned(text: str) -> list[str]:
-    return list(named(text).values())
+    return list(mentioned_entities(text).values())
 
 
 # What is one name
@@ -38,8 +43,8 @@ def test_a_key_is_a_polynomial_of_the_hashes_of_its_folded_words() -> None:
         for word in (b"leo", b"tolstoy")
     )
     key = (first * 0x9E3779B97F4A7C15 + second) % 2**64
-    assert entity("Léo TOLSTOY") == (key if key < 2**63 else key - 2**64)
-    assert entity("") == entity("?! …") == 0
+    assert entity_key("Léo TOLSTOY") == (key if key < 2**63 else key - 2**64)
+    assert entity_key("") == entity_key("?! …") == 0
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,7 @@ def test_a_key_is_a_polynomial_of_the_hashes_of_its_folded_words() -> None:
     ],
 )
 def test_spellings_of_one_name(names: Sequence[str]) -> None:
-    assert len({entity(name) for name in names}) == 1
+    assert len({entity_key(name) for name in names}) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_spellings_of_one_name(names: Sequence[str]) -> None:
     ],
 )
 def test_different_names(one: str, other: str) -> None:
-    assert entity(one) != entity(other)
+    assert entity_key(one) != entity_key(other)
 
 
 # What a passage is about
@@ -95,7 +100,7 @@ def test_different_names(one: str, other: str) -> None:
     ],
 )
 def test_titles_and_their_other_forms(title: str, alias: str, strength: float) -> None:
-    assert abouts("Some text that names nothing.", title)[entity(alias)] == strength
+    assert abouts("Some text that names nothing.", title)[entity_key(alias)] == strength
 
 
 @pytest.mark.parametrize("title", ["(film)", "?", "", "  ", "()", ")(", "the", "Tolkien,"])
@@ -120,7 +125,7 @@ def test_odd_titles(title: str) -> None:
     ],
 )
 def test_an_untitled_passage_is_about_what_it_opens_with(text: str, subject: str) -> None:
-    assert abouts(text)[entity(subject)] > 0.5
+    assert abouts(text)[entity_key(subject)] > 0.5
 
 
 @pytest.mark.parametrize(
@@ -156,20 +161,22 @@ def test_what_opens_with_no_subject_is_about_nothing(text: str) -> None:
 def test_other_names_of_the_first_sentence(text: str, name: str | None) -> None:
     first = abouts(text)
     strong = {key for key, strength in first.items() if strength == 0.8}
-    assert strong == ({entity(name)} if name else set())
+    assert strong == ({entity_key(name)} if name else set())
 
 
 def test_a_list_of_names_is_about_none_of_them() -> None:
     people = [f"{first} {last}" for first in FIRST for last in LAST]
     assert abouts(" ".join(f"{one} is in it." for one in people)) == {}
-    assert entity(people[0]) not in abouts("Nothing.", ", ".join(people))
+    assert entity_key(people[0]) not in abouts("Nothing.", ", ".join(people))
 
 
 def test_later_passages_of_an_untitled_document_are_less_about_its_subject() -> None:
-    first, second, third = traces("", ["Ivo Falk was a painter.", "He died.", "Bo Moe was not."])
-    key = entity("Ivo Falk")
+    first, second, third = extract_entities(
+        "", ["Ivo Falk was a painter.", "He died.", "Bo Moe was not."]
+    )
+    key = entity_key("Ivo Falk")
     assert dict(first.abouts)[key] > dict(second.abouts)[key] == dict(third.abouts)[key] > 0
-    assert dict(third.abouts)[entity("Bo Moe")] == dict(first.abouts)[key]
+    assert dict(third.abouts)[entity_key("Bo Moe")] == dict(first.abouts)[key]
 
 
 @pytest.mark.parametrize(
@@ -187,15 +194,18 @@ def test_later_passages_of_an_untitled_document_are_less_about_its_subject() -> 
 def test_what_a_titled_passage_opens_with_counts_less_if_the_title_tells(
     title: str, strength: float
 ) -> None:
-    assert abouts("Ivo Falk was a painter of portraits.", title)[entity("Ivo Falk")] == strength
+    assert abouts("Ivo Falk was a painter of portraits.", title)[entity_key("Ivo Falk")] == strength
 
 
 def test_all_passages_are_about_the_title() -> None:
-    assert [dict(one.abouts)[entity("Kalvik")] for one in traces("Kalvik", ["One.", "Two."])] == [
+    assert [
+        dict(one.abouts)[entity_key("Kalvik")]
+        for one in extract_entities("Kalvik", ["One.", "Two."])
+    ] == [
         1.0,
         1.0,
     ]
-    assert traces("Kalvik", []) == []
+    assert extract_entities("Kalvik", []) == []
 
 
 # What it mentions
@@ -223,19 +233,21 @@ def test_mentions_as_they_stand(text: str, names: list[str]) -> None:
     "text", ["born on 8 March 1911 there", "born on March 8, 1911, there", "March 8 1911"]
 )
 def test_full_dates_are_one_name_however_written(text: str) -> None:
-    assert entity("1911-03-08") in only(f"Bo Moe of Kalvik was {text}").mentions
+    assert entity_key("1911-03-08") in only(f"Bo Moe of Kalvik was {text}").mentions
 
 
 @pytest.mark.parametrize("text", ["March 32, 1911", "8 March", "in March 1911", "8 May 19110"])
 def test_parts_of_dates_are_none(text: str) -> None:
     years = ("1911", "19110")
-    dates = {entity(f"{year}-{m:02}-{d:02}") for year in years for m in (3, 5) for d in (8, 32)}
+    dates = {entity_key(f"{year}-{m:02}-{d:02}") for year in years for m in (3, 5) for d in (8, 32)}
     assert not dates & set(only(f"Bo Moe of Kalvik wrote {text}").mentions)
 
 
 def test_a_surname_after_the_full_name_is_the_full_name() -> None:
-    first, second = traces("", ["He met Ivo Falk. Later Falk left.", "By then Falk was old."])
-    whole, surname = entity("Ivo Falk"), entity("Falk")
+    first, second = extract_entities(
+        "", ["He met Ivo Falk. Later Falk left.", "By then Falk was old."]
+    )
+    whole, surname = entity_key("Ivo Falk"), entity_key("Falk")
     for found in (first, second):
         assert whole in found.mentions
         assert surname not in found.mentions
@@ -251,10 +263,10 @@ def test_a_surname_after_the_full_name_is_the_full_name() -> None:
     ],
 )
 def test_a_surname_of_nobody_or_of_two_is_a_name_of_its_own(texts: list[str]) -> None:
-    assert any(entity("Falk") in found.mentions for found in traces("", texts))
+    assert any(entity_key("Falk") in found.mentions for found in extract_entities("", texts))
     assert not any(
-        entity("Ivo Falk") in found.mentions and "then" in text
-        for found, text in zip(traces("", texts), texts, strict=True)
+        entity_key("Ivo Falk") in found.mentions and "then" in text
+        for found, text in zip(extract_entities("", texts), texts, strict=True)
     )
 
 
@@ -287,7 +299,7 @@ def test_key_phrases_stand_for_names(text: str, phrases: list[str]) -> None:
     ],
 )
 def test_titles_are_found_in_texts_without_capitals(text: str, title: str) -> None:
-    assert entity(title) in only(text).candidates
+    assert entity_key(title) in only(text).candidates
 
 
 # Anything at all
@@ -315,7 +327,7 @@ TEXTS = st.one_of(
 @settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, max_size=3))
 def test_traces_of_anything_are_well_formed(title: str, texts: list[str]) -> None:
-    found = traces(title, texts)
+    found = extract_entities(title, texts)
     assert len(found) == len(texts)
     for one in found:
         keys = [key for key, _ in one.abouts]
@@ -330,17 +342,17 @@ def test_traces_of_anything_are_well_formed(title: str, texts: list[str]) -> Non
 @settings(deadline=None)
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_passage_depends_on_itself_and_what_goes_before(title: str, one: str, other: str) -> None:
-    alone = traces(title, [one])
-    traces(other, [other, one])
-    assert traces(title, [one]) == alone
-    assert traces(title, [one, other])[:1] == alone
+    alone = extract_entities(title, [one])
+    extract_entities(other, [other, one])
+    assert extract_entities(title, [one]) == alone
+    assert extract_entities(title, [one, other])[:1] == alone
 
 
 @settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_composed_and_decomposed_letters_are_the_same(title: str, text: str) -> None:
     composed, decomposed = (
-        traces(unicodedata.normalize(form, title), [unicodedata.normalize(form, text)])
+        extract_entities(unicodedata.normalize(form, title), [unicodedata.normalize(form, text)])
         for form in ("NFC", "NFD")
     )
     assert composed == decomposed
@@ -363,16 +375,16 @@ def dated(name: str) -> str:
 @example("1:MARCH:1000")
 @example("March 8, 1911")
 def test_what_is_shown_is_the_name_with_that_key(text: str) -> None:
-    for key, name in named(text).items():
-        assert entity(dated(name)) == key
+    for key, name in mentioned_entities(text).items():
+        assert entity_key(dated(name)) == key
 
 
 @settings(deadline=None)
 @given(TEXTS)
 @example("B/Ð:a:Ð")
 def test_without_surnames_what_is_shown_is_what_is_mentioned(text: str) -> None:
-    found = named(text)
-    keys = [words(name).keys for name in found.values()]
+    found = mentioned_entities(text)
+    keys = [split_words(name).keys for name in found.values()]
     if not {one[-1] for one in keys if len(one) > 1} & {one[0] for one in keys if len(one) == 1}:
         assert set(found) <= set(only(text).mentions)
 
@@ -392,7 +404,7 @@ def test_candidates_hold_all_that_a_naive_search_for_titles_finds(
             alone = end - start == 1 and first in {"The", "In"}
             if capitals and not alone and ". " not in inner and inner.count(", ") <= 1:
                 title = "".join(word + gap for word, gap in pieces[start:end]).rstrip(" ,.")
-                assert entity(title) in candidates, title
+                assert entity_key(title) in candidates, title
 
 
 # Too much of it
@@ -422,7 +434,7 @@ def test_a_megabyte_of_anything_takes_linear_time(text: str) -> None:
 def test_fifty_thousand_names_are_all_mentioned_and_the_first_kept_as_candidates() -> None:
     people = [f"{FIRST[at % 8]}{chr(97 + at // 26 % 26)} Q{at}" for at in range(50_000)]
     found = only("We met " + ". We met ".join(people) + ".")
-    keys = [entity(one) for one in people]
+    keys = [entity_key(one) for one in people]
     assert list(found.mentions) == keys
     assert list(found.candidates) == keys[:512]
     assert found.abouts == ()

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from support.agents import CHAIN, make_chain
 
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.entities.extraction import entity
-from hoptrail.rag.entities.query import asked, meant
-from hoptrail.rag.retrieval.retriever import Searcher
+from hoptrail.rag.entities.extraction import entity_key
+from hoptrail.rag.entities.query import link_unknown_names, query_entities
+from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 
 TEXTS = ("Ilsa Corrin was a navigator.", "She met Otto Renn at Port Saben.")
@@ -33,17 +33,19 @@ def unlike(texts: Sequence[str]) -> NDArray[np.float32]:
     ("name", "taken_for"), [("Ilsa Corryn", "Ilsa Corrin"), ("Oto Ren", "Otto Renn")]
 )
 def test_a_slip_is_taken_for_the_name(name: str, taken_for: str) -> None:
-    assert meant({entity(name): name}, TEXTS, alike) == {entity(name): entity(taken_for)}
+    assert link_unknown_names({entity_key(name): name}, TEXTS, alike) == {
+        entity_key(name): entity_key(taken_for)
+    }
 
 
 def test_a_name_like_no_other_is_left_alone() -> None:
     name = "Xanthippe Zebulon"
-    assert meant({entity(name): name}, TEXTS, alike) == {}
+    assert link_unknown_names({entity_key(name): name}, TEXTS, alike) == {}
 
 
 def test_the_embedder_has_the_last_word() -> None:
     name = "Ilsa Corryn"
-    assert meant({entity(name): name}, TEXTS, unlike) == {}
+    assert link_unknown_names({entity_key(name): name}, TEXTS, unlike) == {}
 
 
 def test_of_several_the_nearest_is_taken() -> None:
@@ -54,19 +56,21 @@ def test_of_several_the_nearest_is_taken() -> None:
 
     name = "Ilsa Corryn"
     texts = ("Ilsa Corrin and Ilsa Corran were sisters.", "Ilsa Corran came first.")
-    assert meant({entity(name): name}, texts, embed)[entity(name)] == entity("Ilsa Corran")
+    assert link_unknown_names({entity_key(name): name}, texts, embed)[
+        entity_key(name)
+    ] == entity_key("Ilsa Corran")
 
 
 def test_a_question_means_both_names() -> None:
-    question = asked("Where was Ilsa Corryn born?")
-    both = question.meaning({entity("Ilsa Corryn"): entity("Ilsa Corrin")})
-    assert both.mentions == {entity("Ilsa Corryn"), entity("Ilsa Corrin")}
-    assert both.longest([entity("Ilsa Corrin")]) == {entity("Ilsa Corrin"): 2}
+    question = query_entities("Where was Ilsa Corryn born?")
+    both = question.meaning({entity_key("Ilsa Corryn"): entity_key("Ilsa Corrin")})
+    assert both.mentions == {entity_key("Ilsa Corryn"), entity_key("Ilsa Corrin")}
+    assert both.longest([entity_key("Ilsa Corrin")]) == {entity_key("Ilsa Corrin"): 2}
 
 
 def test_a_misspelt_name_of_a_question_lifts_its_passage(tmp_path: Path) -> None:
     with Store.open(make_chain(tmp_path / "store", graph="links")) as store:
-        searcher = Searcher(store, HashEmbedder())
+        searcher = Retriever(store, HashEmbedder())
         right = searcher.search("Where was Ilsa Corrin born?", mode="graph").hits[0]
         slip = searcher.search("Where was Ilsa Corryn born?", mode="graph").hits[0]
     assert slip.passage.title == right.passage.title == CHAIN["d2"][0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.rag.entities.surface import fold, names, numbers, words
+from hoptrail.rag.entities.surface import casefolded, numbers, proper_names, surface_words
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ from hoptrail.rag.entities.surface import fold, names, numbers, words
     ],
 )
 def test_names_are_runs_of_capitalised_words(text: str, found: tuple[str, ...]) -> None:
-    assert names(text) == found
+    assert proper_names(text) == found
 
 
 def test_a_name_is_given_once_however_it_is_written() -> None:
-    assert names("Élise came. ÉLISE left. Elise stayed.") == ("Élise",)
+    assert proper_names("Élise came. ÉLISE left. Elise stayed.") == ("Élise",)
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,21 @@ def test_numbers_lose_their_thousands_separators(text: str, found: tuple[str, ..
 
 
 def test_folding_takes_away_case_accents_and_white_space() -> None:
-    assert fold("  Élise\n STRAẞE ") == "elise strasse"
-    assert words("Ilsa's “Hollow”, 1851!") == ["ilsa", "s", "hollow", "1851"]
+    assert casefolded("  Élise\n STRAẞE ") == "elise strasse"
+    assert surface_words("Ilsa's “Hollow”, 1851!") == ["ilsa", "s", "hollow", "1851"]
 
 
 @given(st.text(max_size=200))
 def test_a_name_stands_in_its_text_word_by_word(text: str) -> None:
-    have = words(text)
-    for name in names(text):
-        assert set(words(name)) <= set(have)
+    have = surface_words(text)
+    for name in proper_names(text):
+        assert set(surface_words(name)) <= set(have)
         assert any(c.isalpha() for c in name)
 
 
 @given(st.text(max_size=200))
 def test_folding_twice_changes_nothing(text: str) -> None:
-    assert fold(fold(text)) == fold(text)
+    assert casefolded(casefolded(text)) == casefolded(text)
 
 
 @given(st.integers(0, 10**12))

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hoptrail.rag.entities.extraction import entity
-from hoptrail.rag.entities.query import Asked, asked, surface
-from hoptrail.rag.passage_graph.guided_hops import Query, Walk, guided
-from hoptrail.rag.passage_graph.hop_scoring import Guide
-from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
+from hoptrail.rag.entities.extraction import entity_key
+from hoptrail.rag.entities.query import QueryEntities, query_entities, surface_form
+from hoptrail.rag.passage_graph.guided_hops import HopQuery, HopResult, guided_hops
+from hoptrail.rag.passage_graph.hop_scoring import HopWeights
+from hoptrail.rag.store.graph_index.reader import AboutLinks, MentionLinks, PassageLinks
 from hoptrail.rag.types import Candidates
 
-GUIDE = Guide()
+GUIDE = HopWeights()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Page:
 
 
 def keys(names: Sequence[str]) -> NDArray[np.int64]:
-    return np.array(sorted({entity(name) for name in names}), dtype=np.int64)
+    return np.array(sorted({entity_key(name) for name in names}), dtype=np.int64)
 
 
 class Pages:
@@ -43,13 +43,13 @@ class Pages:
     def __init__(self, pages: Sequence[Page]) -> None:
         self.pages = pages
 
-    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
+    def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
         found = []
         for row in rows:
             page = self.pages[row]
-            about = sorted((entity(name), sure) for name, sure in page.about.items())
+            about = sorted((entity_key(name), sure) for name, sure in page.about.items())
             found.append(
-                Outgoing(
+                PassageLinks(
                     abouts=np.array([key for key, _ in about], dtype=np.int64),
                     strengths=np.array([sure for _, sure in about], dtype=np.float32),
                     mentions=keys(page.mentions),
@@ -58,14 +58,14 @@ class Pages:
             )
         return tuple(found)
 
-    def about(self, wanted: Sequence[int]) -> Abouts:
+    def about(self, wanted: Sequence[int]) -> AboutLinks:
         found = sorted(
-            (entity(name), row, sure)
+            (entity_key(name), row, sure)
             for row, page in enumerate(self.pages)
             for name, sure in page.about.items()
-            if entity(name) in set(wanted)
+            if entity_key(name) in set(wanted)
         )
-        return Abouts(
+        return AboutLinks(
             keys=np.array([one[0] for one in found], dtype=np.int64),
             rows=np.array([one[1] for one in found], dtype=np.int64),
             strengths=np.array([one[2] for one in found], dtype=np.float32),
@@ -74,14 +74,14 @@ class Pages:
     def _mentioned(self, key: int) -> list[int]:
         return [row for row, page in enumerate(self.pages) if key in keys(page.mentions)]
 
-    def mentioning(self, wanted: Sequence[int], limit: int) -> Mentions:
+    def mentioning(self, wanted: Sequence[int], limit: int) -> MentionLinks:
         found = [
             (key, row)
             for key in sorted(set(wanted))
             for row in self._mentioned(key)
             if len(self._mentioned(key)) <= limit
         ]
-        return Mentions(
+        return MentionLinks(
             keys=np.array([key for key, _ in found], dtype=np.int64),
             rows=np.array([row for _, row in found], dtype=np.int64),
         )
@@ -101,18 +101,20 @@ class Pages:
         return every[np.asarray(rows, dtype=np.int64)]
 
 
-def walk(pages: Sequence[Page], question: str, own: Mapping[int, float], **guide: float) -> Walk:
+def walk(
+    pages: Sequence[Page], question: str, own: Mapping[int, float], **guide: float
+) -> HopResult:
     graph = Pages(pages)
     rows = sorted(own, key=lambda row: -own[row])
     candidates = Candidates(
         rows=np.array(rows, dtype=np.int64),
         scores=np.array([own[row] for row in rows], dtype=np.float32),
     )
-    query = Query(asked=asked(question), vector=np.float32([1, 0, 0]), nearest=0.8)
-    return guided(query, candidates, graph, graph.vectors, replace(GUIDE, **guide))
+    query = HopQuery(asked=query_entities(question), vector=np.float32([1, 0, 0]), nearest=0.8)
+    return guided_hops(query, candidates, graph, graph.vectors, replace(GUIDE, **guide))
 
 
-def standing(found: Walk, row: int) -> float:
+def standing(found: HopResult, row: int) -> float:
     places = {one: at for at, one in enumerate(found.candidates.rows.tolist())}
     return float(found.candidates.scores[places[row]]) if row in places else 0.0
 
@@ -130,7 +132,7 @@ def test_a_title_that_the_best_passage_names_is_lifted() -> None:
     assert standing(found, 1) == pytest.approx(expected, abs=1e-6)
     assert standing(found, 2) == pytest.approx(0.1 / 0.9, abs=1e-6)
     assert found.roads[1].row == 0
-    assert found.roads[1].key == entity("Ilsa Corrin")
+    assert found.roads[1].key == entity_key("Ilsa Corrin")
     assert 2 not in found.roads
 
 
@@ -225,35 +227,35 @@ def test_nothing_found_leads_nowhere() -> None:
 
 
 def test_phrases_of_a_question_are_runs_of_its_words() -> None:
-    found = asked("Who led the Veil Institute of Port Saben?")
-    assert entity("the Veil Institute of Port Saben") in found.phrases
-    assert entity("led the") in found.phrases
-    assert entity("led") not in found.phrases
-    assert entity("Veil") in found.phrases
-    assert found.mentions == {entity("Veil Institute of Port Saben")}
+    found = query_entities("Who led the Veil Institute of Port Saben?")
+    assert entity_key("the Veil Institute of Port Saben") in found.phrases
+    assert entity_key("led the") in found.phrases
+    assert entity_key("led") not in found.phrases
+    assert entity_key("Veil") in found.phrases
+    assert found.mentions == {entity_key("Veil Institute of Port Saben")}
 
 
 def test_of_known_phrases_the_longest_count() -> None:
-    found = asked("Who led the Veil Institute of Port Saben?")
-    known = [entity(one) for one in ("Veil Institute", "Port Saben", "Saben", "Institute")]
-    assert found.longest(known) == {entity("Veil Institute"): 2, entity("Port Saben"): 2}
+    found = query_entities("Who led the Veil Institute of Port Saben?")
+    known = [entity_key(one) for one in ("Veil Institute", "Port Saben", "Saben", "Institute")]
+    assert found.longest(known) == {entity_key("Veil Institute"): 2, entity_key("Port Saben"): 2}
 
 
 def test_a_question_without_capitals_still_has_its_longer_phrases() -> None:
-    assert entity("Port Saben") in asked("where is port saben").phrases
+    assert entity_key("Port Saben") in query_entities("where is port saben").phrases
 
 
 @pytest.mark.parametrize("question", ["", "???", " ", "'s"])
 def test_a_question_without_words_names_nothing(question: str) -> None:
-    assert asked(question) == Asked(phrases={}, mentions=frozenset())
+    assert query_entities(question) == QueryEntities(phrases={}, mentions=frozenset())
 
 
 def test_a_pasted_page_is_read_at_its_head_only() -> None:
-    assert len(asked("Heron " * 100_000).phrases) <= 200 * 10
+    assert len(query_entities("Heron " * 100_000).phrases) <= 200 * 10
 
 
 def test_a_name_is_shown_as_it_stands() -> None:
     text = "He met Ilsa  Corrin, of Maddock Yard, twice."
-    assert surface(text, entity("ilsa corrin")) == "Ilsa  Corrin"
-    assert surface(text, entity("Corrin")) == "Corrin"
-    assert surface(text, entity("Otto Renn")) is None
+    assert surface_form(text, entity_key("ilsa corrin")) == "Ilsa  Corrin"
+    assert surface_form(text, entity_key("Corrin")) == "Corrin"
+    assert surface_form(text, entity_key("Otto Renn")) is None

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.store import indexed, new_store
 
-from hoptrail.evals.benchmarks.graph.ablation import Forms, forms
+from hoptrail.evals.benchmarks.graph.ablation import DualLevelQuery, dual_level
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.passage_graph.pagerank import Propagation, pagerank
-from hoptrail.rag.store.graph_index.reader import Abouts, Mentions, Outgoing
+from hoptrail.rag.passage_graph.pagerank import PageRankSettings, pagerank
+from hoptrail.rag.store.graph_index.reader import AboutLinks, MentionLinks, PassageLinks
 from hoptrail.rag.types import Candidates
 
-EXACT = Propagation(titled=2.0, rounds=200, reads=1000, least=0.0)
+EXACT = PageRankSettings(titled=2.0, rounds=200, reads=1000, least=0.0)
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Listed:
     mentions: Sequence[frozenset[int]]
     asked: list[int] = field(default_factory=list)
 
-    def outgoing(self, rows: Sequence[int]) -> tuple[Outgoing, ...]:
+    def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
         self.asked += rows
         return tuple(
-            Outgoing(
+            PassageLinks(
                 abouts=whole([] if self.titles[row] is None else [self.titles[row]]),
                 strengths=np.ones(int(self.titles[row] is not None), dtype=np.float32),
                 mentions=whole(sorted(self.mentions[row])),
@@ -42,17 +42,17 @@ class Listed:
             for row in rows
         )
 
-    def about(self, keys: Sequence[int]) -> Abouts:
+    def about(self, keys: Sequence[int]) -> AboutLinks:
         found = [
             (key, row) for key in sorted(keys) for row, own in enumerate(self.titles) if own == key
         ]
-        return Abouts(
+        return AboutLinks(
             keys=whole([key for key, _ in found]),
             rows=whole([row for _, row in found]),
             strengths=np.ones(len(found), dtype=np.float32),
         )
 
-    def mentioning(self, keys: Sequence[int], limit: int) -> Mentions:
+    def mentioning(self, keys: Sequence[int], limit: int) -> MentionLinks:
         found = [
             (key, row)
             for key in sorted(keys)
@@ -60,7 +60,7 @@ class Listed:
             for row, some in enumerate(self.mentions)
             if key in some
         ]
-        return Mentions(
+        return MentionLinks(
             keys=whole([key for key, _ in found]), rows=whole([row for _, row in found])
         )
 
@@ -82,7 +82,7 @@ def seeds(shares: Sequence[float]) -> Candidates:
     )
 
 
-def dense(graph: Listed, shares: Sequence[float], walk: Propagation) -> NDArray[np.float64]:
+def dense(graph: Listed, shares: Sequence[float], walk: PageRankSettings) -> NDArray[np.float64]:
     """x = (1 - d) s + d x P until nothing moves, with full matrices."""
     rows, keys = len(graph.titles), 12
     has = np.zeros((rows, keys))
@@ -132,7 +132,7 @@ GRAPHS = st.integers(1, 10).flatmap(
 def test_equals_the_power_iteration_over_dense_matrices(case: tuple) -> None:  # type: ignore[type-arg]
     titles, mentions, shares, damping, common = case
     graph = Listed(titles, mentions)
-    walk = Propagation(damping=damping, common=common, rounds=200, reads=1000, least=0.0)
+    walk = PageRankSettings(damping=damping, common=common, rounds=200, reads=1000, least=0.0)
     found = pagerank(seeds(shares), graph, walk)
     assert spread(found, len(titles)) == pytest.approx(dense(graph, shares, walk), abs=1e-5)
     assert found.scores.sum() == pytest.approx(1, abs=1e-5)
@@ -145,7 +145,7 @@ def test_equals_the_power_iteration_over_dense_matrices(case: tuple) -> None:  #
 def test_what_is_not_followed_bounds_the_error(case: tuple, rounds: int) -> None:  # type: ignore[type-arg]
     titles, mentions, shares, damping, common = case
     graph = Listed(titles, mentions)
-    walk = Propagation(damping=damping, common=common, rounds=rounds, reads=1000, least=0.0)
+    walk = PageRankSettings(damping=damping, common=common, rounds=rounds, reads=1000, least=0.0)
     found = spread(pagerank(seeds(shares), graph, walk), len(titles))
     error = np.abs(found - dense(graph, shares, walk)).sum()
     assert error <= 2 * damping**rounds + 1e-5
@@ -168,7 +168,7 @@ def test_a_name_leads_to_what_it_is_the_title_of_above_all() -> None:
 
 def test_a_name_that_all_have_leads_nowhere() -> None:
     graph = Listed([None] * 9, [frozenset({1})] * 9)
-    found = pagerank(seeds([1, 1] + [0] * 7), graph, Propagation(common=8))
+    found = pagerank(seeds([1, 1] + [0] * 7), graph, PageRankSettings(common=8))
     assert found.rows.tolist() == [0, 1]
     assert found.scores.tolist() == [0.5, 0.5]
 
@@ -178,7 +178,7 @@ def test_reads_are_bounded() -> None:
     random = np.random.default_rng(0)
     mentions = [frozenset(random.integers(0, 300, size=6).tolist()) for _ in range(600)]
     graph = Listed([None] * 600, mentions)
-    pagerank(seeds([0.5, 0.3, 0.2] + [0] * 597), graph, Propagation(rounds=4, reads=7))
+    pagerank(seeds([0.5, 0.3, 0.2] + [0] * 597), graph, PageRankSettings(rounds=4, reads=7))
     assert 7 < len(graph.asked) <= 3 + 3 * 7 + 7
 
 
@@ -196,7 +196,7 @@ def test_without_seeds_there_is_nothing() -> None:
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=r"damping|Propagation"):
-        Propagation(**wrong)  # type: ignore[arg-type]
+        PageRankSettings(**wrong)  # type: ignore[arg-type]
 
 
 def test_over_the_links_of_a_store(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_over_the_links_of_a_store(tmp_path: Path) -> None:
         place = {name: rows[store.passages_of(name)[0].id] for name in "abcde"}
         with store.snapshot().graph() as graph:
             start = Candidates(rows=whole([place["a"]]), scores=np.ones(1, dtype=np.float32))
-            found = pagerank(start, graph, Propagation(rounds=4))
+            found = pagerank(start, graph, PageRankSettings(rounds=4))
     assert found.rows.tolist() == [place[name] for name in "abdc"]
     assert found.scores.sum() == pytest.approx(1)
 
@@ -237,4 +237,4 @@ def test_over_the_links_of_a_store(tmp_path: Path) -> None:
 def test_the_two_levels_of_a_question(
     question: str, entities: tuple[str, ...], relations: str
 ) -> None:
-    assert forms(question) == Forms(entities=entities, relations=relations)
+    assert dual_level(question) == DualLevelQuery(entities=entities, relations=relations)

@@ -11,23 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
+from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion
 from hoptrail.rag.types import Candidates
 
 FUSIONS: list[Fusion] = [
-    ReciprocalRank(),
-    ReciprocalRank(k=0),
-    MinMax(),
-    MinMax(lexical_weight=0.0),
-    MinMax(lexical_weight=0.3, floor=None),
-    MinMax(lexical_weight=0.5, floor=-2.0),
+    ReciprocalRankFusion(),
+    ReciprocalRankFusion(k=0),
+    MinMaxFusion(),
+    MinMaxFusion(lexical_weight=0.0),
+    MinMaxFusion(lexical_weight=0.3, floor=None),
+    MinMaxFusion(lexical_weight=0.5, floor=-2.0),
 ]
 EQUAL_WEIGHTS: list[Fusion] = [
-    ReciprocalRank(),
-    MinMax(lexical_weight=0.5),
-    MinMax(lexical_weight=0.5, floor=None),
+    ReciprocalRankFusion(),
+    MinMaxFusion(lexical_weight=0.5),
+    MinMaxFusion(lexical_weight=0.5, floor=None),
 ]
-OWN_SCALE = MinMax(lexical_weight=0.5, floor=None)
+OWN_SCALE = MinMaxFusion(lexical_weight=0.5, floor=None)
 
 
 def _list(scores: dict[int, float]) -> Candidates:
@@ -53,10 +53,10 @@ def _slow_shares(
     fusion: Fusion, scores: dict[int, float], depth: int | None, *, lexical: bool
 ) -> dict[int, float]:
     """The definitions, spelt out over dictionaries."""
-    if isinstance(fusion, ReciprocalRank):
+    if isinstance(fusion, ReciprocalRankFusion):
         above = {row: sum(one > mine for one in scores.values()) for row, mine in scores.items()}
         return {row: 1 / (fusion.k + 1 + count) for row, count in above.items()}
-    assert isinstance(fusion, MinMax)
+    assert isinstance(fusion, MinMaxFusion)
     weight = fusion.lexical_weight if lexical else 1 - fusion.lexical_weight
     shares = {}
     for row, mine in scores.items():
@@ -76,7 +76,7 @@ def _slow(
 
 
 def test_reciprocal_rank_by_hand() -> None:
-    fused = ReciprocalRank().fuse(_list({1: 9.0, 2: 5.0, 3: 1.0}), _list({3: 0.9, 4: 0.8}))
+    fused = ReciprocalRankFusion().fuse(_list({1: 9.0, 2: 5.0, 3: 1.0}), _list({3: 0.9, 4: 0.8}))
     assert fused.rows.tolist() == [3, 1, 2, 4]
     assert fused.scores.tolist() == pytest.approx(
         [1 / 63 + 1 / 61, 1 / 61, 1 / 62, 1 / 62], rel=1e-6
@@ -84,12 +84,12 @@ def test_reciprocal_rank_by_hand() -> None:
 
 
 def test_reciprocal_rank_gives_equal_scores_the_same_rank() -> None:
-    fused = ReciprocalRank().fuse(_list({1: 9.0, 2: 5.0, 3: 5.0, 4: 1.0}), _list({}))
+    fused = ReciprocalRankFusion().fuse(_list({1: 9.0, 2: 5.0, 3: 5.0, 4: 1.0}), _list({}))
     assert _scores(fused) == pytest.approx({1: 1 / 61, 2: 1 / 62, 3: 1 / 62, 4: 1 / 64}, rel=1e-6)
 
 
 def test_min_max_by_hand() -> None:
-    fused = MinMax(lexical_weight=0.25, floor=None).fuse(
+    fused = MinMaxFusion(lexical_weight=0.25, floor=None).fuse(
         _list({1: 10.0, 2: 6.0, 3: 2.0}), _list({3: 0.9, 4: 0.7, 1: 0.5})
     )
     assert fused.rows.tolist() == [3, 4, 1, 2]
@@ -98,17 +98,19 @@ def test_min_max_by_hand() -> None:
 
 def test_min_max_from_a_floor_by_hand() -> None:
     lexical, dense = _list({1: 10.0, 2: 6.0, 3: 2.0}), _list({3: 0.8, 4: 0.6})
-    full = MinMax(lexical_weight=0.5).fuse(lexical, dense, depth=3)
+    full = MinMaxFusion(lexical_weight=0.5).fuse(lexical, dense, depth=3)
     # Three were asked for: the lexical list is full and starts at 2, the dense one at 0.
     assert _scores(full) == pytest.approx({1: 0.4, 2: 0.2, 3: 0.0 + 0.5, 4: 0.375}, rel=1e-6)
-    whole = MinMax(lexical_weight=0.5).fuse(lexical, dense)
+    whole = MinMaxFusion(lexical_weight=0.5).fuse(lexical, dense)
     assert _scores(whole) == pytest.approx({1: 0.5, 2: 0.3, 3: 0.1 + 0.5, 4: 0.375}, rel=1e-6)
 
 
 def test_a_full_list_of_nearly_equal_scores_hardly_decides() -> None:
     flat, steep = _list({1: 10.1, 2: 10.0}), _list({2: 0.8, 1: 0.4})
-    assert MinMax(lexical_weight=0.5).fuse(flat, steep, depth=2).rows.tolist() == [2, 1]
-    assert MinMax(lexical_weight=0.6, floor=None).fuse(flat, steep, depth=2).rows.tolist() == [1, 2]
+    assert MinMaxFusion(lexical_weight=0.5).fuse(flat, steep, depth=2).rows.tolist() == [2, 1]
+    assert MinMaxFusion(lexical_weight=0.6, floor=None).fuse(
+        flat, steep, depth=2
+    ).rows.tolist() == [1, 2]
 
 
 @given(lexical=lists, dense=lists, power=st.integers(-3, 6))
@@ -117,7 +119,7 @@ def test_min_max_from_zero_ignores_scale(
 ) -> None:
     scores = (lexical.scores * 2.0**power).astype(np.float32)
     larger = Candidates(rows=lexical.rows, scores=scores)
-    one, two = MinMax().fuse(lexical, dense), MinMax().fuse(larger, dense)
+    one, two = MinMaxFusion().fuse(lexical, dense), MinMaxFusion().fuse(larger, dense)
     assert _scores(one) == pytest.approx(_scores(two), rel=1e-5, abs=1e-7)
 
 
@@ -191,12 +193,14 @@ def test_reciprocal_rank_knows_only_the_order(
 ) -> None:
     places = np.unique(lexical.scores, return_inverse=True)[1]
     other = Candidates(rows=lexical.rows, scores=(places * growth).astype(np.float32))
-    one, two = (ReciprocalRank().fuse(each, dense) for each in (lexical, other))
+    one, two = (ReciprocalRankFusion().fuse(each, dense) for each in (lexical, other))
     assert one.rows.tolist() == two.rows.tolist()
     assert one.scores.tolist() == two.scores.tolist()
 
 
-@pytest.mark.parametrize("fusion", [MinMax(lexical_weight=1.0), ReciprocalRank()], ids=repr)
+@pytest.mark.parametrize(
+    "fusion", [MinMaxFusion(lexical_weight=1.0), ReciprocalRankFusion()], ids=repr
+)
 @given(lexical=lists)
 def test_one_list_alone_keeps_its_order(fusion: Fusion, lexical: Candidates) -> None:
     fused = fusion.fuse(lexical, _list({}))
@@ -210,16 +214,16 @@ def test_one_list_alone_keeps_its_order(fusion: Fusion, lexical: Candidates) -> 
 @pytest.mark.parametrize("k", [-1, math.inf, math.nan])
 def test_reciprocal_rank_refuses(k: float) -> None:
     with pytest.raises(SettingsError, match="needs k >= 0"):
-        ReciprocalRank(k=k)
+        ReciprocalRankFusion(k=k)
 
 
 @pytest.mark.parametrize("floor", [math.inf, math.nan])
 def test_min_max_refuses_a_floor(floor: float) -> None:
     with pytest.raises(SettingsError, match="must be a finite number or None"):
-        MinMax(floor=floor)
+        MinMaxFusion(floor=floor)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan])
 def test_min_max_refuses(weight: float) -> None:
     with pytest.raises(SettingsError, match=r"must lie in 0\.\.1"):
-        MinMax(lexical_weight=weight)
+        MinMaxFusion(lexical_weight=weight)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.retrieval.fusion import Fusion, MinMax, ReciprocalRank
-from hoptrail.rag.retrieval.retriever import Searcher
-from hoptrail.rag.store.graph_index.reader import Graph
+from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.store.graph_index.reader import PassageGraph
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.types import (
     Candidates,
@@ -73,8 +73,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def searcher(store: Store) -> Searcher:
-    return Searcher(store, EMBEDDER)
+def searcher(store: Store) -> Retriever:
+    return Retriever(store, EMBEDDER)
 
 
 queries = st.lists(st.sampled_from([*SUBJECTS, *VERBS, "Report", "7"]), min_size=1, max_size=5).map(
@@ -85,7 +85,7 @@ queries = st.lists(st.sampled_from([*SUBJECTS, *VERBS, "Report", "7"]), min_size
 @pytest.mark.parametrize("mode", MODES)
 @given(query=queries, k=st.integers(1, 20), more=st.integers(0, 20))
 def test_best_first_without_repetition_and_prefix_stable(
-    searcher: Searcher, mode: Mode, query: str, k: int, more: int
+    searcher: Retriever, mode: Mode, query: str, k: int, more: int
 ) -> None:
     ranking = searcher.search(query, k=k, mode=mode)
     longer = searcher.search(query, k=k + more, mode=mode)
@@ -99,7 +99,7 @@ def test_best_first_without_repetition_and_prefix_stable(
 
 
 @given(query=queries, k=st.integers(1, 120))
-def test_dense_equals_brute_force(searcher: Searcher, store: Store, query: str, k: int) -> None:
+def test_dense_equals_brute_force(searcher: Retriever, store: Store, query: str, k: int) -> None:
     passages = [one for name in store.documents() for one in store.passages_of(name)]
     scores = EMBEDDER.embed([embedding_text(one) for one in passages]) @ EMBEDDER.embed([query])[0]
     expected = sorted(zip(scores.tolist(), (p.id for p in passages), strict=True), reverse=True)
@@ -112,10 +112,12 @@ def test_dense_equals_brute_force(searcher: Searcher, store: Store, query: str, 
     )
 
 
-@pytest.mark.parametrize("fusion", [MinMax(), MinMax(lexical_weight=0.2), ReciprocalRank()])
+@pytest.mark.parametrize(
+    "fusion", [MinMaxFusion(), MinMaxFusion(lexical_weight=0.2), ReciprocalRankFusion()]
+)
 @given(query=queries)
 def test_hybrid_is_the_fusion_of_the_two_lists(store: Store, fusion: Fusion, query: str) -> None:
-    searcher = Searcher(store, EMBEDDER, fusion=fusion, depth=30)
+    searcher = Retriever(store, EMBEDDER, fusion=fusion, depth=30)
     hits = searcher.search(query, k=20, mode="hybrid").hits
     fused = fusion.fuse(
         store.lexical(query, 30), store.dense(EMBEDDER.embed([query], "query")[0], 30), 30
@@ -127,17 +129,17 @@ def test_hybrid_is_the_fusion_of_the_two_lists(store: Store, fusion: Fusion, que
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_filter_keeps_only_its_own(searcher: Searcher, store: Store, mode: Mode) -> None:
+def test_filter_keeps_only_its_own(searcher: Retriever, store: Store, mode: Mode) -> None:
     hits = searcher.search("ship sank near", k=30, mode=mode, where={"odd": 1}).hits
     assert len(hits) == 30
     assert all(int(hit.passage.document_id.split("-")[1]) % 2 == 1 for hit in hits)
 
 
 def test_k_above_the_depth_is_filled(store: Store) -> None:
-    assert len(Searcher(store, EMBEDDER, depth=5).search("ship", k=100).hits) == 100
+    assert len(Retriever(store, EMBEDDER, depth=5).search("ship", k=100).hits) == 100
 
 
-def test_lexical_without_a_known_word_finds_nothing(searcher: Searcher) -> None:
+def test_lexical_without_a_known_word_finds_nothing(searcher: Retriever) -> None:
     assert searcher.search("xylophone", mode="lexical").hits == ()
     assert len(searcher.search("xylophone").hits) == 10
 
@@ -145,11 +147,11 @@ def test_lexical_without_a_known_word_finds_nothing(searcher: Searcher) -> None:
 def test_empty_store_finds_nothing(tmp_path: Path) -> None:
     with Store.create(tmp_path, StoreSpec(embedder=EMBEDDER.id, dimension=32)) as empty:
         for mode in MODES:
-            assert Searcher(empty, EMBEDDER).search("ship", mode=mode).hits == ()
+            assert Retriever(empty, EMBEDDER).search("ship", mode=mode).hits == ()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_query_of_100_000_characters(searcher: Searcher, mode: Mode) -> None:
+def test_a_query_of_100_000_characters(searcher: Retriever, mode: Mode) -> None:
     query = 'ship harbour Élan ( AND " ' * 4000
     assert len(searcher.search(query, k=3, mode=mode).hits) == 3
 
@@ -164,7 +166,7 @@ def test_a_query_of_100_000_characters(searcher: Searcher, mode: Mode) -> None:
     ],
 )
 def test_wrong_settings_are_refused(
-    searcher: Searcher, settings: dict[str, object], message: str
+    searcher: Retriever, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         searcher.search(**settings)  # type: ignore[arg-type]
@@ -172,10 +174,10 @@ def test_wrong_settings_are_refused(
 
 def test_depth_below_one_is_refused(store: Store) -> None:
     with pytest.raises(SettingsError, match="at least 1, not 0"):
-        Searcher(store, EMBEDDER, depth=0)
+        Retriever(store, EMBEDDER, depth=0)
 
 
-def test_similarity_is_the_cosine(searcher: Searcher) -> None:
+def test_similarity_is_the_cosine(searcher: Retriever) -> None:
     texts = ["the ship sank", "bread", ""]
     expected = EMBEDDER.embed(texts) @ EMBEDDER.embed(["a ship sank"])[0]
     assert searcher.similarity("a ship sank", texts).tolist() == expected.tolist()
@@ -196,7 +198,7 @@ class CountingEmbedder(HashEmbedder):
 
 def test_a_query_is_embedded_once(store: Store) -> None:
     embedder = CountingEmbedder()
-    searcher = Searcher(store, embedder)
+    searcher = Retriever(store, embedder)
     searcher.search("ship")
     searcher.search("ship", mode="dense", k=3)
     searcher.similarity("ship", ["harbour"])
@@ -235,7 +237,7 @@ class MovingStore:
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         raise AssertionError("no search along names is made here")
 
-    def graph(self, where: Where) -> AbstractContextManager[Graph]:
+    def graph(self, where: Where) -> AbstractContextManager[PassageGraph]:
         raise AssertionError("no search along names is made here")
 
     def resolve(self, rows: NDArray[np.int64]) -> tuple[Passage | None, ...]:
@@ -249,7 +251,7 @@ class MovingStore:
 
 
 def _found(store: MovingStore, k: int, mode: Mode = "hybrid") -> list[str]:
-    return [hit.passage.id for hit in Searcher(store, EMBEDDER).search("x", k=k, mode=mode).hits]
+    return [hit.passage.id for hit in Retriever(store, EMBEDDER).search("x", k=k, mode=mode).hits]
 
 
 def test_ranked_again_when_a_winner_was_replaced() -> None:
@@ -262,7 +264,7 @@ def test_ranked_again_when_a_commit_came_between_the_two_lists() -> None:
     moving = MovingStore(
         count=30, alive=lambda time, row: True, generations=lambda asked: 7 + (asked > 1)
     )
-    ranking = Searcher(moving, EMBEDDER).search("x", k=5)
+    ranking = Retriever(moving, EMBEDDER).search("x", k=5)
     assert (ranking.generation, moving.resolved) == (8, 2)
 
 
@@ -274,7 +276,7 @@ def test_after_three_times_runners_up_fill_the_gaps() -> None:
 
 def test_hybrid_asks_for_the_depth_and_the_others_for_k() -> None:
     moving = MovingStore(count=300, alive=lambda time, row: True)
-    searcher = Searcher(moving, EMBEDDER, depth=40)
+    searcher = Retriever(moving, EMBEDDER, depth=40)
     searcher.search("x", k=10)
     searcher.search("x", k=60)
     searcher.search("x", k=10, mode="lexical")

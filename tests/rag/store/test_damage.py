@@ -18,7 +18,7 @@ from support.store import indexed, new_store, texts, vector
 
 from hoptrail.rag.errors import StoreDamaged, StoreError, StoreFull
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.indexes.tantivy import TantivyBackend
 from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.store.store import Store
 
@@ -141,7 +141,7 @@ def test_a_full_index_disk_loses_nothing(folder: Path, monkeypatch: pytest.Monke
 
     with Store.open(folder.parent) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(TantivyKeeper, "write", full)
+            patch.setattr(TantivyBackend, "write", full)
             with pytest.raises(StoreFull, match="is full"):
                 store.commit([indexed("d0", ["gone"])])
         assert store.generation == 2

@@ -11,7 +11,7 @@ import pytest
 from support.store import DIMENSION, indexed, new_store, vector
 from support.tree import bunched, made
 
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.types import ROOT, Node, Tree
 from hoptrail.rag.types import Vectors
@@ -20,7 +20,7 @@ from hoptrail.rag.types import Vectors
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 64, 65, 300])
 def test_a_tree_that_was_made_right_has_no_faults(count: int) -> None:
     leaves = bunched(count)
-    assert faults(made(leaves), leaves.rows(), leaves.vectors) == []
+    assert tree_faults(made(leaves), leaves.rows(), leaves.vectors) == []
 
 
 def with_node(place: int, /, **changes: object) -> Callable[[Tree], Tree]:
@@ -66,13 +66,13 @@ def unrooted(tree: Tree) -> Tree:
 )
 def test_each_fault_is_told(change: Callable[[Tree], Tree], told: str) -> None:
     leaves = bunched(64)
-    found = faults(change(made(leaves)), leaves.rows(), leaves.vectors)
+    found = tree_faults(change(made(leaves)), leaves.rows(), leaves.vectors)
     assert any(told in one for one in found), found
 
 
 def test_a_tree_may_have_eight_edges_and_no_more() -> None:
-    assert faults(made(bunched(2**8), fanout=2), range(2**8)) == []
-    found = faults(made(bunched(2**9), fanout=2), range(2**9))
+    assert tree_faults(made(bunched(2**8), fanout=2), range(2**8)) == []
+    found = tree_faults(made(bunched(2**9), fanout=2), range(2**9))
     assert "stands too deep" in found[0]
 
 

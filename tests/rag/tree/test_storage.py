@@ -27,8 +27,8 @@ from hoptrail.rag.errors import (
 )
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import NOBODY, Tree, TreeSpec
-from hoptrail.rag.tree.update import caught_up
+from hoptrail.rag.tree.types import NO_PARENT, Tree, TreeSpec
+from hoptrail.rag.tree.update import sync_tree
 
 LEAVES = bunched(60, passages=2)
 
@@ -106,7 +106,7 @@ def test_what_is_grown_step_by_step_is_what_was_in_memory(
     tree = file.save(made(LEAVES))
     for state in states:
         leaves = replace(LEAVES.only(state), generation=tree.reflects + 1)
-        growth = caught_up(tree, leaves, lambda _, numbers, __: dict.fromkeys(numbers, "told"))
+        growth = sync_tree(tree, leaves, lambda _, numbers, __: dict.fromkeys(numbers, "told"))
         assert file.grow(growth)
         tree = growth.tree
         assert same(replace(file.load(), reflects=0), replace(tree, reflects=0))
@@ -115,7 +115,7 @@ def test_what_is_grown_step_by_step_is_what_was_in_memory(
 def test_growth_of_another_tree_is_not_written(layout: Layout) -> None:
     file = TreeFile(layout)
     first = file.save(made(LEAVES.only(range(50))))
-    growth = caught_up(first, LEAVES)
+    growth = sync_tree(first, LEAVES)
     second = file.save(made(LEAVES))
     assert not file.grow(growth)
     assert same(file.load(), second)
@@ -130,7 +130,7 @@ def test_drafts_outlive_all_but_the_tree_they_were_for(layout: Layout) -> None:
     file.keep_drafts({"b": "zwei", "ü\0": ""})
     assert not file.exists()
     plain = file.save(made(LEAVES.only(range(50))))
-    assert file.grow(caught_up(plain, LEAVES))
+    assert file.grow(sync_tree(plain, LEAVES))
     again = TreeFile(layout)
     assert again.drafts(["a", "b", "ü\0", "c"]) == {"a": "one", "b": "zwei", "ü\0": ""}
     file.save(replace(plain, spec=replace(plain.spec, model="somebody")))
@@ -327,4 +327,4 @@ def test_a_full_disk_leaves_the_tree_before(
 def test_a_root_has_no_parent_when_it_comes_back(layout: Layout) -> None:
     file = TreeFile(layout)
     file.save(made(LEAVES))
-    assert file.load().nodes[0].parent == NOBODY
+    assert file.load().nodes[0].parent == NO_PARENT

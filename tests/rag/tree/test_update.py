@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from support.tree import DIMENSION, SomeLeaves, bunched, made
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.builders.build import planted
-from hoptrail.rag.tree.invariants import faults
-from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Growth, Leaves, Method, Node, Tree
-from hoptrail.rag.tree.update import caught_up, retold, stale
+from hoptrail.rag.tree.builders.build import build_tree
+from hoptrail.rag.tree.invariants import tree_faults
+from hoptrail.rag.tree.types import MOST_DEPTH, ROOT, Leaves, Method, Node, Tree, TreeChange
+from hoptrail.rag.tree.update import stale_nodes, sync_tree, with_texts
 
 LEAVES = bunched(120, passages=3)
 
 
-def sound(growth: Growth, leaves: SomeLeaves, before: Tree) -> Tree:
+def sound(growth: TreeChange, leaves: SomeLeaves, before: Tree) -> Tree:
     """The tree has all invariants, and what is said to differ from before is what differs."""
     tree = growth.tree
-    assert faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+    assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
     assert tree.reflects == leaves.generation
     assert growth.before == before.generation
     assert growth.gone == before.nodes.keys() - tree.nodes.keys()
@@ -43,7 +43,7 @@ def told(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
 
 
 def grown(tree: Tree, leaves: SomeLeaves) -> Tree:
-    return sound(caught_up(tree, leaves, told), leaves, tree)
+    return sound(sync_tree(tree, leaves, told), leaves, tree)
 
 
 @settings(max_examples=30, deadline=None)
@@ -59,7 +59,7 @@ def test_whatever_comes_and_goes_the_tree_stays_sound(fanout: int, states: list[
 
 def test_equal_leaves_make_equal_trees() -> None:
     start = made(LEAVES.only(range(60)))
-    first, second = (caught_up(start, LEAVES, told) for _ in range(2))
+    first, second = (sync_tree(start, LEAVES, told) for _ in range(2))
     assert first.tree.nodes == second.tree.nodes
     assert first.touched == second.touched
     for number in first.tree.nodes:
@@ -69,7 +69,7 @@ def test_equal_leaves_make_equal_trees() -> None:
 def test_nothing_new_changes_nothing() -> None:
     tree = made(LEAVES)
     later = replace(LEAVES, generation=7)
-    growth = caught_up(tree, later, told)
+    growth = sync_tree(tree, later, told)
     assert growth.tree.nodes is tree.nodes
     assert (growth.touched, growth.gone) == (frozenset(), frozenset())
     assert (growth.tree.generation, growth.before, growth.tree.reflects) == (1, 1, 7)
@@ -131,13 +131,13 @@ def test_more_than_a_fifth_of_changes_makes_a_text_stale(
 ) -> None:
     tree = made(LEAVES.only(range(40)), 10)
     nodes = {**tree.nodes, 1: replace(tree.nodes[1], changed=changed, count=count)}
-    assert stale(replace(tree, nodes=nodes)) == expected
+    assert stale_nodes(replace(tree, nodes=nodes)) == expected
 
 
 def test_stale_nodes_come_before_those_above_them() -> None:
     tree = made(LEAVES)
     nodes = {number: replace(node, changed=node.count) for number, node in tree.nodes.items()}
-    order = stale(replace(tree, nodes=nodes))
+    order = stale_nodes(replace(tree, nodes=nodes))
     assert set(order) == tree.nodes.keys() - {ROOT}
     assert all(
         order.index(node.number) < order.index(node.parent)
@@ -154,7 +154,7 @@ def test_without_a_model_stale_and_new_texts_are_written_at_once() -> None:
     assert all("node" in node.text for node in tree.walk() if node.number != ROOT)
     assert sum(node.changed for node in tree.walk() if node.rows) == 1
     tree = grown(tree, LEAVES)
-    assert stale(tree) == ()
+    assert stale_nodes(tree) == ()
     again = {node.number: node for node in tree.walk() if node.text.startswith("told")}
     assert tree.nodes.keys() - before.nodes.keys() <= again.keys()
     assert {number: (node.text, node.changed) for number, node in again.items()} == {
@@ -164,7 +164,7 @@ def test_without_a_model_stale_and_new_texts_are_written_at_once() -> None:
 
 def test_texts_come_from_the_leaves_below() -> None:
     before = made(LEAVES.only(range(60)))
-    tree = sound(caught_up(before, LEAVES), LEAVES, before)
+    tree = sound(sync_tree(before, LEAVES), LEAVES, before)
     for node in tree.walk():
         if node.rows and not node.text.startswith("node"):
             assert any(LEAVES.bodies[row].partition("\n")[0] in node.text for row in node.rows)
@@ -177,11 +177,11 @@ def test_a_models_texts_stay_until_it_writes_them_again() -> None:
     kept = tree.nodes.keys() & before.nodes.keys()
     assert all(tree.nodes[number].text == before.nodes[number].text for number in kept)
     new = tree.nodes.keys() - before.nodes.keys()
-    assert new <= set(stale(tree))
-    growth = retold(tree, {number: "again" for number in stale(tree)})
+    assert new <= set(stale_nodes(tree))
+    growth = with_texts(tree, {number: "again" for number in stale_nodes(tree)})
     assert sound(growth, replace(LEAVES, generation=tree.reflects), tree).generation == 3
-    assert stale(growth.tree) == ()
-    assert growth.touched == set(stale(tree))
+    assert stale_nodes(growth.tree) == ()
+    assert growth.touched == set(stale_nodes(tree))
 
 
 def chain(leaves: SomeLeaves, fanout: int) -> Tree:
@@ -216,7 +216,7 @@ def test_a_branch_that_grew_too_deep_is_layered_anew(method: Method) -> None:
     leaves = bunched(300, spread=0.4)
     tree = chain(leaves.only(range(21)), 3)
     tree = replace(tree, spec=replace(tree.spec, method=method))
-    assert faults(tree, range(21)) == []
+    assert tree_faults(tree, range(21)) == []
     for count in range(22, 60, 6):
         tree = grown(tree, leaves.only(range(count)))
     assert max(tree.depth(node.number) for node in tree.walk()) <= MOST_DEPTH - 1
@@ -239,7 +239,7 @@ def test_else_it_and_its_siblings_are_as_in_a_fresh_tree() -> None:
     leaves = bunched(85, passages=5, spread=0.4)
     before = made(leaves.only(range(84)), 14)
     after = grown(before, leaves)
-    fresh = planted(leaves, after.spec)
+    fresh = build_tree(leaves, after.spec)
     assert rows_together(after) == rows_together(fresh) != rows_together(before)
 
 
@@ -250,9 +250,9 @@ def rows_together(tree: Tree) -> set[tuple[int, ...]]:
 def test_a_tree_that_cannot_hold_so_many_says_how_to_build_one() -> None:
     leaves = bunched(300)
     tree = made(leaves.only(range(120)), 2)
-    assert faults(tree, range(120)) == []
+    assert tree_faults(tree, range(120)) == []
     with pytest.raises(SettingsError, match=r"at most 2 children.*300 leaves.*--fanout 14"):
-        caught_up(tree, leaves)
+        sync_tree(tree, leaves)
 
 
 @pytest.mark.parametrize("vector", [np.zeros(DIMENSION), np.full(DIMENSION, DIMENSION**-0.5)])

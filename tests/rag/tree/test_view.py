@@ -16,12 +16,12 @@ from support.tree import bunched, made
 from hoptrail.rag.errors import StoreBusy, TreeMismatch, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import ROOT, Over, Tree
-from hoptrail.rag.tree.view import TreeView, grown, leaves_of, tree_of, view_of
+from hoptrail.rag.tree.types import ROOT, LeafKind, Tree
+from hoptrail.rag.tree.view import TreeView, leaves_of, load_tree, open_view, sync_stored_tree
 
 LEAVES = bunched(50, passages=3)
 TREE = made(LEAVES)
@@ -130,7 +130,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def plant(store: Store, over: Over = "passages", **changes: object) -> Tree:
+def plant(store: Store, over: LeafKind = "passages", **changes: object) -> Tree:
     tree = made(StoreLeaves(store, over))
     spec = replace(tree.spec, over=over, **{"fanout": 4, "embedder": "test", **changes})  # type: ignore[arg-type]
     return file(store).save(replace(tree, spec=spec))
@@ -141,21 +141,21 @@ def file(store: Store) -> TreeFile:
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
-def test_a_tree_older_than_its_store_is_caught_up(store: Store, over: Over) -> None:
+def test_a_tree_older_than_its_store_is_caught_up(store: Store, over: LeafKind) -> None:
     planted = plant(store, over)
     store.commit([indexed("new", ["a new ship"]), indexed("d3", ["ship 3 again"])], ["d4"])
-    tree = tree_of(store)
+    tree = load_tree(store)
     leaves = StoreLeaves(store, over)
-    assert faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+    assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
     assert (tree.reflects, tree.generation) == (2, planted.generation + 1)
     # Only in memory: the file is as it was until somebody writes it.
     assert file(store).load().reflects == 1
-    growth = grown(store)
+    growth = sync_stored_tree(store)
     assert growth is not None
     kept = file(store).load()
     assert (kept.reflects, kept.generation, kept.nodes) == (2, 2, dict(growth.tree.nodes))
-    assert tree_of(store).generation == 2
-    again = grown(store)
+    assert load_tree(store).generation == 2
+    again = sync_stored_tree(store)
     assert again is not None
     assert (again.before, again.tree.generation) == (2, 2)
 
@@ -175,7 +175,7 @@ CHANGES = st.lists(
 def test_whatever_is_committed_the_file_follows(
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[tuple[dict[int, int], set[int]]],
-    over: Over,
+    over: LeafKind,
 ) -> None:
     """Documents of so many passages come, are replaced and go; the tree grows after each commit."""
     with new_store(tmp_path_factory.mktemp("store")) as store:
@@ -188,16 +188,16 @@ def test_whatever_is_committed_the_file_follows(
                 ],
                 [f"d{n}" for n in deletes - puts.keys()],
             )
-            grown(store)
+            sync_stored_tree(store)
             tree, leaves = file(store).load(), StoreLeaves(store, over)
-            assert faults(tree, leaves.rows().tolist(), leaves.vectors) == []
-            assert view_of(store, tree).count() == len(leaves.rows())
+            assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+            assert open_view(store, tree).count() == len(leaves.rows())
 
 
 def test_a_store_without_a_tree_has_nothing_to_grow(store: Store) -> None:
-    assert grown(store) is None
+    assert sync_stored_tree(store) is None
     with pytest.raises(TreeMissing, match="hoptrail tree build --store"):
-        tree_of(store)
+        load_tree(store)
 
 
 def test_growth_is_done_again_on_a_tree_that_was_built_meanwhile(
@@ -213,7 +213,7 @@ def test_growth_is_done_again_on_a_tree_that_was_built_meanwhile(
         return grow(self, growth)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TreeFile, "grow", beaten)
-    grown(store)
+    sync_stored_tree(store)
     # The rival's tree had the new passage, so there was nothing left to grow.
     kept = file(store).load()
     assert (kept.generation, kept.nodes[ROOT].count) == (2, 61)
@@ -226,13 +226,13 @@ def test_a_tree_that_others_keep_changing_is_given_up(
     store.commit([indexed("new", ["a new ship"])])
     monkeypatch.setattr(TreeFile, "grow", lambda self, growth: False)
     with pytest.raises(StoreBusy, match="run the same again"):
-        grown(store)
+        sync_stored_tree(store)
     assert file(store).load().reflects == 1
 
 
 def test_a_tree_of_another_embedder_is_refused(store: Store) -> None:
     plant(store, embedder="other")
-    for call in (tree_of, grown):
+    for call in (load_tree, sync_stored_tree):
         with pytest.raises(
             TreeMismatch, match=r"'other' \(8 dimensions\).*'test' \(8\).*tree build"
         ):
@@ -243,15 +243,15 @@ def test_a_tree_of_a_later_store_is_refused(store: Store) -> None:
     tree = plant(store)
     file(store).save(replace(tree, reflects=9))
     with pytest.raises(TreeMismatch, match="an older copy was put back"):
-        tree_of(store)
+        load_tree(store)
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
-def test_filters_and_hits_of_a_store(store: Store, over: Over) -> None:
+def test_filters_and_hits_of_a_store(store: Store, over: LeafKind) -> None:
     plant(store, over)
-    tree = tree_of(store)
-    odd = view_of(store, tree, {"even": 1})
-    assert (view_of(store, tree).count(), odd.count()) == (
+    tree = load_tree(store)
+    odd = open_view(store, tree, {"even": 1})
+    assert (open_view(store, tree).count(), odd.count()) == (
         (60, 30) if over == "passages" else (30, 15)
     )
     snapshot = store.snapshot()

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import Refused, find_sources
+from hoptrail.rag.ingest.files import UnreadableFile, find_files
 from hoptrail.rag.ingest.parsers.base import Page
 from hoptrail.rag.ingest.parsers.decoding import decode
 from hoptrail.rag.ingest.parsers.html import html_page
@@ -37,7 +37,7 @@ def parser() -> Iterator[Parser]:
 
 
 def read(parser: Parser, path: Path) -> list[Parsed | FileProblem]:
-    (source,) = find_sources([path]).files
+    (source,) = find_files([path]).files
     return list(parser.read(source))
 
 
@@ -58,11 +58,11 @@ def write(path: Path, data: str | bytes) -> Path:
     return path
 
 
-def value_or_refusal(call: Callable[[], Value]) -> Value | Refused:
+def value_or_refusal(call: Callable[[], Value]) -> Value | UnreadableFile:
     """What the call returns or refuses with; any other exception fails the test."""
     try:
         return call()
-    except Refused as refused:
+    except UnreadableFile as refused:
         return refused
 
 
@@ -292,7 +292,7 @@ def test_any_line_is_a_record_or_a_reason(line: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_decoding_is_exact_or_refused(data: bytes) -> None:
     text = value_or_refusal(lambda: decode(data))
-    if isinstance(text, Refused):
+    if isinstance(text, UnreadableFile):
         assert text.kind in {"encoding", "binary"}
     elif not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
         assert text.encode() == data.removeprefix(codecs.BOM_UTF8)
@@ -414,7 +414,7 @@ def test_a_child_that_hangs_or_dies_is_replaced(tmp_path: Path) -> None:
         write(tmp_path / name, "<p>x")
     stub = (sys.executable, "-P", "-c", STUB, "stub")
     with Parser(ParseLimits(seconds=2), worker=stub) as parser:
-        items = [next(parser.read(source)) for source in find_sources([tmp_path]).files]
+        items = [next(parser.read(source)) for source in find_files([tmp_path]).files]
     shown = [i.document.text if isinstance(i, Parsed) else f"{i.kind}: {i.reason}" for i in items]
     assert shown[0] == shown[1] != shown[3]
     assert shown[3] != shown[6]
@@ -442,7 +442,7 @@ while True:
 
 
 def test_there_is_something_else_to_do_while_the_child_parses(tmp_path: Path) -> None:
-    (source,) = find_sources([write(tmp_path / "slow.html", "<p>x")]).files
+    (source,) = find_files([write(tmp_path / "slow.html", "<p>x")]).files
     calls = []
 
     def let_go() -> None:
@@ -463,7 +463,7 @@ def test_what_is_raised_meanwhile_ends_the_child(
 ) -> None:
     for name in ("1.html", "2slow.html", "3.html"):
         write(tmp_path / name, "<p>x")
-    sources = find_sources([tmp_path]).files
+    sources = find_files([tmp_path]).files
 
     def fail() -> None:
         raise error
@@ -486,8 +486,8 @@ def test_what_is_raised_meanwhile_ends_the_child(
 def test_unreadable_and_vanished_files(
     parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (source,) = find_sources([write(tmp_path / "a.txt", "x")]).files
-    (records,) = find_sources([write(tmp_path / "a.jsonl", "{}")]).files
+    (source,) = find_files([write(tmp_path / "a.txt", "x")]).files
+    (records,) = find_files([write(tmp_path / "a.jsonl", "{}")]).files
     opened = Path.open
 
     def denied(path: Path, *args: object, **kwargs: object) -> object:
@@ -545,7 +545,7 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link.txt").symlink_to(tmp_path / "b.txt")
     os.mkfifo(tmp_path / "pipe.txt")
-    found = find_sources([tmp_path])
+    found = find_files([tmp_path])
     assert [s.id for s in found.files] == ["A.MD", "b.txt", "sub/x.html", "sub/deep.txt/y.pdf"]
     assert (found.skipped, found.links, found.bytes) == (2, 2, 4)
     (problem,) = found.problems
@@ -563,7 +563,7 @@ def test_the_stores_own_files_are_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "b.txt", "x")
 
     def found(path: Path) -> list[str]:
-        return [source.id for source in find_sources([path], store=root).files]
+        return [source.id for source in find_files([path], store=root).files]
 
     assert found(tmp_path) == ["b.txt", "store/notes/a.txt"]
     assert found(root) == ["notes/a.txt"]
@@ -572,19 +572,19 @@ def test_the_stores_own_files_are_passed_over(tmp_path: Path) -> None:
     for inside in (root / "anna", root / "default" / "runs"):
         with pytest.raises(SettingsError, match="nothing to read"):
             found(inside)
-    assert len(find_sources([tmp_path]).files) == 4
+    assert len(find_files([tmp_path]).files) == 4
 
 
 def test_ids_are_relative_and_in_nfc(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "Café.txt")
     write(tmp_path / name, "x")
-    assert [s.id for s in find_sources([tmp_path]).files] == ["Café.txt"]
-    assert [s.id for s in find_sources([tmp_path / name]).files] == ["Café.txt"]
+    assert [s.id for s in find_files([tmp_path]).files] == ["Café.txt"]
+    assert [s.id for s in find_files([tmp_path / name]).files] == ["Café.txt"]
 
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("x")
-    found = find_sources([tmp_path])
+    found = find_files([tmp_path])
     assert found.files == []
     assert found.problems[0].path.endswith("caf\\xe9.txt")
     assert found.problems[0].reason == "has a name that is not UTF-8: rename it"
@@ -595,21 +595,21 @@ def test_paths_that_clash(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         write(tmp_path / name / "a.txt", name)
     with pytest.raises(SettingsError, match=r"would be the same document 'a\.txt'"):
-        find_sources([tmp_path / "one", tmp_path / "two"])
+        find_files([tmp_path / "one", tmp_path / "two"])
     with pytest.raises(SettingsError, match=r"two documents, 'a\.txt' and 'one/a\.txt'"):
-        find_sources([tmp_path, tmp_path / "one"])
-    same = find_sources([tmp_path / "one", tmp_path / "one" / "a.txt", tmp_path / "one"])
+        find_files([tmp_path, tmp_path / "one"])
+    same = find_files([tmp_path / "one", tmp_path / "one" / "a.txt", tmp_path / "one"])
     assert [s.id for s in same.files] == ["a.txt"]
 
 
 def test_paths_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no file or folder '.*absent'"):
-        find_sources([tmp_path / "absent"])
+        find_files([tmp_path / "absent"])
     loop = tmp_path / "loop.txt"
     loop.symlink_to(loop)
     with pytest.raises(SettingsError, match="symbolic links"):
-        find_sources([loop])
+        find_files([loop])
     with pytest.raises(SettingsError, match=r"'.*a\.docx' has no parser. Files ending in \.txt"):
-        find_sources([write(tmp_path / "a.docx", "x")])
+        find_files([write(tmp_path / "a.docx", "x")])
     with pytest.raises(SettingsError, match=r"nothing to read in '.*'. Files ending in \.txt"):
-        find_sources([tmp_path])
+        find_files([tmp_path])

@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 from support.store import indexed, new_store
 
 from hoptrail.rag.entities import extraction as entities
-from hoptrail.rag.entities.extraction import entity, traces
+from hoptrail.rag.entities.extraction import entity_key, extract_entities
 from hoptrail.rag.errors import BackendRefused, SettingsError, StoreDamaged
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.catalogue.database import GRAPH
-from hoptrail.rag.store.graph_index.reader import Links
+from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.graph_index.triples import Triple
-from hoptrail.rag.store.indexes.tantivy import TantivyKeeper
+from hoptrail.rag.store.indexes.tantivy import TantivyBackend
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import IndexedDocument, Where
 
-AMUNDSEN, FRAM, NANSEN, OSLO = (entity(one) for one in ("Roald Amundsen", "Fram", "Nansen", "Oslo"))
+AMUNDSEN, FRAM, NANSEN, OSLO = (
+    entity_key(one) for one in ("Roald Amundsen", "Fram", "Nansen", "Oslo")
+)
 
 
 @pytest.fixture
@@ -66,12 +68,12 @@ def rows_of(store: Store, name: str) -> list[int]:
     return [found[one] for one in ids]
 
 
-def names(store: Store, links: Links, name: str, where: str) -> set[str]:
+def names(store: Store, links: GraphReader, name: str, where: str) -> set[str]:
     """The documents that are about a name, or mention it."""
     if where == "about":
-        rows = links.about([entity(name)]).rows
+        rows = links.about([entity_key(name)]).rows
     else:
-        rows = links.mentioning([entity(name)], 99).rows
+        rows = links.mentioning([entity_key(name)], 99).rows
     passages = store.resolve(rows)
     return {one.document_id for one in passages if one is not None}
 
@@ -115,7 +117,7 @@ def test_who_is_about_a_name_and_who_mentions_it(store: Store) -> None:
 
 def test_what_a_row_points_to_is_what_the_extraction_says(store: Store) -> None:
     (row,) = rows_of(store, "fram")
-    (right,) = traces("Fram", ["This ship was built by Nansen."])
+    (right,) = extract_entities("Fram", ["This ship was built by Nansen."])
     with store.snapshot().graph() as links:
         gone, found, again = links.outgoing([99, row, row])
         assert found.abouts.tolist() == sorted(key for key, _ in right.abouts)
@@ -376,14 +378,14 @@ def test_a_commit_that_fails_leaves_the_graph_as_it_was(
         raise ValueError("late")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hoptrail.rag.store.catalogue.writes.log", full)
+        patch.setattr("hoptrail.rag.store.catalogue.writes.record_generation", full)
         with pytest.raises(ValueError, match="late"):
             store.commit([indexed("fram", ["Oslo and Nansen"], title="Other")], ["oslo"])
         triple = Triple(document_id="fram", subject="a", relation="b", object="c")
         with pytest.raises(ValueError, match="late"):
             store.import_triples([triple])
     with monkeypatch.context() as patch:
-        patch.setattr(TantivyKeeper, "write", full)
+        patch.setattr(TantivyBackend, "write", full)
         with pytest.raises(ValueError, match="late"):
             store.commit([], ["oslo"])
     assert dump(store) == before
@@ -579,9 +581,9 @@ def test_triples_make_their_passage_mention_both_names(store: Store, tmp_path: P
                 (second, "Amundsen"),
                 (second, "The Fram"),
             ]
-            assert links.mentioning([entity("gold")], 5).rows.tolist() == [first]
-            assert links.mentioning([entity("the fram")], 5).rows.tolist() == [second]
-            assert {entity("he"), FRAM} <= set(links.outgoing([first])[0].mentions.tolist())
+            assert links.mentioning([entity_key("gold")], 5).rows.tolist() == [first]
+            assert links.mentioning([entity_key("the fram")], 5).rows.tolist() == [second]
+            assert {entity_key("he"), FRAM} <= set(links.outgoing([first])[0].mentions.tolist())
     again = store.import_triples(wanted)
     assert (again.generation, again.added, again.known) == (2, 0, 4)
     assert (store.generation, store.stats().triples) == (2, 4)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from support.store import indexed, new_store
 
-from hoptrail.rag.entities.extraction import entity
+from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store.graph_index.triples import Reading
+from hoptrail.rag.store.graph_index.triples import Extraction
 from hoptrail.rag.store.store import Store
 
 FACT = ("Nansen", "built", "Gjøa")
@@ -37,46 +37,46 @@ def unread(store: Store, model: str = "m") -> list[int]:
 
 def test_what_is_read_is_not_read_again_by_that_model(store: Store, tmp_path: Path) -> None:
     assert unread(store) == [0, 1, 2]
-    kept = store.keep_readings("m", [Reading(row=0, triples=[FACT, FACT]), Reading(row=2)])
+    kept = store.keep_readings("m", [Extraction(row=0, triples=[FACT, FACT]), Extraction(row=2)])
     assert (kept.generation, kept.added, kept.gone) == (2, 1, 0)
     assert (unread(store), unread(store, "other")) == ([1], [0, 1, 2])
     with store.snapshot().graph() as links:
         (found,) = links.triples([0, 1, 2])
         assert (found.row, found.subject, found.relation, found.object) == (0, *FACT)
-        assert links.mentioning([entity("Gjøa")], 5).rows.tolist() == [0]
+        assert links.mentioning([entity_key("Gjøa")], 5).rows.tolist() == [0]
     with Store.open(tmp_path) as again:
         assert unread(again) == [1]
     assert fsck(tmp_path).clean
 
 
 def test_marks_alone_make_no_generation(store: Store) -> None:
-    kept = store.keep_readings("m", [Reading(row=0), Reading(row=1, failure="parse")])
+    kept = store.keep_readings("m", [Extraction(row=0), Extraction(row=1, failure="parse")])
     assert (kept.generation, kept.added, store.generation) == (1, 0, 1)
-    again = store.keep_readings("m", [Reading(row=0)])
+    again = store.keep_readings("m", [Extraction(row=0)])
     assert (again.added, store.generation) == (0, 1)
 
 
 def test_what_failed_comes_last_until_it_is_read(store: Store) -> None:
-    store.keep_readings("m", [Reading(row=0, failure="length")])
+    store.keep_readings("m", [Extraction(row=0, failure="length")])
     assert (unread(store), store.unread("m").failed) == ([1, 2, 0], 1)
-    store.keep_readings("m", [Reading(row=0, triples=[FACT])])
+    store.keep_readings("m", [Extraction(row=0, triples=[FACT])])
     assert (unread(store), store.unread("m").failed) == ([1, 2], 0)
 
 
 def test_a_document_that_is_replaced_loses_marks_and_triples(store: Store, tmp_path: Path) -> None:
-    store.keep_readings("m", [Reading(row=row, triples=[FACT]) for row in (0, 1, 2)])
+    store.keep_readings("m", [Extraction(row=row, triples=[FACT]) for row in (0, 1, 2)])
     # The same length, and so the same passage ids.
     store.commit([indexed("fram", ["The ship that Nansen wrote.", "It lies in Oslo."])], ["oslo"])
     assert len(unread(store)) == 2
     assert store.stats().triples == 0
-    late = store.keep_readings("m", [Reading(row=0, triples=[FACT]), Reading(row=99)])
+    late = store.keep_readings("m", [Extraction(row=0, triples=[FACT]), Extraction(row=99)])
     assert (late.added, late.gone, store.stats().triples) == (0, 2, 0)
     assert len(unread(store)) == 2
     assert fsck(tmp_path).clean
 
 
 def test_marks_survive_compaction_and_a_rebuilt_graph(store: Store, tmp_path: Path) -> None:
-    store.keep_readings("m", [Reading(row=1, triples=[FACT])])
+    store.keep_readings("m", [Extraction(row=1, triples=[FACT])])
     store.compact()
     store.close()
     connection = sqlite3.connect(tmp_path / "default" / "catalogue.db")
@@ -98,9 +98,9 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
         raise ValueError("late")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hoptrail.rag.store.catalogue.writes.log", full)
+        patch.setattr("hoptrail.rag.store.catalogue.writes.record_generation", full)
         with pytest.raises(ValueError, match="late"):
-            store.keep_readings("m", [Reading(row=0, triples=[FACT])])
+            store.keep_readings("m", [Extraction(row=0, triples=[FACT])])
     assert (unread(store), store.stats().triples) == ([0, 1, 2], 0)
     assert fsck(tmp_path).clean
 
@@ -117,7 +117,7 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
 )
 def test_what_says_nothing_is_refused(store: Store, model: str, triple: tuple, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        store.keep_readings(model, [Reading(row=0), Reading(row=1, triples=[triple])])
+        store.keep_readings(model, [Extraction(row=0), Extraction(row=1, triples=[triple])])
     assert unread(store) == [0, 1, 2]
 
 

@@ -18,7 +18,7 @@ from support.store import DIMENSION, ids, indexed, new_store, texts, vector
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.store.indexes import rank_bm25 as okapi
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.text.analyzer import words
+from hoptrail.rag.text.analyzer import index_terms
 from hoptrail.rag.types import tie_break
 
 LEXICAL = ["tantivy", "rank-bm25"]
@@ -150,12 +150,12 @@ def test_scores_are_bm25_computed_by_hand(
         "harbour sea wind north",
     ]
     store.commit([indexed(f"d{n}", [body]) for n, body in enumerate(bodies)])
-    corpus = [words("english", body) for body in bodies]
+    corpus = [index_terms("english", body) for body in bodies]
     mean = sum(map(len, corpus)) / len(corpus)
     expected = {}
     for body, tokens in zip(bodies, corpus, strict=True):
         counts, score = Counter(tokens), 0.0
-        for term in words("english", "ship ice wind ship"):
+        for term in index_terms("english", "ship ice wind ship"):
             holding = sum(term in other for other in corpus)
             idf = math.log(1 + (len(corpus) - holding + 0.5) / (holding + 0.5))
             part = counts[term]

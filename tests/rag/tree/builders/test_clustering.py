@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.tree import bunched
 
 from hoptrail.rag.tree.builders import clustering as cluster
-from hoptrail.rag.tree.builders.clustering import Places, capped, halves, packed
+from hoptrail.rag.tree.builders.clustering import Places, bisect, capped_clusters, packed_clusters
 from hoptrail.rag.types import Vectors
 
 
@@ -37,7 +37,7 @@ def test_groups_part_the_places_and_keep_to_the_cap(data: st.DataObject) -> None
         data.draw(st.lists(st.integers(1, cap), min_size=count, max_size=count)), dtype=np.int64
     )
     vectors = unit(count, data.draw(st.integers(0, 9)), data.draw(st.sampled_from([0, 1, 3])))
-    groups = capped(vectors.__getitem__, count, cap, weights=weights)
+    groups = capped_clusters(vectors.__getitem__, count, cap, weights=weights)
     assert is_parted(groups, count)
     assert all(weights[group].sum() <= cap for group in groups)
 
@@ -53,11 +53,11 @@ def test_no_leaf_stands_alone_and_full_groups_are_as_few_as_can_be(
     count: int, cap: int, seed: int, kinds: int
 ) -> None:
     vectors = unit(count, seed, kinds)
-    groups = capped(vectors.__getitem__, count, cap, seed=seed)
+    groups = capped_clusters(vectors.__getitem__, count, cap, seed=seed)
     assert is_parted(groups, count)
     alone = sum(len(group) == 1 for group in groups)
     assert alone <= (count % 2 if cap == 2 else count == 1)
-    full = packed(vectors.__getitem__, count, cap, seed=seed)
+    full = packed_clusters(vectors.__getitem__, count, cap, seed=seed)
     assert is_parted(full, count)
     assert len(full) == math.ceil(count / cap)
     assert max(map(len, full), default=0) <= cap
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_groups_and_another_seed_others(
     monkeypatch.setattr(cluster, "_SMALL", 50)
     vectors = unit(400, 1)
     first, again, other = (
-        [group.tolist() for group in capped(vectors.__getitem__, 400, 7, seed=seed)]
+        [group.tolist() for group in capped_clusters(vectors.__getitem__, 400, 7, seed=seed)]
         for seed in (3, 3, 4)
     )
     assert first == again
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_groups_and_another_seed_others(
 
 def test_topics_that_lie_apart_are_groups() -> None:
     leaves = bunched(80, topics=8, spread=0.05)
-    groups = capped(leaves.vectors, 80, 13)
+    groups = capped_clusters(leaves.vectors, 80, 13)
     assert sorted(map(len, groups)) == [10] * 8
     assert all(len(set((group % 8).tolist())) == 1 for group in groups)
 
@@ -90,8 +90,8 @@ def test_groups_are_closer_than_runs_of_what_is_cut_blindly() -> None:
         sums = [float(np.linalg.norm(vectors[group].sum(axis=0))) for group in groups]
         return sum(sums) / len(vectors)
 
-    near = closeness(capped(vectors.__getitem__, 1500, 14))
-    assert near > closeness(packed(vectors.__getitem__, 1500, 14)) > 0.6
+    near = closeness(capped_clusters(vectors.__getitem__, 1500, 14))
+    assert near > closeness(packed_clusters(vectors.__getitem__, 1500, 14)) > 0.6
     assert near > 0.75
 
 
@@ -110,10 +110,10 @@ def test_a_large_set_is_cut_by_a_sample_and_only_parts_are_in_memory(
         asked.append(len(places))
         return vectors[places]
 
-    groups = capped(source, 3000, 14)
+    groups = capped_clusters(source, 3000, 14)
     assert is_parted(groups, 3000)
     assert max(asked) <= 400
-    assert is_parted(packed(source, 3000, 14), 3000)
+    assert is_parted(packed_clusters(source, 3000, 14), 3000)
     assert max(asked) <= 400
 
 
@@ -124,14 +124,14 @@ def test_what_is_like_nothing_else_in_a_large_set_does_not_stand_alone(
     leaves = bunched(600, topics=3, spread=0.1, dimension=32)
     points = leaves.points.copy()
     points[::75] = np.eye(32, dtype=np.float32)[:8]
-    groups = capped(points.__getitem__, 600, 14)
+    groups = capped_clusters(points.__getitem__, 600, 14)
     assert is_parted(groups, 600)
     assert min(map(len, groups)) > 1
 
 
 def test_copies_of_one_text_do_not_stop_a_large_set() -> None:
     vectors = unit(4000, 0, kinds=1)
-    groups = capped(vectors.__getitem__, 4000, 14)
+    groups = capped_clusters(vectors.__getitem__, 4000, 14)
     assert is_parted(groups, 4000)
     assert len(groups) < 600
 
@@ -139,20 +139,20 @@ def test_copies_of_one_text_do_not_stop_a_large_set() -> None:
 @settings(max_examples=60, deadline=None)
 @given(count=st.integers(2, 60), seed=st.integers(0, 9), kinds=st.sampled_from([0, 1, 2]))
 def test_neither_half_is_smaller_than_a_third(count: int, seed: int, kinds: int) -> None:
-    one, two = halves(unit(count, seed, kinds), seed)
+    one, two = bisect(unit(count, seed, kinds), seed)
     assert is_parted([one, two], count)
     assert min(len(one), len(two)) >= max(1, count // 3)
 
 
 def test_halves_keep_two_topics_apart() -> None:
-    one, two = halves(bunched(20, topics=2, spread=0.1).points)
+    one, two = bisect(bunched(20, topics=2, spread=0.1).points)
     assert {len(set((half % 2).tolist())) for half in (one, two)} == {1}
 
 
 @pytest.mark.parametrize(("count", "most"), [(15, 2), (100, 10), (176, 14)])
 def test_few_groups_are_enough(count: int, most: int) -> None:
     vectors = unit(count, 5)
-    assert len(capped(vectors.__getitem__, count, 14)) <= most
+    assert len(capped_clusters(vectors.__getitem__, count, 14)) <= most
 
 
 def test_average_linkage_is_that_of_its_definition() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tree import TOPICS, SomeLeaves, bunched, made, spec
 
-from hoptrail.rag.tree.builders.assembly import Branch, assembled
-from hoptrail.rag.tree.builders.extractive_text import texts, told
+from hoptrail.rag.tree.builders.assembly import Branch, assemble_tree
+from hoptrail.rag.tree.builders.extractive_text import extractive_texts, with_extractive_texts
 from hoptrail.rag.tree.types import ROOT, Tree
 
 
@@ -29,11 +29,11 @@ def saying(*bodies: str) -> SomeLeaves:
 def grove(leaves: SomeLeaves, *nodes: tuple[int, ...]) -> Tree:
     """The root, and below it a node of each of these rows."""
     root = Branch(branches=tuple(Branch(rows=rows) for rows in nodes))
-    return assembled(root, leaves, spec(14))
+    return assemble_tree(root, leaves, spec(14))
 
 
 def written(leaves: SomeLeaves, *nodes: tuple[int, ...]) -> tuple[str, ...]:
-    tree = told(grove(leaves, *nodes), leaves)
+    tree = with_extractive_texts(grove(leaves, *nodes), leaves)
     return tuple(tree.nodes[number].text for number in tree.nodes[ROOT].children)
 
 
@@ -60,11 +60,11 @@ def test_the_middle_leaf_is_the_one_nearest_to_the_mean() -> None:
 
 def test_topics_are_told_apart_on_every_layer() -> None:
     leaves = bunched(160, passages=20, spread=0.1)
-    tree = told(made(leaves), leaves)
+    tree = with_extractive_texts(made(leaves), leaves)
     blank = replace(
         tree, nodes={number: replace(node, text="") for number, node in tree.nodes.items()}
     )
-    for number, text in texts(blank, sorted(tree.nodes.keys() - {ROOT}), leaves).items():
+    for number, text in extractive_texts(blank, sorted(tree.nodes.keys() - {ROOT}), leaves).items():
         rows = [row for node in tree.walk(number) for row in node.rows]
         topics = {row // 20 % len(TOPICS) for row in rows}
         assert any(TOPICS[topic][0] in text for topic in topics)
@@ -76,15 +76,15 @@ def test_topics_are_told_apart_on_every_layer() -> None:
 def test_what_is_written_stays() -> None:
     leaves = bunched(64)
     tree = made(leaves)
-    assert told(tree, leaves).nodes == tree.nodes
+    assert with_extractive_texts(tree, leaves).nodes == tree.nodes
 
 
 def test_only_the_nodes_that_are_asked_for_get_a_text() -> None:
     leaves = bunched(64)
     tree = made(leaves)
-    assert texts(tree, [3, 17], leaves).keys() == {3, 17}
-    assert texts(tree, [], leaves) == {}
-    assert texts(tree, [3], leaves)[3] == texts(tree, [17, 3], leaves)[3]
+    assert extractive_texts(tree, [3, 17], leaves).keys() == {3, 17}
+    assert extractive_texts(tree, [], leaves) == {}
+    assert extractive_texts(tree, [3], leaves)[3] == extractive_texts(tree, [17, 3], leaves)[3]
 
 
 def test_leaves_that_are_gone_say_nothing() -> None:

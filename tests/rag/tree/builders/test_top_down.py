@@ -13,20 +13,20 @@ from support.tree import DIMENSION, TOPICS, SomeLeaves, bunched
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.builders.requests import (
-    Ask,
-    DescriptorsAsk,
+    DescriptorsRequest,
     Reply,
-    SummaryAsk,
+    Request,
+    SummaryRequest,
     Topic,
-    TopicsAsk,
-    following,
+    TopicsRequest,
+    next_requests,
 )
 from hoptrail.rag.tree.builders.top_down import top_down
 from hoptrail.rag.tree.builders.topics import Grouping, grouping, listing
-from hoptrail.rag.tree.invariants import faults
+from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.types import ROOT, Node, Tree, TreeSpec
 
-Answer = Callable[[Ask], Reply]
+Answer = Callable[[Request], Reply]
 
 
 def spec(fanout: int = 4, model: str = "") -> TreeSpec:
@@ -37,12 +37,12 @@ def spec(fanout: int = 4, model: str = "") -> TreeSpec:
 
 def grown(
     leaves: SomeLeaves, how: TreeSpec, answer: Answer = lambda ask: None
-) -> tuple[Tree, list[tuple[Ask, ...]]]:
+) -> tuple[Tree, list[tuple[Request, ...]]]:
     """The tree, and what was asked, step by step."""
     builder, asked = top_down(leaves, how), []
     replies: tuple[Reply, ...] | None = None
     while True:
-        came = following(builder, replies)
+        came = next_requests(builder, replies)
         if isinstance(came, Tree):
             return came, asked
         asks = came
@@ -52,7 +52,7 @@ def grown(
 
 
 def sound(tree: Tree, leaves: SomeLeaves) -> bool:
-    return faults(tree, leaves.rows().tolist(), leaves.vectors) == []
+    return tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
 
 
 def topic_of(text: str) -> int:
@@ -62,13 +62,13 @@ def topic_of(text: str) -> int:
 class Reader:
     """A model that knows the topics; the records' numbers are its finer descriptors."""
 
-    def __call__(self, ask: Ask) -> Reply:
+    def __call__(self, ask: Request) -> Reply:
         match ask:
-            case SummaryAsk():
+            case SummaryRequest():
                 return "Sums up " + " ".join(ask.texts)[:60]
-            case DescriptorsAsk():
+            case DescriptorsRequest():
                 return self.describe(ask.text)
-            case TopicsAsk():
+            case TopicsRequest():
                 return self.group(ask)
 
     def describe(self, text: str) -> Reply:
@@ -76,7 +76,7 @@ class Reader:
         whole = " ".join(text.split())
         return ("record", subject, f"{subject} record", f"a {subject} record told", whole)
 
-    def group(self, ask: TopicsAsk) -> tuple[Topic, ...]:
+    def group(self, ask: TopicsRequest) -> tuple[Topic, ...]:
         if ask.known:
             return tuple(
                 Topic(
@@ -152,9 +152,9 @@ def test_a_model_names_the_branches() -> None:
     leaves = bunched(48, topics=8)
     tree, asked = grown(leaves, spec(7, model="m"), Reader())
     assert sound(tree, leaves)
-    assert [type(ask) for ask in asked[0]] == [DescriptorsAsk] * 48
+    assert [type(ask) for ask in asked[0]] == [DescriptorsRequest] * 48
     (first,) = asked[1]
-    assert isinstance(first, TopicsAsk)
+    assert isinstance(first, TopicsRequest)
     # Eight descriptors of two words tell more apart than one word for all, or seven do.
     assert (len(first.descriptors), first.most, first.known) == (8, 7, ())
     assert dict(first.descriptors)["harbour"] == 6
@@ -173,22 +173,26 @@ def test_few_leaves_hang_from_the_root_and_nobody_is_asked() -> None:
 
 
 def test_where_no_descriptor_helps_leaves_are_parted_by_likeness_and_summed_up() -> None:
-    def dull(ask: Ask) -> Reply:
-        return ("a", "b c", "d e f", "g", "h") if isinstance(ask, DescriptorsAsk) else Reader()(ask)
+    def dull(ask: Request) -> Reply:
+        return (
+            ("a", "b c", "d e f", "g", "h")
+            if isinstance(ask, DescriptorsRequest)
+            else Reader()(ask)
+        )
 
     leaves = bunched(30)
     tree, asked = grown(leaves, spec(8, model="m"), dull)
     assert sound(tree, leaves)
     kinds = {type(ask) for asks in asked[1:] for ask in asks}
-    assert kinds == {SummaryAsk}
+    assert kinds == {SummaryRequest}
     assert all(node.text.startswith("Sums up") for node in tree.walk() if node.number != ROOT)
     for asks in asked[1:]:
-        assert all(1 <= len(ask.texts) <= 8 for ask in asks if isinstance(ask, SummaryAsk))
+        assert all(1 <= len(ask.texts) <= 8 for ask in asks if isinstance(ask, SummaryRequest))
 
 
 def test_one_topic_for_nearly_all_is_no_progress() -> None:
     class Lazy(Reader):
-        def group(self, ask: TopicsAsk) -> tuple[Topic, ...]:
+        def group(self, ask: TopicsRequest) -> tuple[Topic, ...]:
             names = [one for one, _ in ask.descriptors]
             return (
                 Topic(name="all", description="everything", descriptors=tuple(names[1:])),
@@ -205,12 +209,12 @@ def test_one_topic_for_nearly_all_is_no_progress() -> None:
     tree, asked = grown(leaves, spec(6, model="m"), Fine())
     assert sound(tree, leaves)
     assert not any(node.text.startswith("all") for node in tree.nodes.values())
-    assert any(isinstance(ask, SummaryAsk) for asks in asked for ask in asks)
+    assert any(isinstance(ask, SummaryRequest) for asks in asked for ask in asks)
 
 
 def test_what_the_model_left_out_is_asked_about_once_more() -> None:
     class Hasty(Reader):
-        def group(self, ask: TopicsAsk) -> tuple[Topic, ...]:
+        def group(self, ask: TopicsRequest) -> tuple[Topic, ...]:
             groups = super().group(ask)
             if ask.known:
                 return groups
@@ -230,9 +234,9 @@ def test_what_the_model_left_out_is_asked_about_once_more() -> None:
     leaves = bunched(64, topics=4)
     tree, asked = grown(leaves, spec(4, model="m"), Hasty())
     assert sound(tree, leaves)
-    again = next(asks for asks in asked if isinstance(asks[0], TopicsAsk) and asks[0].known)
+    again = next(asks for asks in asked if isinstance(asks[0], TopicsRequest) and asks[0].known)
     (ask,) = again
-    assert isinstance(ask, TopicsAsk)
+    assert isinstance(ask, TopicsRequest)
     assert len(ask.descriptors) == 32
     assert [len(one.descriptors) for one in ask.known] == [3] * 4
     for number in tree.nodes[ROOT].children:
@@ -245,15 +249,15 @@ class Babbler:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def __call__(self, ask: Ask) -> Reply:
+    def __call__(self, ask: Request) -> Reply:
         if self._random.random() < 0.2:
             return None
         match ask:
-            case DescriptorsAsk():
+            case DescriptorsRequest():
                 return tuple(self.word() for _ in range(self._random.choice([0, 4, 5, 5, 5, 5, 6])))
-            case SummaryAsk():
+            case SummaryRequest():
                 return self.word()
-            case TopicsAsk():
+            case TopicsRequest():
                 copied = [one for one, _ in ask.descriptors]
                 return tuple(self.topic(copied) for _ in range(self._random.randrange(10)))
 

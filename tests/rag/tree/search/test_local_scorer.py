@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.search.local_scorer import INNER_WORDS, LEAF_WORDS, NAMED, likely
+from hoptrail.rag.tree.search.local_scorer import INNER_WORDS, LEAF_WORDS, NAMED, local_scorer
 from hoptrail.rag.tree.search.types import Item, Ref, Slate
 
 
@@ -26,7 +26,7 @@ def slate(*items: Item, node: int = 0, anchors: tuple[Item, ...] = ()) -> Slate:
 
 
 def scores(query: str, *items: Item) -> list[float]:
-    (graded,) = likely(query)([slate(*items)])
+    (graded,) = local_scorer(query)([slate(*items)])
     return [graded.scores[place] for place in range(len(items))]
 
 
@@ -42,11 +42,11 @@ def test_every_place_of_every_slate_is_scored_within_bounds(
     query: str, lists: list[list[Item]]
 ) -> None:
     slates = [slate(*some[:4], anchors=tuple(some[4:])) for some in lists]
-    answers = likely(query)(slates)
+    answers = local_scorer(query)(slates)
     assert [set(one.scores) for one in answers] == [set(range(len(s.shown))) for s in slates]
     assert all(0 <= score <= 1 for one in answers for score in one.scores.values())
     assert not any(one.failed for one in answers)
-    assert answers == likely(query)(slates)
+    assert answers == local_scorer(query)(slates)
 
 
 def test_by_hand() -> None:
@@ -88,13 +88,13 @@ def test_a_query_without_words_goes_by_likeness() -> None:
 
 def test_an_anchor_is_scored_as_the_leaf_it_is() -> None:
     new, old = leaf(1, "glacier", 0.1), leaf(2, "harbour glacier", 0.3)
-    (graded,) = likely("harbour glacier")([slate(new, anchors=(old,))])
+    (graded,) = local_scorer("harbour glacier")([slate(new, anchors=(old,))])
     assert graded.scores[1] > graded.scores[0]
-    assert likely("harbour glacier")([]) == ()
+    assert local_scorer("harbour glacier")([]) == ()
 
 
 def test_words_are_those_of_the_language() -> None:
-    german = likely("die Häuser", "german")([slate(leaf(1, "das Haus"), leaf(2, "die der"))])
+    german = local_scorer("die Häuser", "german")([slate(leaf(1, "das Haus"), leaf(2, "die der"))])
     assert german[0].scores == pytest.approx({0: LEAF_WORDS, 1: 0.0})
     with pytest.raises(SettingsError, match="klingon"):
-        likely("nuqneH", "klingon")
+        local_scorer("nuqneH", "klingon")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoptrail.rag.tree.search.local_scorer import HOP, WAY, Trail, likely
+from hoptrail.rag.tree.search.local_scorer import HOP, WAY, NameFollower, local_scorer
 from hoptrail.rag.tree.search.types import Item, Lead, Ref, Slate
 
 QUESTION = "Where was the director of Silent Harbour born?"
@@ -26,7 +26,7 @@ def lead(text: str, relevance: float = 0.8) -> Lead:
 
 
 def test_a_leaf_that_the_best_one_names_is_followed() -> None:
-    trail = Trail(QUESTION, [lead(FILM)])
+    trail = NameFollower(QUESTION, [lead(FILM)])
     assert trail.lifted(item(2, PERSON), 0.2) == pytest.approx(0.8 * (HOP + (1 - HOP) * 0.2))
     assert trail.lifted(item(2, PERSON), 0.9) == 0.9
     assert trail.lifted(item(3, OTHER), 0.2) == 0.2
@@ -34,25 +34,25 @@ def test_a_leaf_that_the_best_one_names_is_followed() -> None:
 
 def test_the_better_of_two_that_name_it_counts() -> None:
     person = item(2, PERSON)
-    both = Trail(QUESTION, [lead(FILM, 0.4), lead(FILM, 0.9)])
-    assert both.lifted(person, 0.1) == Trail(QUESTION, [lead(FILM, 0.9)]).lifted(person, 0.1)
+    both = NameFollower(QUESTION, [lead(FILM, 0.4), lead(FILM, 0.9)])
+    assert both.lifted(person, 0.1) == NameFollower(QUESTION, [lead(FILM, 0.9)]).lifted(person, 0.1)
 
 
 def test_an_inner_node_that_has_the_name_is_worth_a_look() -> None:
-    trail = Trail(QUESTION, [lead(FILM)])
+    trail = NameFollower(QUESTION, [lead(FILM)])
     named = item(5, "Alma Berg; Ida Berg. film, stage", leaf=False)
     assert trail.lifted(named, 0.1) == pytest.approx(WAY * 0.8)
     assert trail.lifted(item(6, "Bees and honey", leaf=False), 0.1) == 0.1
 
 
 def test_what_the_question_names_leads_nowhere() -> None:
-    trail = Trail(QUESTION, [lead("Ships\nAmong them is Silent Harbour, built late.", 1.0)])
+    trail = NameFollower(QUESTION, [lead("Ships\nAmong them is Silent Harbour, built late.", 1.0)])
     assert trail.lifted(item(2, "Silent Harbour\nA ship."), 0.3) == 0.3
 
 
 def scored(leads: Sequence[Lead]) -> list[float]:
     items = (item(2, PERSON), item(3, OTHER))
-    (graded,) = likely(QUESTION)([Slate(node=1, items=items, leads=tuple(leads))])
+    (graded,) = local_scorer(QUESTION)([Slate(node=1, items=items, leads=tuple(leads))])
     return [graded.scores[0], graded.scores[1]]
 
 
@@ -66,5 +66,5 @@ def test_the_local_scorer_follows_its_leads() -> None:
 def test_nothing_is_lifted_beyond_one_or_lowered(
     query: str, text: str, relevance: float, score: float, leaf: bool
 ) -> None:
-    lifted = Trail(query, [lead(text, relevance)]).lifted(item(1, text, leaf=leaf), score)
+    lifted = NameFollower(query, [lead(text, relevance)]).lifted(item(1, text, leaf=leaf), score)
     assert score <= lifted <= 1
