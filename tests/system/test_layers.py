@@ -1,47 +1,128 @@
-"""Imports go one way: prompts <- rag <- agents <- evals <- app."""
+"""The shape of the code: who imports whom, how large a folder is, what an `__init__` may hold."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from support.imports import (
+    LAYERS,
+    circle,
+    file_graph,
+    folder_graph,
+    layers_imported,
+    module_of,
+    sources,
+)
 from support.paths import ROOT
 
-ORDER = ("prompts", "rag", "agents", "evals", "app")
 HEAVY = ("chromadb", "llama_index", "langgraph", "onnxruntime", "onnx", "nltk", "torch")
+MOST_ENTRIES = 13
+"""Modules and folders in one folder; what is listed below holds many of one kind."""
+MANY_OF_ONE_KIND: frozenset[str] = frozenset()
+
+SAME_NAME = {
+    "base": "the protocol or record that the files beside it share",
+    "common": "what the files beside it share",
+    "types": "the records of its folder",
+    "html": "the format: read by a parser, written as pages",
+    "text": "what people read: taken apart, and shown",
+    "__main__": "a command line",
+    "audit": "the checks of its index",
+    "triples": "triples as read from a file, and as stored",
+    "store": "the store, its package, its commands, its benchmark",
+    "graph": "the LangGraph graph, the commands and the benchmark of the passage graph",
+    "tree": "the corpus tree, its commands, its benchmark",
+    "ingest": "documents in: the package, and its command",
+    "ask": "asking: the function, its prompts, its command",
+    "retrieval": "a query to passages: the package, and the node that calls it",
+    "strategies": "the strategies, and their floors",
+}
+"""File and folder names that stand in more than one place, each with its one meaning."""
 
 
-def imported(path: Path) -> set[str]:
-    """The hoptrail parts that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    parts = (name.split(".") for name in names)
-    return {p[1] for p in parts if p[0] == "hoptrail" and len(p) > 1 and p[1] in ORDER}
-
-
-@pytest.mark.parametrize("part", ORDER)
-def test_a_layer_imports_only_those_below_it(part: str) -> None:
-    allowed = set(ORDER[: ORDER.index(part) + 1])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_those_below_it(layer: str) -> None:
+    allowed = set(LAYERS[: LAYERS.index(layer) + 1])
     wrong = {
-        str(path.relative_to(ROOT)): sorted(imported(path) - allowed)
-        for path in (ROOT / part).rglob("*.py")
-        if imported(path) - allowed
+        str(path.relative_to(ROOT)): sorted(layers_imported(path) - allowed)
+        for path in (ROOT / layer).rglob("*.py")
+        if layers_imported(path) - allowed
     }
     assert wrong == {}
 
 
-@pytest.mark.parametrize("part", ORDER)
-def test_no_pickle_eval_or_yaml_load(part: str) -> None:
+def test_no_circle_of_files() -> None:
+    assert circle(file_graph()) == []
+
+
+def test_no_circle_of_sibling_folders_at_any_depth() -> None:
+    graph = file_graph()
+    parents = {name.rpartition(".")[0] for name in graph}
+    parents |= {parent.rpartition(".")[0] for parent in parents} | {""}
+    assert {p: circle(folder_graph(graph, p)) for p in parents if folder_graph(graph, p)} == {
+        p: [] for p in parents if folder_graph(graph, p)
+    }
+
+
+def test_a_circle_is_found() -> None:
+    """The tests above would pass on a graph that is read wrongly: so it is shown that they see."""
+    graph = file_graph()
+    assert "rag.types" in graph["rag.store.store"]
+    assert "agents.nodes.answering" in graph["agents.strategies.single"]
+    assert "agents" in folder_graph(graph, "")["app"]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_a_folder_has_few_entries() -> None:
+    large = {}
+    for layer in LAYERS:
+        for folder in [ROOT / layer, *(p for p in (ROOT / layer).rglob("*") if p.is_dir())]:
+            inside = [
+                path.name
+                for path in folder.iterdir()
+                if (path.suffix in (".py", ".md") and path.name != "__init__.py")
+                or (path.is_dir() and path.name != "__pycache__")
+            ]
+            name = str(folder.relative_to(ROOT))
+            if len(inside) > MOST_ENTRIES and name not in MANY_OF_ONE_KIND:
+                large[name] = sorted(inside)
+    assert large == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sources() if path.name == "__init__.py"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_an_init_holds_imports_and_all_only(path: Path) -> None:
+    first, *rest = ast.parse(path.read_text("utf-8")).body
+    assert isinstance(first, ast.Expr), "it says in a docstring what the folder is"
+    for node in rest:
+        exported = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        assert exported or isinstance(node, ast.Import | ast.ImportFrom), ast.unparse(node)
+
+
+def test_a_name_of_a_file_has_one_meaning() -> None:
+    places = defaultdict(set)
+    for path in sources():
+        name = path.parent.name if path.name == "__init__.py" else path.stem
+        places[name].add(module_of(path))
+    several = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in several.items() if name not in SAME_NAME} == {}
+    assert set(SAME_NAME) - set(several) == set(), "names that stand in one place only"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_pickle_eval_or_yaml_load(layer: str) -> None:
     found = []
-    for path in (ROOT / part).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in (ROOT / layer).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import) and any(a.name == "pickle" for a in node.names):
                 found.append(f"{path.name}: pickle")
             called = node.func if isinstance(node, ast.Call) else None

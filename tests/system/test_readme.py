@@ -96,7 +96,7 @@ def tree() -> dict[str, str]:
         depth = (len(line) - len(line.lstrip())) // 2
         head = line.split()[0]
         del open_folders[depth:]
-        if head.endswith("/") or head.endswith("/,"):
+        if head.endswith(("/", "/,")):
             names = [name.strip("/,") for name in line.split("  ")[depth].split()]
             open_folders.append(names[0])
             for name in names:

@@ -247,9 +247,12 @@ def test_whatever_a_model_says_a_run_ends_well(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_a_model_says_is_replayed(
-    library: KnowledgeBase, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, strategy: str,
+    library: KnowledgeBase,
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    strategy: str,
     budget: Budget,
-) -> None:  # fmt: skip
+) -> None:
     path: Path = tmp_path_factory.mktemp("run") / "run.jsonl"
     receipt = ask(
         QUESTION, library, strategy=strategy, model=server(data, 0.6), budget=budget, record=path
