@@ -45,6 +45,7 @@ lint: $(VENV)/.ready
 types: $(VENV)/.ready
 	rm -rf build/types && mkdir -p build/types/hoptrail
 	for part in prompts rag agents evals app; do ln -s "$(CURDIR)/$$part" build/types/hoptrail/$$part; done
+	ln -s "$(CURDIR)/src/hoptrail/__init__.py" build/types/hoptrail/__init__.py
 	cd build/types && MYPYPATH=. $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml -p hoptrail
 
 packaging: $(VENV)/.ready

@@ -2,22 +2,42 @@
 
 from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
-from hoptrail.agents.llm.http import ServedModel
-from hoptrail.agents.receipt import Receipt
+from hoptrail.agents.graph import Strategy
+from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
+from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.runs.folder import unfinished_runs
+from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.strategies.registry import STRATEGIES
+from hoptrail.agents.types import (
+    AbstainReason,
+    Answer,
+    Claim,
+    Evidence,
+    Outcome,
+    Plan,
+    Query,
+    StopReason,
+)
 from hoptrail.rag.tree.search.types import TreeSearchSettings
 
 __all__ = [
     "STRATEGIES",
+    "AbstainReason",
+    "Answer",
     "Budget",
+    "Claim",
+    "Evidence",
     "KnowledgeBase",
+    "Outcome",
+    "Plan",
+    "Query",
     "Receipt",
     "ReplayResult",
     "RunSettings",
     "ServedModel",
+    "StopReason",
+    "Strategy",
     "TreeSearchSettings",
     "Usage",
     "aask",

@@ -1,8 +1,8 @@
-"""One question from beginning to end: the doors that scripts, servers and the command line use.
+"""Ask, resume and replay: one question from beginning to end.
 
-`aask` is the thing itself. `ask` runs it for those who have no event loop (through a thread of its
-own where one is running already), `resume` takes up a run that crashed, `replay` runs one again
-from its recording with no model, no store and no embedder.
+`aask` answers a question; `aresume` goes on with a run that crashed, `areplay` runs one again from
+its recording with no model, no store and no embedder. `ask`, `resume` and `replay` are the same
+for callers that cannot await.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import Awaitable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,30 +23,32 @@ from typing import Any, TypeVar, cast
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
+from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.graph import compile_graph, recursion_limit
+from hoptrail.agents.graph import Strategy, run_graph
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.http import ServedModel, open_endpoint
 from hoptrail.agents.llm.retry import RetryingEndpoint
+from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.nodes.state import RunContext, RunState
-from hoptrail.agents.receipt import Environment, Receipt
+from hoptrail.agents.nodes.state import RunContext
+from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.selection import local_roles, served_roles
 from hoptrail.agents.runs import folder as runs
-from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.intercepted import (
-    InterceptedCorpus,
     InterceptedEndpoint,
     NotInReplay,
+    intercepted_corpus,
     pause,
 )
 from hoptrail.agents.runs.interceptor import Cancelled, Interceptor, LiveInterceptor
+from hoptrail.agents.runs.receipt import Environment, Receipt
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
+from hoptrail.agents.runs.synchronous import synchronous
+from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
@@ -56,12 +57,15 @@ from hoptrail.rag.types import Where
 
 T = TypeVar("T")
 
+ChooseRoles = Callable[[Roles], Roles]
+"""Gets the roles that a run would have, and gives those that it has: your own in their place."""
+
 _PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """What a replay gave."""
+    """The receipt of a replay, and whether it is the recorded one."""
 
     receipt: Receipt
     same: bool
@@ -70,16 +74,32 @@ class ReplayResult:
     """Where the two first differ; empty where they do not."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run before its graph: what is asked, of which corpus, through which interceptor."""
+
+    request: RunRequest
+    strategy: Strategy
+    corpus: Corpus
+    endpoint: Endpoint | None
+    interceptor: Interceptor
+    delimiters: Delimiters
+    folder: RunFolder | None
+    choose_roles: ChooseRoles
+    on_event: Listener
+
+
 async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
     question: str,
-    store: KnowledgeBase | Path | str,
+    store: OpenStore | Path | str,
     *,
     tenant: str = "default",
-    embedder: Embedder | None = None,
-    strategy: str = "pool",
+    embedder: str | Embedder | None = None,
+    strategy: str | Strategy = "pool",
     model: ServedModel | Endpoint | None = None,
     budget: Budget | None = None,
     settings: RunSettings | None = None,
+    roles: ChooseRoles | None = None,
     where: Where | None = None,
     on_event: Listener = ignore,
     record: Path | None = None,
@@ -89,13 +109,15 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
 
     Args:
         question: at most 20,000 characters.
-        store: a store's folder, or a `Library` that many questions share.
-        tenant: whose documents; ignored for a `Library`, which has one.
-        embedder: None: the one that the store names.
-        strategy: a name in `STRATEGIES`.
+        store: a store's folder, or a `KnowledgeBase` that many questions share.
+        tenant: whose documents; ignored for a `KnowledgeBase`, which has one.
+        embedder: one, or its name; None: the one that the store records.
+        strategy: a name in `STRATEGIES`, or a `Strategy` of your own.
         model: None: the local players, which answer in the documents' own words.
         budget: limits on calls, tokens, searches and seconds.
         settings: how far and how wide the search goes.
+        roles: puts roles of your own in the place of the run's:
+            `lambda roles: dataclasses.replace(roles, planner=MyPlanner())`.
         where: equality filter on the documents' metadata.
         on_event: called with each event, in this loop, in order.
         record: a file to write the recording to.
@@ -106,10 +128,10 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         StoreError: the store cannot be opened.
         ModelError: the model server cannot be used at all.
     """
-    strategy_named(strategy)
-    job = RunRequest(
+    chosen = strategy if isinstance(strategy, Strategy) else strategy_named(strategy)
+    request = RunRequest(
         question=question,
-        strategy=strategy,
+        strategy=chosen.name,
         where=dict(where or {}),
         budget=budget or Budget(),
         settings=settings or RunSettings(),
@@ -117,35 +139,42 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         **_described(model),
     )
     async with AsyncExitStack() as stack:
-        library = await _library(stack, store, tenant, embedder)
-        job = replace(job, settings=job.settings.resolved(library.mode, served=job.served))
-        endpoint = await open_endpoint(stack, model, library.secret)
-        live = LiveInterceptor(cancel)
-        tape: Interceptor = live
+        opened = await _opened(stack, store, tenant, embedder)
+        settled = request.settings.resolved(opened.mode, served=request.served)
+        request = replace(request, settings=settled)
+        endpoint = await open_endpoint(stack, model, opened.secret)
+        interceptor: Interceptor = LiveInterceptor(cancel)
         if record is not None:
-            tape = Recorder(live, record, {"job": job_json(job)})
-            stack.callback(tape.abandon)
-        folder = runs.begin(library.runs, job) if library.runs is not None else None
-        try:
-            receipt = await _run(
-                job, library.corpus, endpoint, tape, folder, on_event, Delimiters.of(library.secret)
+            interceptor = Recorder(
+                cast(LiveInterceptor, interceptor), record, {"job": job_json(request)}
             )
-        except HoptrailError:
-            if folder is not None and not folder.checkpoints.exists():
-                folder.delete()  # it ended before its first node: there is nothing to resume
-            raise
-        if isinstance(tape, Recorder):
-            tape.finish(receipt.json())
+            stack.callback(interceptor.abandon)
+        run = _Run(
+            request=request,
+            strategy=chosen,
+            corpus=opened.corpus,
+            endpoint=endpoint,
+            interceptor=interceptor,
+            delimiters=Delimiters.of(opened.secret),
+            folder=runs.begin(opened.runs, request) if opened.runs is not None else None,
+            choose_roles=roles or _unchanged,
+            on_event=on_event,
+        )
+        receipt = await _receipt_or_nothing_left(run)
+        if isinstance(interceptor, Recorder):
+            interceptor.finish(receipt.json())
         return receipt
 
 
-async def aresume(
+async def aresume(  # noqa: PLR0913 - as `aask`
     run: str,
-    store: KnowledgeBase | Path | str,
+    store: OpenStore | Path | str,
     *,
     tenant: str = "default",
-    embedder: Embedder | None = None,
+    embedder: str | Embedder | None = None,
+    strategy: Strategy | None = None,
     model: ServedModel | Endpoint | None = None,
+    roles: ChooseRoles | None = None,
     on_event: Listener = ignore,
     cancel: asyncio.Event | None = None,
 ) -> Receipt:
@@ -156,81 +185,94 @@ async def aresume(
     recording that broke off stays in its `.part` file and cannot be replayed.
 
     Raises:
-        SettingsError: there is no such run.
+        SettingsError: there is no such run, or it had a strategy or model that must be given.
     """
     async with AsyncExitStack() as stack:
-        library = await _library(stack, store, tenant, embedder)
-        folder = runs.find(library.runs or Path(), run)
-        job = folder.job()
-        if model is None and job.served:
-            if not job.model:
-                raise SettingsError(f"the run {run!r} had a model given as an endpoint: give it")
-            model = ServedModel(url=job.model, name=job.model_name)
-        endpoint = await open_endpoint(stack, model, library.secret)
-        fence = Delimiters.of(library.secret)
-        return await _run(
-            job, library.corpus, endpoint, LiveInterceptor(cancel), folder, on_event, fence
+        opened = await _opened(stack, store, tenant, embedder)
+        folder = runs.find(opened.runs or Path(), run)
+        request = folder.job()
+        if model is None and request.served:
+            if not request.model:
+                raise SettingsError(
+                    f"Run {run!r} was started with an Endpoint object, which cannot be restored: "
+                    "pass model=… to resume()."
+                )
+            model = ServedModel(url=request.model, name=request.model_name)
+        return await _receipt_of(
+            _Run(
+                request=request,
+                strategy=_strategy_of(request, strategy),
+                corpus=opened.corpus,
+                endpoint=await open_endpoint(stack, model, opened.secret),
+                interceptor=LiveInterceptor(cancel),
+                delimiters=Delimiters.of(opened.secret),
+                folder=folder,
+                choose_roles=roles or _unchanged,
+                on_event=on_event,
+            )
         )
 
 
-async def areplay(path: Path, *, on_event: Listener = ignore) -> ReplayResult:
+async def areplay(
+    path: Path,
+    *,
+    strategy: Strategy | None = None,
+    roles: ChooseRoles | None = None,
+    on_event: Listener = ignore,
+) -> ReplayResult:
     """Runs a recording again: the same nodes, only the recorded things replaced.
+
+    `strategy`, `roles`: those of the recorded run, where it had its own.
 
     Raises:
         RecordingError: it cannot be read, or the code now asks for what was not recorded.
+        SettingsError: the run had a strategy of its own, which must be given.
     """
     recording = await asyncio.to_thread(Recording.read, path)
-    job = recording.job()
-    endpoint = cast(Endpoint, NotInReplay()) if job.served else None
-    receipt = await _run(
-        job,
-        cast(Corpus, NotInReplay()),
-        endpoint,
-        Replayer(recording),
-        None,
-        on_event,
-        # Another word than the recorded run's: a recording must not depend on it.
-        Delimiters.of(secrets.token_bytes(16)),
+    request = recording.job()
+    receipt = await _receipt_of(
+        _Run(
+            request=request,
+            strategy=_strategy_of(request, strategy),
+            corpus=cast(Corpus, NotInReplay()),
+            endpoint=cast(Endpoint, NotInReplay()) if request.served else None,
+            interceptor=Replayer(recording),
+            # Another secret than the recorded run's: a recording must not depend on it.
+            delimiters=Delimiters.of(secrets.token_bytes(16)),
+            folder=None,
+            choose_roles=roles or _unchanged,
+            on_event=on_event,
+        )
     )
     differs = difference(recording.receipt, receipt.record())
     return ReplayResult(receipt=receipt, same=not differs, difference=differs)
 
 
-def ask(question: str, store: KnowledgeBase | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
-    """`aask` for callers without an event loop, and for those inside one that cannot await."""
-    return run_sync(aask(question, store, **options))
+ask, resume, replay = synchronous(aask), synchronous(aresume), synchronous(areplay)
 
 
-def resume(run: str, store: KnowledgeBase | Path | str, **options: Any) -> Receipt:  # noqa: ANN401
-    """`aresume` for callers without an event loop."""
-    return run_sync(aresume(run, store, **options))
+async def _receipt_or_nothing_left(run: _Run) -> Receipt:
+    """Runs to the receipt; a run that ended before its first node leaves no folder to resume."""
+    try:
+        return await _receipt_of(run)
+    except HoptrailError:
+        if run.folder is not None and not run.folder.checkpoints.exists():
+            run.folder.delete()
+        raise
 
 
-def replay(path: Path, **options: Any) -> ReplayResult:  # noqa: ANN401
-    """`areplay` for callers without an event loop."""
-    return run_sync(areplay(path, **options))
-
-
-async def _run(
-    job: RunRequest,
-    corpus: Corpus,
-    endpoint: Endpoint | None,
-    tape: Interceptor,
-    folder: RunFolder | None,
-    on_event: Listener,
-    fence: Delimiters,
-) -> Receipt:
+async def _receipt_of(run: _Run) -> Receipt:
     """Runs the graph to its receipt; the run's folder goes when the receipt is there."""
     from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
 
     began, started = time.monotonic(), datetime.now(UTC)
-    ledger = Ledger.open(folder.ledger if folder else None, job.budget, tape.seconds)
-    taped = InterceptedCorpus(corpus, tape)
+    request, folder = run.request, run.folder
+    ledger = Ledger.open(folder.ledger if folder else None, request.budget, run.interceptor.seconds)
     try:
         with tracing_context(enabled=False):
-            run = await _prepared(job, taped, endpoint, tape, ledger, on_event, fence)
+            context = await _context(run, ledger)
             with disk_errors(folder.path if folder else Path()):
-                final = await _through_graph(job, run, folder)
+                final = await run_graph(run.strategy, request, context, folder)
     finally:
         ledger.close()
     receipt = replace(
@@ -241,121 +283,81 @@ async def _run(
             machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             started=started.isoformat(timespec="seconds"),
             wall_seconds=round(time.monotonic() - began, 3),
-            model_url=job.model,
+            model_url=request.model,
         ),
     )
     if folder is not None:
         folder.delete()
-    on_event(Done(receipt=receipt))
+    run.on_event(Done(receipt=receipt))
     return receipt
 
 
-async def _prepared(
-    job: RunRequest,
-    corpus: InterceptedCorpus,
-    endpoint: Endpoint | None,
-    tape: Interceptor,
-    ledger: Ledger,
-    on_event: Listener,
-    fence: Delimiters,
-) -> RunContext:
+async def _context(run: _Run, ledger: Ledger) -> RunContext:
     """The context of a run: with a model the served players, which fall back on the local ones."""
-    roles, model = local_roles(corpus, ledger.seconds_left, job.settings.mode), ""
-    if endpoint is not None:
-        exchange = RetryingEndpoint(
-            InterceptedEndpoint(endpoint, tape, fence),
-            ledger,
-            sleep=partial(pause, tape),
-            rng=Random(job.question),
+    corpus = intercepted_corpus(run.corpus, run.interceptor)
+    roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
+    if run.endpoint is not None:
+        client = LLMClient(
+            RetryingEndpoint(
+                InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
+                ledger,
+                sleep=partial(pause, run.interceptor),
+                rng=Random(run.request.question),
+            )
         )
-        asker = LLMClient(exchange)
         with suppress(Cancelled):  # then the local players come to a stop at their first search
-            model = (await _within_budget(asker.prepare(), ledger)).model
-            roles = served_roles(asker, fence, roles)
+            model = (await _within_budget(client.prepare(), ledger)).model
+            roles = served_roles(client, run.delimiters, roles)
     return RunContext(
-        strategy=job.strategy,
+        strategy=run.strategy.name,
         model=model,
         corpus=corpus,
-        roles=roles,
+        roles=run.choose_roles(roles),
         ledger=ledger,
-        settings=job.settings,
-        emit=on_event,
+        settings=run.request.settings,
+        emit=run.on_event,
     )
 
 
 async def _within_budget(work: Awaitable[T], ledger: Ledger) -> T:
-    """What a server says of itself, unless the whole budget's seconds pass first."""
+    """The server's answer about itself, unless the budget's seconds pass first."""
     try:
         return await asyncio.wait_for(work, ledger.seconds_left())
     except TimeoutError as error:
         raise ModelError(
-            f"the model server said nothing of itself within {ledger.budget.seconds:g} s: look at "
-            "its log, give the run more seconds, or ask without a model"
+            f"The model server did not answer GET /v1/models within {ledger.budget.seconds:g} s: "
+            "look at its log, give the run more seconds, or ask without a model."
         ) from error
 
 
-async def _through_graph(job: RunRequest, run: RunContext, folder: RunFolder | None) -> RunState:
-    """The last state of the graph, begun anew or from the run's last checkpoint."""
-    async with AsyncExitStack() as stack:
-        checkpointer = (
-            await stack.enter_async_context(saver(folder.checkpoints)) if folder else None
-        )
-        graph = compile_graph(
-            strategy_named(job.strategy), seconds=job.budget.seconds, checkpointer=checkpointer
-        )
-        config: Any = {
-            "configurable": {"thread_id": folder.id if folder else "run"},
-            "recursion_limit": recursion_limit(job.settings),
-        }
-        state: RunState | None = None
-        if checkpointer is None or await checkpointer.aget_tuple(config) is None:
-            state = RunState(
-                question=job.question,
-                where=tuple(sorted(job.where.items())),
-                generation=await run.corpus.generation(),
-            )
-        durability: Any = {"durability": "sync"} if folder else {}
-        values = await graph.ainvoke(state, config, context=run, **durability)
-        return RunState(**values)
-
-
 def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
-    """What a job remembers of its model: everything but the key."""
+    """What a request remembers of its model: everything but the key."""
     if isinstance(model, ServedModel):
         return {"model": model.url, "model_name": model.name, "served": True}
     return {"served": model is not None}
 
 
-async def _library(
-    stack: AsyncExitStack, store: KnowledgeBase | Path | str, tenant: str, embedder: Embedder | None
-) -> KnowledgeBase:
-    if isinstance(store, KnowledgeBase):
+def _strategy_of(request: RunRequest, given: Strategy | None) -> Strategy:
+    """The strategy of an earlier run: the one given, or the built-in one of its name."""
+    if given is None and request.strategy not in STRATEGIES:
+        raise SettingsError(
+            f"The run had a strategy of its own, {request.strategy!r}: pass strategy=…."
+        )
+    return given if given is not None else strategy_named(request.strategy)
+
+
+def _unchanged(roles: Roles) -> Roles:
+    return roles
+
+
+async def _opened(
+    stack: AsyncExitStack,
+    store: OpenStore | Path | str,
+    tenant: str,
+    embedder: str | Embedder | None,
+) -> OpenStore:
+    if isinstance(store, OpenStore):
         return store
-    library = await asyncio.to_thread(open_library, Path(store), tenant=tenant, embedder=embedder)
-    stack.callback(library.close)
-    return library
-
-
-def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end from synchronous code, in a loop or out of one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        return _in_a_thread(coroutine)
-    return asyncio.run(coroutine)
-
-
-def _in_a_thread(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs it in a loop of its own beside the caller's; Ctrl-C here cancels it there."""
-    with ThreadPoolExecutor(1, thread_name_prefix="hoptrail-portal") as thread:
-        loop = thread.submit(asyncio.new_event_loop).result()
-        task = thread.submit(loop.create_task, coroutine).result()
-        try:
-            return thread.submit(loop.run_until_complete, task).result()
-        except KeyboardInterrupt:
-            loop.call_soon_threadsafe(task.cancel)
-            raise
-        finally:
-            thread.submit(loop.close)
+    opened = await asyncio.to_thread(OpenStore.open, store, tenant=tenant, embedder=embedder)
+    stack.callback(opened.close)
+    return opened

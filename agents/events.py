@@ -1,4 +1,4 @@
-"""The one typed stream of what a run does; terminals, HTTP doors and tests draw from it.
+"""The events of a run, as `on_event=` gets them: plan, queries, hits, evidence, answer, claims.
 
 Only the answer node emits `AnswerDelta`: no other node's model text ever reaches a user.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hoptrail.agents.receipt import Receipt
+from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.types import Claim, Evidence, Plan, Query, SlateRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMade:
-    """What must be known to answer."""
+    """The plan was made."""
 
     plan: Plan
 
@@ -52,7 +52,7 @@ class TreeOpened:
     leaves: int
     """Passages in it, or documents."""
     built: bool
-    """There was none, so one was built, without a model."""
+    """Whether the tree was built just now, without a model, since there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +75,16 @@ class EvidenceAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDelta:
-    """A further piece of the answer's text, not verified yet."""
+    """A further piece of the answer's text, streamed before it is verified."""
 
     text: str
     restart: bool = False
-    """What was told before is void (the reply broke off or could not be used): the text begins
-    anew with this piece, which may be empty."""
+    """Discard the pieces so far (the reply broke off or could not be used): the text begins anew
+    with this piece, which may be empty."""
 
-    def onto(self, told: str) -> str:
-        """The text so far, with this piece."""
-        return self.text if self.restart else told + self.text
+    def onto(self, so_far: str) -> str:
+        """The text so far, followed or replaced by this piece."""
+        return self.text if self.restart else so_far + self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class ClaimVerified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The run is over."""
+    """The run is over; its receipt."""
 
     receipt: Receipt
 
@@ -118,4 +118,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The listener of those who only want the receipt."""
+    """The listener that ignores every event."""

@@ -1,7 +1,7 @@
-"""The records that travel through the agent graph.
+"""The records of a run: plan, queries, candidates, evidence, claims, answer, steps.
 
-All are frozen, slotted and keyword-only. They are what a checkpoint holds and what a receipt is
-made of, so they carry ids, offsets and quotes, never whole passages.
+All are frozen, slotted and keyword-only. Checkpoints and receipts consist of them, so they hold
+ids, offsets and quotes, never whole passages.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ stopped the run, before there was evidence."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something that must be known to answer: a subject the question names, or what it asks."""
+    """A fact that must be known to answer: about a name in the question, or the answer itself."""
 
     id: str
     text: str
@@ -51,7 +51,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What must be known, and what kind of answer is asked for."""
+    """The plan for a question: the facts that must be known, and the kind of answer asked for."""
 
     needs: tuple[Need, ...]
     asks: str
@@ -59,30 +59,30 @@ class Plan:
 
 
 Purpose = Literal["question", "subject", "bridge", "gap"]
-"""Why a search is made: the question as it stands; a name it mentions; a name the evidence
-mentions; something an assessor found missing."""
+"""The purpose of a search: `question`, the question as it stands; `subject`, a name in the
+question; `bridge`, a name in the evidence; `gap`, a fact that an assessor found missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One search to make."""
+    """A query: text, purpose, search mode and weight."""
 
     text: str
     purpose: Purpose
     mode: Mode = "hybrid"
     weight: float = 1.0
-    """0..1: what the best hit of this query is worth beside the question's own best hit."""
+    """0..1: score of this query's best hit, relative to the best hit of the question itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A passage that some query found; `score` 0..1 is its standing among all of the run."""
+    """A passage that a query found; `score`, 0..1, ranks it among all passages of the run."""
 
     passage_id: str
     document_id: str
     score: float
     own: float
-    """0..1: its standing under the question itself; 0 where that did not find it."""
+    """0..1: its score for the question itself; 0 where that query did not find it."""
     round: int
     query: str
     via: Via | None = None
@@ -101,9 +101,9 @@ class Evidence:
     end: int
     quote: str
     confidence: float
-    """0..1, the refiner's."""
+    """0..1: how sure the refiner is that the quote bears on the question."""
     score: float
-    """Confidence times the standing of the passage among all of the run."""
+    """0..1: confidence times the score of the passage."""
     round: int
     query: str
     via: Via | None = None
@@ -112,7 +112,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
-    """Is the pool enough? If not, what is missing."""
+    """A judgement of the evidence pool: sufficient, or the facts that are missing."""
 
     sufficient: bool
     missing: tuple[str, ...] = ()
@@ -120,32 +120,32 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence of the answer and the evidence it stands on."""
+    """A sentence of the answer, with the ids of the evidence that it cites."""
 
     text: str
     evidence: tuple[str, ...]
     verdict: Literal["unchecked", "holds", "dropped"] = "unchecked"
     reason: str = ""
-    """Why it was dropped."""
+    """Why the claim was dropped; empty where it holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is said: a short answer and the claims behind it."""
+    """An answer: a short text, and the claims that support it."""
 
     text: str
     claims: tuple[Claim, ...]
     extractive: bool
     """True: the documents' own words, no model reasoned over them."""
     abstains: bool = False
-    """The answerer found that the evidence does not answer the question."""
+    """True: the answerer found that the evidence does not answer the question."""
     replaced: bool = False
-    """The text said more than the claims hold, so the claims stand in its place."""
+    """True: the text said more than the claims that hold, so they replace it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended for whoever asked."""
+    """The outcome of a run: answered, partial, or abstained with the reason."""
 
     kind: OutcomeKind
     reason: AbstainReason | None = None
@@ -153,7 +153,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUse:
-    """What one role call took from the served model."""
+    """The model usage of one role call: attempts, tokens, failure."""
 
     role: str
     prompt_hash: str
@@ -163,7 +163,7 @@ class ModelUse:
     prompt_tokens: int
     completion_tokens: int
     failure: str = ""
-    """Why the role's fallback answered instead; empty where the model's reply was used."""
+    """Why the role's fallback was used instead; empty where the model's reply was used."""
     left_out: int = 0
     """Blocks of evidence that did not fit into the model's context."""
     without: tuple[str, ...] = ()
@@ -173,35 +173,35 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlateRecord:
-    """One inner node that a tree search opened: what a scorer was shown and made of it."""
+    """An inner node that a tree search opened: the slate of its children, and their scores."""
 
     node: int
-    """Whose children were shown."""
+    """The number of the node whose children were shown."""
     standing: float
-    """0..1: the node's own when it was chosen."""
+    """0..1: the score of the node when it was chosen."""
     reserve: bool
-    """Chosen for its likeness to the question, not for its standing."""
+    """Whether the node was chosen for its similarity to the question, not for its score."""
     leaves: bool
     """Whether the children are passages; else inner nodes, and so are the anchors."""
     shown: tuple[int, ...]
     """Children in order, then anchors: numbers of nodes, or of rows of the store."""
     anchors: int
-    """How many of the last were scored before and are shown for scale."""
+    """How many of the last ones in `shown` were scored before and calibrate the scores."""
     scores: tuple[float | None, ...]
     """0..1, in the order of `shown`; None: not scored."""
     failed: bool
-    """No child was scored."""
+    """True: no child was scored."""
     uses: tuple[ModelUse, ...] = ()
-    """What asking took; a second time where scores were missing."""
+    """The model usage of the slate; two entries where missing scores were asked for again."""
 
 
 TREE_BUILT = "built a tree without a model"
-"""The action of a step that found no tree."""
+"""The action of a step that found no tree, so built one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One thing a node did, for the receipt."""
+    """A step of a run, for the receipt: the node, its action, and the ids that it found."""
 
     node: str
     action: str
@@ -210,4 +210,4 @@ class StepRecord:
     """Ids: of passages for a search, of evidence for a refinement."""
     use: ModelUse | None = None
     slates: tuple[SlateRecord, ...] = ()
-    """What one iteration of a tree search had scored."""
+    """The slates of one iteration of a tree search."""

@@ -1,1 +1,1 @@
-"""Part of hoptrail."""
+"""Applications: the command line (`cli`) and HTML pages (`html`)."""

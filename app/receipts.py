@@ -1,4 +1,4 @@
-"""Receipts from their files, held against a store."""
+"""Reader of receipt files, and the check of their quotes against a store."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.rag.store.store import Store
 
 
 def read_receipt(path: Path) -> Receipt:
-    """A receipt from its file.
+    """Reads a receipt file.
 
     Raises:
-        SettingsError: it cannot be read, or is no receipt.
+        SettingsError: the file cannot be read, or is no receipt.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 (heavy: loaded when used)
+    from pydantic import ValidationError
 
-    from hoptrail.agents.receipt import Receipt  # noqa: PLC0415
+    from hoptrail.agents.runs.receipt import Receipt
 
     try:
         return Receipt.parse(path.read_bytes())
@@ -39,10 +39,10 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def changed_quotes(receipt: Receipt, store: Store) -> frozenset[str]:
-    """Ids of the quotes that the store's documents no longer have.
+    """Ids of the evidence whose quotes the store's documents no longer have.
 
     Raises:
-        SettingsError: they have none of them, so the receipt is of another store.
+        SettingsError: the store has none of the quotes, so the receipt is of another store.
     """
     changed = frozenset(
         item.id

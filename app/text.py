@@ -1,4 +1,4 @@
-"""Text for terminals and pages: control characters out, shortened, counted."""
+"""Text helpers for terminal and HTML output: control characters, width, plurals, durations."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ _CONTROLS = {
 
 
 def shown(text: str) -> str:
-    """The text without characters that would steer a terminal."""
+    """Replaces control characters, such as those of a terminal's escape sequences."""
     return text.translate(_CONTROLS)
 
 
 def indented(text: str, by: str = "    ", *, hanging: str | None = None) -> str:
-    """The text on lines of at most 96 characters, each begun by `by`, all but one by `hanging`."""
+    """Wraps a text to 96 characters; `by` begins the first line, `hanging` or `by` the others."""
     joined = " ".join(text.split())
     hanging = by if hanging is None else hanging
     return textwrap.fill(joined, _WIDTH, initial_indent=by, subsequent_indent=hanging)
 
 
 def shortened(text: str, most: int) -> str:
-    """At most `most` characters of a text on one line."""
+    """Shortens a text to `most` characters on one line."""
     joined = " ".join(text.split())
     return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """`1 passage`, `2 passages`."""
+    """Number with its noun: `1 passage`, `2 passages`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """About how long: `20 s`, `5 min`, `3 h`."""
+    """Rounded duration: `20 s`, `5 min`, `3 h`."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"

@@ -1,4 +1,4 @@
-"""One line for each question: what came of it, what that is worth, and the file it is kept in."""
+"""Results of an evaluation: outcome and scores of each question, in a JSON Lines file."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from hoptrail.rag.store.layout import disk_errors
 
 RECALL_AT = (2, 5, 10, 20)
 SCORES = (*(f"recall@{k}" for k in RECALL_AT), "ndcg@10", "em", "f1", "contains")
-"""What each question is scored by, in the order of reports; 0..1, higher is better."""
+"""Names of the metrics of a question, in the order of reports; 0..1, higher is better."""
 
 SHOWN = 5
-"""Quotes that count as shown with an answer."""
+"""Most quotes that count as shown with an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionResult:
-    """What came of one question."""
+    """Outcome, scores and cost of one question."""
 
     id: str
     unanswerable: bool
     scores: Mapping[str, float | None]
-    """By the names in `SCORES`; None: not scored (no gold). A run that failed scores 0."""
+    """Score by metric name (`SCORES`), 0..1; None: no gold. A failed run scores 0."""
     outcome: OutcomeKind | None
     """None: the run failed."""
     reason: AbstainReason | None = None
     stop: StopReason | None = None
     answer: str = ""
     shown: tuple[str, ...] = ()
-    """The quotes behind the claims that hold, at most `SHOWN`."""
+    """Quotes cited by the claims that hold, at most `SHOWN`."""
     ranking: tuple[str, ...] = ()
-    """Record ids, best first: those of the evidence, then of everything found; at most 20."""
+    """Record ids, best first: those of the evidence, then of the other candidates; at most 20."""
     usage: Usage = field(default_factory=Usage)
     rounds: int = 0
     fallbacks: int = 0
     dropped: int = 0
-    """Claims that did not hold."""
+    """Number of claims that did not hold."""
     error: str = ""
-    """Why the run failed."""
+    """Why the run failed; empty: it did not."""
 
     @property
     def final(self) -> bool:
-        """Whether it stands; else the question is asked again when the run is taken up."""
+        """Whether a continued evaluation keeps the result; if not, it asks the question again."""
         return not self.error and self.stop != "model_unavailable"
 
 
@@ -65,17 +65,17 @@ _ROW = TypeAdapter(QuestionResult)
 
 
 def is_unanswerable(question: Question) -> bool:
-    """Whether abstaining is right: the set says so, or it names neither answer nor support.
+    """Whether abstaining is right: the set says so, or has neither answers nor supports.
 
-    A question with supports but no answer (a pure retrieval set) is answerable, only its answers
-    are not scored.
+    A question with supports but no answer (of a pure retrieval set) is answerable; only its answer
+    is not scored.
     """
     gold = question.answers or question.supporting_ids or question.grades
     return not question.answerable or not gold
 
 
 def result_of(question: Question, receipt: Receipt) -> QuestionResult:
-    """The line of a question that was answered or abstained on."""
+    """Result of a question that was answered or abstained on."""
     evidence = (item.document_id for item in receipt.evidence)
     others = (item.document_id for item in receipt.candidates)
     ranking = first_occurrences((*evidence, *others))[: max(RECALL_AT)]
@@ -98,7 +98,7 @@ def result_of(question: Question, receipt: Receipt) -> QuestionResult:
 
 
 def failed_result(question: Question, error: HoptrailError) -> QuestionResult:
-    """The line of a question whose run ended in an error: it scores 0 wherever gold is known."""
+    """Result of a question whose run ended in an error; it scores 0 wherever gold is known."""
     return QuestionResult(
         id=question.id,
         unanswerable=is_unanswerable(question),
@@ -109,7 +109,7 @@ def failed_result(question: Question, error: HoptrailError) -> QuestionResult:
 
 
 def shown_quotes(receipt: Receipt) -> tuple[str, ...]:
-    """The quotes of the claims that hold, in their order, each once, the first five."""
+    """First five distinct quotes cited by the claims that hold, in the order of the claims."""
     quotes = {item.id: item.quote for item in receipt.evidence}
     cited = dict.fromkeys(e for claim in receipt.claims for e in claim.evidence)
     return tuple(quotes[e] for e in cited if e in quotes)[:SHOWN]
@@ -132,18 +132,18 @@ def _scores(
 
 
 class ResultsFile:
-    """`questions.jsonl` of an output folder, beside `run.json` that says what its lines are of.
+    """Results file `questions.jsonl` of an output folder, beside `run.json` with all settings.
 
-    Each line is flushed as it is written, so that a killed run loses none that it reported; what
-    is left of a line that was being written is cut off.
+    Each line is written unbuffered, so a killed run loses no reported result; a line that was cut
+    short is removed when the file is opened again.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, object]) -> None:
-        """Opens a folder for one run.
+        """Opens an output folder for one run.
 
         Args:
-            folder: made where it is not there.
-            run: everything that decides the rows; JSON.
+            folder: created if missing.
+            run: all settings that decide the results; JSON.
 
         Raises:
             SettingsError: the folder cannot be written, another process writes to it, it holds
@@ -167,7 +167,7 @@ class ResultsFile:
         try:
             _claim(folder, self._path, run)
             self.rows = {row.id: row for row in _read(self._path)}
-            """The last line of each question."""
+            """Last result by question id."""
             # Unbuffered: what could not be written must not be tried again when it is closed.
             self._file: FileIO = self._path.open("ab", buffering=0)
         except BaseException:
@@ -187,17 +187,17 @@ class ResultsFile:
         self._lock.release()
 
     def append(self, row: QuestionResult) -> None:
-        """Writes a line, whole or not at all; it is out of our hands when this returns.
+        """Appends a result as one line, wholly or not at all; the line is in the file on return.
 
         Raises:
             StoreFull: no space is left.
         """
-        left = memoryview(_ROW.dump_json(row) + b"\n")
+        rest = memoryview(_ROW.dump_json(row) + b"\n")
         size = self._file.seek(0, os.SEEK_END)
         with disk_errors(self._path):
             try:
-                while left:
-                    left = left[self._file.write(left) :]
+                while rest:
+                    rest = rest[self._file.write(rest) :]
             except OSError:
                 self._file.truncate(size)
                 raise
@@ -205,7 +205,7 @@ class ResultsFile:
 
 
 def write_whole(path: Path, record: Mapping[str, object]) -> None:
-    """Writes a JSON file that is never seen half written.
+    """Writes a JSON file atomically.
 
     Raises:
         StoreFull: no space is left.
@@ -218,34 +218,34 @@ def write_whole(path: Path, record: Mapping[str, object]) -> None:
 
 
 def _claim(folder: Path, rows: Path, run: Mapping[str, object]) -> None:
-    """Writes down whose rows a fresh folder will hold, or checks those of a used one."""
+    """Writes `run.json` in a new folder; in a used one, checks that it is of the same run."""
     path = folder / "run.json"
-    # As JSON has it, so that tuples are lists on both sides.
-    mine = json.loads(json.dumps(run))
+    # Through JSON, so that tuples are lists on both sides.
+    current = json.loads(json.dumps(run))
     if not path.exists():
         if rows.exists() and rows.stat().st_size:
             raise SettingsError(
-                f"{str(rows)!r} holds results, but no run.json says of what: choose another --out "
-                "folder."
+                f"{str(rows)!r} holds results, but no run.json with its settings: choose another "
+                "--out folder."
             )
-        write_whole(path, mine)
+        write_whole(path, current)
         return
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{str(path)!r} cannot be read ({error}): choose another --out folder."
         ) from error
-    if differences := list(_differences(theirs if isinstance(theirs, dict) else {}, mine)):
+    if differences := list(_differences(saved if isinstance(saved, dict) else {}, current)):
         raise SettingsError(
             f"{str(folder)!r} holds results of another run: {'; '.join(differences)}. Use the same "
             "settings to go on with it, or choose another --out folder."
         )
 
 
-def _differences(theirs: Mapping[str, object], mine: Mapping[str, object]) -> Iterator[str]:
-    for key in dict.fromkeys((*theirs, *mine)):
-        was, now = theirs.get(key), mine.get(key)
+def _differences(saved: Mapping[str, object], current: Mapping[str, object]) -> Iterator[str]:
+    for key in dict.fromkeys((*saved, *current)):
+        was, now = saved.get(key), current.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
             yield from (f"{key} {text}" for text in _differences(was, now))
         elif was != now:
@@ -253,7 +253,7 @@ def _differences(theirs: Mapping[str, object], mine: Mapping[str, object]) -> It
 
 
 def _read(path: Path) -> Iterator[QuestionResult]:
-    """The lines there are; a last line without its end is cut off the file."""
+    """Reads the results; a last line without a line end is cut off the file."""
     if not path.exists():
         return
     data = path.read_bytes()
@@ -265,6 +265,6 @@ def _read(path: Path) -> Iterator[QuestionResult]:
             yield _ROW.validate_json(line)
         except ValidationError as error:
             raise SettingsError(
-                f"{path}, line {number}, is no result of a question: delete the line, and its "
-                "question is asked again."
+                f"{path}, line {number}, is no result of a question: delete the line; its "
+                "question is then asked again."
             ) from error

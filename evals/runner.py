@@ -1,7 +1,7 @@
-"""A question set through a strategy: each question asked, scored and kept, and a report at the end.
+"""Evaluation runner: asks the questions of a data set with one strategy, scores them and reports.
 
-A run with an output folder can be stopped at any moment and taken up again: a question whose line
-is in `questions.jsonl` is not asked twice, unless its run failed or the model server was gone.
+A run with an output folder can be stopped at any moment and continued: a question with a line in
+`questions.jsonl` is not asked again, unless its run failed or lost the model server.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hoptrail.agents import Budget, KnowledgeBase, RunSettings, ServedModel, aask, open_library
-from hoptrail.agents.llm.http import open_endpoint
+from hoptrail.agents.ask import aask
+from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.corpus.open_store import OpenStore
+from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.runs.request import RunSettings
+from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, Question
@@ -42,12 +46,12 @@ from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
 from hoptrail.rag.ingest.pipeline import IngestEvent
 
 GONE = 8
-"""Runs in a row that lost the model server before the whole evaluation is ended."""
+"""Consecutive runs without the model server after which the evaluation ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
-    """What is tried, on how many questions at once.
+    """Configuration of an evaluation: strategy, model, budget, settings, number of questions.
 
     Raises:
         SettingsError: an unknown strategy, or a number below 1.
@@ -57,56 +61,59 @@ class EvalConfig:
     model: ServedModel | Endpoint | None = None
     """None: the local players."""
     budget: Budget = field(default_factory=Budget)
-    """Of each question."""
+    """Budget of each question."""
     settings: RunSettings = field(default_factory=RunSettings)
     limit: int | None = None
-    """The first so many questions, in the order of the file."""
+    """Number of questions, from the first of the file; None: all."""
     concurrency: int = 4
-    """Questions that are under way at one time."""
+    """Questions that run at the same time."""
 
     def __post_init__(self) -> None:
         strategy_named(self.strategy)
         for name in ("limit", "concurrency"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise SettingsError(f"{name} is {value!r}: give a whole number of at least 1.")
+                raise SettingsError(
+                    f"The setting {name!r} is {value!r}: give a whole number of at least 1."
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalProgress:
-    """How far the asking is."""
+    """Number of questions that are done, and the result of the last one."""
 
     done: int
     total: int
     row: QuestionResult | None
-    """The question that was just finished; None: at the beginning, when `done` are there."""
+    """Result of the question just finished; None in the first event, where `done` counts the
+    results that an earlier run left."""
 
 
 ProgressListener = Callable[[EvalProgress], None]
 
 
 def _ignore(_event: object) -> None:
-    """Listens to nothing."""
+    """Ignores an event."""
 
 
-async def evaluate(
-    folder: Path,
-    cache: StoreCache,
-    trial: EvalConfig | None = None,
+async def aevaluate(
+    dataset: Dataset | Path | str,
+    config: EvalConfig | None = None,
     *,
-    out: Path | None = None,
+    cache: StoreCache | None = None,
+    out: Path | str | None = None,
     on_ingest: IngestListener = _ignore,
     on_progress: ProgressListener = _ignore,
 ) -> Report:
-    """Ingests a data set (cached), asks its questions and reports.
+    """Evaluates a strategy on a data set: ingests it (cached), asks its questions and scores them.
 
     Args:
-        folder: a data set (`hoptrail.evals.datasets`).
-        cache: where its store is kept and how it is made.
-        trial: what is tried; None: `pool` with the local players.
+        dataset: a data set, or its folder (see `load_dataset`).
+        config: the strategy, model, budget and settings; None: `pool` with the local players.
+        cache: where its store is kept and how it is made; None: `StoreCache.default()`.
         out: gets `questions.jsonl`, `run.json` and `report.json`; None: nothing is written.
-        on_ingest: hears of the ingest, in another thread.
-        on_progress: hears of each question, in this loop.
+        on_ingest: receives events of the ingest, in another thread.
+        on_progress: receives the progress after each question, in this event loop.
 
     Raises:
         DatasetError: the set cannot be read.
@@ -114,31 +121,38 @@ async def evaluate(
         ModelError: the model server cannot be used. What was done stays.
         EmbedderError, StoreError: the corpus cannot be ingested or its store opened.
     """
-    trial = trial or EvalConfig()
-    dataset = await asyncio.to_thread(load_dataset, folder)
+    trial = config or EvalConfig()
+    out = None if out is None else Path(out)
+    if not isinstance(dataset, Dataset):
+        dataset = await asyncio.to_thread(load_dataset, Path(dataset))
+    if cache is None:
+        cache = await asyncio.to_thread(StoreCache.default)
     async with AsyncExitStack() as stack:
         store = await _prepared(dataset, cache, on_ingest)
         library = await asyncio.to_thread(
-            open_library, store.root, embedder=cache.embedder, keep=False
+            OpenStore.open, store.root, embedder=cache.embedder, keep_runs=False
         )
         stack.callback(library.close)
         endpoint = await open_endpoint(stack, trial.model, library.secret)
         run = await _run_record(dataset, store, trial, endpoint)
         rows = stack.enter_context(ResultsFile(out, run)) if out is not None else None
-        examination = _Examination(library, endpoint, trial, rows, on_progress)
-        answered = await examination.over(dataset.questions[: trial.limit])
-    report = summarise(answered, dataset=dataset.name, missing_records=store.missing, run=run)
+        question_runs = _QuestionRuns(library, endpoint, trial, rows, on_progress)
+        results = await question_runs.run_all(dataset.questions[: trial.limit])
+    report = summarise(results, dataset=dataset.name, missing_records=store.missing, run=run)
     if out is not None:
         write_whole(out / "report.json", report.record())
     return report
 
 
-class _Examination:
-    """The asking of many questions, a few at a time."""
+evaluate = synchronous(aevaluate)
+
+
+class _QuestionRuns:
+    """Runs of many questions, `concurrency` at a time."""
 
     def __init__(
         self,
-        library: KnowledgeBase,
+        library: OpenStore,
         endpoint: Endpoint | None,
         trial: EvalConfig,
         file: ResultsFile | None,
@@ -149,8 +163,8 @@ class _Examination:
         self._rows: dict[str, QuestionResult] = {}
         self._total = self._gone = 0
 
-    async def over(self, questions: Sequence[Question]) -> list[QuestionResult]:
-        """The rows of all questions, in their order."""
+    async def run_all(self, questions: Sequence[Question]) -> list[QuestionResult]:
+        """Runs all questions; returns their results in the order of the questions."""
         self._total = len(questions)
         kept = self._file.rows if self._file is not None else {}
         self._rows = {q.id: kept[q.id] for q in questions if q.id in kept and kept[q.id].final}
@@ -168,17 +182,17 @@ class _Examination:
         return [self._rows[q.id] for q in questions]
 
     async def _work(self, waiting: Iterator[Question]) -> None:
-        """Takes one question after the other from those that all workers share."""
+        """Worker: runs one question after the other from an iterator that all workers share."""
         for question in waiting:
-            row = await self._asked(question)
+            row = await self._run_question(question)
             if self._file is not None:
                 self._file.append(row)
             self._rows[question.id] = row
             self._on_progress(EvalProgress(done=len(self._rows), total=self._total, row=row))
             self._watch_server(row)
 
-    async def _asked(self, question: Question) -> QuestionResult:
-        """Asks; an error that is not the model server's is this question's own result."""
+    async def _run_question(self, question: Question) -> QuestionResult:
+        """Runs one question; any error but the model server's becomes the question's result."""
         trial = self._trial
         try:
             receipt = await aask(
@@ -196,41 +210,41 @@ class _Examination:
         return result_of(question, receipt)
 
     def _watch_server(self, row: QuestionResult) -> None:
-        """Ends everything when one run after the other has lost the model server."""
+        """Ends the evaluation after `GONE` consecutive runs without the model server."""
         self._gone = self._gone + 1 if row.stop == "model_unavailable" else 0
         if self._gone >= GONE:
             raise ModelError(
-                f"{GONE} questions in a row lost the model server: look at its log. What was done "
-                "before stays; run the same again with --out to go on from there."
+                f"{GONE} questions in a row lost the model server: look at its log. Finished "
+                "questions are kept in the --out folder; run the same command again to continue."
             )
 
 
 async def _prepared(
     dataset: Dataset, cache: StoreCache, on_ingest: IngestListener
 ) -> PreparedStore:
-    """The set's store, made in a thread that ends soon after this is cancelled."""
-    given_up = threading.Event()
+    """Prepares the store of a data set in a thread, which ends soon after a cancellation."""
+    cancelled = threading.Event()
 
     def listen(event: IngestEvent) -> None:
-        if given_up.is_set():
-            raise _GivenUp
+        if cancelled.is_set():
+            raise _Cancelled
         on_ingest(event)
 
     try:
         return await asyncio.to_thread(prepare_store, dataset, cache, listen)
     except asyncio.CancelledError:
-        given_up.set()
+        cancelled.set()
         raise
 
 
-class _GivenUp(Exception):
-    """Ends an ingest that nobody waits for any more; what it committed stays."""
+class _Cancelled(Exception):
+    """Raised in the ingest thread after a cancellation; committed documents stay."""
 
 
 async def _run_record(
     dataset: Dataset, store: PreparedStore, trial: EvalConfig, endpoint: Endpoint | None
 ) -> dict[str, Any]:
-    """Everything that decides the rows, but not how many are asked or how many at once."""
+    """All settings that decide the results; without `limit` and `concurrency`."""
     model: Mapping[str, str] | None = None
     if endpoint is not None:
         url = trial.model.url if isinstance(trial.model, ServedModel) else ""

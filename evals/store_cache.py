@@ -1,7 +1,7 @@
-"""Stores of data sets, ingested once and kept: one for each corpus, embedder and choice of indexes.
+"""Cache of ingested data sets: one store for each corpus, embedder and choice of indexes.
 
-A set goes through the real ingest, on every use: what is there already is skipped by its hash, so
-a killed run is taken up and a change in how documents are split is seen.
+A data set goes through the real ingest on every use: documents that are there already are skipped
+by their hash, so a killed ingest is continued and a change in chunking is noticed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock
 
 from hoptrail.evals.datasets.types import Dataset
 from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.pipeline import IngestEvent, ingest
 from hoptrail.rag.store.spec import DenseKind, LexicalKind
@@ -24,12 +26,13 @@ from hoptrail.rag.store.store import Store, StoreSpec
 
 IngestListener = Callable[[IngestEvent], None]
 
+DEFAULT_FOLDER = Path.home() / ".cache" / "hoptrail" / "eval"
 _TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreCache:
-    """Where stores of data sets are kept, and how they are made."""
+    """Folder of the cached stores, and the embedder and indexes they are made with."""
 
     folder: Path
     embedder: Embedder
@@ -37,9 +40,18 @@ class StoreCache:
     dense: DenseKind = "exact"
     language: str = "english"
 
+    @classmethod
+    def default(cls) -> Self:
+        """The user's cache folder, with the default embedder.
+
+        Raises:
+            EmbedderError: its weights are not found.
+        """
+        return cls(folder=DEFAULT_FOLDER, embedder=load_embedder())
+
     @property
     def spec(self) -> StoreSpec:
-        """What a store is made with."""
+        """Specification of a new store."""
         return StoreSpec(
             embedder=self.embedder.id,
             dimension=self.embedder.dimension,
@@ -51,15 +63,15 @@ class StoreCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedStore:
-    """A data set's corpus, ingested."""
+    """Ingested corpus of a data set."""
 
     root: Path
     fingerprint: str
-    """Equal for stores that hold the same passages, made and indexed in the same way."""
+    """SHA-256 (hex) of the specification and the documents' fingerprints."""
     documents: int
     passages: int
     missing: tuple[str, ...]
-    """Ids of records that could not be ingested; the listener heard the reasons."""
+    """Ids of records that could not be ingested; the listener got the reasons."""
 
 
 def corpus_hash(dataset: Dataset) -> str:
@@ -68,7 +80,7 @@ def corpus_hash(dataset: Dataset) -> str:
 
 
 def prepare_store(dataset: Dataset, cache: StoreCache, on_event: IngestListener) -> PreparedStore:
-    """The store of a set, made or brought up to date.
+    """Creates the store of a data set, or brings it up to date.
 
     A second process that wants the same store waits until the first has made it.
 
@@ -77,7 +89,7 @@ def prepare_store(dataset: Dataset, cache: StoreCache, on_event: IngestListener)
         EmbedderError, StoreError: as ingest raises them.
     """
     spec = cache.spec
-    key = _digest([corpus_hash(dataset), _made(spec), cache.embedder.window])
+    key = _digest([corpus_hash(dataset), _spec_fields(spec), cache.embedder.window])
     root = cache.folder / f"{dataset.name}-{key[:16]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -86,26 +98,26 @@ def prepare_store(dataset: Dataset, cache: StoreCache, on_event: IngestListener)
             f"The store cache {str(cache.folder)!r} cannot be written ({error.strerror}): name "
             "another folder with --store-cache."
         ) from error
-    with FileLock(root / ".preparing.lock"), _opened(root, spec, cache.embedder) as store:
+    with FileLock(root / ".preparing.lock"), _open_or_create(root, spec, cache.embedder) as store:
         ingest([dataset.corpus], store, cache.embedder, on_event=on_event)
         held = store.fingerprints()
         return PreparedStore(
             root=root,
-            fingerprint=_digest([_made(spec), sorted(held.items())]),
+            fingerprint=_digest([_spec_fields(spec), sorted(held.items())]),
             documents=len(held),
             passages=store.stats().passages,
             missing=tuple(one.id for one in dataset.documents if one.id not in held),
         )
 
 
-def _opened(root: Path, spec: StoreSpec, embedder: Embedder) -> Store:
+def _open_or_create(root: Path, spec: StoreSpec, embedder: Embedder) -> Store:
     if (root / _TENANT).exists():
         return Store.open(root, tenant=_TENANT, embedder=embedder)
     return Store.create(root, spec, tenant=_TENANT)
 
 
-def _made(spec: StoreSpec) -> dict[str, object]:
-    """What sets stores apart; the passage graph, which each has, follows from the rest."""
+def _spec_fields(spec: StoreSpec) -> dict[str, object]:
+    """Fields of a specification that tell cached stores apart; all have the same graph setting."""
     return {name: value for name, value in asdict(spec).items() if name != "graph"}
 
 
@@ -114,12 +126,12 @@ def _digest(value: object) -> str:
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """The options of whoever measures on the stores of data sets: --store-cache and --embedder."""
+    """Adds the options --store-cache and --embedder of benchmarks and regression thresholds."""
     parser.add_argument(
         "--store-cache",
         type=Path,
         metavar="DIR",
-        default=Path.home() / ".cache" / "hoptrail" / "eval",
-        help="where ingested sets are kept",
+        default=DEFAULT_FOLDER,
+        help="where ingested data sets are kept",
     )
     parser.add_argument("--embedder", default="minilm", metavar="NAME", help="default: minilm")

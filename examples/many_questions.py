@@ -1,8 +1,8 @@
-"""Ask many questions of one open store at a time, and hear of each search as it is made.
+"""Ask many questions of one knowledge base at a time.
 
     python examples/many_questions.py [--embedder hash]
 
-`open_library` opens the store once for all of them; `aask` is the same door as `ask`, awaited.
+`aask` is `ask` for asynchronous code. Questions that run beside each other share the store.
 """
 
 import argparse
@@ -10,14 +10,9 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hoptrail.agents import KnowledgeBase, Receipt, aask, open_library
-from hoptrail.agents.events import Event, QueryMade
-from hoptrail.rag.embedders.base import Embedder
-from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.store.store import Store, StoreSpec
+from hoptrail import Budget, KnowledgeBase, Receipt
 
-HERE = Path(__file__).parent
+CORPUS = Path(__file__).parent / "world" / "corpus.jsonl"
 QUESTIONS = (
     "Who carved the altar of Kjelde?",
     "In which year was the Petrel Maid launched?",
@@ -25,39 +20,27 @@ QUESTIONS = (
 )
 
 
-def heard(event: Event) -> None:
-    """Prints what is searched for; events of several questions interleave."""
-    if isinstance(event, QueryMade):
-        print(f"  searching: {event.query.text}")
-
-
-async def ask_all(library: KnowledgeBase) -> list[Receipt]:
-    """All questions at once."""
+async def ask_all(kb: KnowledgeBase) -> list[Receipt]:
+    """All questions at once, each within its own budget."""
+    budget = Budget(searches=12)
     return await asyncio.gather(
-        *(aask(question, library, strategy="single", on_event=heard) for question in QUESTIONS)
+        *(kb.aask(question, strategy="single", budget=budget) for question in QUESTIONS)
     )
 
 
-def made(folder: Path, embedder: Embedder) -> None:
-    """Makes a store of the example world."""
-    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
-    with Store.create(folder, spec) as store:
-        ingest([HERE / "world" / "corpus.jsonl"], store, embedder)
-
-
-def main() -> None:
+def main(embedder: str) -> None:
     """Makes a store, asks, prints."""
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--embedder", default="minilm")
-    embedder = load_embedder(options.parse_args().embedder)
-    with tempfile.TemporaryDirectory() as folder:
-        made(Path(folder), embedder)
-        with open_library(Path(folder), embedder=embedder) as library:
-            for receipt in asyncio.run(ask_all(library)):
-                best = receipt.evidence[0] if receipt.evidence else None
-                print(receipt.question)
-                print(f"  {receipt.outcome.kind}: {best.title if best else '-'}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        KnowledgeBase.create(folder, embedder=embedder) as kb,
+    ):
+        kb.ingest(CORPUS)
+        for receipt in asyncio.run(ask_all(kb)):
+            best = receipt.evidence[0].title if receipt.evidence else "-"
+            print(f"{receipt.question}\n  {receipt.outcome.kind}: {best}")
 
 
 if __name__ == "__main__":
-    main()
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--embedder", default="minilm")
+    main(options.parse_args().embedder)

@@ -10,29 +10,22 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from hoptrail.agents import ask, replay
-from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.store.store import Store, StoreSpec
+from hoptrail import KnowledgeBase, replay
 
 HERE = Path(__file__).parent
 
 
-def main() -> None:
+def main(embedder: str) -> None:
     """Records, deletes, replays."""
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--embedder", default="minilm")
-    embedder = load_embedder(options.parse_args().embedder)
-    question = (HERE / "question.txt").read_text().strip()
-
+    question = (HERE / "question.txt").read_text("utf-8").strip()
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "run.jsonl"
-        with tempfile.TemporaryDirectory() as place:
-            spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
-            with Store.create(Path(place), spec) as store:
-                ingest([HERE / "world" / "corpus.jsonl"], store, embedder)
-            receipt = ask(question, place, embedder=embedder, record=recording)
-
+        with (
+            tempfile.TemporaryDirectory() as place,
+            KnowledgeBase.create(place, embedder=embedder) as kb,
+        ):
+            kb.ingest(HERE / "world" / "corpus.jsonl")
+            receipt = kb.ask(question, record=recording)
         again = replay(recording)
 
     print(f"{receipt.usage.searches} searches, {len(receipt.evidence)} quotes")
@@ -41,4 +34,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--embedder", default="minilm")
+    main(options.parse_args().embedder)

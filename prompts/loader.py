@@ -1,4 +1,4 @@
-"""The loader of prompt files.
+"""The loader of prompt files: parsing, checking, rendering, versions.
 
 A prompt is one .md file: a header, then messages.
 
@@ -12,7 +12,7 @@ A prompt is one .md file: a header, then messages.
     $question
 
 `$name` stands for an input and `$$` for a dollar sign; there is no logic in a prompt. Inputs are
-put in as values, so what they contain is never expanded again. A prompt's version is the hash of
+put in as values, so their text is never expanded again. A prompt's version is the hash of
 its bytes; `name` is what receipts call it, and stays when the file is moved.
 """
 
@@ -33,7 +33,7 @@ _KEYS = {"name", "inputs"}
 
 
 class PromptError(ValueError):
-    """A prompt file, or a call of one, that contradicts itself: a bug, not a user's mistake."""
+    """A prompt file, or a call of one, is inconsistent: a bug, not a user's mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt as its file states it."""
+    """A prompt as its file states it: name, inputs, messages, version."""
 
     name: str
     inputs: frozenset[str]
@@ -56,17 +56,17 @@ class Prompt:
     hash: str
 
     def render(self, **inputs: str) -> Rendered:
-        """Puts the inputs in place.
+        """The messages of the prompt, with the inputs in place.
 
         Raises:
             PromptError: an input is missing, unknown or no text.
         """
         if inputs.keys() != self.inputs:
             raise PromptError(
-                f"prompt {self.name!r} takes {sorted(self.inputs)}, not {sorted(inputs)}"
+                f"Prompt {self.name!r} takes {sorted(self.inputs)}, not {sorted(inputs)}."
             )
         if wrong := sorted(name for name, value in inputs.items() if not isinstance(value, str)):
-            raise PromptError(f"prompt {self.name!r} takes texts; {wrong} are none")
+            raise PromptError(f"Prompt {self.name!r} takes texts; {wrong} are none.")
         messages = tuple((role, Template(text).substitute(inputs)) for role, text in self.messages)
         return Rendered(name=self.name, messages=messages, hash=self.hash)
 
@@ -76,7 +76,7 @@ def load(name: str) -> Prompt:
     """The prompt in `prompts/NAME.md`, such as `ask/plan`.
 
     Raises:
-        PromptError: there is none, or its text and its header disagree.
+        PromptError: there is no such file, or its text and its header disagree.
     """
     source = files("hoptrail.prompts").joinpath(f"{name}.md")
     if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9_]+", name) or not source.is_file():
@@ -85,7 +85,7 @@ def load(name: str) -> Prompt:
 
 
 def parse(data: bytes) -> Prompt:
-    """Reads a prompt from the bytes of its file.
+    """The prompt in the bytes of a file.
 
     Raises:
         PromptError: its text and its header disagree, or one of them cannot be read.
@@ -98,11 +98,12 @@ def parse(data: bytes) -> Prompt:
     for _, text in messages:
         template = Template(text)
         if not template.is_valid():
-            raise PromptError(f"prompt {name!r} has a lone '$': write '$$' for a dollar sign")
+            raise PromptError(f"Prompt {name!r} has a lone '$': write '$$' for a dollar sign.")
         used.update(template.get_identifiers())
     if used != set(inputs) or len(inputs) != len(set(inputs)):
         raise PromptError(
-            f"prompt {name!r} declares {sorted(inputs)} and its text uses {sorted(used)}"
+            f"Prompt {name!r} declares {sorted(inputs)} and its text uses {sorted(used)}: "
+            "name each input once."
         )
     return Prompt(
         name=name,
@@ -113,18 +114,18 @@ def parse(data: bytes) -> Prompt:
 
 
 def _split(text: str) -> tuple[dict[str, str], str]:
-    """The header's fields and what follows it."""
+    """The fields of the header, and the body after it."""
     parts = re.match(r"---\n(.*?\n)---\n(.*)", text, re.DOTALL)
     if parts is None:
-        raise PromptError("a prompt begins with a header between two lines '---'")
+        raise PromptError("A prompt begins with a header between two lines '---'.")
     header: dict[str, str] = {}
     for line in parts[1].splitlines():
         key, colon, value = line.partition(":")
         if not colon or key.strip() in header:
-            raise PromptError(f"header line {line!r} is not 'key: value', or comes twice")
+            raise PromptError(f"The header line {line!r} is not 'key: value', or comes twice.")
         header[key.strip()] = value.strip()
     if header.keys() != _KEYS or not header["name"]:
-        raise PromptError(f"a header has {sorted(_KEYS)}, not {sorted(header)}")
+        raise PromptError(f"A prompt's header has {sorted(_KEYS)}, not {sorted(header)}.")
     return header, parts[2]
 
 
@@ -132,15 +133,15 @@ def _messages(name: str, body: str) -> tuple[tuple[Role, str], ...]:
     """The messages under their headings, without the blank lines around them."""
     before, *rest = _HEADING.split(body)
     if before.strip() or not rest:
-        raise PromptError(f"prompt {name!r}: after the header comes '## system' or '## user'")
+        raise PromptError(f"Prompt {name!r}: after the header comes '## system' or '## user'.")
     messages: list[tuple[Role, str]] = []
     for heading, text in zip(rest[::2], rest[1::2], strict=True):
         role = next((known for known in get_args(Role) if known == heading.strip()), None)
         if role is None:
-            raise PromptError(f"prompt {name!r}: {heading!r} is no role")
+            raise PromptError(f"Prompt {name!r}: {heading!r} is no role, use 'system' or 'user'.")
         if not text.strip():
-            raise PromptError(f"prompt {name!r}: the {heading!r} message is empty")
+            raise PromptError(f"Prompt {name!r}: the {heading!r} message is empty.")
         messages.append((role, text.strip("\n")))
     if not any(role == "user" for role, _ in messages):
-        raise PromptError(f"prompt {name!r} has no user message")
+        raise PromptError(f"Prompt {name!r} has no user message.")
     return tuple(messages)

@@ -1,4 +1,4 @@
-"""The errors of hoptrail: every one is a user's mistake or the world's, and says what to do.
+"""The error tree of hoptrail: each error is a user's mistake or the environment's, with a remedy.
 
     HoptrailError
     ├── SettingsError        a wrong value, key or combination
@@ -9,7 +9,7 @@
     │   ├── TreeMissing      the store has no tree
     │   ├── TreeMismatch     the tree is of another embedder, dimension, format or store
     │   ├── StoreDamaged     a file of the store cannot be read; says how to repair it
-    │   ├── StoreFull        the disk is full; nothing acknowledged was lost
+    │   ├── StoreFull        the disk is full; nothing committed was lost
     │   └── BackendRefused   the chosen backend lacks what was asked
     ├── EmbedderError        the embedder cannot be found or does not answer
     ├── ParseError           a file cannot be turned into text (reported per file, never fatal)
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 
 class HoptrailError(Exception):
-    """Base of every error a user can act on. `str(error)` is a full sentence with the remedy."""
+    """Base class of every error a user can act on; `str(error)` is a sentence with the remedy."""
 
 
 class SettingsError(HoptrailError, ValueError):
@@ -30,11 +30,11 @@ class SettingsError(HoptrailError, ValueError):
 
 
 class StoreError(HoptrailError):
-    """Something about a store."""
+    """Base of the errors about a store."""
 
 
 class StoreMissing(StoreError):
-    """No store at that place."""
+    """There is no store at that place."""
 
 
 class StoreBusy(StoreError):
@@ -58,7 +58,7 @@ class StoreDamaged(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk is full; everything acknowledged before is still there."""
+    """The disk is full; everything committed before is still there."""
 
 
 class BackendRefused(StoreError):

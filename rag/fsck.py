@@ -1,4 +1,4 @@
-"""Proves that a store's catalogue is sound, and that all that is derived holds what it holds.
+"""Consistency check of a store: catalogue, lexical index, dense index, passage graph and tree.
 
 The catalogue is the truth. What follows from something else in it (a passage's text from its
 document, a facet from the metadata) or can be built from it (both indexes, the passage graph) is
@@ -47,7 +47,7 @@ __all__ = ["FsckReport", "Problem", "fsck"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FsckReport:
-    """What a check found."""
+    """The result of a consistency check."""
 
     tenant: str
     documents: int
@@ -185,7 +185,7 @@ _AGAIN = "a repair removes it, hoptrail tree build makes another"
 def audit_tree(
     layout: Layout, connection: Connection, spec: StoreSpec, state: Generation
 ) -> Iterator[Problem]:
-    """Everything wrong with the tree, if there is one; call it inside a transaction.
+    """The inconsistencies of the tree, if there is one; call it inside a transaction.
 
     One that is older than the store is not wrong: whoever opens it takes up what is missing. Its
     leaves cannot be compared with the store's then.

@@ -1,4 +1,8 @@
-"""What the store hands to its indexes: the rows that are alive, a filter, a batch to write."""
+"""The records that travel through `rag/`: documents, passages, rankings.
+
+All are frozen, slotted and keyword-only: a field cannot be filled by position, and nothing
+downstream can change what a search returned.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,25 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from hoptrail.rag.errors import SettingsError
 
+Rows = NDArray[np.int64]
+"""(n,) int64: numbers of passages in the catalogue of a store."""
 
 Scalar = str | int | float | bool
-"""What a metadata value may be."""
+"""A metadata value."""
 
 Where = Mapping[str, Scalar]
 """Equality filter: every key must be present and equal. Empty: no filter."""
+
+EVERYTHING: Where = MappingProxyType({})
+"""The filter that keeps every passage."""
 
 Mode = Literal["graph", "hybrid", "lexical", "dense"]
 
@@ -28,7 +38,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A source text as it was read; citations point into `text` by character."""
+    """A source text and its metadata; citations point into `text` by character."""
 
     id: str
     title: str
@@ -44,7 +54,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A stretch of a document: `text == document.text[start:end]` (characters)."""
+    """A span of a document, the unit of retrieval: `text == document.text[start:end]`."""
 
     id: str
     document_id: str
@@ -60,12 +70,21 @@ def passage_id(document_id: str, start: int, end: int) -> str:
 
 
 def embedding_text(passage: Passage) -> str:
-    """What is embedded for a passage: its title, a line break, its text."""
+    """The text of a passage that is embedded: its title, a line break, its text."""
     return f"{passage.title}\n{passage.text}"
 
 
+def check_k(k: int) -> None:
+    """Raises SettingsError unless a search may return `k` hits, that is k >= 1."""
+    if k < 1:
+        raise SettingsError(f"A search needs k >= 1, not {k!r}.")
+
+
 def tie_break(identifier: str) -> str:
-    """The key that orders equal scores: a hash, since corpora list the gold first."""
+    """The sort key of equal scores: a hash of the id.
+
+    Not the id or the row, since corpora often list the relevant passages first.
+    """
     return hashlib.blake2b(identifier.encode(), digest_size=8).hexdigest()
 
 
@@ -77,7 +96,7 @@ class IndexedDocument:
     passages: Sequence[Passage]
     vectors: Vectors
     fingerprint: str
-    """What decides whether it must be indexed again: document hash and chunking settings."""
+    """Hash of the document and of the chunking settings: a document with another is re-indexed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +104,27 @@ class Via:
     """The last hop of a graph search to a passage."""
 
     name: str
-    """The name that was followed, as it stands where it was read."""
+    """The name that was followed, spelled as in the source passage."""
     passage_id: str
-    """Where it was read."""
+    """Id of the source passage."""
     title: str
-    """That passage's title."""
+    """Title of the source passage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A passage a search found. `score` grows with relevance; its unit is the mode's own."""
+    """A retrieved passage. `score` grows with relevance; its unit is the mode's own."""
 
     passage: Passage
     score: float
     source: Mode
     via: Via | None = None
-    """None: it was found by the query itself."""
+    """The hop that led to it; None: the query itself found it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """The hits of one query, best first, as of one generation of the store."""
+    """The hits of one query, best first, in one generation of the store."""
 
     query: str
     hits: tuple[Hit, ...]
@@ -114,7 +133,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What one index found: passage rows of the catalogue and their scores, best first."""
+    """The candidates of one index: passage rows of the catalogue and scores, best first."""
 
     rows: NDArray[np.int64]
     """(n,) int64, each row at most once."""

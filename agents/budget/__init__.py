@@ -1,1 +1,1 @@
-"""The budget of a run: its limits, and the ledger that reserves before anything is spent."""
+"""The budget of a run: its limits, and the ledger that reserves each spend beforehand."""

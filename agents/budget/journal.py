@@ -21,15 +21,15 @@ from hoptrail.rag.errors import HoptrailError, StoreFull
 
 
 class JournalError(HoptrailError):
-    """The file cannot be read, written or locked."""
+    """A journal file cannot be read, written or locked."""
 
 
 class Journal:
-    """One open journal; a second one on the same file is refused while it lives.
+    """An open journal file, locked against a second one on the same file.
 
     Args:
-        path: its file, made with its folder where missing.
-        fresh: whether what an earlier process left in it is cut off.
+        path: its file, created with its folder where missing.
+        fresh: whether the file is emptied first.
 
     Raises:
         JournalError: the file is damaged before its last line, in use, or cannot be opened.
@@ -44,10 +44,10 @@ class Journal:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except Timeout:
             raise JournalError(
-                f"the run of {str(path)!r} is still going in another process: wait for it"
+                f"The run of {str(path)!r} is still going in another process: wait for it to end."
             ) from None
         except OSError as error:
-            raise JournalError(f"cannot open {str(path)!r}: {error.strerror}") from error
+            raise JournalError(f"Cannot open {str(path)!r}: {error.strerror}.") from error
         try:
             if fresh:
                 os.ftruncate(self._fd, 0)
@@ -73,9 +73,9 @@ class Journal:
             os.ftruncate(self._fd, size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreFull(
-                    f"no room to write {str(self._path)!r}: free some disk space and resume"
+                    f"No room to write {str(self._path)!r}: free some disk space and resume."
                 ) from error
-            raise JournalError(f"cannot write {str(self._path)!r}: {error.strerror}") from error
+            raise JournalError(f"Cannot write {str(self._path)!r}: {error.strerror}.") from error
 
     def close(self) -> None:
         """Closes the file and lets others open it; may be called twice."""
@@ -85,7 +85,7 @@ class Journal:
         self._lock.release()
 
     def _read(self) -> list[dict[str, Any]]:
-        """The whole lines; a torn last one is cut off, so that the next append starts afresh."""
+        """The complete lines; a torn last line is cut off, so that an append starts a new one."""
         data = self._path.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
@@ -98,7 +98,8 @@ class Journal:
                 line = None
             if not isinstance(line, dict):
                 raise JournalError(
-                    f"line {number} of {str(self._path)!r} is damaged: delete the run and ask again"
+                    f"Line {number} of {str(self._path)!r} is damaged: "
+                    "delete the run and ask again."
                 )
             lines.append(line)
         return lines

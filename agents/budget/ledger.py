@@ -1,12 +1,12 @@
-"""The budget of one run: every call, token, search and second is reserved before it is spent.
+"""The budget ledger of a run: each call, token, search and second is reserved, then spent.
 
 The ledger lives in a file outside the graph's state, since a checkpoint is written after a node
 and a crash inside it would forget what the node spent. A line is written before each spend and
-another when the true cost is known; on resume whatever was never settled counts whole.
+another when the true cost is known; on resume a reservation that was never settled counts whole.
 
-What a reservation covers is an upper bound, so `spent <= budget` holds in calls, tokens and
-searches whatever a server does or says. Of the seconds it can promise that nothing *starts* after
-the deadline, and that model calls are cut at it.
+A reservation is an upper bound of the cost, so `spent <= budget` holds in calls, tokens and
+searches whatever a server does or reports. Of the seconds the ledger promises that nothing *starts*
+after the deadline, and that model calls are cut at it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _VERSION = 1
 
 @dataclass(slots=True)
 class _Charge:
-    """A reservation and what it has come to."""
+    """A reservation and its cost so far."""
 
     reservation: Reservation
     usage: Usage
@@ -58,7 +58,7 @@ class _Charge:
 
 
 class Ledger:
-    """Reserves and settles. Safe for parallel tasks and threads; open it with `Ledger.open`."""
+    """The ledger of a run's budget, safe for parallel tasks and threads; see `Ledger.open`."""
 
     def __init__(
         self, budget: Budget, clock: Callable[[], float], journal: Journal | None, elapsed: float
@@ -68,7 +68,7 @@ class Ledger:
         self._journal = journal
         self._start = clock() - elapsed
         self._charges: list[_Charge] = []
-        self._totals: dict[str | None, Usage] = {}  # kept: a sum over all charges is slow
+        self._totals: dict[str | None, Usage] = {}  # running sums: to add up all charges is slow
         self._flags: list[Flag] = []
         self._divisions = 0
         self._mutex = threading.RLock()
@@ -105,13 +105,13 @@ class Ledger:
                 journal.close()
             if isinstance(error, SettingsError):
                 raise
-            raise JournalError(f"{str(path)!r} is not a ledger: delete the run") from error
+            raise JournalError(f"File {str(path)!r} is not a ledger: delete the run.") from error
         if not lines:
             ledger._write("open", {"v": _VERSION, "budget": _as_dict(budget)})
         return ledger
 
     def close(self) -> None:
-        """Writes the time used so far and lets go of the file."""
+        """Writes the time used so far and closes the file."""
         if self._journal is not None:
             try:
                 self._write("tick", {})
@@ -131,10 +131,10 @@ class Ledger:
         """Sets aside one HTTP attempt and the most tokens it can cost.
 
         Args:
-            node: who spends, for the flags and the file.
+            node: the node that spends, for the flags and the file.
             prompt_tokens: upper bound on the tokens of the prompt.
             completion_tokens: the most the reply may have, cut to what is left.
-            least: how far it may be cut; None: not at all.
+            least: the fewest completion tokens that it may be cut to; None: it may not be cut.
             share: the part of the budget it is taken from; None: all that is left.
 
         Returns:
@@ -172,20 +172,20 @@ class Ledger:
             return self._reserve("search", node, share, 0, 0)
 
     def settle(self, reservation: Reservation, reported: ReportedUsage | None) -> Usage:
-        """Replaces a reserved call by what it cost and returns that.
+        """Replaces a reserved call by its reported cost, and returns the cost counted.
 
         A report outside the reservation (or none) is flagged and the reservation is kept.
         """
         with self._mutex:
             charge = self._open_charge(reservation)
-            reason = reservation.disbelief(reported)
+            reason = reservation.implausibility(reported)
             if reason is None and reported is not None:
                 self._cost(charge, reported.prompt_tokens, reported.completion_tokens)
             self._close(charge, reason)
             return charge.usage
 
     def forfeit(self, reservation: Reservation) -> Usage:
-        """Settles a call that brought no answer but may have been worked on: it counts whole."""
+        """Settles a call without an answer that a model may have worked on: it counts whole."""
         with self._mutex:
             charge = self._open_charge(reservation)
             self._close(charge, None)
@@ -196,22 +196,22 @@ class Ledger:
         return self.forfeit(reservation)
 
     def spent(self) -> Usage:
-        """All that is spent or set aside, and the time since the run began."""
+        """The usage so far: all that is spent or reserved, and the seconds since the run began."""
         with self._mutex:
             return replace(self._total(None), seconds=self.elapsed())
 
     def left(self, share: Share | None = None) -> Left:
-        """What may still be reserved, by the branch that holds `share` if one is given."""
+        """The remaining budget, of the branch that holds `share` if one is given."""
         with self._mutex:
             spent = self._total(None)
             calls = self.budget.calls - spent.calls
             tokens = self.budget.tokens - spent.tokens
             searches = self.budget.searches - spent.searches
             if share is not None:
-                mine = self._total(share.id)
-                calls = min(calls, share.calls - mine.calls)
-                tokens = min(tokens, share.tokens - mine.tokens)
-                searches = min(searches, share.searches - mine.searches)
+                used = self._total(share.id)
+                calls = min(calls, share.calls - used.calls)
+                tokens = min(tokens, share.tokens - used.tokens)
+                searches = min(searches, share.searches - used.searches)
         return Left(calls=calls, tokens=tokens, searches=searches, seconds=self.seconds_left())
 
     def elapsed(self) -> float:
@@ -226,8 +226,8 @@ class Ledger:
         """Divides what is left among `n` branches, in their order; the first get the remainders.
 
         Call it before any of them is dispatched. A share is a cap: the branch cannot exceed it,
-        and what it did not use is simply still there. As the caps add up to what is left, every
-        branch is sure of its own while nobody reserves beside them without a share.
+        and what it does not use stays in the budget. As the caps add up to what is left, every
+        branch can spend its own in full, unless something is reserved without a share meanwhile.
         """
         assert n >= 1
         with self._mutex:
@@ -244,7 +244,7 @@ class Ledger:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """Usage reports that were not believed, oldest first."""
+        """Usage reports that were rejected, oldest first."""
         return tuple(self._flags)
 
     def _total(self, share: str | None) -> Usage:
@@ -312,7 +312,7 @@ class Ledger:
                 self._journal.append({"op": op, **line, "t": round(self.elapsed(), 6)})
 
     def _replay(self, line: dict[str, Any]) -> None:
-        """Takes over one line of the process before."""
+        """Applies one line that an earlier process wrote."""
         if line["op"] == "reserve":
             names = (f.name for f in fields(Reservation))
             reservation = Reservation(**{name: line[name] for name in names})
@@ -330,15 +330,15 @@ class Ledger:
 
 
 def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:
-    """Holds a ledger that goes on to the budget and format it began with."""
+    """Checks that a resumed ledger has the format and the budget that it began with."""
     if not lines:
         return
     if lines[0]["op"] != "open" or lines[0]["v"] != _VERSION:
         raise ValueError("no header")
     if lines[0]["budget"] != _as_dict(budget):
         raise SettingsError(
-            f"the run began with the budget {lines[0]['budget']!r}, not {_as_dict(budget)!r}: "
-            "resume it with the same"
+            f"The run began with the budget {lines[0]['budget']!r}, not {_as_dict(budget)!r}: "
+            "resume it with the same."
         )
 
 

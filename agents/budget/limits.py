@@ -1,4 +1,4 @@
-"""The limits of a run and what it spent, as records; tasks that share one budget."""
+"""The records of a budget: limits, usage, shares, reservations; parallel tasks of one budget."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ BudgetStop = Literal["out_of_calls", "out_of_tokens", "out_of_searches", "out_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that one run may spend.
+    """The limits of one run.
 
-    No calls or no tokens is legal and means: no model. A run without a single search or without
-    time could only ever say nothing, so these are refused.
+    Zero calls or tokens are allowed and mean: no model. A run without a search or without time
+    could not answer anything, so these are refused.
+
+    Attributes:
+        calls: HTTP attempts on the model server, retries included; at least 0.
+        tokens: prompt and completion tokens together; at least 0.
+        searches: searches of the store; at least 1.
+        seconds: elapsed time; above 0.
 
     Raises:
         SettingsError: a limit is negative, not a number, or leaves nothing to do.
@@ -43,7 +49,7 @@ class Budget:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SettingsError(
-                    f"budget {name} is {value!r}: give a whole number, at least {least}"
+                    f"The budget of {name} is {value!r}: give a whole number, at least {least}."
                 )
         if (
             isinstance(self.seconds, bool)
@@ -52,13 +58,13 @@ class Budget:
             or self.seconds <= 0
         ):
             raise SettingsError(
-                f"budget seconds is {self.seconds!r}: give a number above 0, such as 120"
+                f"The budget of seconds is {self.seconds!r}: give a number above 0, such as 120."
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What was spent; `seconds` is elapsed time, not the sum over parallel work."""
+    """The spending of a run or call; `seconds` is elapsed time, not the sum over parallel work."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -84,7 +90,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What may still be reserved."""
+    """The remaining budget: what may still be reserved."""
 
     calls: int
     tokens: int
@@ -94,7 +100,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One branch's part of what was left when a fan-out was dispatched.
+    """The part of one parallel branch in the budget that was left when the branches began.
 
     A plain record: it may travel in the state of a graph and come back after a crash.
     """
@@ -106,12 +112,12 @@ class Share:
 
 
 def parts(total: int, n: int) -> list[int]:
-    """`total` cut into `n` whole parts that differ by one at most, the larger ones first."""
+    """`total` divided into `n` whole numbers that differ by at most one, larger ones first."""
     return [total // n + (i < total % n) for i in range(n)]
 
 
 def less(shares: Sequence[Share], keep: Usage) -> tuple[Share, ...]:
-    """The shares of a fan-out after something of their sum is kept for later; even parts."""
+    """The shares with `keep` taken off their sum and the rest divided evenly."""
     calls = parts(max(0, sum(one.calls for one in shares) - keep.calls), len(shares))
     tokens = parts(max(0, sum(one.tokens for one in shares) - keep.tokens), len(shares))
     return tuple(replace(one, calls=calls[i], tokens=tokens[i]) for i, one in enumerate(shares))
@@ -119,7 +125,7 @@ def less(shares: Sequence[Share], keep: Usage) -> tuple[Share, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Something set aside. Hand it back to the ledger that made it."""
+    """A reserved call or search, to be settled with the ledger that made it."""
 
     id: int
     node: str
@@ -129,7 +135,7 @@ class Reservation:
     completion_tokens: int
 
     def whole(self) -> Usage:
-        """What it counts for until it is settled, and for good if it never is."""
+        """The usage counted until the reservation is settled, and for good if it never is."""
         if self.kind == "search":
             return Usage(searches=1)
         return Usage(
@@ -138,8 +144,8 @@ class Reservation:
             completion_tokens=self.completion_tokens,
         )
 
-    def disbelief(self, reported: ReportedUsage | None) -> str | None:
-        """Why a report of what it cost cannot be true; None if it can."""
+    def implausibility(self, reported: ReportedUsage | None) -> str | None:
+        """The reason why a usage report cannot be true; None if it can."""
         if reported is None:
             return "no usage reported"
         for name in ("prompt_tokens", "completion_tokens"):
@@ -147,7 +153,7 @@ class Reservation:
             if isinstance(value, bool) or not isinstance(value, int):
                 return f"{name} is no whole number"
             if not 0 <= value <= bound:
-                # An absurd number is told by its size: printing one of many digits can fail.
+                # Printing an integer of very many digits can fail.
                 shown = str(value) if abs(value) < 10**18 else "of absurd size"
                 return f"{name} {shown} is outside 0..{bound}"
         return None
@@ -155,7 +161,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """A usage report that could not be believed; the whole reservation was counted instead."""
+    """A usage report that cannot be true; the whole reservation was counted instead."""
 
     node: str
     reservation: int
@@ -163,11 +169,11 @@ class Flag:
 
 
 class OutOfBudget(Exception):
-    """Nothing more can be reserved of something. A node turns it into a stop reason.
+    """A limit of the budget is reached. A node turns it into a stop reason.
 
     Attributes:
-        stop: which limit was met.
-        usage: what the interrupted call had spent before.
+        stop: the limit that was reached.
+        usage: the spending of the interrupted call before that.
     """
 
     def __init__(self, stop: BudgetStop, usage: Usage | None = None) -> None:
@@ -180,7 +186,7 @@ T = TypeVar("T")
 
 
 async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; when one fails, none of the others goes on unattended."""
+    """The results of parallel tasks, in order; when one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

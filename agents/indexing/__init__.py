@@ -1,1 +1,1 @@
-"""A served model reads the corpus: builds of the passage graph and of the tree, and their cost."""
+"""Builds of the passage graph and of the tree by a served model, and their cost estimates."""

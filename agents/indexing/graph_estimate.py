@@ -1,19 +1,18 @@
-"""What it would cost to have a served model read a store for its graph, said beforehand."""
+"""Estimate of the tokens that a served model takes to read a store's passages for the graph."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hoptrail.agents.indexing import triple_extraction as openie
+from hoptrail.agents.indexing.build_records import BuildEstimate, shared_fields
+from hoptrail.agents.indexing.model_build import Forecast, connection
+from hoptrail.agents.indexing.triple_extraction import rendered, size
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.token_estimate import CountedBy, TokenEstimate, server_scale
+from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Rows
@@ -23,32 +22,28 @@ _SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphBuildEstimate:
-    """What a build would read and what that takes."""
+class GraphBuildEstimate(BuildEstimate):
+    """Passages that a build of the graph would read, and its cost in tokens."""
 
-    model: str
     passages: int
     """To be read now."""
     unread: int
     """By this model, in the whole store."""
     failed_before: int
-    prompt_tokens: int
-    reply_tokens: int
-    """If replies are as long as they usually are."""
-    most_reply_tokens: int
-    counted_by: CountedBy
+    """Unread passages that an earlier build failed at."""
     rows: Rows = field(repr=False)
+    """Row ids of the passages to be read now, in order."""
 
 
 async def estimate_graph(
     store: Store, model: ServedModel | Endpoint, *, limit: int | None = None
 ) -> GraphBuildEstimate:
-    """What reading the passages that a model has not read would take; asks it nothing.
+    """Estimates the reading of all passages that a model has not read; asks the model nothing.
 
     Args:
         store: whose passages; it must have a graph.
-        model: who would read. Where its server counts tokens, tiktoken's figures are scaled by
-            what it says of a sample.
+        model: the model that would read. Where its server counts tokens, tiktoken's figures are
+            scaled by the server's count of a sample.
         limit: passages to read now; None: all.
 
     Raises:
@@ -58,41 +53,30 @@ async def estimate_graph(
     """
     if limit is not None and limit < 1:
         raise SettingsError(f"A build reads at least 1 passage, not {limit!r}.")
-    fence = Delimiters.of(store.secret)
-    async with AsyncExitStack() as stack:
-        endpoint = await open_endpoint(stack, model, store.secret)
-        assert endpoint is not None
-        info = await endpoint.info()
-        unread = await asyncio.to_thread(store.unread, info.model)
+    async with connection(model, store.secret) as endpoint:
+        name = (await endpoint.info()).model
+        unread = await asyncio.to_thread(store.unread, name)
         rows = unread.rows[:limit]
-        whole = await asyncio.to_thread(_size, store, rows, fence)
-        sample = await asyncio.to_thread(_sample, store, rows, fence)
-        scale = await server_scale(endpoint, sample)
-    whole = whole if scale is None else whole.scaled(scale)
+        forecast = await asyncio.to_thread(_forecast, store, rows)
+        shared = await forecast.estimate(endpoint, name)
     return GraphBuildEstimate(
-        model=info.model,
+        **shared_fields(shared),
         passages=len(rows),
         unread=len(unread.rows),
         failed_before=unread.failed,
-        prompt_tokens=whole.prompt,
-        reply_tokens=whole.usual,
-        most_reply_tokens=whole.most,
-        counted_by="tiktoken" if scale is None else "server",
         rows=rows,
     )
 
 
-def _size(store: Store, rows: Rows, fence: Delimiters) -> TokenEstimate:
-    """What reading the rows takes, by tiktoken's count."""
-    whole = TokenEstimate(prompt=0, usual=0, most=0)
+def _forecast(store: Store, rows: Rows) -> Forecast:
+    """The questions about the passages of some rows; the sample is drawn evenly from them."""
+    delimiters = Delimiters.of(store.secret)
+    forecast = Forecast()
     for at in range(0, len(rows), _PAGE):
         for passage in store.resolve(rows[at : at + _PAGE]):
             if passage is not None:
-                whole += openie.size(passage, fence)
-    return whole
-
-
-def _sample(store: Store, rows: Rows, fence: Delimiters) -> list[Rendered]:
-    """The prompts of some passages from all over."""
+                forecast.size += size(passage, delimiters)
     places = np.unique(np.linspace(0, len(rows) - 1, num=min(_SAMPLE, len(rows))).astype(np.int64))
-    return [openie.rendered(one, fence) for one in store.resolve(rows[places]) if one is not None]
+    sample = store.resolve(rows[places])
+    forecast.sample = [rendered(one, delimiters) for one in sample if one is not None]
+    return forecast

@@ -1,21 +1,21 @@
-"""What it would cost to have a served model build a tree, said beforehand."""
+"""Estimate of the calls, tokens and seconds that a served model takes to build a tree."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from hoptrail.agents.indexing.batch_runner import NO_LIMIT, check_parallel
-from hoptrail.agents.indexing.tree_builder import ModelSession, QuestionBatch, TreeBuildInputs
+from hoptrail.agents.indexing.build_records import BuildEstimate, shared_fields
+from hoptrail.agents.indexing.model_build import Forecast, ModelSession, connection
+from hoptrail.agents.indexing.tree_builder import TreeBuildInputs
 from hoptrail.agents.indexing.tree_prompts import ROOM, Question
+from hoptrail.agents.indexing.tree_questions import QuestionBatch, TreeModel
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.http import ServedModel, open_endpoint
-from hoptrail.agents.llm.token_estimate import CountedBy, TokenEstimate, server_scale
+from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.tree.builders.requests import next_requests
 from hoptrail.rag.tree.types import Tree
 
@@ -23,98 +23,81 @@ _SAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TreeBuildEstimate:
-    """What a build would take from here on."""
+class TreeBuildEstimate(BuildEstimate):
+    """Questions that a build of a tree has still to ask, and their cost in tokens and time."""
 
-    model: str
     leaves: int
     calls: int
-    """Two where a reply cannot be used. Of a tree's upper layers this is a guess."""
+    """One a question, two where a reply cannot be used. A guess for a tree's upper layers."""
     kept: int
-    """Replies that an earlier build left, for which nobody is asked."""
-    prompt_tokens: int
-    reply_tokens: int
-    """If replies are as long as they usually are."""
-    most_reply_tokens: int
-    counted_by: CountedBy
+    """Questions that drafts of an earlier build answer."""
     seconds: float | None
     """By the time that the first questions took; None: none was asked."""
 
 
 async def estimate_tree(
-    ground: TreeBuildInputs, model: ServedModel | Endpoint, *, timed: int = 0
+    inputs: TreeBuildInputs, model: ServedModel | Endpoint, *, timed: int = 0
 ) -> TreeBuildEstimate:
-    """What building would take from here on.
-
-    The build is gone through with stand-ins for what nobody has answered yet.
+    """Estimates the rest of a tree build, by running its builder on stand-ins for open replies.
 
     Args:
-        ground: what it would be built over.
-        model: who would answer.
-        timed: questions that are asked now, side by side as a build does (0..32), to see how long
-            it takes. Their replies are kept: a build does not ask them again.
+        inputs: leaves, settings, drafts and builder.
+        model: the model that would be asked.
+        timed: questions that are asked now, side by side as a build does (0..32), to measure how
+            long they take. Their replies are kept: a build does not ask them again.
 
     Raises:
         ModelError: the server cannot be used.
         SettingsError: what the builder raises, or more questions than can be asked at once.
         StoreBusy, StoreFull: the replies cannot be kept.
     """
-    async with AsyncExitStack() as stack:
-        endpoint = await open_endpoint(stack, model, ground.secret)
-        assert endpoint is not None
-        pace = await _pace(ground, endpoint, timed) if timed else None
+    if timed:
+        check_parallel(timed)
+    async with connection(model, inputs.secret) as endpoint:
+        pace = await _pace(inputs, endpoint, timed) if timed else None
         name = (await endpoint.info()).model
-        forecast = await asyncio.to_thread(_forecast, ground, name)
-        scale = await server_scale(endpoint, forecast.sample)
-    size = forecast.size if scale is None else forecast.size.scaled(scale)
+        forecast = await asyncio.to_thread(_forecast, inputs, name)
+        shared = await forecast.estimate(endpoint, name)
     return TreeBuildEstimate(
-        model=name,
-        leaves=len(ground.leaves.rows()),
+        **shared_fields(shared),
+        leaves=len(inputs.leaves.rows()),
         calls=forecast.calls,
         kept=forecast.kept,
-        prompt_tokens=size.prompt,
-        reply_tokens=size.usual,
-        most_reply_tokens=size.most,
-        counted_by="tiktoken" if scale is None else "server",
         seconds=None if pace is None else pace * forecast.calls,
     )
 
 
-async def _pace(ground: TreeBuildInputs, endpoint: Endpoint, timed: int) -> float | None:
-    """Seconds for a question while so many are asked side by side; None: nothing is to be asked."""
-    check_parallel(timed)
-    desk = await ModelSession.open(endpoint, ground.secret, NO_LIMIT)
-    first = await asyncio.to_thread(_first, ground, desk, timed)
-    began = desk.ledger.elapsed()
-    tried = await asyncio.gather(*map(desk.ask, first))
-    took = desk.ledger.elapsed() - began
+async def _pace(inputs: TreeBuildInputs, endpoint: Endpoint, timed: int) -> float | None:
+    """Seconds per question while so many are asked side by side; None: no question is open."""
+    session = await ModelSession.open(endpoint, inputs.secret, NO_LIMIT)
+    first = await asyncio.to_thread(_first, inputs, session, timed)
+    began = session.ledger.elapsed()
+    results = await asyncio.gather(*map(TreeModel(session).ask, first))
+    took = session.ledger.elapsed() - began
     replies = {
-        one.key(desk.model): came.draft
-        for one, came in zip(first, tried, strict=True)
-        if not came.failure
+        one.key(session.model): found.draft
+        for one, found in zip(first, results, strict=True)
+        if not found.failure
     }
-    await asyncio.to_thread(ground.drafts.keep_drafts, replies)
+    await asyncio.to_thread(inputs.drafts.keep_drafts, replies)
     return took / len(first) if first else None
 
 
-def _first(ground: TreeBuildInputs, desk: ModelSession, many: int) -> list[Question[Any]]:
-    """Questions of a build's first step that nobody has answered."""
-    builder = ground.builder(ground.leaves, replace(ground.spec, model=desk.model))
-    came = next_requests(builder, None)
-    asks = () if isinstance(came, Tree) else came
-    sheet = QuestionBatch.of(asks, desk.fence, desk.model)
-    kept = sheet.recalled(ground.drafts)
-    return list(islice((one for key, one in sheet.questions.items() if key not in kept), many))
+def _first(inputs: TreeBuildInputs, session: ModelSession, count: int) -> list[Question[Any]]:
+    """At most `count` questions of a build's first step that no draft answers."""
+    found = next_requests(inputs.begin(session.model), None)
+    requests = () if isinstance(found, Tree) else found
+    batch = QuestionBatch.of(requests, session.delimiters, session.model)
+    kept = batch.recalled(inputs.drafts)
+    return list(islice((one for key, one in batch.questions.items() if key not in kept), count))
 
 
 @dataclass(slots=True)
-class _Forecast:
-    """What a build would ask, so far."""
+class _TreeForecast(Forecast):
+    """Number and size of the questions that a tree build would ask."""
 
     calls: int = 0
     kept: int = 0
-    size: TokenEstimate = field(default_factory=lambda: TokenEstimate(prompt=0, usual=0, most=0))
-    sample: list[Rendered] = field(default_factory=list)
 
     def add(self, one: Question[Any]) -> None:
         self.calls += 1
@@ -124,19 +107,19 @@ class _Forecast:
             self.sample.append(one.render(ROOM))
 
 
-def _forecast(ground: TreeBuildInputs, model: str) -> _Forecast:
-    """Goes through a build without asking anybody."""
-    fence = Delimiters.of(ground.secret)
-    builder = ground.builder(ground.leaves, replace(ground.spec, model=model))
-    forecast = _Forecast()
-    came = next_requests(builder, None)
-    while not isinstance(came, Tree):
-        sheet = QuestionBatch.of(came, fence, model)
-        replies = sheet.recalled(ground.drafts)
+def _forecast(inputs: TreeBuildInputs, model: str) -> _TreeForecast:
+    """Runs the builder to its end, with stand-ins for replies that no draft has."""
+    delimiters = Delimiters.of(inputs.secret)
+    builder = inputs.begin(model)
+    forecast = _TreeForecast()
+    found = next_requests(builder, None)
+    while not isinstance(found, Tree):
+        batch = QuestionBatch.of(found, delimiters, model)
+        replies = batch.recalled(inputs.drafts)
         forecast.kept += len(replies)
-        for key, one in sheet.questions.items():
+        for key, one in batch.questions.items():
             if key not in replies:
                 forecast.add(one)
                 replies[key] = one.stand_in()
-        came = next_requests(builder, sheet.replies(replies))
+        found = next_requests(builder, batch.replies(replies))
     return forecast

@@ -1,4 +1,8 @@
-"""What a served model may reply where a tree is built: short, bounded, by number if possible."""
+"""Prompts and reply schemas of a tree build by a served model: summaries, descriptors, topics.
+
+Replies are short and bounded, and name what was listed by its number where they can. The
+docstrings of the schemas travel in requests, as the schemas' descriptions.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from hoptrail.rag.tree.builders.requests import (
 )
 
 MOST_LISTED = 400
-"""Texts and descriptors that one question lists at most."""
+"""Texts or descriptors that one question lists at most."""
 _MOST_GROUPS = 64
 
 _Number = Annotated[int, Field(ge=1, le=MOST_LISTED)]
@@ -91,9 +95,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(Generic[Model]):
-    """One ask, ready to be put to a server."""
+    """A builder's request as a prompt, with the reply's schema and size."""
 
-    ask: Request
+    request: Request
     prompt: str
     """The prompt's name."""
     form: ReplySchema[Model]
@@ -106,24 +110,24 @@ class Question(Generic[Model]):
     """Tokens of the longest reply."""
 
     def size(self) -> TokenEstimate:
-        """What asking takes, by tiktoken's count."""
+        """Tokens that the question takes, by tiktoken's count."""
         prompt = prompt_tokens(self.render(ROOM))
         return TokenEstimate(prompt=prompt, usual=min(self.usual, self.most), most=self.most)
 
     def key(self, model: str) -> str:
-        """What the reply is kept under: a hash of who is asked what by which prompt."""
-        content = [model, load(self.prompt).hash, asdict(self.ask)]
+        """Draft key of the reply: SHA-256 of model, prompt and request, in hexadecimal."""
+        content = [model, load(self.prompt).hash, asdict(self.request)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def stand_in(self) -> Reply:
-        """What goes for a reply where only the number and size of questions matter."""
-        match self.ask:
+        """A substitute for the reply, for estimates: plausible in number and size only."""
+        match self.request:
             case DescriptorsRequest():
-                parts = _headed(self.ask.text).split()
-                return tuple(" ".join(parts[:many]) or "-" for many in _STAND_IN_WORDS)
-            case TopicsRequest() if not self.ask.known:
-                names = [name for name, _ in self.ask.descriptors]
-                runs = (names[at :: self.ask.most] for at in range(self.ask.most))
+                parts = _headed(self.request.text).split()
+                return tuple(" ".join(parts[:count]) or "-" for count in _STAND_IN_WORDS)
+            case TopicsRequest() if not self.request.known:
+                names = [name for name, _ in self.request.descriptors]
+                runs = (names[at :: self.request.most] for at in range(self.request.most))
                 return tuple(
                     Topic(name=run[0], description="", descriptors=tuple(run))
                     for run in runs
@@ -133,30 +137,30 @@ class Question(Generic[Model]):
                 return None
 
     def read(self, draft: str) -> Reply:
-        """The reply that was kept as a draft; None: it cannot be read."""
+        """The reply of a draft; None: the draft cannot be read."""
         found = self.form.parse(draft)
         return None if isinstance(found, ParseProblem) else self.reply(found)
 
 
-def question(ask: Request, fence: Delimiters) -> Question[Any]:
-    """The question that an ask is."""
-    match ask:
+def question(request: Request, delimiters: Delimiters) -> Question[Any]:
+    """The question for a builder's request."""
+    match request:
         case SummaryRequest():
-            return _summary(ask, fence)
+            return _summary(request, delimiters)
         case DescriptorsRequest():
-            return _descriptors(ask, fence)
+            return _descriptors(request, delimiters)
         case TopicsRequest():
-            return _sorting(ask, fence) if ask.known else _topics(ask, fence)
+            return _sorting(request, delimiters) if request.known else _topics(request, delimiters)
         case _:
-            assert_never(ask)
+            assert_never(request)
 
 
-def _summary(ask: SummaryRequest, fence: Delimiters) -> Question[SummaryForm]:
-    texts = [_headed(text) for text in ask.texts[:MOST_LISTED]]
+def _summary(request: SummaryRequest, delimiters: Delimiters) -> Question[SummaryForm]:
+    texts = [_headed(text) for text in request.texts[:MOST_LISTED]]
 
     def render(room: int) -> Rendered:
         return load("tree/summarize_node").render(
-            texts=fence.wrap("texts", _numbered(_evenly(texts, room)))
+            texts=delimiters.wrap("texts", _numbered(_evenly(texts, room)))
         )
 
     def check(form: SummaryForm) -> str:
@@ -168,7 +172,7 @@ def _summary(ask: SummaryRequest, fence: Delimiters) -> Question[SummaryForm]:
         return ""
 
     return Question(
-        ask=ask,
+        request=request,
         prompt="tree/summarize_node",
         form=_checked(json_reply(SummaryForm), check),
         render=render,
@@ -178,17 +182,17 @@ def _summary(ask: SummaryRequest, fence: Delimiters) -> Question[SummaryForm]:
     )
 
 
-def _descriptors(ask: DescriptorsRequest, fence: Delimiters) -> Question[DescriptorsForm]:
+def _descriptors(request: DescriptorsRequest, delimiters: Delimiters) -> Question[DescriptorsForm]:
     def render(room: int) -> Rendered:
         return load("tree/describe_document").render(
-            document=fence.wrap("document", ask.text[:room])
+            document=delimiters.wrap("document", request.text[:room])
         )
 
     def check(form: DescriptorsForm) -> str:
         return "" if all(map(_folded, form.descriptors)) else "a descriptor is empty"
 
     return Question(
-        ask=ask,
+        request=request,
         prompt="tree/describe_document",
         form=_checked(json_reply(DescriptorsForm), check),
         render=render,
@@ -198,13 +202,13 @@ def _descriptors(ask: DescriptorsRequest, fence: Delimiters) -> Question[Descrip
     )
 
 
-def _topics(ask: TopicsRequest, fence: Delimiters) -> Question[TopicsForm]:
-    listed = ask.descriptors[:MOST_LISTED]
+def _topics(request: TopicsRequest, delimiters: Delimiters) -> Question[TopicsForm]:
+    listed = request.descriptors[:MOST_LISTED]
 
     def render(room: int) -> Rendered:
         return load("tree/group_topics").render(
-            descriptors=fence.wrap("descriptors", _numbered(_listing(listed, room))),
-            most=str(ask.most),
+            descriptors=delimiters.wrap("descriptors", _numbered(_listing(listed, room))),
+            most=str(request.most),
         )
 
     def reply(form: TopicsForm) -> tuple[Topic, ...]:
@@ -225,26 +229,26 @@ def _topics(ask: TopicsRequest, fence: Delimiters) -> Question[TopicsForm]:
         return ""
 
     return Question(
-        ask=ask,
+        request=request,
         prompt="tree/group_topics",
         form=_checked(json_reply(TopicsForm), check),
         render=render,
         reply=reply,
-        usual=3 * len(listed) + 50 * ask.most,
-        most=min(_MOST_REPLY, 256 + 6 * len(listed) + 130 * ask.most),
+        usual=3 * len(listed) + 50 * request.most,
+        most=min(_MOST_REPLY, 256 + 6 * len(listed) + 130 * request.most),
     )
 
 
-def _sorting(ask: TopicsRequest, fence: Delimiters) -> Question[SortingForm]:
-    listed = ask.descriptors[:MOST_LISTED]
-    groups = [f"{one.name}: {one.description}" for one in ask.known]
+def _sorting(request: TopicsRequest, delimiters: Delimiters) -> Question[SortingForm]:
+    listed = request.descriptors[:MOST_LISTED]
+    groups = [f"{one.name}: {one.description}" for one in request.known]
 
     def render(room: int) -> Rendered:
         known = _evenly(groups, room // 2)
         rest = room - sum(map(len, known))
         return load("tree/assign_topics").render(
-            groups=fence.wrap("groups", _numbered(known)),
-            descriptors=fence.wrap("descriptors", _numbered(_listing(listed, rest))),
+            groups=delimiters.wrap("groups", _numbered(known)),
+            descriptors=delimiters.wrap("descriptors", _numbered(_listing(listed, rest))),
         )
 
     def reply(form: SortingForm) -> tuple[Topic, ...]:
@@ -257,11 +261,11 @@ def _sorting(ask: TopicsRequest, fence: Delimiters) -> Question[SortingForm]:
                 description=topic.description,
                 descriptors=_chosen(listed, placed.get(at, ())),
             )
-            for at, topic in enumerate(ask.known)
+            for at, topic in enumerate(request.known)
         )
 
     return Question(
-        ask=ask,
+        request=request,
         prompt="tree/assign_topics",
         form=json_reply(SortingForm),
         render=render,
@@ -272,7 +276,7 @@ def _sorting(ask: TopicsRequest, fence: Delimiters) -> Question[SortingForm]:
 
 
 def _checked(form: ReplySchema[Model], check: Callable[[Model], str]) -> ReplySchema[Model]:
-    """The form, refusing as well what `check` finds fault with."""
+    """A form that also refuses replies in which `check` finds a fault."""
 
     def parse(text: str) -> Model | ParseProblem:
         found = form.parse(text)
@@ -285,7 +289,7 @@ def _checked(form: ReplySchema[Model], check: Callable[[Model], str]) -> ReplySc
 
 
 def _chosen(listed: Sequence[tuple[str, int]], numbers: Iterable[int]) -> tuple[str, ...]:
-    """The descriptors of some numbers, each once; numbers that were not listed are nobody's."""
+    """Descriptors by their numbers in a list from 1, each once; other numbers are ignored."""
     return tuple(listed[n - 1][0] for n in dict.fromkeys(numbers) if n <= len(listed))
 
 
@@ -295,7 +299,7 @@ def _folded(text: str) -> str:
 
 
 def _headed(text: str) -> str:
-    """A leaf's title and text, or a node's text, on one line."""
+    """Title and text of a leaf, or the text of a node, on one line."""
     title, _, body = map(_folded, text.partition("\n"))
     return f"{title}: {body}" if title and body else title or body
 
@@ -305,7 +309,7 @@ def _numbered(lines: Iterable[str]) -> str:
 
 
 def _evenly(texts: Sequence[str], room: int) -> list[str]:
-    """The texts cut to one length, the greatest at which they have at most `room` characters."""
+    """The texts cut to one length: the greatest at which all have at most `room` characters."""
     lengths = sorted(map(len, texts))
     cut = 0
     for at, length in enumerate(lengths):
@@ -318,7 +322,7 @@ def _evenly(texts: Sequence[str], room: int) -> list[str]:
 
 
 def _listing(listed: Sequence[tuple[str, int]], room: int) -> list[str]:
-    """The first descriptors that there is room for, each with its count."""
+    """The first descriptors that fit into `room` characters, each with its count."""
     lines: list[str] = []
     for descriptor, count in listed:
         line = f"{_folded(descriptor)} ({count})"

@@ -1,12 +1,12 @@
-"""Reading passages with a served model: each becomes triples for the passage graph.
+"""Triple extraction (open information extraction): a served model reads passages for the graph.
 
 One question a passage. A reply is checked before it is kept: a triple whose names do not stand in
 its passage or title is the model's invention (or an intruder's, who wrote it into a document) and
 is left out.
 
-What triples add to a search depends on what the text shows by itself. On the one training set with
-some (100 questions of MuSiQue, triples by gpt-3.5) recall@5 of mode `graph` gained nothing where
-names have capitals, and 1 to 2 points where the text was in lower case throughout.
+What triples add to a search depends on the text. On 100 questions of MuSiQue with triples by
+gpt-3.5, recall@5 of mode `graph` gained nothing where names have capitals, and 1 to 2 points where
+the text was in lower case throughout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoptrail.agents.llm.client import LLMClient
+from hoptrail.agents.indexing.model_build import ModelSession
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.token_estimate import TokenEstimate, prompt_tokens
@@ -31,10 +31,11 @@ Parts = tuple[str, str, str]
 
 _REPLY_LEAST, _REPLY_MOST = 128, 4096
 _REPLY_RATIO = 4
-"""Tokens that the triples of a token take; of 1,890 passages read by gpt-3.5 one in 500 took more,
-the usual one 1.6."""
+"""Reply tokens per token of the passage, at most. Of 1,890 passages read by gpt-3.5 one in 500 had
+more; the usual passage had 1.6."""
 
 _USUAL_RATIO = 1.7
+"""Reply tokens per token of the passage, usually."""
 
 _Part = Annotated[str, Field(max_length=100)]
 
@@ -52,7 +53,7 @@ class TriplesForm(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionResult:
-    """What came of reading one passage."""
+    """Triples of one passage, or why there are none."""
 
     triples: tuple[Parts, ...] = ()
     invented: int = 0
@@ -61,77 +62,71 @@ class ExtractionResult:
     """Why there is no reply to use; empty: there was one."""
     detail: str = ""
     """What went wrong, for people."""
-    without_salt: bool = False
-    """The server refused `cache_salt`."""
 
 
-def rendered(passage: Passage, fence: Delimiters) -> Rendered:
+def rendered(passage: Passage, delimiters: Delimiters) -> Rendered:
     """The prompt for a passage."""
     title = " ".join(passage.title.split())
     body = f"Title: {title}\n{passage.text}" if title else passage.text
-    return load("graph/extract_triples").render(passage=fence.wrap("passage", body))
+    return load("graph/extract_triples").render(passage=delimiters.wrap("passage", body))
 
 
-def size(passage: Passage, fence: Delimiters) -> TokenEstimate:
-    """What reading a passage takes, by tiktoken's count."""
+def size(passage: Passage, delimiters: Delimiters) -> TokenEstimate:
+    """Tokens that extraction from a passage takes, by tiktoken's count."""
     own = count_tokens(passage.text)
     return TokenEstimate(
-        prompt=prompt_tokens(rendered(passage, fence)),
+        prompt=prompt_tokens(rendered(passage, delimiters)),
         usual=round(_USUAL_RATIO * own),
         most=reply_tokens(own),
     )
 
 
 def reply_tokens(passage_tokens: int) -> int:
-    """The most tokens that the reply about a passage may have."""
+    """The most tokens that the reply about a passage of so many tokens may have."""
     return min(_REPLY_MOST, _REPLY_LEAST + _REPLY_RATIO * passage_tokens)
 
 
-async def read(asker: LLMClient, passage: Passage, fence: Delimiters) -> ExtractionResult:
-    """Reads one passage.
+async def extract_triples(session: ModelSession, passage: Passage) -> ExtractionResult:
+    """Triples of one passage, extracted by the session's model.
 
     Raises:
-        OutOfBudget: nothing is left for it; it counts as not tried.
+        OutOfBudget: nothing is left for the passage; it counts as not tried.
     """
-    most = reply_tokens(count_tokens(passage.text))
-    asked = await asker.ask(
-        node="openie",
-        prompt=rendered(passage, fence),
-        form=json_reply(TriplesForm),
-        max_tokens=most,
-        # Half of the room is enough for most; with less the reply would be cut and paid in vain.
-        min_tokens=most // 2,
+    asked = await session.ask(
+        "openie",
+        rendered(passage, session.delimiters),
+        json_reply(TriplesForm),
+        reply_tokens(count_tokens(passage.text)),
     )
-    bare = "cache_salt" in asked.without
     if asked.value is None:
-        detail = fence.hide(asked.problems[-1]) if asked.problems else ""
-        return ExtractionResult(failure=asked.failure or "parse", detail=detail, without_salt=bare)
+        failure, detail = session.failure(asked)
+        return ExtractionResult(failure=failure, detail=detail)
     found = dict.fromkeys(
-        (_tidy(subject), _tidy(relation), _tidy(thing))
+        (_one_line(subject), _one_line(relation), _one_line(thing))
         for subject, relation, thing in asked.value.triples
     )
     kept = supported(list(found), passage)
-    return ExtractionResult(triples=kept, invented=len(found) - len(kept), without_salt=bare)
+    return ExtractionResult(triples=kept, invented=len(found) - len(kept))
 
 
 def supported(triples: Sequence[Parts], passage: Passage) -> tuple[Parts, ...]:
-    """Those triples whose names the passage or its title has.
+    """Triples whose subject and object are named by the passage or its title.
 
     Every capitalised word and every number of subject and object must stand there, and at least
     one word of each.
     """
     known = set(split_words(f"{passage.title}\n{passage.text}").keys)
     return tuple(
-        one for one in triples if all(one) and _stands(one[0], known) and _stands(one[2], known)
+        one for one in triples if all(one) and _is_named(one[0], known) and _is_named(one[2], known)
     )
 
 
-def _tidy(part: str) -> str:
+def _one_line(part: str) -> str:
     """The part on one line."""
     return " ".join(part.split())
 
 
-def _stands(name: str, known: set[int]) -> bool:
+def _is_named(name: str, known: set[int]) -> bool:
     found = split_words(name)
     if not known.intersection(found.keys):
         return False

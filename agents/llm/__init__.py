@@ -1,1 +1,25 @@
 """The client of served models: requests, retries, HTTP, reply schemas, delimiters."""
+
+from hoptrail.agents.llm.http import HttpEndpoint
+from hoptrail.agents.llm.scripted import ScriptedEndpoint
+from hoptrail.agents.llm.served_model import ServedModel
+from hoptrail.agents.llm.types import (
+    AttemptFailed,
+    ChatReply,
+    ChatRequest,
+    Endpoint,
+    Message,
+    ServerInfo,
+)
+
+__all__ = [
+    "AttemptFailed",
+    "ChatReply",
+    "ChatRequest",
+    "Endpoint",
+    "HttpEndpoint",
+    "Message",
+    "ScriptedEndpoint",
+    "ServedModel",
+    "ServerInfo",
+]

@@ -1,7 +1,8 @@
-"""Asking a model for one thing: budget, retries, one re-ask, and a typed end.
+"""The client of a served model: fits a prompt, asks, reads the reply, re-asks once.
 
-Whatever the server or the model does comes back as an `Asked`; what to do without a value is the
-business of the role that asked. Only `OutOfBudget` passes through, for the node to stop on.
+A model call passes `roles` → `roles.fallback` → `llm.client` (here) → `llm.retry` (attempts out of
+a budget) → `runs.intercepted` (cuts, records, replays) → `llm.http` (one HTTP attempt) →
+`llm.openai_format` (bytes). Its failure is an `LLMResult` without a value; `OutOfBudget` is raised.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hoptrail.agents.llm.retry import (
     DeltaListener,
     RetryingEndpoint,
     Sampling,
-    announce_void,
+    announce_discard,
 )
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, FailureKind, Message, ServerInfo
 from hoptrail.prompts.loader import Rendered
@@ -66,7 +67,7 @@ _PROBE_MESSAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMResult(Generic[T]):
-    """What came of asking."""
+    """The result of one question to a model: a value, or the failure; attempts, usage, problems."""
 
     value: T | None
     failure: Failure | None
@@ -79,54 +80,54 @@ class LLMResult(Generic[T]):
     model: str
     prompt_hash: str
     problems: tuple[str, ...]
-    """What went wrong on the way, oldest first, for people."""
+    """The problems of all attempts, oldest first, for people."""
     without: tuple[str, ...] = ()
     """Fields of the request that the server refuses, `cache_salt` perhaps among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedPrompt:
-    """A prompt that fits, and which blocks are in it (positions, in order)."""
+    """A prompt cut to the window and the budget, with the positions of its blocks, in order."""
 
     prompt: Rendered
     kept: tuple[int, ...]
     left_out: tuple[int, ...]
     by_budget: bool
-    """What is left out found no room in the budget; False: in the server's window."""
+    """Whether the budget left too little room for the rest; False: the server's window did."""
 
 
 class LLMClient:
-    """Asks one server on behalf of one run. Call `prepare` before anything else.
+    """The client of one server for one run. Call `prepare` before anything else.
 
     Args:
-        exchange: attempts each request on the server, out of the run's budget.
+        endpoint: attempts each request on the server, out of the run's budget.
     """
 
-    def __init__(self, exchange: RetryingEndpoint) -> None:
-        self._exchange = exchange
-        self._endpoint = exchange.endpoint
-        self._ledger = exchange.ledger
+    def __init__(self, endpoint: RetryingEndpoint) -> None:
+        self._retrying = endpoint
+        self._endpoint = endpoint.endpoint
+        self._ledger = endpoint.ledger
         self._server: ServerInfo | None = None
         self.lost: Failure | None = None
-        """Why asking again is no use in this run: the server is gone, or refuses us."""
+        """Why further questions are useless in this run: the server is gone, or refuses us."""
 
     @property
     def server(self) -> ServerInfo:
-        """What is known of the server, once prepared."""
+        """The properties of the server, once prepared."""
         assert self._server is not None, "prepare() comes first"
         return self._server
 
     @property
     def budget(self) -> Budget:
-        """What all of the run may spend."""
+        """The budget of the whole run."""
         return self._ledger.budget
 
     async def prepare(self) -> ServerInfo:
-        """Finds out what the server can do; the first run that asks pays for the probe.
+        """Probes whether the server enforces schemas; the first run that asks pays for the probe.
 
-        The probe proves that a schema binds: its only legal reply is a word no model would say by
-        itself. Servers are known to ignore schemas they do not understand with HTTP 200. Where
-        it cannot be afforded, or does not bind, prompts carry their schema as text.
+        The only reply that the probe's schema allows is a word that no model would write by itself:
+        some servers ignore schemas that they do not understand, with HTTP 200. Where the budget
+        is too small for the probe, or the schema is not enforced, prompts carry it as text.
 
         Raises:
             ModelError: the server cannot be used; the message says what to do.
@@ -137,12 +138,12 @@ class LLMClient:
                 info = replace(info, enforces_schema=await self._probe(info))
                 self._endpoint.learn(info)
             except OutOfBudget:
-                pass  # what is left is too little for a probe: the verdict stays open
+                pass  # too little budget is left for a probe: `enforces_schema` stays open
             except AttemptFailed as failed:
-                if failed.kind != "cancelled":  # then the next call to the outside says so
+                if failed.kind != "cancelled":  # if it is, the next external call raises it
                     raise ModelError(
-                        f"the model server does not answer: {failed}. Look at its log, check "
-                        "address, key and model name, or ask without a model"
+                        f"The model server does not answer: {failed}. Look at its log, check "
+                        "address, key and model name, or ask without a model."
                     ) from failed
         self._server = info
         return info
@@ -162,19 +163,19 @@ class LLMClient:
         """Asks until there is a value, a final failure, or no budget.
 
         Args:
-            node: who asks, for the ledger.
+            node: the node that asks, for the ledger.
             prompt: the messages.
-            form: what the reply must look like.
+            form: the schema and the reader of the reply.
             max_tokens: the most the reply may have; cut to what the budget and the server's
                 window leave, but not below `min_tokens`.
             min_tokens: the fewest tokens that make asking worthwhile.
-            sampling: how the reply is drawn; None: the likeliest.
+            sampling: temperature and seed; None: greedy.
             share: the part of the budget this is taken from.
-            on_delta: gets the text as it comes, and None when all of it so far is void (a retry,
-                a re-ask, no value in the end). The request is streamed when it is given.
+            on_delta: gets the text as it comes, and None when all of it so far is discarded (a
+                retry, a re-ask, no value in the end). The request is streamed when it is given.
 
         Raises:
-            OutOfBudget: nothing is left of a limit; its `usage` is what this call had spent.
+            OutOfBudget: nothing is left of a limit; its `usage` is the spending of this call.
         """
         call = CallSpec(
             node=node,
@@ -185,28 +186,28 @@ class LLMClient:
             share=share,
             on_delta=on_delta,
         )
-        tally = CallStats()
+        stats = CallStats()
         began = self._ledger.elapsed()
         try:
-            read = await self._until_read(call, self._messages(prompt, form), tally)
+            read = await self._until_read(call, self._messages(prompt, form), stats)
         except OutOfBudget as stop:
-            announce_void(call, tally)
-            raise OutOfBudget(stop.stop, tally.usage) from stop
+            announce_discard(call, stats)
+            raise OutOfBudget(stop.stop, stats.usage) from stop
         value, failure = read
         if failure is not None:
-            announce_void(call, tally)
+            announce_discard(call, stats)
         if failure in _LOST:
             self.lost = failure
         return LLMResult(
             value=value,
             failure=failure,
-            attempts=tally.attempts,
-            re_asks=tally.re_asks,
-            usage=replace(tally.usage, seconds=self._ledger.elapsed() - began),
+            attempts=stats.attempts,
+            re_asks=stats.re_asks,
+            usage=replace(stats.usage, seconds=self._ledger.elapsed() - began),
             model=self.server.model,
             prompt_hash=prompt.hash,
-            problems=tuple(tally.problems),
-            without=tally.without,
+            problems=tuple(stats.problems),
+            without=stats.without,
         )
 
     async def fit(
@@ -218,14 +219,14 @@ class LLMClient:
         max_tokens: int,
         share: Share | None = None,
     ) -> FittedPrompt:
-        """Puts into a prompt the blocks that the server's window and the budget have room for.
+        """The prompt with the blocks that the server's window and the budget have room for.
 
         Args:
             render: makes the prompt from the blocks chosen.
             blocks: best first; one that does not fit is left out and later ones are tried.
-            form: what will be asked for.
+            form: the reply schema of the question to come.
             max_tokens: tokens kept free for the reply.
-            share: the part of the budget that will be asked from.
+            share: the part of the budget that the question will be taken from.
         """
         room = left = self._ledger.left(share).tokens
         if self.server.max_model_len is not None:
@@ -249,13 +250,13 @@ class LLMClient:
     async def longest(
         self, prompts: Iterable[Rendered], *, form: ReplySchema[T], max_tokens: int
     ) -> Rendered:
-        """The first of some prompts that the server's window has room for, beside the reply.
+        """The first of several prompts that fits the server's window together with its reply.
 
-        The last one where none is known to fit: a server that does not count may yet take it.
+        The last one where none is known to fit: the bound in bytes is high, so it may fit.
 
         Args:
             prompts: longest first, at least one.
-            form: what will be asked for.
+            form: the reply schema of the question to come.
             max_tokens: tokens kept free for the reply.
         """
         window = self.server.max_model_len
@@ -267,31 +268,31 @@ class LLMClient:
         return prompt
 
     def shares(self, n: int, keep: Usage) -> tuple[Share, ...]:
-        """What is left, less what is kept for later, divided among `n` that ask side by side."""
+        """The remaining budget less `keep`, divided among `n` parallel questions."""
         return less(self._ledger.divide(n), keep)
 
     async def _until_read(
-        self, call: CallSpec[T], messages: tuple[Message, ...], tally: CallStats
+        self, call: CallSpec[T], messages: tuple[Message, ...], stats: CallStats
     ) -> tuple[T | None, Failure | None]:
-        """Exchanges and reads, and exchanges once more when a reply cannot be read."""
+        """Requests and reads a reply, and requests once more when the reply cannot be read."""
         failure: Failure | None = None
-        for tally.re_asks in (0, 1):
+        for stats.re_asks in (0, 1):
             try:
-                reply = await self._exchange.reply(call, messages, self.server, tally)
+                reply = await self._retrying.reply(call, messages, self.server, stats)
             except AttemptFailed as failed:
-                # A re-ask is longer than what it repeats; that it no longer fits is no news.
+                # A re-ask is longer: where it alone does not fit, the first failure is reported.
                 repeated = failure if failed.kind == "overlong" else None
                 return None, repeated or _FAILURES[failed.kind]
             read = _read(call.form, reply)
             if not isinstance(read, ParseProblem):
                 return read, None
-            tally.problems.append(read.reason)
+            stats.problems.append(read.reason)
             failure = "length" if reply.finish_reason == "length" else "parse"
             messages = (*messages, *_re_ask(reply, read))
         return None, failure
 
     def _messages(self, prompt: Rendered, form: ReplySchema[Any]) -> tuple[Message, ...]:
-        """The messages to send; with the schema as text where the server does not enforce it."""
+        """The messages of a prompt, with the schema as text where the server enforces none."""
         messages = [Message(role=role, content=content) for role, content in prompt.messages]
         if form.schema is not None and not self.server.enforces_schema:
             schema = json.dumps(form.schema, ensure_ascii=False, separators=(",", ":"))
@@ -303,41 +304,41 @@ class LLMClient:
         return tuple(messages)
 
     async def _fits(self, prompt: Rendered, form: ReplySchema[Any], room: int) -> bool:
-        """Whether a prompt has at most `room` tokens; the server counts if bytes prove nothing."""
+        """Whether a prompt has at most `room` tokens, by its bytes or by the server's count."""
         messages = self._messages(prompt, form)
-        unasked = replace(self.server, tokenizes=False)
-        for server in (unasked, self.server):
-            count, _ = await self._exchange.count(messages, form, server)
+        by_bytes = replace(self.server, tokenizes=False)
+        for server in (by_bytes, self.server):
+            count, _ = await self._retrying.count(messages, form, server)
             if count <= room:
                 return True
         return False
 
     async def _probe(self, info: ServerInfo) -> bool:
-        """Whether the server forces replies into a schema."""
+        """Whether the server enforces a schema on its replies."""
         call = CallSpec(node="prepare", form=_PROBE_FORM, max_tokens=64, min_tokens=64)
         binding = replace(info, enforces_schema=True)
         try:
-            reply = await self._exchange.reply(call, _PROBE_MESSAGES, binding, CallStats())
+            reply = await self._retrying.reply(call, _PROBE_MESSAGES, binding, CallStats())
         except AttemptFailed as failed:
             if failed.kind != "bad_request":
                 raise
-            # It may refuse schemas, or all that we send: without a schema it has to answer.
+            # It may refuse schemas, or all our requests: one without a schema decides.
             free = replace(info, enforces_schema=False)
-            await self._exchange.reply(call, _PROBE_MESSAGES, free, CallStats())
+            await self._retrying.reply(call, _PROBE_MESSAGES, free, CallStats())
             return False
         found = find_object(reply.text)
         return reply.finish_reason != "length" and found == {"word": _PROBE_WORD}
 
 
 def _read(form: ReplySchema[T], reply: ChatReply) -> T | ParseProblem:
-    """The value of a reply; one that was cut off is never read."""
+    """The value of a reply; a reply that was cut off is never read."""
     if reply.finish_reason == "length":
         return ParseProblem(reason="the reply was cut off before its end: be much briefer")
     return form.parse(reply.text)
 
 
 def _re_ask(reply: ChatReply, problem: ParseProblem) -> tuple[Message, Message]:
-    """The bad reply and what was wrong with it."""
+    """The messages of a re-ask: the bad reply, and the problem with it."""
     return (
         Message(role="assistant", content=reply.text[:_QUOTED] or "(nothing)"),
         Message(

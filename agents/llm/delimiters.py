@@ -1,8 +1,8 @@
-"""The delimiters between which retrieved text reaches a model.
+"""Delimiters around retrieved text in prompts, against prompt injection.
 
-They are made from a secret drawn once per tenant's store, so that the author of a document cannot
-close them from inside, and prompts of one tenant still share prefixes. Hashes, receipts and
-recordings carry a placeholder in their place.
+They are derived from a secret drawn once per tenant's store, so that the author of a document
+cannot close them from inside, and prompts of one tenant still share prefixes. Hashes, receipts
+and recordings hold a placeholder in their place.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ PLACEHOLDER = "«fence»"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delimiters:
-    """A delimiter word; `wrap` puts text between two of it."""
+    """A delimiter word that cannot be guessed; `wrap` puts text between two lines with it."""
 
     word: str
 
     @classmethod
     def of(cls, secret: bytes) -> Delimiters:
-        """The fence of a tenant's secret."""
+        """The delimiters of a tenant's secret."""
         return cls(word=hmac.new(secret, b"hoptrail fence", hashlib.sha256).hexdigest()[:16])
 
     def wrap(self, label: str, text: str) -> str:
-        """The text between an opening and a closing line; the word inside it is broken up."""
+        """The text between an opening and a closing line; the delimiter word in it is broken up."""
         safe = text.replace(self.word, self.word[:8] + "-" + self.word[8:])
         return f"<{self.word} {label}>\n{safe}\n</{self.word}>"
 
     def hide(self, text: str) -> str:
-        """The text with the placeholder in the word's place: what may be stored or shown.
+        """The text with the delimiter word replaced by a placeholder, so it may be stored or shown.
 
         The word is also found where a model spells its characters as JSON escapes.
         """
@@ -41,5 +41,5 @@ class Delimiters:
 
 
 def cache_salt(secret: bytes) -> str:
-    """What keeps one tenant's prompts out of another's share of the server's prefix cache."""
+    """The salt, 32 hex digits, that keeps the prefix caches of tenants on one server apart."""
     return hmac.new(secret, b"hoptrail cache", hashlib.sha256).hexdigest()[:32]

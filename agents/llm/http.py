@@ -1,31 +1,25 @@
-"""A served model over HTTP: OpenAI's chat completions, with vLLM's extensions where it has them.
+"""HTTP client of a served model: OpenAI's chat completions, with vLLM's extensions.
 
-One `attempt` is one HTTP request; whoever retries is above. A request is closed as soon as its
+One `attempt` is one HTTP request; `retry` makes further ones. A request is closed as soon as its
 attempt ends for any reason, a cancelled task included, which makes the server stop generating.
-No environment variable is read: neither keys nor proxies come in by the back door.
+No environment variable is read, neither for keys nor for proxies.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
 
 import httpx
+from httpx_sse import EventSource
 
 from hoptrail.agents.llm import openai_format as wire
-from hoptrail.agents.llm.delimiters import cache_salt
-from hoptrail.agents.llm.types import (
-    AttemptFailed,
-    ChatReply,
-    ChatRequest,
-    Endpoint,
-    Message,
-    ServerInfo,
-)
-from hoptrail.rag.errors import ModelError, SettingsError
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message, ServerInfo
+from hoptrail.rag.embedders.server_url import check_api_key, server_url
+from hoptrail.rag.errors import ModelError
 
 _MAX_BODY = 16 * 2**20
 """Bytes of an answer after which it is given up: no reply we ask for is near that."""
@@ -68,9 +62,8 @@ class HttpEndpoint:
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._root = _root_of(url)
-        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-            raise SettingsError("the API key has characters that no key has: copy it again")
+        self._root = server_url(url, key_option="--api-key-file").removesuffix("/v1").rstrip("/")
+        check_api_key(api_key)
         self._wanted = model
         self._secrets = [secret for secret in (api_key, cache_salt) if secret]
         self._extra: dict[str, Any] = {}
@@ -180,9 +173,9 @@ class HttpEndpoint:
             status, data = await self._fetch("GET", "/v1/models", None, _INFO_TIMEOUT)
         except AttemptFailed as failed:
             raise ModelError(
-                f"no model server answers at {self._root!r} ({failed.detail}): start it, wait "
+                f"No model server answers at {self._root!r} ({failed.detail}): start it, wait "
                 "until it is up, or correct the address; without a model hoptrail answers "
-                "in the documents' own words"
+                "in the documents' own words."
             ) from failed
         if status == 404 and self._wanted is not None:
             return self._wanted, None  # a server without a list: the first request will tell
@@ -193,9 +186,9 @@ class HttpEndpoint:
         name = self._wanted or next(iter(served), None)
         if name is None or name not in served:
             raise ModelError(
-                f"{self._root!r} serves no model {self._wanted!r}: it has {sorted(served)!r}"
+                f"{self._root!r} serves no model {self._wanted!r}: it has {sorted(served)!r}."
                 if self._wanted
-                else f"{self._root!r} lists no model: load one, or name the one to ask"
+                else f"{self._root!r} lists no model: load one, or name the one to ask."
             )
         return name, _window_of(served[name])
 
@@ -203,12 +196,12 @@ class HttpEndpoint:
         """What to tell a user whose server does not list its models."""
         message = self._hide(wire.message_of(data))
         if status in (401, 403):
-            return f"{self._root!r} refuses the API key: give the key it was started with"
+            return f"{self._root!r} refuses the API key: give the key it was started with."
         if status >= 500:
-            return f"{self._root!r} fails with HTTP {status} ({message}): look at its log"
+            return f"{self._root!r} fails with HTTP {status} ({message}): look at its log."
         return (
             f"{self._root!r} is no OpenAI-compatible server: it answers HTTP {status} with "
-            f"{message!r}. Check the address; it is the part before '/v1'"
+            f"{message!r}. Check the address; it is the part before '/v1'."
         )
 
     def _failure(
@@ -271,23 +264,6 @@ class HttpEndpoint:
             raise AttemptFailed("not_openai", f"unreadable answer: {error}", spent=True) from error
 
 
-def _root_of(url: str) -> str:
-    """The address without `/v1`."""
-    remedy = "write http://HOST:PORT/v1"
-    try:
-        parsed = httpx.URL(url.strip())
-    except (httpx.InvalidURL, UnicodeEncodeError) as error:
-        # httpx quotes what it stumbled over, which may be a part of a password.
-        why = remedy if "@" in url else error
-        raise SettingsError(f"{wire.without_password(url)!r} is no address: {why}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        shown = wire.without_password(url)
-        raise SettingsError(f"{shown!r} is no address of a server: {remedy}")
-    if parsed.userinfo or parsed.query or parsed.fragment:
-        raise SettingsError("a server's address has no password, query or fragment: leave it out")
-    return str(parsed).rstrip("/").removesuffix("/v1").rstrip("/")
-
-
 def _window_of(model: Mapping[str, Any]) -> int | None:
     """Tokens a model reads and writes together, under whichever name a server lists it."""
     found = (model.get(key) for key in _WINDOW_KEYS)
@@ -319,41 +295,36 @@ async def _read(answer: httpx.Response) -> bytes:
 async def _read_events(
     answer: httpx.Response, model: str, on_delta: Callable[[str], None]
 ) -> ChatReply:
-    """The reply that a stream of events makes up."""
+    """The reply that a stream of events makes up.
+
+    httpx-sse ends lines where the specification does; httpx's own `aiter_lines` would also end
+    them at U+2028 or U+0085, which may stand in a reply's text.
+    """
     reader = wire.EventReader(model, on_delta)
-    size = 0
-    async for chunk in answer.aiter_bytes():
-        size += len(chunk)
-        if size > _MAX_BODY:
-            raise AttemptFailed("not_openai", f"answers more than {_MAX_BODY} bytes", spent=True)
-        reader.feed(chunk)
+    bounded = cast(httpx.Response, _BoundedText(answer))
+    async with aclosing(EventSource(bounded).aiter_sse()) as events:
+        async for event in events:
+            reader.take(event.data)
     return reader.reply()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
-    """A model behind an OpenAI-compatible server."""
+class _BoundedText:
+    """The text of an answer as `EventSource` reads it, up to `_MAX_BODY` characters.
 
-    url: str
-    name: str | None = None
-    """None: the first that the server lists."""
-    api_key: str | None = field(default=None, repr=False)
-
-
-async def open_endpoint(
-    stack: AsyncExitStack, model: ServedModel | Endpoint | None, secret: bytes
-) -> Endpoint | None:
-    """The endpoint of a model, closed with the stack; one that is open already stays its owner's.
-
-    Args:
-        stack: closes what is opened here.
-        model: None: no model.
-        secret: the tenant's; its prompts share no prefix cache with another's.
+    Ends with a blank line: some servers leave the one after their last event out.
     """
-    if not isinstance(model, ServedModel):
-        return model
-    endpoint = HttpEndpoint(
-        model.url, model=model.name, api_key=model.api_key, cache_salt=cache_salt(secret)
-    )
-    stack.push_async_callback(endpoint.aclose)
-    return endpoint
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.headers = answer.headers
+        self._answer = answer
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        size = 0
+        async for text in self._answer.aiter_text():
+            size += len(text)
+            if size > _MAX_BODY:
+                raise AttemptFailed(
+                    "not_openai", f"answers more than {_MAX_BODY} characters", spent=True
+                )
+            yield text
+        yield "\n\n"

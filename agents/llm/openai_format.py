@@ -1,8 +1,7 @@
-"""The OpenAI chat protocol as bytes: request bodies, replies, server-sent events, errors.
+"""The OpenAI chat protocol as bytes: request bodies, replies, streamed events, errors.
 
-Pure functions over what `endpoint` sends and receives, so that every oddity of a server is tested
-without one. Lines are split on bytes: text may hold U+2028 or U+0085, which `str.splitlines`
-(and httpx's `aiter_lines`) take for line ends and so tear events apart.
+Pure functions over what `http` sends and receives, so that every oddity of a server is tested
+without one.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def parse_reply(data: bytes, model: str) -> ChatReply:
 
 
 class EventReader:
-    """Puts a streamed reply together from its bytes.
+    """Puts a streamed reply together from the data of its server-sent events.
 
     Args:
         model: the name to give where the server names none.
@@ -96,47 +95,24 @@ class EventReader:
     def __init__(self, model: str, on_delta: Callable[[str], None]) -> None:
         self._model: object = model
         self._on_delta = on_delta
-        self._rest = b""
         self._texts: list[str] = []
         self._finish: object = None
         self._usage: object = None
 
-    def feed(self, data: bytes) -> None:
-        """Takes the next bytes.
+    def take(self, data: str) -> None:
+        """Takes the data of the next event.
 
         Raises:
             AttemptFailed: the server reports an error in the stream, or sends something else.
         """
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._line(line.rstrip(b"\r"))
-
-    def reply(self) -> ChatReply:
-        """The reply, once the stream has ended.
-
-        Raises:
-            AttemptFailed: it ended before the reply did.
-        """
-        self.feed(b"\n")
-        if self._finish is None:
-            raise AttemptFailed(
-                "connection", "the stream ended in the middle", retryable=True, spent=True
-            )
-        return _reply(
-            text="".join(self._texts),
-            finish_reason=self._finish,
-            usage=self._usage,
-            model=self._model,
-        )
-
-    def _line(self, line: bytes) -> None:
-        if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+        if not data or data.strip() == "[DONE]":
             return
-        event = parse_object(line[5:])
+        body = data.encode("utf-8", "replace")
+        event = parse_object(body)
         if event is None:
-            raise AttemptFailed("not_openai", f"no event: {snippet(line)}", spent=True)
+            raise AttemptFailed("not_openai", f"no event: {snippet(body)}", spent=True)
         if "error" in event:
-            raise AttemptFailed("server_error", message_of(line[5:]), retryable=True, spent=True)
+            raise AttemptFailed("server_error", message_of(body), retryable=True, spent=True)
         self._usage = event.get("usage") or self._usage
         self._model = event.get("model") or self._model
         choice = _first_choice(event)
@@ -148,6 +124,23 @@ class EventReader:
         if isinstance(text, str) and text:
             self._texts.append(text)
             self._on_delta(clean(text))
+
+    def reply(self) -> ChatReply:
+        """The reply, once the stream has ended.
+
+        Raises:
+            AttemptFailed: it ended before the reply did.
+        """
+        if self._finish is None:
+            raise AttemptFailed(
+                "connection", "the stream ended in the middle", retryable=True, spent=True
+            )
+        return _reply(
+            text="".join(self._texts),
+            finish_reason=self._finish,
+            usage=self._usage,
+            model=self._model,
+        )
 
 
 def failure_of(status: int, headers: Mapping[str, str], data: bytes) -> AttemptFailed:
@@ -200,11 +193,6 @@ def snippet(data: bytes) -> str:
     """The beginning of a body on one line, for people."""
     text = data[:1_000].decode("utf-8", "replace")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200] or "nothing"
-
-
-def without_password(url: str) -> str:
-    """An address as it may be shown: whatever stands before an @ may be a name and a password."""
-    return "…" + url[url.rindex("@") :] if "@" in url else url
 
 
 def clean(text: str) -> str:

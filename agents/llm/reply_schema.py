@@ -1,9 +1,9 @@
-"""What a reply must look like: a JSON Schema a server can enforce, and its tolerant reading.
+"""Reply schemas: a JSON Schema that a server can enforce, and a tolerant reader of replies.
 
 The schemas are flat and bounded. A server's grammar makes a model emit *some* legal value, so a
-string, list or number without an end lets a poor model write until its tokens are gone; a form
+string, list or number without a bound lets a poor model write until its tokens are gone; a schema
 with one is refused when it is made. `pattern` beside `maxLength` is refused by xgrammar, `$ref`
-and `oneOf` by some servers: no form has them.
+and `oneOf` by some servers: no schema has them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _RENAMED = {"oneOf": "anyOf"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseProblem:
-    """Why a reply could not be read: one short sentence that a model can be shown."""
+    """The reason why a reply cannot be read, short enough for the re-ask to quote."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplySchema(Generic[T]):
-    """A kind of reply."""
+    """The form of a reply: its name, its JSON Schema, and the parser of its text."""
 
     name: str
     schema: Mapping[str, Any] | None
@@ -46,10 +46,10 @@ class ReplySchema(Generic[T]):
 
 @cache
 def json_reply(model: type[Model]) -> ReplySchema[Model]:
-    """The form whose replies are JSON objects that `model` validates.
+    """The form of replies that are JSON objects which `model` validates.
 
     Raises:
-        TypeError: a field has no bound, or the schema needs what servers cannot enforce.
+        TypeError: a field has no bound, or the schema has parts that servers cannot enforce.
     """
     schema = flat_schema(model)
 
@@ -81,7 +81,7 @@ def find_object(
     """The outermost JSON object in a reply, which may stand in prose or in a code fence.
 
     Raw control characters inside strings are allowed: some servers' grammars let them through.
-    `pairs` makes an object of its names and values; None: of equal names the last counts.
+    `pairs` makes an object from its names and values; None: of equal names the last counts.
     """
     text = _without_thoughts(text)
     decoder = json.JSONDecoder(
@@ -107,14 +107,14 @@ def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of `model`: references inlined, every property required, no others.
 
     Raises:
-        TypeError: a field has no bound, or the schema needs what servers cannot enforce.
+        TypeError: a field has no bound, or the schema has parts that servers cannot enforce.
     """
     schema = model.model_json_schema()
     flat = _flatten(schema, schema.get("$defs", {}), ())
     assert isinstance(flat, dict)
     for path, node in _nodes(flat, model.__name__):
         if complaint := _complaint(node):
-            raise TypeError(f"{path}: {complaint}")
+            raise TypeError(f"The reply field {path!r} {complaint}.")
     return flat
 
 
@@ -122,7 +122,7 @@ _Broken = json.JSONDecodeError
 
 
 def _without_thoughts(text: str) -> str:
-    """`text` without the thoughts some servers leave at its beginning."""
+    """`text` without the <think> block that some servers leave at its beginning."""
     return re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.DOTALL)
 
 
@@ -131,7 +131,7 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first three mistakes, by field; never the values, which come from anywhere."""
+    """The first three validation errors, by field, without the values, which are untrusted."""
     mistakes = error.errors(include_url=False, include_input=False, include_context=False)
     parts = [f"{'.'.join(map(str, one['loc'])) or 'object'}: {one['msg']}" for one in mistakes[:3]]
     more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
@@ -150,7 +150,7 @@ def _flatten(node: object, definitions: Mapping[str, Any], path: tuple[str, ...]
 
 def _inline(name: str, definitions: Mapping[str, Any], path: tuple[str, ...]) -> object:
     if name in path:
-        raise TypeError(f"{name}: contains itself, and a grammar needs an end")
+        raise TypeError(f"The reply class {name!r} contains itself: a grammar needs an end.")
     return _flatten(definitions[name], definitions, (*path, name))
 
 
@@ -191,15 +191,15 @@ _BOUNDS = {
 
 
 def _complaint(node: Mapping[str, Any]) -> str | None:
-    """What keeps a server from enforcing one schema, or a poor model from ending it."""
+    """The reason why a server cannot enforce a schema, or a poor model not end it; else None."""
     if "enum" in node:
         return None
     if "pattern" in node or "format" in node:
-        return "has a pattern or format, which servers refuse or ignore"
+        return "has a pattern or format, which servers refuse or ignore: drop it"
     kind = node.get("type")
     if kind is None and "anyOf" not in node:
-        return "may be anything"
+        return "may be anything: give it a type"
     if kind == "object" and not node.get("properties"):
-        return "has no named fields"
+        return "has no named fields: name them"
     missing = [bound for bound in _BOUNDS.get(str(kind), ()) if bound not in node]
-    return f"has no {' or '.join(missing)}" if missing else None
+    return f"has no {' or '.join(missing)}: add the bound" if missing else None

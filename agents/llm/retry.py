@@ -1,7 +1,8 @@
-"""One question to a server, attempted until there is a reply or trying on is useless.
+"""Retries of one request to a model server, with backoff, out of a run's budget.
 
-Each HTTP attempt is reserved in the ledger before it is made and settled after. Where a failed
-attempt may have kept the model busy its whole reservation counts.
+In a model call this comes after `llm.client` and before `runs.intercepted` and `llm.http`. Each
+HTTP attempt is reserved in the ledger before it is made and settled after. Where a failed attempt
+may have kept the model busy, its whole reservation counts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from hoptrail.agents.llm.types import (
 T = TypeVar("T")
 
 DeltaListener = Callable[[str | None], None]
-"""Gets a reply's text as it comes; None: all text handed on so far is void."""
+"""Gets a reply's text as it comes; None: discard all text so far."""
 
 _NOTHING = ReportedUsage(prompt_tokens=0, completion_tokens=0)
 
@@ -42,7 +43,7 @@ _COUNT_SAFETY = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a reply is drawn. The default is the likeliest one."""
+    """The sampling of a reply; greedy by default."""
 
     temperature: float = 0.0
     seed: int | None = None
@@ -50,7 +51,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSpec(Generic[T]):
-    """What stays the same over the attempts of one `ask`."""
+    """The parameters of one `LLMClient.ask`, the same for all its attempts."""
 
     node: str
     form: ReplySchema[T]
@@ -63,26 +64,26 @@ class CallSpec(Generic[T]):
 
 @dataclass(slots=True)
 class CallStats:
-    """What one `ask` has come to so far."""
+    """The counters of one `LLMClient.ask` so far: attempts, re-asks, usage, problems."""
 
     attempts: int = 0
     re_asks: int = 0
     usage: Usage = field(default_factory=Usage)
     problems: list[str] = field(default_factory=list)
     streamed: bool = False
-    """Whether text was handed on that may turn out to be void."""
+    """Whether text was streamed that may have to be discarded."""
     without: tuple[str, ...] = ()
-    """Fields that the server refused, so that the latest reply was made without them."""
+    """Request fields that the server refused and the latest reply was made without."""
 
 
 class RetryingEndpoint:
-    """Attempts requests on one endpoint out of one budget.
+    """An endpoint with retries, out of one budget.
 
     Args:
         endpoint: the server.
         ledger: the run's budget.
         sleep: waits between attempts.
-        rng: jitters the waits.
+        rng: draws the jitter of the waits.
         retries: attempts after the first, for each question put to the model.
         timeout: seconds an attempt may take, cut to what is left of the run.
         max_wait: the longest wait a server may ask of us, in seconds.
@@ -108,23 +109,23 @@ class RetryingEndpoint:
         self._max_wait = max_wait
 
     async def reply(
-        self, call: CallSpec[T], messages: tuple[Message, ...], server: ServerInfo, tally: CallStats
+        self, call: CallSpec[T], messages: tuple[Message, ...], server: ServerInfo, stats: CallStats
     ) -> ChatReply:
-        """Attempts until there is a reply, which may still be cut off or nonsense.
+        """The reply to a request, after retries; it may be cut off or unreadable.
 
         Raises:
-            AttemptFailed: the last failure, when trying on is useless or takes too long.
+            AttemptFailed: the last failure, when a retry is useless or would wait too long.
             OutOfBudget: nothing is left of a limit.
         """
         prompt_tokens, exact = await self.count(messages, call.form, server)
         max_tokens = _window(call, prompt_tokens, exact, server)
         for number in itertools.count():
-            announce_void(call, tally)
+            announce_discard(call, stats)
             try:
                 request = _request(call, messages, max_tokens, server)
-                return await self._attempt(call, request, prompt_tokens, tally)
+                return await self._attempt(call, request, prompt_tokens, stats)
             except AttemptFailed as failed:
-                tally.problems.append(str(failed))
+                stats.problems.append(str(failed))
                 delay = self._delay(failed, number)
                 if delay is None:
                     raise
@@ -143,12 +144,12 @@ class RetryingEndpoint:
                 return count + _COUNT_SAFETY, True
         bound = bound_tokens(messages)
         if form.schema is not None and server.enforces_schema:
-            # Servers that count for nobody may also put the schema into the prompt.
+            # Servers without a tokenizer endpoint may also put the schema into the prompt.
             bound += utf8_len(json.dumps(form.schema))
         return bound, False
 
     async def _attempt(
-        self, call: CallSpec[T], request: ChatRequest, prompt_tokens: int, tally: CallStats
+        self, call: CallSpec[T], request: ChatRequest, prompt_tokens: int, stats: CallStats
     ) -> ChatReply:
         """One attempt, reserved before and settled after."""
         reservation = self.ledger.reserve_call(
@@ -159,13 +160,13 @@ class RetryingEndpoint:
             share=call.share,
         )
         request = replace(request, max_tokens=reservation.completion_tokens)
-        tally.attempts += 1
+        stats.attempts += 1
         limit = min(self._timeout, self.ledger.seconds_left())
-        on_delta = _noting(call, tally)
+        on_delta = _noting(call, stats)
         try:
             reply = await self.endpoint.attempt(request, timeout=limit, on_delta=on_delta)
         except AttemptFailed as failed:
-            tally.usage += (
+            stats.usage += (
                 self.ledger.forfeit(reservation)
                 if failed.spent
                 else self.ledger.settle(reservation, _NOTHING)
@@ -173,17 +174,17 @@ class RetryingEndpoint:
             if failed.kind == "timeout" and limit < self._timeout:
                 raise OutOfBudget("out_of_time") from failed
             raise
-        except BaseException:  # cancelled: what the model did until then is not known
+        except BaseException:  # cancelled: the tokens that the model made until then are not known
             self.ledger.forfeit(reservation)
             raise
-        tally.usage += self.ledger.settle(reservation, reply.usage)
-        tally.without = reply.without
-        if on_delta is not None and not tally.streamed:
-            on_delta(reply.text)  # one from a recording comes whole
+        stats.usage += self.ledger.settle(reservation, reply.usage)
+        stats.without = reply.without
+        if on_delta is not None and not stats.streamed:
+            on_delta(reply.text)  # a reply from a recording comes whole
         return reply
 
     def _delay(self, failed: AttemptFailed, number: int) -> float | None:
-        """Seconds to wait before trying again; None: do not."""
+        """Seconds to wait before the next attempt; None: no further attempt."""
         if not failed.retryable or number >= self._retries:
             return None
         if failed.retry_after is not None:
@@ -196,10 +197,10 @@ class RetryingEndpoint:
         return None if too_long else delay
 
 
-def announce_void(call: CallSpec[T], tally: CallStats) -> None:
-    """Tells the listener that what it was told is void, if it was told something."""
-    if tally.streamed and call.on_delta is not None:
-        tally.streamed = False
+def announce_discard(call: CallSpec[T], stats: CallStats) -> None:
+    """Tells the listener to discard the text streamed so far, if there was any."""
+    if stats.streamed and call.on_delta is not None:
+        stats.streamed = False
         call.on_delta(None)
 
 
@@ -218,7 +219,7 @@ def _request(
 
 
 def _window(call: CallSpec[T], prompt_tokens: int, exact: bool, server: ServerInfo) -> int:
-    """The reply's tokens that the server's window has room for.
+    """The tokens of the reply that the server's window has room for.
 
     Raises:
         AttemptFailed: the prompt is known not to fit; nothing was sent.
@@ -232,18 +233,18 @@ def _window(call: CallSpec[T], prompt_tokens: int, exact: bool, server: ServerIn
             "overlong",
             f"{prompt_tokens} tokens leave {room} of the server's {server.max_model_len}",
         )
-    # A bound in bytes is a few times the truth: only the server can say that it is too long.
+    # A bound in bytes is a few times the true count: only the server knows if it is too long.
     return min(call.max_tokens, max(call.min_tokens, room))
 
 
-def _noting(call: CallSpec[T], tally: CallStats) -> Callable[[str], None] | None:
-    """The listener of a call, with a note that it was told something."""
+def _noting(call: CallSpec[T], stats: CallStats) -> Callable[[str], None] | None:
+    """The listener of a call, wrapped to note in `stats` that text was streamed."""
     listener = call.on_delta
     if listener is None:
         return None
 
     def on_delta(text: str) -> None:
-        tally.streamed = True
+        stats.streamed = True
         listener(text)
 
     return on_delta

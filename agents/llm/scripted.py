@@ -1,6 +1,6 @@
-"""A model server played from a script, for tests: no network, no model, no clock.
+"""A scripted model server, for tests: no network, no model, no clock.
 
-It behaves as a server does where that matters to those who call it: it counts tokens, cuts a reply
+It behaves as a server does where that matters to its callers: it counts tokens, cuts a reply
 at `max_tokens` with the finish reason "length", and refuses a prompt longer than its window.
 """
 
@@ -14,29 +14,29 @@ from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Mes
 from hoptrail.rag.text.tokens import count_tokens
 
 Line = str | ChatReply | AttemptFailed
-"""What the server says next: a reply's text, a whole reply, or a failure."""
+"""The next reply of the server: a text, a whole reply, or a failure."""
 
 Script = Sequence[Line | Callable[[ChatRequest], Line]] | Callable[[ChatRequest], Line]
 """Lines in their order (each may be made from the request), or one function for every request."""
 
 
 def doubled(text: str) -> int:
-    """Twice what tiktoken counts, as a tokenizer trained on little text does."""
+    """Twice tiktoken's count, as a tokenizer trained on little text counts."""
     return 2 * count_tokens(text)
 
 
 class ScriptedEndpoint:
-    """Plays a script; an `Endpoint`.
+    """An `Endpoint` that answers from a script.
 
     Args:
-        script: what to say, in order, to requests that `by_schema` does not name.
-        by_schema: a script for each `schema_name`, played on its own.
-        model: the name it gives itself.
-        max_model_len: tokens of prompt and reply together; None: unlimited and not told.
-        enforces_schema: what `info()` says; None: callers have to find out.
-        tokenizes: whether it counts prompts for those who ask.
-        count: tokens of a text.
-        usage: the usage reported for a reply, made from the honest one; for servers that lie.
+        script: the replies, in order, to requests that `by_schema` does not name.
+        by_schema: a script for each `schema_name`, each with an order of its own.
+        model: the name of the model that it reports.
+        max_model_len: tokens of prompt and reply together; None: unlimited and not reported.
+        enforces_schema: the value in `info()`; None: callers have to probe.
+        tokenizes: whether `count_tokens` counts.
+        count: the tokenizer, text to number of tokens.
+        usage: the usage reported for a reply, made from the true one; for wrong reports.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class ScriptedEndpoint:
         self.requests: list[ChatRequest] = []
         """Every request made, oldest first."""
         self.closed = False
-        self._next = _player(script)
-        self._next_by_schema = {name: _player(own) for name, own in (by_schema or {}).items()}
+        self._next = _next_line(script)
+        self._next_by_schema = {name: _next_line(own) for name, own in (by_schema or {}).items()}
         self._info = ServerInfo(
             model=model,
             max_model_len=max_model_len,
@@ -72,7 +72,7 @@ class ScriptedEndpoint:
         timeout: float,
         on_delta: Callable[[str], None] | None = None,
     ) -> ChatReply:
-        """Plays the next line of the script."""
+        """The next reply of the script."""
         self.requests.append(request)
         self._refuse_overlong(request)
         line = self._next_by_schema.get(request.schema_name, self._next)(request)
@@ -85,15 +85,15 @@ class ScriptedEndpoint:
         return reply
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
-        """The count of the scripted tokenizer, if this server tokenizes."""
+        """The tokens of `messages`, if this server tokenizes; else None."""
         return self._prompt_tokens(messages) if self._info.tokenizes else None
 
     async def info(self) -> ServerInfo:
-        """What the constructor was told, or what was learnt since."""
+        """The properties given to the constructor, or set by `learn` since."""
         return self._info
 
     def learn(self, info: ServerInfo) -> None:
-        """Remembers what a probe has shown."""
+        """Replaces the properties by those that a probe has shown."""
         self._info = info
 
     async def aclose(self) -> None:
@@ -111,7 +111,7 @@ class ScriptedEndpoint:
             raise AttemptFailed("overlong", f"{wanted} tokens wanted of at most {limit}")
 
     def _reply(self, request: ChatRequest, text: str) -> ChatReply:
-        """The reply a server would make of `text`, cut where `max_tokens` ends."""
+        """The reply of a server with this text, cut at `max_tokens`."""
         whole = text
         while self._count(text) > request.max_tokens:
             text = text[: len(text) * 9 // 10]
@@ -127,15 +127,15 @@ class ScriptedEndpoint:
         )
 
 
-def _player(script: Script) -> Callable[[ChatRequest], Line]:
-    """One function that says the next line of a script, whatever its form."""
+def _next_line(script: Script) -> Callable[[ChatRequest], Line]:
+    """A function that gives the next line of a script, whatever its form."""
     if callable(script):
         return script
     lines = deque(script)
 
-    def play(request: ChatRequest) -> Line:
+    def next_line(request: ChatRequest) -> Line:
         assert lines, f"the script has ended, but {request.schema_name!r} was asked"
         line = lines.popleft()
         return line(request) if callable(line) else line
 
-    return play
+    return next_line

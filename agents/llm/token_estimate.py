@@ -1,4 +1,4 @@
-"""What prompts take in tokens before they are sent: tiktoken's count, scaled to a server's."""
+"""Token estimates of prompts before they are sent: tiktoken's count, scaled to a server's."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _TEMPLATE = 4
 """Tokens that a chat template usually puts around a message."""
 _COUNT_TIMEOUT = 10.0
 
-_remembered = lru_cache(maxsize=8)(count_tokens)
+_cached_count = lru_cache(maxsize=8)(count_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenEstimate:
-    """What some questions to a model take, in tokens."""
+    """The estimated tokens of questions to a model."""
 
     prompt: int
     usual: int
-    """Of replies as long as they usually are."""
+    """Tokens of replies of the usual length."""
     most: int
-    """Of replies as long as they may be."""
+    """Tokens of replies of the greatest length allowed."""
 
     def __add__(self, other: TokenEstimate) -> TokenEstimate:
         return TokenEstimate(
@@ -38,32 +38,32 @@ class TokenEstimate:
         )
 
     def scaled(self, factor: float) -> TokenEstimate:
-        """The same for a tokenizer that counts otherwise; replies keep their bound."""
+        """The estimate for a tokenizer that counts `factor` times as many; `most` is kept."""
         return TokenEstimate(
             prompt=round(self.prompt * factor), usual=round(self.usual * factor), most=self.most
         )
 
 
 def prompt_tokens(prompt: Rendered) -> int:
-    """What a prompt takes, by tiktoken's count."""
-    return sum(_counted(role, content) + _TEMPLATE for role, content in prompt.messages)
+    """The tokens of a prompt, by tiktoken's count."""
+    return sum(_message_tokens(role, content) + _TEMPLATE for role, content in prompt.messages)
 
 
 async def server_scale(endpoint: Endpoint, sample: Sequence[Rendered]) -> float | None:
-    """By how much a server's count of a sample is above tiktoken's; None: it does not say."""
+    """The ratio of a server's token count of a sample to tiktoken's; None: it does not count."""
     if not (await endpoint.info()).tokenizes:
         return None
-    ours = theirs = 0
+    by_tiktoken = by_server = 0
     for prompt in sample:
         messages = [Message(role=role, content=content) for role, content in prompt.messages]
         count = await endpoint.count_tokens(messages, timeout=_COUNT_TIMEOUT)
         if count is None:
             return None
-        theirs += count
-        ours += prompt_tokens(prompt)
-    return theirs / ours if ours else None
+        by_server += count
+        by_tiktoken += prompt_tokens(prompt)
+    return by_server / by_tiktoken if by_tiktoken else None
 
 
-def _counted(role: str, content: str) -> int:
-    # The system's words are the same for every prompt of a kind, and more than most others.
-    return _remembered(content) if role == "system" else count_tokens(content)
+def _message_tokens(role: str, content: str) -> int:
+    # The system message is the same for every prompt of a kind, and often the longest.
+    return _cached_count(content) if role == "system" else count_tokens(content)

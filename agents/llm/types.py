@@ -1,9 +1,9 @@
-"""What travels between us and a served model: one request, one attempt, one reply or failure.
+"""Chat requests, replies and failures, and `Endpoint`, the protocol of a model server.
 
-`Endpoint` is the outside world, one HTTP attempt a call. A recording wraps exactly this protocol,
-so a replay runs all of our own code (retries, re-asks, budgets, parsing) and replaces only what
-came from outside. That is why deadlines are kept *inside* an endpoint: a timeout is something that
-happened outside and has to be recorded as such.
+One call of `Endpoint.attempt` is one HTTP attempt. A recording wraps exactly this protocol, so a
+replay runs all of our own code (retries, re-asks, budgets, parsing) and replaces only the server.
+That is why deadlines are kept *inside* an endpoint: a timeout happens outside our code and has to
+be recorded as such.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FailureKind = Literal[
 ]
 
 MESSAGE_OVERHEAD = 64
-"""Tokens allowed a message for what a chat template puts around it."""
+"""Tokens allowed for the chat template around one message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """What is asked. Model name, key and cache salt are the endpoint's, so no secret is in it."""
+    """A chat completion request. It holds no secret: key and cache salt are the endpoint's."""
 
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None
@@ -58,7 +58,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """One attempt that got a usable HTTP answer; its text may still be anything."""
+    """The reply of one attempt with a usable HTTP answer; its text is not checked yet."""
 
     text: str
     finish_reason: str
@@ -67,27 +67,27 @@ class ChatReply:
     """None: the server reported none, or not two integers."""
     model: str
     without: tuple[str, ...] = ()
-    """Fields that belong in its request and were left out, since the server refuses them."""
+    """Fields of its request that were left out, since the server refuses them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What is known of the server behind an endpoint."""
+    """The properties of a model server: model, window, schemas, tokenizer."""
 
     model: str
     max_model_len: int | None
     """Tokens of prompt and reply together; None: the server does not say."""
     enforces_schema: bool | None
-    """Whether a reply is forced into the schema; None: not tried yet."""
+    """Whether replies are constrained to the schema; None: not probed yet."""
     tokenizes: bool
     """Whether the server counts the tokens of a prompt for us."""
 
 
 class AttemptFailed(Exception):
-    """One attempt brought no reply. Caught in `asking`; it never ends a run.
+    """One attempt failed. `llm.retry` and `llm.client` catch it; it never ends a run.
 
     Attributes:
-        kind: what went wrong.
+        kind: the kind of failure.
         retryable: whether the same request may succeed later.
         detail: for people; at most 400 characters, without secrets.
         retry_after: seconds the server asked us to wait; None: it did not say.
@@ -113,7 +113,7 @@ class AttemptFailed(Exception):
 
 @runtime_checkable
 class Endpoint(Protocol):
-    """A server of chat completions."""
+    """The protocol of a server of chat completions."""
 
     async def attempt(
         self,
@@ -125,26 +125,26 @@ class Endpoint(Protocol):
         """Sends `request` once and returns the reply.
 
         Args:
-            request: what to ask.
+            request: the messages, schema and limits.
             timeout: seconds after which the attempt is given up and the request closed.
             on_delta: called with each piece of text as it comes, when `request.stream`.
 
         Raises:
-            AttemptFailed: for whatever the server or the network did wrong.
+            AttemptFailed: the server or the network failed.
         """
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of `messages` as the server's template lays them out; None: it cannot say."""
 
     async def info(self) -> ServerInfo:
-        """What is known of the server; asks it the first time. Runs no model.
+        """The properties of the server; asks it the first time. Runs no model.
 
         Raises:
             ModelError: the server cannot be used; the message says what to do.
         """
 
     def learn(self, info: ServerInfo) -> None:
-        """Remembers what asking the server has shown; the next `info()` returns it."""
+        """Stores the properties that a probe has shown; the next `info()` returns them."""
 
     async def aclose(self) -> None:
         """Closes every connection."""

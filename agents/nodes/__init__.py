@@ -1,4 +1,4 @@
-"""The nodes of the graph: each takes the state and the run's context and returns the next state."""
+"""The nodes of the agent graph: functions of a run's state and context to its next state."""
 
 from hoptrail.agents.nodes.answering import answer, receipt, verify
 from hoptrail.agents.nodes.planning import assess, next_query, plan

@@ -8,28 +8,28 @@ from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
 from hoptrail.agents.nodes.common import noted, role_input
 from hoptrail.agents.nodes.state import RunContext, RunState
-from hoptrail.agents.receipt import Receipt, outcome_of
 from hoptrail.agents.roles.verifier import verify as verify_answer
+from hoptrail.agents.runs.receipt import Receipt, outcome_of
 from hoptrail.agents.types import Answer, StepRecord, StopReason
 
 
 async def answer(state: RunState, run: RunContext) -> RunState:
-    """Pool → claims with evidence ids; the only node whose text reaches a user."""
+    """Evidence pool → claims with evidence ids; the only node whose model text reaches a user."""
     run.emit(StepStarted(node="answer", round=state.round))
     if not state.evidence:
-        silent = Answer(text="", claims=(), extractive=True, abstains=True)
-        return replace(state, answer=silent).step(
+        abstention = Answer(text="", claims=(), extractive=True, abstains=True)
+        return replace(state, answer=abstention).step(
             StepRecord(node="answer", action="abstained", detail="no evidence")
         )
-    played = await run.roles.answerer.answer(role_input(state), run.emit)
-    state = replace(state, answer=played.value)
-    action = "abstained" if played.value.abstains else "answered"
-    cited = tuple(dict.fromkeys(e for claim in played.value.claims for e in claim.evidence))
-    return noted(state, "answer", action, played.value.text[:200], played, cited)
+    result = await run.roles.answerer.answer(role_input(state), run.emit)
+    state = replace(state, answer=result.value)
+    action = "abstained" if result.value.abstains else "answered"
+    cited = tuple(dict.fromkeys(e for claim in result.value.claims for e in claim.evidence))
+    return noted(state, "answer", action, result.value.text[:200], result, cited)
 
 
 async def verify(state: RunState, run: RunContext) -> RunState:
-    """Each claim against its quotes; what does not hold is out, with the reason."""
+    """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
     assert state.answer is not None, "verify follows answer"
     verified = verify_answer(state.answer, state.evidence)
@@ -42,17 +42,17 @@ async def verify(state: RunState, run: RunContext) -> RunState:
 
 
 async def receipt(state: RunState, run: RunContext) -> RunState:
-    """Every quote against the stored document once more, then all of the above as a receipt."""
+    """Checks every quote against its stored document once more, and writes the receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
     slices = await gather_or_cancel(
         run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence
     )
     pairs = list(zip(state.evidence, slices, strict=True))
-    standing = tuple(item for item, text in pairs if text == item.quote)
+    unchanged = tuple(item for item, text in pairs if text == item.quote)
     changed = tuple(item.id for item, text in pairs if text != item.quote)
     answer = state.answer
     if changed and answer is not None:
-        answer = verify_answer(answer, standing)
+        answer = verify_answer(answer, unchanged)
     stop: StopReason = state.stop if state.stop is not None else "sufficient"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
@@ -61,11 +61,11 @@ async def receipt(state: RunState, run: RunContext) -> RunState:
         model=run.model,
         answer=answer.text if answer is not None else "",
         extractive=answer is None or answer.extractive,
-        outcome=outcome_of(answer, stop, len(standing), len(changed)),
+        outcome=outcome_of(answer, stop, len(unchanged), len(changed)),
         stop=stop,
         claims=tuple(claim for claim in claims if claim.verdict == "holds"),
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
-        evidence=standing,
+        evidence=unchanged,
         source_changed=changed,
         candidates=state.candidates,
         plan=state.plan,

@@ -1,4 +1,4 @@
-"""What the nodes share: the state as roles see it, and how a step is recorded."""
+"""Helpers of several nodes: the input of a role from a state, the record of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hoptrail.agents.types import Plan, Query, StepRecord
 
 
 def role_input(state: RunState) -> RoleInput:
-    """The state as roles see it."""
+    """The input of a role from a run's state."""
     return RoleInput(
         question=state.question,
         plan=state.plan if state.plan is not None else Plan(needs=(), asks="thing"),
@@ -21,12 +21,12 @@ def role_input(state: RunState) -> RoleInput:
 
 
 def whole_question(state: RunState, run: RunContext) -> Query:
-    """The question itself as a query."""
+    """The query of the question itself."""
     return in_run_mode(Query(text=state.question, purpose="question"), run)
 
 
 def in_run_mode(query: Query, run: RunContext) -> Query:
-    """A query in the run's mode, unless it looks up a name."""
+    """The query in the run's search mode, unless it looks up a name."""
     if query.purpose in ("subject", "bridge") or run.settings.mode is None:
         return query
     return replace(query, mode=run.settings.mode)
@@ -37,9 +37,9 @@ def noted(
     node: str,
     action: str,
     detail: str,
-    played: RoleResult[object],
+    result: RoleResult[object],
     found: tuple[str, ...] = (),
 ) -> RunState:
-    """The state with the step a role played, and its stop if that ended the budget."""
-    record = StepRecord(node=node, action=action, detail=detail, found=found, use=played.use)
-    return state.step(record).stopped(played.stop)
+    """The state with the step of a role call, and a stop reason if the call ended the budget."""
+    record = StepRecord(node=node, action=action, detail=detail, found=found, use=result.use)
+    return state.step(record).stopped(result.stop)

@@ -1,7 +1,8 @@
-"""The evidence pool and the standing of every passage found, over all rounds.
+"""The evidence pool, and the score of every passage found, over all rounds of a run.
 
-After RFM-RAG (arXiv 2508.17862; only its abstract is public, so the rules are ours: see
-`methods.md` 4.2): what one round learnt stays, nothing is read twice, nothing is asked twice.
+After RFM-RAG (arXiv 2508.17862). Only its abstract is public; the rules here are ours: evidence is
+never dropped, no passage is read twice, no query is repeated (`roles.common.too_alike`: word
+overlap above 0.8 counts as a repeat).
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from hoptrail.rag.retrieval.fusion import MinMaxFusion
 from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
 
 KEPT = 100
-"""Candidates a run remembers: recall is read off at 20, and a checkpoint must stay small."""
+"""Most candidates that a run keeps: recall is read off at 20, and a checkpoint must stay small."""
 
-# Tuned on the shared train sets (recall@5); none of them is sharp.
+# Tuned on training sets of multi-hop questions (recall@5); results change little around them.
 SUBJECT = 0.5
-"""What bearing a name of the question as its title adds to a passage's own standing."""
+"""Bonus to the score of a passage whose title is a name of the question."""
 OWN_SHARE = 0.3
-"""How much of that depends on how near the passage hopped to is to the question itself."""
+"""Part, 0..1, of a hop's score that is scaled by the passage's own score for the question."""
 MENTION = 0.8
-"""What mentioning a name is worth beside being titled by it, where no title is."""
+"""Relevance of a passage that mentions a name, relative to one titled by it; 0..1."""
 MENTIONING = 3
-"""Hits that may count by mentioning a name."""
+"""Most hits that count for mentioning a name."""
 
-# What the hits of cheap retrieval weigh beside the leaves of a tree search, 0..1. Chosen on the
-# training sets of MuSiQue and 2Wiki (recall@10 of 106 questions) where nobody but words and the
-# embedder scores: beside hybrid search the tree adds 2 and 8 points, beside the passage graph
-# (88 and 100) it can only lose, so that its leaves come after. How much better a model scores could
-# not be measured, so there neither counts more.
+# Fusion weights of the hits of cheap retrieval; the leaves of a tree search have the rest, 0..1.
+# Chosen on the training sets of MuSiQue and 2Wiki (recall@10 of 106 questions) with scores from
+# words and the embedder only: beside hybrid search the tree adds 2 and 8 points; beside the passage
+# graph (88 and 100) it can only lose, so its leaves come after. How much better a model scores
+# could not be measured, so with a model both weigh the same.
 CHEAP_HYBRID = 0.6
 CHEAP_GRAPH = 0.95
 CHEAP_SERVED = 0.5
@@ -48,28 +49,28 @@ def merge_rankings(
 ) -> tuple[Candidate, ...]:
     """The candidates with those of new rankings, best first.
 
-    A question's ranking gives each passage its own standing, 0..1. A name's ranking speaks for the
-    passage that bears the name as its title, or else for those that mention it: a name from the
-    question adds to their own standing, a name from the evidence lifts them to just below the
-    passage it was read in (`Query.weight`), the more so the nearer they are to the question.
+    A question's ranking gives each passage its own score, 0..1. A name's ranking counts for the
+    passages with that name as title, or else for those that mention it: a name from the question
+    adds to their own score; a name from the evidence raises them to just below the passage that
+    it was read in (`Query.weight`), and the further the higher their own score is.
     """
     best = {c.passage_id: c for c in candidates}
     for query, ranking in found:
-        for hit, worth in _standings(query, ranking):
+        for hit, relevance in _relevances(query, ranking):
             passage = hit.passage
             old = best.get(passage.id)
             own = old.own if old is not None else 0.0
             match query.purpose:
                 case "question":
-                    own = score = worth
+                    own = score = relevance
                 case "subject":
-                    score = own + query.weight * worth * min(
+                    score = own + query.weight * relevance * min(
                         1.0, 0.5 + 0.25 * len(surface_words(query.text))
                     )
                 case "bridge":
-                    score = query.weight * worth * (1 - OWN_SHARE + OWN_SHARE * own)
+                    score = query.weight * relevance * (1 - OWN_SHARE + OWN_SHARE * own)
                 case "gap":
-                    score = query.weight * worth
+                    score = query.weight * relevance
                 case _:
                     assert_never(query.purpose)
             if old is None or score > old.score:
@@ -93,26 +94,26 @@ def fuse_tree_results(
     round_number: int,
     cheap: float,
 ) -> tuple[Candidate, ...]:
-    """The candidates with what a tree search found, best first, scores 0..1.
+    """The candidates fused with the leaves of a tree search, best first, scores 0..1.
 
     Args:
         candidates: of cheap retrieval, best first.
         leaves: passages and their relevance, 0..1, best first, each passage once.
-        query: what the tree was searched for.
-        round_number: of candidates that are new.
-        cheap: 0..1: what cheap retrieval weighs; the tree has the rest.
+        query: the query of the tree search.
+        round_number: the round of candidates that are new.
+        cheap: 0..1, the weight of cheap retrieval; the tree has the rest.
     """
     if not leaves:
         return tuple(candidates)
     old = [c.passage_id for c in candidates]
     passages = {passage.id: passage for passage, _ in leaves}
     places = {one: place for place, one in enumerate(dict.fromkeys((*old, *passages)))}
-    both = MinMaxFusion(lexical_weight=cheap, floor=None).fuse(
+    ranking = MinMaxFusion(lexical_weight=cheap, floor=None).fuse(
         _listed([places[one] for one in old], [c.score for c in candidates]),
         _listed([places[one] for one in passages], [score for _, score in leaves]),
     )
-    standing = dict(zip(both.rows.tolist(), both.scores.tolist(), strict=True))
-    top = max(standing.values(), default=0.0) or 1.0
+    fused = dict(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
+    top = max(fused.values(), default=0.0) or 1.0
     new = (
         Candidate(
             passage_id=passage.id,
@@ -126,8 +127,7 @@ def fuse_tree_results(
         if places[passage.id] >= len(old)
     )
     found = [
-        replace(c, score=round(standing[places[c.passage_id]] / top, 6))
-        for c in (*candidates, *new)
+        replace(c, score=round(fused[places[c.passage_id]] / top, 6)) for c in (*candidates, *new)
     ]
     return tuple(sorted(found, key=_order)[:KEPT])
 
@@ -142,8 +142,8 @@ def _order(candidate: Candidate) -> tuple[float, str]:
     return -candidate.score, tie_break(candidate.passage_id)
 
 
-def _standings(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:
-    """The hits of a query that count, each with what it is worth, 0..1."""
+def _relevances(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:
+    """The hits of a query that count, each with its relevance, 0..1."""
     if query.purpose in ("question", "gap"):
         top = max((hit.score for hit in ranking.hits), default=0.0)
         yield from ((hit, hit.score / top if top > 0 else 0.0) for hit in ranking.hits)
@@ -159,14 +159,14 @@ def _standings(query: Query, ranking: Ranking) -> Iterator[tuple[Hit, float]]:
 
 
 def title_match(name: str, title: str) -> float:
-    """1 where the title is the name, .95 where it is but for a bracketed addition, else 0."""
+    """1.0 where the title is the name, 0.95 where it has a bracketed addition, else 0.0."""
     if casefolded(name) == casefolded(title):
         return 1.0
     return 0.95 if casefolded(name) == casefolded(_BRACKETS.sub("", title)) else 0.0
 
 
 def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    """The pool with new evidence, best first; an overlapping or repeated quote enters once.
+    """The evidence pool with new evidence, best first; a repeated or overlapping quote counts once.
 
     Ids are given in the order of arrival and never change.
     """
@@ -178,10 +178,10 @@ def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ..
 
 
 def rescore(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
-    """The pool by the present standing of its passages, which later rounds may have raised."""
-    standing = {c.passage_id: c.score for c in candidates}
+    """The evidence pool with the present scores of its passages, which later rounds may raise."""
+    scores = {c.passage_id: c.score for c in candidates}
     return _ordered(
-        replace(e, score=round(e.confidence * standing.get(e.passage_id, e.score), 6))
+        replace(e, score=round(e.confidence * scores.get(e.passage_id, e.score), 6))
         for e in evidence
     )
 
@@ -191,7 +191,7 @@ def _ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
 
 
 def _same(one: Evidence, other: Evidence) -> bool:
-    """Do two pieces of evidence overlap in one document, or say the same in two?"""
+    """Whether two pieces of evidence overlap in one document, or have equal text in two."""
     if one.document_id == other.document_id:
         return one.start < other.end and other.start < one.end
     return casefolded(one.quote) == casefolded(other.quote)

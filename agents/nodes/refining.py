@@ -1,4 +1,4 @@
-"""The node that refines: passages → quotes in the evidence pool."""
+"""The refining node: candidate passages → quotes in the evidence pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hoptrail.rag.types import Passage
 
 
 async def refine(state: RunState, run: RunContext) -> RunState:
-    """New passages → exact quotes in the evidence pool; what bears on nothing is dropped."""
+    """Unread candidates → exact quotes in the evidence pool."""
     run.emit(StepStarted(node="refine", round=state.round))
     chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
     texts = await run.corpus.passages([c.passage_id for c in chosen])
@@ -25,16 +25,16 @@ async def refine(state: RunState, run: RunContext) -> RunState:
         for candidate, passage in zip(chosen, texts, strict=True)
         if passage is not None
     ]
-    played = await run.roles.refiner.refine(role_input(state), readings)
+    result = await run.roles.refiner.refine(role_input(state), readings)
     sources = {reading.passage.id: reading for reading in readings}
     fresh = (
         _evidence(quote, sources[quote.passage_id], state.round)
-        for quote in played.value
+        for quote in result.value
         if quote.passage_id in sources
     )
     before = {item.id for item in state.evidence}
-    standing = pool.rescore(state.evidence, state.candidates)
-    evidence = pool.add(standing, (item for item in fresh if item is not None))
+    rescored = pool.rescore(state.evidence, state.candidates)
+    evidence = pool.add(rescored, (item for item in fresh if item is not None))
     added = [item for item in evidence if item.id not in before]
     for item in added:
         run.emit(EvidenceAdded(evidence=item))
@@ -45,7 +45,7 @@ async def refine(state: RunState, run: RunContext) -> RunState:
         barren=0 if added else state.barren + 1,
     )
     detail = f"read {len(readings)} passages, kept {len(added)} quotes"
-    return noted(state, "refine", "read", detail, played, tuple(item.id for item in added))
+    return noted(state, "refine", "read", detail, result, tuple(item.id for item in added))
 
 
 def _evidence(quote: Quote, reading: PassageToRead, number: int) -> Evidence | None:

@@ -1,4 +1,4 @@
-"""The node that retrieves: queries → candidate passages."""
+"""The retrieval node: queries → candidate passages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hoptrail.rag.types import Ranking
 
 
 async def retrieve(state: RunState, run: RunContext) -> RunState:
-    """Queries → candidates; what the search budget does not allow is left unasked."""
+    """Queries → candidates; queries that the search budget does not allow are dropped."""
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
     queries = tuple(q for q in state.queries if q.text.strip()) or (whole_question(state, run),)
-    # What is left is divided and reserved before any is dispatched: what it lacks is the last.
+    # Divided and reserved before any search starts: if the budget is short, the last go without.
     reserved = [_reserve_search(run, share) for share in run.ledger.divide(len(queries))]
     results = await gather_or_cancel(
         _search(state, run, query, reservation)
@@ -52,7 +52,7 @@ def _reserve_search(run: RunContext, share: Share) -> Reservation | StopReason:
 async def _search(
     state: RunState, run: RunContext, query: Query, reservation: Reservation | StopReason
 ) -> Ranking | StopReason:
-    """One search that was reserved; a stop reason where it was not allowed."""
+    """The ranking of a reserved search, or the reason why it was not made."""
     if not isinstance(reservation, Reservation):
         return reservation
     run.emit(QueryMade(query=query))

@@ -1,7 +1,8 @@
-"""The state that flows through the graph: replaced by every node, never mutated.
+"""State and context of a run: `RunState` changes from node to node, `RunContext` never does.
 
-It holds ids, offsets and small records, so that a checkpoint after every node stays small
-(a passage's text lives in the store, not here).
+Each node returns a new state and mutates none. The state holds ids, offsets and small records, so
+that the checkpoint after every node stays small (a passage's text is in the store, not here). The
+context holds what a checkpoint cannot: corpus, roles, budget ledger, settings and event listener.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hoptrail.rag.types import Scalar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands between two nodes."""
+    """The state of a run between two nodes: plan, queries, candidates, evidence, answer, steps."""
 
     question: str
     where: tuple[tuple[str, Scalar], ...] = ()
@@ -36,7 +37,7 @@ class RunState:
     """The store's generation when the run began."""
     plan: Plan | None = None
     queries: tuple[Query, ...] = ()
-    """To be made by the next retrieve."""
+    """Queries that the next `retrieve` makes."""
     asked: tuple[str, ...] = ()
     """Every query made so far."""
     candidates: tuple[Candidate, ...] = ()
@@ -66,11 +67,11 @@ class RunState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """The context that every node of the graph is given."""
+    """The context of a run: its corpus, roles, budget ledger, settings and event listener."""
 
     strategy: str
     model: str
-    """The served model's name; empty where none plays."""
+    """The served model's name; empty where the roles are local."""
     corpus: Corpus
     roles: Roles
     ledger: Ledger

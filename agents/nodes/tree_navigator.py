@@ -1,9 +1,9 @@
-"""The node that searches the corpus tree (LATTICE, arXiv 2510.13217) and adds what it finds.
+"""The tree navigator: searches the corpus tree (LATTICE, arXiv 2510.13217) and adds its leaves.
 
-It begins where cheap retrieval points to, so it follows `retrieve`, at once or when a strategy
-finds that not enough came of it: a strategy that escalates to it needs no more than the edge. What
-it meets on the way (budget, deadline, cancellation, a lost server) ends the search and not the run:
-whatever was found by then, the cheap hits at least, is what goes on to be read.
+The search starts from the root and from the hits of cheap retrieval, so the node follows
+`retrieve`: at once, or when a strategy finds those hits insufficient. The end of the budget, the
+deadline, a cancellation or a lost server ends the search and not the run: what was found by then,
+at least the hits of cheap retrieval, goes on to be read.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from hoptrail.rag.tree.search.types import (
 from hoptrail.rag.types import Passage
 
 KEPT_SECONDS = 0.25
-"""The part of the time budget that is kept for reading and answering."""
+"""Part of the time budget, 0..1, that is kept for reading and answering."""
 FUSED_LEAVES = 50
-"""Leaves of the tree that are fused with the hits of cheap retrieval."""
+"""Most leaves of the tree that are fused with the hits of cheap retrieval."""
 _BEST_CHARS = 160
 
 
 async def navigate(state: RunState, run: RunContext) -> RunState:
-    """Candidates → more and better ones, by a search of the tree from where they stand."""
+    """Candidates → candidates fused with the leaves of a tree search that starts from them."""
     run.emit(StepStarted(node="navigate", round=state.round))
-    # What a strategy leaves to be asked, if it does, else the question.
+    # The first query that a strategy has left, else the question.
     query = next((one.text for one in state.queries if one.text.strip()), state.question)
     try:
         start = await _started(state, run, query)
@@ -49,19 +49,19 @@ async def navigate(state: RunState, run: RunContext) -> RunState:
     except Cancelled:
         return state.stopped("cancelled")
     run.emit(TreeOpened(nodes=start.nodes, leaves=start.leaves, built=start.built))
-    walk = _Walk(state, run, query, start)
-    stop = await walk.go()
-    found = walk.found()
+    search = _Search(state, run, query, start)
+    stop = await search.run()
+    found = search.found()
     leaves = await _read(found.leaves[:FUSED_LEAVES], run, query)
     candidates = pool.fuse_tree_results(
         state.candidates, leaves, query=query, round_number=state.round, cheap=_cheap(run)
     )
-    steps = (_opening(start), *walk.steps, _ending(found, [passage for passage, _ in leaves]))
+    steps = (_opening(start), *search.steps, _ending(found, [passage for passage, _ in leaves]))
     return replace(state, candidates=candidates, steps=(*state.steps, *steps)).stopped(stop)
 
 
 async def _started(state: RunState, run: RunContext, query: str) -> TreeStart:
-    """The tree, and where in it to begin."""
+    """The size of the tree, and the seeds of the search."""
     return await run.corpus.tree_start(
         query,
         [candidate.passage_id for candidate in state.candidates],
@@ -74,7 +74,7 @@ async def _started(state: RunState, run: RunContext, query: str) -> TreeStart:
 async def _read(
     leaves: Sequence[LeafResult], run: RunContext, query: str
 ) -> list[tuple[Passage, float]]:
-    """The passages of leaves that are still there, with their relevance."""
+    """The passages of leaves that the store still holds, with their relevance, 0..1."""
     passages = await run.corpus.tree_passages(query, [leaf.row for leaf in leaves])
     return [
         (passage, leaf.relevance)
@@ -83,8 +83,8 @@ async def _read(
     ]
 
 
-class _Walk:
-    """One search of the tree, driven by the doors and players of a run."""
+class _Search:
+    """One search of the tree, with the corpus, scorer and budget of a run."""
 
     def __init__(self, state: RunState, run: RunContext, query: str, start: TreeStart) -> None:
         self.steps: list[StepRecord] = []
@@ -94,8 +94,8 @@ class _Walk:
         self._where = dict(state.where)
         self._search = TreeSearch(_settings(run), start.seeds)
 
-    async def go(self) -> StopReason | None:
-        """Searches to the end; a stop reason: something ended it before."""
+    async def run(self) -> StopReason | None:
+        """Searches to the end; returns a stop reason if something ended the search before."""
         stop: StopReason | None = None
         while stop is None and (nodes := self._search.beam()):
             try:
@@ -110,7 +110,7 @@ class _Walk:
         return stop
 
     def found(self) -> TreeSearchResult:
-        """What came of it, once it is over."""
+        """The result of the search, once it is over."""
         return self._search.found()
 
     async def _open(self, nodes: Sequence[int]) -> tuple[Opened, ...]:
@@ -122,18 +122,18 @@ class _Walk:
         )
 
     async def _score(self, slates: Sequence[Slate]) -> StopReason | None:
-        """One iteration: all slates, then those that lack scores once more."""
+        """Scores the slates of one iteration, and those that lack scores once more."""
         if not slates:
-            return None  # of what was opened nothing is visible
+            return None  # the filter admits no child of the opened nodes
         texts = {item.ref: item.text for slate in slates for item in slate.shown}
         uses: dict[int, tuple[ModelUse, ...]] = defaultdict(tuple)
         stop: StopReason | None = None
         while slates and stop is None:
-            played = await self._run.roles.scorer.score(self._query, slates)
-            for slate, one in zip(slates, played, strict=True):
+            results = await self._run.roles.scorer.score(self._query, slates)
+            for slate, one in zip(slates, results, strict=True):
                 uses[slate.node] += (one.use,) if one.use is not None else ()
-            stop = next((one.stop for one in played if one.stop is not None), None)
-            slates = self._search.take([one.value for one in played])
+            stop = next((one.stop for one in results if one.stop is not None), None)
+            slates = self._search.take([one.value for one in results])
         self._end(stop)
         self._note(uses, texts)
         return stop
@@ -143,7 +143,7 @@ class _Walk:
             self._search.stop("cancelled" if stop == "cancelled" else "budget")
 
     def _note(self, uses: Mapping[int, tuple[ModelUse, ...]], texts: Mapping[Ref, str]) -> None:
-        """Writes the last iteration down and tells of it."""
+        """Records the last iteration as a step and emits its event."""
         steps = self._search.steps()
         slates = tuple(_record(one, uses[one.node]) for one in steps[-1])
         marks = [mark for one in steps[-1] for mark in one.items if mark.score is not None]
@@ -157,7 +157,7 @@ class _Walk:
 
 
 def _cheap(run: RunContext) -> float:
-    """What the hits of cheap retrieval weigh."""
+    """The fusion weight of cheap retrieval, 0..1."""
     if run.model:
         return pool.CHEAP_SERVED
     return pool.CHEAP_GRAPH if run.settings.mode == "graph" else pool.CHEAP_HYBRID
@@ -168,7 +168,7 @@ def _settings(run: RunContext) -> TreeSearchSettings:
 
 
 def _seconds(run: RunContext) -> float:
-    """What a search may still take of the run's time."""
+    """Seconds that the search may still take of the run's time."""
     return max(0.0, run.ledger.seconds_left() - KEPT_SECONDS * run.ledger.budget.seconds)
 
 
@@ -189,10 +189,10 @@ def _record(expansion: Expansion, uses: tuple[ModelUse, ...]) -> SlateRecord:
 
 def _summary(slates: Sequence[SlateRecord]) -> str:
     scores = [score for slate in slates for score in slate.scores]
-    told = f"{sum(score is not None for score in scores)} of {len(scores)} scored"
+    scored = f"{sum(score is not None for score in scores)} of {len(scores)} scored"
     uses = [use for slate in slates for use in slate.uses]
     tokens = sum(use.prompt_tokens + use.completion_tokens for use in uses)
-    return f"{told}, {tokens:,} tokens" if uses else told
+    return f"{scored}, {tokens:,} tokens" if uses else scored
 
 
 def _opening(start: TreeStart) -> StepRecord:

@@ -1,1 +1,34 @@
-"""Roles: what a node asks for, one a file, each with a local and a served player."""
+"""The roles of a run: planner, refiner, assessor, query writer, answerer, tree scorer.
+
+One file a role, with its local player (rules, no model) and its served player (a language model).
+"""
+
+from hoptrail.agents.roles.base import (
+    Answerer,
+    Assessor,
+    DeltaListener,
+    PassageToRead,
+    Planner,
+    QueryWriter,
+    Quote,
+    Refiner,
+    RoleInput,
+    RoleResult,
+    Roles,
+    Scorer,
+)
+
+__all__ = [
+    "Answerer",
+    "Assessor",
+    "DeltaListener",
+    "PassageToRead",
+    "Planner",
+    "QueryWriter",
+    "Quote",
+    "Refiner",
+    "RoleInput",
+    "RoleResult",
+    "Roles",
+    "Scorer",
+]

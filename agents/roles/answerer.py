@@ -20,15 +20,15 @@ from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
 
 SHOWN = 5
-"""Quotes an answer shows."""
+"""Quotes in an answer that no model wrote."""
 
 
 class LocalAnswerer:
-    """The best quotes as they stand; nothing where none of the question's names is in them."""
+    """Extractive answering: the best quotes; abstains where they name nothing of the question."""
 
     async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
-        """One claim a quote, word for word."""
-        if not _bears(situation):
+        """One claim a quote, in the quote's words."""
+        if not _is_relevant(situation):
             return RoleResult(value=Answer(text="", claims=(), extractive=True, abstains=True))
         shown = situation.pool[:SHOWN]
         claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in shown)
@@ -37,8 +37,8 @@ class LocalAnswerer:
         return RoleResult(value=Answer(text=text, claims=claims, extractive=True))
 
 
-def _bears(situation: RoleInput) -> bool:
-    """Is there evidence, and does it speak of anything that the question names?"""
+def _is_relevant(situation: RoleInput) -> bool:
+    """Whether the pool holds evidence, and a name of the question where it has names."""
     subjects = subjects_of(situation)
     said = [set(surface_words(f"{item.title} {item.quote}")) for item in situation.pool]
     if not subjects:
@@ -47,17 +47,17 @@ def _bears(situation: RoleInput) -> bool:
 
 
 class ServedAnswerer:
-    """Answers from the pool, by prompt `answer`."""
+    """Abstractive answering from the evidence pool, by prompt `ask/answer`."""
 
-    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
-        self._asker = asker
-        self._fence = fence
+    def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
+        self._client = client
+        self._delimiters = delimiters
         self._fallback = fallback
 
     async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
-        """Claims with evidence ids, and the short answer, told while it is written."""
-        teller = AnswerStream(self._fence, on_delta)
-        task = RoleCall(
+        """Claims with evidence ids, and the short answer, streamed while it is written."""
+        stream = AnswerStream(self._delimiters, on_delta)
+        call = RoleCall(
             role="answer",
             prompt="ask/answer",
             form=AnswerForm,
@@ -65,22 +65,22 @@ class ServedAnswerer:
             render=lambda blocks: load("ask/answer").render(
                 question=situation.question, evidence="\n".join(blocks)
             ),
-            blocks=numbered_quotes(self._fence, situation.pool),
-            hear=teller.hear,
+            blocks=numbered_quotes(self._delimiters, situation.pool),
+            on_delta=stream.feed,
         )
 
         def use(form: AnswerForm, seen: Sequence[int]) -> Answer:
             return _answer(form, {situation.pool[place].id for place in seen})
 
-        played = await ask_or_fall_back(
-            self._asker, task, use, lambda: self._fallback.answerer.answer(situation, _mute)
+        result = await ask_or_fall_back(
+            self._client, call, use, lambda: self._fallback.answerer.answer(situation, _mute)
         )
-        teller.tell(played.value.text)
-        return played
+        stream.advance_to(result.value.text)
+        return result
 
 
 def _answer(form: AnswerForm, seen: Set[str]) -> Answer:
-    """The reply as an answer; evidence that the model was not shown cannot be cited."""
+    """The answer of a reply; evidence that the model was not shown cannot be cited."""
     if not form.answered:
         return Answer(text="", claims=(), extractive=False, abstains=True)
     claims = tuple(
@@ -95,7 +95,7 @@ def _cited(numbers: Sequence[int], seen: Set[str]) -> tuple[str, ...]:
 
 
 def _mute(delta: AnswerDelta) -> None:
-    """Swallows the fallback's deltas: its text is told here, in the place of what is void."""
+    """Drops the fallback's deltas: `AnswerStream` streams its text in place of the reply's."""
 
 
 class ClaimForm(Reply):
@@ -114,53 +114,53 @@ class AnswerForm(Reply):
 
 
 _LONGEST = 20_000
-"""Characters of a reply after which nothing more is told of it before its end: each piece has the
-whole reply so far parsed again, and no reply that fits `AnswerForm` is near that."""
+"""Characters of a reply after which its further pieces are not streamed: each piece has the whole
+reply so far parsed again, and no reply that fits `AnswerForm` is near that."""
 
 
 class AnswerStream:
-    """Tells a listener what stands in a reply's field "answer" so far; a reply may turn out void.
+    """Streams the field "answer" of a reply that is still being written; it may be discarded.
 
-    Words are told whole and one by one: so the fence's word is hidden before any of it is out, and
-    a replay, which has each reply at once, tells the same pieces.
+    Words are streamed whole and one by one: so the delimiter word is hidden before any of it is
+    out, and a replay, which has each reply at once, streams the same pieces.
 
     Args:
-        fence: whose word is not to be told.
+        delimiters: their word is hidden.
         on_delta: the listener.
     """
 
-    def __init__(self, fence: Delimiters, on_delta: DeltaListener) -> None:
-        self._fence = fence
+    def __init__(self, delimiters: Delimiters, on_delta: DeltaListener) -> None:
+        self._delimiters = delimiters
         self._on_delta = on_delta
-        self._reply = self._told = ""
+        self._reply = self._streamed = ""
 
-    def hear(self, piece: str | None) -> None:
-        """Takes in a further piece of the reply's JSON; None: all of it so far is void."""
+    def feed(self, piece: str | None) -> None:
+        """Takes in a further piece of the reply's JSON; None: all of it so far is discarded."""
         if piece is None:
             self._reply = ""
-            self.tell("")
+            self.advance_to("")
         elif len(self._reply) < _LONGEST:
             self._reply += piece
-            self._tell_words()
+            self._stream_words()
 
-    def tell(self, text: str) -> None:
-        """Brings the listener to this text, by what it lacks or from the beginning."""
-        restart = not text.startswith(self._told)
-        rest = text if restart else text[len(self._told) :]
-        self._told = text
+    def advance_to(self, text: str) -> None:
+        """Streams what the listener lacks of `text`, or `text` anew where it has other words."""
+        restart = not text.startswith(self._streamed)
+        rest = text if restart else text[len(self._streamed) :]
+        self._streamed = text
         if rest or restart:
             self._on_delta(AnswerDelta(text=rest, restart=restart))
 
-    def _tell_words(self) -> None:
-        # As bytes: of a str with lone surrogates it says that it is none.
+    def _stream_words(self) -> None:
+        # As bytes: the parser refuses a str with lone surrogates.
         written = self._reply.encode("utf-8", "surrogatepass")
         try:
             found = from_json(written, allow_partial="trailing-strings")
         except ValueError:
-            return  # no JSON, or not yet: the answer is told when the reply has been read
+            return  # no JSON, or not yet: the answer is streamed when the reply has been read
         answer = found.get("answer") if isinstance(found, dict) else None
         if isinstance(answer, str):
-            text = self._fence.hide(answer).lstrip()
+            text = self._delimiters.hide(answer).lstrip()
             for word in re.finditer(r"\S+(?=\s)", text):
-                if word.end() > len(self._told):
-                    self.tell(text[: word.end()])
+                if word.end() > len(self._streamed):
+                    self.advance_to(text[: word.end()])

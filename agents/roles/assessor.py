@@ -1,4 +1,4 @@
-"""The assessor: is the evidence enough, or what is missing?"""
+"""The assessor: whether the evidence is enough to answer, or what is missing."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from hoptrail.rag.entities.surface import surface_words
 
 
 class LocalAssessor:
-    """Enough: every name and content word of the question stands in the evidence, after a hop.
+    """Sufficiency by words: the evidence has every name and content word of the question.
 
-    Words cannot tell that the passage which names the bridge is not yet the answer, so the names
-    that the first round brought are followed once before anything counts as enough.
+    Words cannot show that the passage which names the bridge entity is not yet the answer, so the
+    names that the first round brought are followed once before any evidence counts as enough.
     """
 
     async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
-        """What the question names or asks and the pool does not show."""
+        """Names, content words and kinds of answer that the question has and the pool lacks."""
         said = {
             word for item in situation.pool for word in surface_words(f"{item.title} {item.quote}")
         }
@@ -56,28 +56,28 @@ class LocalAssessor:
 
 
 class ServedAssessor:
-    """Judges whether the pool is enough, by prompt `assess`."""
+    """Sufficiency judged by a model, by prompt `ask/assess`."""
 
-    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
-        self._asker = asker
-        self._fence = fence
+    def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
+        self._client = client
+        self._delimiters = delimiters
         self._fallback = fallback
 
     async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
-        """Enough, or what is missing; an empty pool is never enough and asks nobody."""
+        """Enough, or what is missing; an empty pool is never enough, so the model is not asked."""
         if not situation.pool:
             return RoleResult(value=Assessment(sufficient=False, missing=("any evidence",)))
-        task = RoleCall(
+        call = RoleCall(
             role="assess",
             prompt="ask/assess",
             form=AssessForm,
             max_tokens=320,
             render=lambda blocks: load("ask/assess").render(
                 question=situation.question,
-                needs=needs_text(self._fence, situation),
+                needs=needs_text(self._delimiters, situation),
                 evidence="\n".join(blocks),
             ),
-            blocks=numbered_quotes(self._fence, situation.pool),
+            blocks=numbered_quotes(self._delimiters, situation.pool),
         )
 
         def use(form: AssessForm, _: Sequence[int]) -> Assessment:
@@ -85,7 +85,7 @@ class ServedAssessor:
             return Assessment(sufficient=form.sufficient, missing=missing)
 
         return await ask_or_fall_back(
-            self._asker, task, use, lambda: self._fallback.assessor.assess(situation)
+            self._client, call, use, lambda: self._fallback.assessor.assess(situation)
         )
 
 

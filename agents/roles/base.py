@@ -1,7 +1,8 @@
-"""What the nodes ask for: six roles of one method each, and who may play them.
+"""The protocols of the six roles, one method each, and the records they take and return.
 
-A node knows the role, never the player. `local.py` plays without a model, `served.py` asks a
-model and falls back on the local player, counted, when the model's reply cannot be used.
+A node knows the role, never the player. The local player of a role works without a model; the
+served player asks a model and falls back on the local one, counted, when the model's reply cannot
+be used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleResult(Generic[T_co]):
-    """What a player gave, what it took from a model, and whether that ended the budget."""
+    """The result of a role call, with its model usage and the stop reason if the budget ended."""
 
     value: T_co
     use: ModelUse | None = None
@@ -29,7 +30,7 @@ class RoleResult(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageToRead:
-    """A passage to be refined, with its standing (0..1) and the query that found it."""
+    """A passage to be refined, with its score (0..1) and the query that found it."""
 
     passage: Passage
     score: float
@@ -39,7 +40,7 @@ class PassageToRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What bears on the question in a passage; offsets count from the document's start."""
+    """An exact quote that bears on the question; offsets count from the document's start."""
 
     passage_id: str
     start: int
@@ -50,7 +51,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleInput:
-    """What every role after the planner may look at."""
+    """The input of every role after the planner: question, plan, evidence pool, queries made."""
 
     question: str
     plan: Plan
@@ -60,14 +61,14 @@ class RoleInput:
 
 
 class Planner(Protocol):
-    """Lists what must be known."""
+    """Query planning: lists the facts that must be known to answer."""
 
     async def plan(self, question: str) -> RoleResult[Plan]:
         """The needs of a question, at least one."""
 
 
 class Refiner(Protocol):
-    """Finds what bears on the question in passages."""
+    """Evidence extraction: finds the quotes in passages that bear on the question."""
 
     async def refine(
         self, situation: RoleInput, readings: Sequence[PassageToRead]
@@ -76,45 +77,45 @@ class Refiner(Protocol):
 
 
 class Assessor(Protocol):
-    """Judges whether the pool is enough."""
+    """Sufficiency judgement: is the evidence pool enough to answer?"""
 
     async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
         """Enough, or what is missing."""
 
 
 class QueryWriter(Protocol):
-    """Writes the next queries."""
+    """Query generation: writes the queries of the next round."""
 
     async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """Queries for what is missing, best first; none where nothing is left to follow."""
 
 
 class Answerer(Protocol):
-    """Answers from the pool."""
+    """Answer generation from the evidence pool."""
 
     async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
         """Claims with evidence ids; may abstain."""
 
 
 class Scorer(Protocol):
-    """Scores what a tree search is shown."""
+    """Relevance scoring of the tree nodes and passages on the slates of a tree search."""
 
     async def score(
         self, question: str, slates: Sequence[Slate]
     ) -> Sequence[RoleResult[SlateScores]]:
-        """One answer a slate, in order; what could not be scored is not there, and not zero."""
+        """One result a slate, in order; an item that could not be scored is absent, not zero."""
 
 
 class DeltaListener(Protocol):
-    """Takes pieces of the answer while it is written."""
+    """A callback for the pieces of an answer while it is written."""
 
     def __call__(self, event: AnswerDelta, /) -> None:
-        """One more piece."""
+        """Takes one more piece."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """Who plays what in one run."""
+    """The player of each role in one run."""
 
     planner: Planner
     refiner: Refiner

@@ -1,4 +1,4 @@
-"""What several roles share: content words, the names of a question, quotes in a prompt."""
+"""Helpers of several roles: content words, names of a question, quotes in a prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hoptrail.rag.entities.surface import proper_names, surface_words
 
 
 def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
-    """Has (nearly) the same been asked? Jaccard overlap of the words above `limit`."""
+    """Whether a query repeats an earlier one: Jaccard overlap of words above `limit`, 0..1."""
     mine = set(surface_words(query))
     return not mine or any(
         len(mine & theirs) / len(mine | theirs) > limit
@@ -35,22 +35,22 @@ def content_words(text: str) -> set[str]:
 
 
 def subjects_of(situation: RoleInput) -> tuple[str, ...]:
-    """The names that the plan lists, or those of the question where nobody planned."""
+    """The names that the plan lists, or those in the question where there is no plan."""
     planned = (need.subject for need in situation.plan.needs if need.subject)
     return (
         tuple(dict.fromkeys(planned)) if situation.plan.needs else proper_names(situation.question)
     )
 
 
-def needs_text(fence: Delimiters, situation: RoleInput) -> str:
-    """What must be known, inside the fence: a model wrote it and a question may have led it."""
-    return fence.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
+def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:
+    """The needs of a plan between delimiters: a model wrote them, and a question may steer it."""
+    return delimiters.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
 
 
-def numbered_quotes(fence: Delimiters, pool: Sequence[Evidence]) -> list[str]:
-    """The pool as numbered quotes inside the fence, best first."""
+def numbered_quotes(delimiters: Delimiters, pool: Sequence[Evidence]) -> list[str]:
+    """The evidence pool as numbered quotes between delimiters, best first."""
     return [
-        fence.wrap(f"quote {item.id[1:]}", f"{item.title.strip()}: {item.quote.strip()}")
+        delimiters.wrap(f"quote {item.id[1:]}", f"{item.title.strip()}: {item.quote.strip()}")
         for item in pool
     ]
 
@@ -61,4 +61,5 @@ Short = Annotated[str, Field(max_length=80)]
 class Reply(BaseModel):
     """Base of the replies that a served model may give: an unknown key is refused."""
 
+    # The docstring of a reply class is part of its JSON Schema, and so of every request.
     model_config = ConfigDict(extra="forbid")

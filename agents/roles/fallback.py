@@ -1,4 +1,7 @@
-"""How a served role is played: a task is put to the model, and a fallback stands by."""
+"""A role call to a served model, with the local player as fallback.
+
+In a model call this comes after the role and before `llm.client`, which does the asking.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ STOPS: dict[str, StopReason] = {
     "refused_by_server": "model_unavailable",
     "cancelled": "cancelled",
 }
-"""What a failure to be answered means for the whole run."""
+"""The stop reason of the run, by the failure of a model call; other failures do not end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCall(Generic[M]):
-    """One thing to ask a model: how the prompt is made, and what may be left out of it."""
+    """One role's question to a model: prompt, reply schema, and the blocks that may be left out."""
 
     role: str
     prompt: str
@@ -38,48 +41,50 @@ class RoleCall(Generic[M]):
     max_tokens: int
     render: Callable[[Sequence[str]], Rendered]
     blocks: Sequence[str] = ()
-    hear: DeltaListener | None = None
-    """Gets the reply as it is written, as `Asker.ask` says; None: nobody waits for it."""
+    on_delta: DeltaListener | None = None
+    """Gets the reply as it is written, as `LLMClient.ask` says; None: the reply is not streamed."""
 
 
 async def ask_or_fall_back(
-    asker: LLMClient,
-    task: RoleCall[M],
+    client: LLMClient,
+    call: RoleCall[M],
     use: Callable[[M, Sequence[int]], T],
     fallback: Callable[[], Awaitable[RoleResult[T]]],
 ) -> RoleResult[T]:
-    """Asks the model; where its reply cannot be used the fallback plays, and that is noted.
+    """The result of a role by a served model, or by the fallback where the reply is unusable.
+
+    A fallback is noted in the result's `use`.
 
     Args:
-        asker: the model.
-        task: what to ask.
-        use: makes the value of a reply and of the positions of the blocks that the model saw.
-        fallback: plays instead.
+        client: asks the model.
+        call: what to ask.
+        use: makes the value from a reply and the positions of the blocks that the model saw.
+        fallback: the local player's result, awaited only where the model's cannot be used.
     """
-    if asker.lost is not None:
-        gone = unasked(task.role, load(task.prompt).hash, asker, Usage(), 0, asker.lost)
-        return RoleResult(value=(await fallback()).value, use=gone, stop=STOPS.get(asker.lost))
-    form = json_reply(task.form)
+    if client.lost is not None:
+        note = failed(call.role, load(call.prompt).hash, client, Usage(), 0, client.lost)
+        return RoleResult(value=(await fallback()).value, use=note, stop=STOPS.get(client.lost))
+    form = json_reply(call.form)
     left_out = 0
     try:
-        fitted = await asker.fit(task.render, task.blocks, form=form, max_tokens=task.max_tokens)
+        fitted = await client.fit(call.render, call.blocks, form=form, max_tokens=call.max_tokens)
         left_out = len(fitted.left_out)
-        if task.blocks and not fitted.kept:
+        if call.blocks and not fitted.kept:
             if fitted.by_budget:
                 raise OutOfBudget("out_of_tokens")
-            nothing = unasked(task.role, fitted.prompt.hash, asker, Usage(), left_out, "overlong")
-            return RoleResult(value=(await fallback()).value, use=nothing)
-        asked = await asker.ask(
-            node=task.role,
+            note = failed(call.role, fitted.prompt.hash, client, Usage(), left_out, "overlong")
+            return RoleResult(value=(await fallback()).value, use=note)
+        asked = await client.ask(
+            node=call.role,
             prompt=fitted.prompt,
             form=form,
-            max_tokens=task.max_tokens,
-            on_delta=task.hear,
+            max_tokens=call.max_tokens,
+            on_delta=call.on_delta,
         )
     except OutOfBudget as error:
-        note = unasked(task.role, load(task.prompt).hash, asker, error.usage, left_out, error.stop)
+        note = failed(call.role, load(call.prompt).hash, client, error.usage, left_out, error.stop)
         return RoleResult(value=(await fallback()).value, use=note, stop=error.stop)
-    note = used(task.role, asked, left_out)
+    note = used(call.role, asked, left_out)
     if asked.value is None:
         stop = STOPS.get(asked.failure or "")
         return RoleResult(value=(await fallback()).value, use=note, stop=stop)
@@ -87,7 +92,7 @@ async def ask_or_fall_back(
 
 
 def used(role: str, asked: LLMResult[T], left_out: int = 0) -> ModelUse:
-    """What one question took."""
+    """The model usage of a call that got a reply."""
     return ModelUse(
         role=role,
         prompt_hash=asked.prompt_hash,
@@ -102,14 +107,14 @@ def used(role: str, asked: LLMResult[T], left_out: int = 0) -> ModelUse:
     )
 
 
-def unasked(
-    role: str, prompt_hash: str, asker: LLMClient, spent: Usage, left_out: int, failure: str
+def failed(
+    role: str, prompt_hash: str, client: LLMClient, spent: Usage, left_out: int, failure: str
 ) -> ModelUse:
-    """What a question took that was not answered, or not even put."""
+    """The model usage of a call without a reply, or one that was never sent."""
     return ModelUse(
         role=role,
         prompt_hash=prompt_hash,
-        model=asker.server.model,
+        model=client.server.model,
         attempts=spent.calls,
         re_asks=0,
         prompt_tokens=spent.prompt_tokens,

@@ -1,4 +1,4 @@
-"""The planner: question → what must be known, and the kind of answer it asks for."""
+"""The planner: question → facts that must be known, and the kind of answer asked for."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _ASKS = (
 
 
 def asks_for(question: str) -> str:
-    """The kind of answer a question asks for, by its words."""
+    """The answer type of a question, by its words: `person`, `date`, ... or `thing`."""
     folded = casefolded(question)
     return next((kind for kind, pattern in _ASKS if re.search(pattern, folded)), "thing")
 
 
 class LocalPlanner:
-    """What must be known: each thing the question names, and the kind of answer it asks for."""
+    """Planning by rules: a need for each name in the question, and one for the answer itself."""
 
     async def plan(self, question: str) -> RoleResult[Plan]:
-        """One need for every name, and one for what is asked."""
+        """One need for every name, and one for the answer type."""
         asks = asks_for(question)
         subjects = proper_names(question)
         needs = [
@@ -48,15 +48,15 @@ class LocalPlanner:
 
 
 class ServedPlanner:
-    """Lists what must be known, by prompt `plan`."""
+    """Planning by a model, by prompt `ask/plan`."""
 
-    def __init__(self, asker: LLMClient, fallback: Roles) -> None:
-        self._asker = asker
+    def __init__(self, client: LLMClient, fallback: Roles) -> None:
+        self._client = client
         self._fallback = fallback
 
     async def plan(self, question: str) -> RoleResult[Plan]:
         """The needs of a question; a subject that the question does not name is dropped."""
-        task = RoleCall(
+        call = RoleCall(
             role="plan",
             prompt="ask/plan",
             form=PlanForm,
@@ -77,7 +77,7 @@ class ServedPlanner:
             return Plan(needs=needs, asks=form.asks)
 
         return await ask_or_fall_back(
-            self._asker, task, use, lambda: self._fallback.planner.plan(question)
+            self._client, call, use, lambda: self._fallback.planner.plan(question)
         )
 
 

@@ -1,4 +1,4 @@
-"""The query writer: what is missing → the next queries."""
+"""The query writer: missing facts → the queries of the next round."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ from hoptrail.rag.entities.surface import (
 )
 
 BRIDGE = 0.97
-"""What a hop keeps of the standing of the passage it starts from."""
-
+"""Part of the score of the passage a hop starts from that the hop keeps."""
 
 FOLLOWED = 4
-"""Names that a round asks the rest of the question of."""
-FOLLOWED_WORTH = 0.4
-"""What the best hit of such a query is worth beside the passage that the name was read in."""
+"""Most queries of a round that join a name from the evidence with the rest of the question."""
+FOLLOWED_WEIGHT = 0.4
+"""Score of the best hit of such a query, relative to the passage that the name was read in."""
 
 
 class LocalQueryWriter:
-    """Follows the names that the evidence mentions and the question does not."""
+    """Bridge queries: the names that the evidence mentions and the question does not."""
 
     async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """One query a name, those of the best evidence first."""
@@ -60,12 +59,12 @@ class LocalQueryWriter:
 
 
 class GraphQueryWriter:
-    """Asks the rest of the question of the names that the evidence mentions.
+    """Bridge queries of a name from the evidence and the rest of the question.
 
-    For searches that follow names by themselves: what they cannot do is to put a name in the place
-    of the words that stand for it ("the director of ..."), two documents further on. After
-    Iter-RetGen's query of question and generation (arXiv 2305.15294), with a name as what was
-    generated.
+    For searches of the passage graph, which follow names by themselves but cannot put a name in
+    the place of the words that stand for it ("the director of ..."), two documents further on.
+    After Iter-RetGen's query of question and generation (arXiv 2305.15294), with a name as what
+    was generated.
     """
 
     async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
@@ -84,7 +83,7 @@ class GraphQueryWriter:
                 if casefolded(name) in known or too_alike(text, (*situation.asked, *queries)):
                     continue
                 queries[text] = Query(
-                    text=text, purpose="gap", weight=round(FOLLOWED_WORTH * item.score, 6)
+                    text=text, purpose="gap", weight=round(FOLLOWED_WEIGHT * item.score, 6)
                 )
                 if len(queries) == FOLLOWED:
                     return RoleResult(value=tuple(queries.values()))
@@ -92,7 +91,7 @@ class GraphQueryWriter:
 
 
 def _mentioned(item: Evidence) -> Iterator[str]:
-    """The names a quote mentions beside its own title; a sentence's first word alone is none."""
+    """The names in a quote other than its title; a sentence's first word alone is no name."""
     for name in proper_names(item.quote):
         if casefolded(name) != casefolded(item.title) and not only_opens_sentences(
             name, item.quote
@@ -101,31 +100,31 @@ def _mentioned(item: Evidence) -> Iterator[str]:
 
 
 class ServedQueryWriter:
-    """Writes the next queries, by prompt `next_query`."""
+    """Queries by a model, by prompt `ask/write_queries`."""
 
-    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
-        self._asker = asker
-        self._fence = fence
+    def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
+        self._client = client
+        self._delimiters = delimiters
         self._fallback = fallback
 
     async def next_queries(self, situation: RoleInput) -> RoleResult[tuple[Query, ...]]:
         """Queries for what is missing; their hits count nearly as much as the question's own."""
         assessed = situation.assessment
-        task = RoleCall(
+        call = RoleCall(
             role="next_query",
             prompt="ask/write_queries",
             form=QueriesForm,
             max_tokens=320,
             render=lambda blocks: load("ask/write_queries").render(
                 question=situation.question,
-                missing=self._fence.wrap(
+                missing=self._delimiters.wrap(
                     "missing", "; ".join(assessed.missing) if assessed else ""
                 ),
-                # Fenced as well: names that the fallback follows are words of the documents.
-                asked=self._fence.wrap("queries", "; ".join(situation.asked[-12:])),
+                # Between delimiters too: names that the fallback follows are the documents' words.
+                asked=self._delimiters.wrap("queries", "; ".join(situation.asked[-12:])),
                 evidence="\n".join(blocks),
             ),
-            blocks=numbered_quotes(self._fence, situation.pool),
+            blocks=numbered_quotes(self._delimiters, situation.pool),
         )
 
         def use(form: QueriesForm, _: Sequence[int]) -> tuple[Query, ...]:
@@ -133,7 +132,7 @@ class ServedQueryWriter:
             return tuple(Query(text=t, purpose="gap", weight=0.95) for t in texts if t)
 
         return await ask_or_fall_back(
-            self._asker, task, use, lambda: self._fallback.query_writer.next_queries(situation)
+            self._client, call, use, lambda: self._fallback.query_writer.next_queries(situation)
         )
 
 

@@ -1,4 +1,4 @@
-"""The refiner: passages → the exact quotes that bear on the question."""
+"""The refiner: passages → exact quotes that bear on the question."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ from hoptrail.rag.text.sentences import sentences
 WINDOW = 3
 """Sentences a quote has at most; one alone too often lost the fact to a pronoun's neighbour."""
 QUOTE_CHARS = 900
+"""Most characters of a quote."""
 BEARS = 0.25
-"""Cosine to the question below which a quote that shares no name with it bears on nothing."""
+"""Least cosine to the question, -1..1, of a quote that shares no name with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
-    """A run of sentences in a passage; offsets count within the passage."""
+    """A window of sentences in a passage; offsets count within the passage."""
 
     reading: PassageToRead
     start: int
     end: int
     cosine: float
-    """That of its nearest sentence to the question."""
+    """The cosine of its nearest sentence to the question, -1..1."""
 
     @property
     def text(self) -> str:
-        """What it says, headed by the passage's title, since prose calls its subject "he"."""
+        """The window's text under the passage's title, since prose calls its subject "he"."""
         return f"{self.reading.passage.title}\n{self.reading.passage.text[self.start : self.end]}"
 
 
 class LocalRefiner:
-    """Picks from each passage the run of sentences nearest to the question.
+    """Extractive refining: from each passage the window of sentences nearest to the question.
 
     Nearness: cosine to the question, the share of its content words, its names, and digits where
     it asks for a date or a number. The extractive idea is RECOMP's (arXiv 2310.04408, 3.2), with
@@ -66,7 +67,7 @@ class LocalRefiner:
     async def refine(
         self, situation: RoleInput, readings: Sequence[PassageToRead]
     ) -> RoleResult[tuple[Quote, ...]]:
-        """At most one quote a passage; none from one that bears on nothing."""
+        """At most one quote a passage; none from a passage that does not bear on the question."""
         spans = [sentences(reading.passage.text) for reading in readings]
         texts = [
             f"{reading.passage.title}\n{reading.passage.text[start:end]}"
@@ -85,7 +86,7 @@ class LocalRefiner:
         return RoleResult(value=tuple(_quote(window) for window in bearing))
 
     async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
-        """The cosine of each text to the question; none once the run is over."""
+        """The cosine of each text to the question; none once the run's time is over."""
         left = self._seconds_left()
         try:
             return await self._corpus.similarity(question, texts, timeout=left) if left > 0 else ()
@@ -101,7 +102,7 @@ class LocalRefiner:
         return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
 
     def _linked(self, situation: RoleInput, window: _Window) -> bool:
-        """Does it share a name with the question, or speak of a name that was followed?"""
+        """Whether a window mentions a name of the question, or one that was followed."""
         said = set(surface_words(window.text))
         via = window.reading.via
         linked = (*subjects_of(situation), *situation.asked[1:], *((via.name,) if via else ()))
@@ -111,7 +112,7 @@ class LocalRefiner:
 def _windows(
     reading: PassageToRead, spans: Sequence[tuple[int, int]], cosines: Sequence[float]
 ) -> Iterator[_Window]:
-    """Every run of WINDOW sentences of a passage (the whole, if it has fewer)."""
+    """Every window of WINDOW sentences of a passage (the whole passage, if it has fewer)."""
     for first in range(max(1, len(spans) - WINDOW + 1)):
         run = spans[first : first + WINDOW]
         if run:
@@ -134,11 +135,11 @@ def _quote(window: _Window) -> Quote:
 
 
 class ServedRefiner:
-    """Picks the sentences that bear on the question, by prompt `refine`."""
+    """Refining by a model, which picks sentences by their numbers, by prompt `ask/refine`."""
 
-    def __init__(self, asker: LLMClient, fence: Delimiters, fallback: Roles) -> None:
-        self._asker = asker
-        self._fence = fence
+    def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
+        self._client = client
+        self._delimiters = delimiters
         self._fallback = fallback
 
     async def refine(
@@ -155,17 +156,17 @@ class ServedRefiner:
                 numbered.append((place, start, end))
                 lines.append(f"[{len(numbered)}] {reading.passage.text[start:end]}")
             title = reading.passage.title.replace("\n", " ")
-            blocks.append(self._fence.wrap("passage", "\n".join([f"Title: {title}", *lines])))
+            blocks.append(self._delimiters.wrap("passage", "\n".join([f"Title: {title}", *lines])))
 
         def render(chosen: Sequence[str]) -> Rendered:
             return load("ask/refine").render(
                 question=situation.question,
-                needs=needs_text(self._fence, situation),
-                known=_facts(self._fence, situation.pool[:6]),
+                needs=needs_text(self._delimiters, situation),
+                known=_known_facts(self._delimiters, situation.pool[:6]),
                 passages="\n".join(chosen),
             )
 
-        task = RoleCall(
+        call = RoleCall(
             role="refine",
             prompt="ask/refine",
             form=RefineForm,
@@ -183,7 +184,7 @@ class ServedRefiner:
             )
 
         return await ask_or_fall_back(
-            self._asker, task, use, lambda: self._fallback.refiner.refine(situation, readings)
+            self._client, call, use, lambda: self._fallback.refiner.refine(situation, readings)
         )
 
 
@@ -197,8 +198,8 @@ def _sentence_quote(reading: PassageToRead, start: int, end: int, rank: int) -> 
     )
 
 
-def _facts(fence: Delimiters, pool: Sequence[Evidence]) -> str:
-    return "\n".join(numbered_quotes(fence, pool)) or "nothing yet"
+def _known_facts(delimiters: Delimiters, pool: Sequence[Evidence]) -> str:
+    return "\n".join(numbered_quotes(delimiters, pool)) or "nothing yet"
 
 
 class RefineForm(Reply):

@@ -1,4 +1,4 @@
-"""Which player each role has: the local ones, or those of a served model."""
+"""Selection of the players: the local ones, or those of a served model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from hoptrail.rag.types import Mode
 def local_roles(
     corpus: Corpus, seconds_left: Callable[[], float], mode: Mode | None = None
 ) -> Roles:
-    """All six roles, played without a model over a corpus, until the time is up.
+    """The local players of all six roles: rules, words and the embedder, no language model.
 
-    `mode`: how the question is searched; a search of the passage graph follows names by itself.
+    Args:
+        corpus: its embedder measures the similarity of sentences.
+        seconds_left: seconds that the run has left; at 0 nothing more is embedded.
+        mode: how the question is searched; a search of the passage graph follows names by itself.
     """
     return Roles(
         planner=LocalPlanner(),
@@ -34,13 +37,13 @@ def local_roles(
     )
 
 
-def served_roles(asker: LLMClient, fence: Delimiters, fallback: Roles) -> Roles:
-    """All six roles, played by the asker's model; `fallback` plays where its reply fails."""
+def served_roles(client: LLMClient, delimiters: Delimiters, fallback: Roles) -> Roles:
+    """The served players of all six roles; `fallback` is used where a reply cannot be."""
     return Roles(
-        planner=ServedPlanner(asker, fallback),
-        refiner=ServedRefiner(asker, fence, fallback),
-        assessor=ServedAssessor(asker, fence, fallback),
-        query_writer=ServedQueryWriter(asker, fence, fallback),
-        answerer=ServedAnswerer(asker, fence, fallback),
-        scorer=ServedScorer(asker, fence),
+        planner=ServedPlanner(client, fallback),
+        refiner=ServedRefiner(client, delimiters, fallback),
+        assessor=ServedAssessor(client, delimiters, fallback),
+        query_writer=ServedQueryWriter(client, delimiters, fallback),
+        answerer=ServedAnswerer(client, delimiters, fallback),
+        scorer=ServedScorer(client, delimiters),
     )

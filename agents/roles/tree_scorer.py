@@ -1,8 +1,9 @@
-"""The form of a scored slate: an object with one score a number, read as far as it can be.
+"""The tree scorer: slates of a tree search → relevance scores of their nodes or passages.
 
-Every number that is asked for is a property of its own, so a server that enforces the schema can
-neither leave one out nor name it twice. Of others each score is judged by itself: what is no
-number, lies outside 0..100 or was said twice with different values counts as not said.
+A model replies with an object of one score a number. Every number that is asked for is a property
+of its own, so a server that enforces the schema can neither leave one out nor name it twice. With
+other servers each score is judged by itself: one that is no number, lies outside 0..100 or comes
+twice with different values counts as missing.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, find_object
 from hoptrail.agents.roles.base import RoleResult
-from hoptrail.agents.roles.fallback import STOPS, unasked, used
+from hoptrail.agents.roles.fallback import STOPS, failed, used
 from hoptrail.prompts.loader import Prompt, Rendered, load
 from hoptrail.rag.tree.search.local_scorer import local_scorer
 from hoptrail.rag.tree.search.types import Item, Slate, SlateScores
 
 TOP = 100
-"""The best score."""
+"""The best score that a model can give."""
 _REASONING = 240
 _REPLY_BASE = 320
 _REPLY_EACH = 12
-"""Tokens of a reply: for its reasoning, and for each score; small vocabularies need so many."""
+"""Tokens of a reply: for its reasoning and for each score, as small vocabularies need them."""
 
 Scores = Mapping[int, float]
-"""0..1 by number."""
+"""Scores, 0..1, by the number of the item on the slate, from 1."""
 
 
 def reply_tokens(count: int) -> int:
-    """The most tokens that a reply with so many scores may have."""
+    """The most tokens that a reply with `count` scores may have."""
     return _REPLY_BASE + _REPLY_EACH * count
 
 
 @lru_cache(maxsize=512)
 def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> ReplySchema[Scores]:
-    """The form that scores these numbers; the same for equal numbers, since servers compile it.
+    """The reply schema that scores these numbers; cached, since servers compile it.
 
     A reply with fewer than `least` usable scores is a problem.
     """
@@ -77,15 +78,15 @@ def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _score(said: object) -> float | None:
-    """A score as 0..1; None: it says nothing."""
-    if isinstance(said, bool) or not isinstance(said, int | float):
+def _score(value: object) -> float | None:
+    """A score as 0..1; None: `value` is no score."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return said / TOP if math.isfinite(said) and 0 <= said <= TOP else None
+    return value / TOP if math.isfinite(value) and 0 <= value <= TOP else None
 
 
 def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; a name that comes twice with different values says nothing."""
+    """A JSON object; a name that comes twice with different values becomes None."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         found[name] = value if found.get(name, value) == value else None
@@ -93,18 +94,18 @@ def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 KEPT = Usage(calls=4, prompt_tokens=8_000)
-"""What a search leaves for reading and answering, though at most a quarter of the budget."""
+"""Budget kept for reading and answering after the search, though at most a quarter of it."""
 LENGTHS = (1500, 1000, 500, 250, 120, 60)
 """Characters shown of a text: the first of these with which the slate fits into the window."""
 ANCHOR_LENGTH = 500
-"""Characters shown of an anchor at most: it was read before and serves as a measure."""
+"""Most characters shown of an anchor, an item scored before that calibrates the scores."""
 LEADS, LEAD_LENGTH = 3, 300
-"""Best leaves so far that are shown unnumbered, and their characters."""
+"""Number of the best leaves so far that are shown unnumbered, and their most characters."""
 _ROLE = "slate"
 
 
 class LocalScorer:
-    """Scores by words in common and the embedder's likeness."""
+    """Scoring by shared words and the embedder's similarity."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
@@ -112,50 +113,50 @@ class LocalScorer:
     async def score(
         self, question: str, slates: Sequence[Slate]
     ) -> Sequence[RoleResult[SlateScores]]:
-        """One answer a slate."""
-        grade = local_scorer(question, await self._corpus.language())
-        return [RoleResult(value=graded) for graded in grade(slates)]
+        """One result a slate."""
+        score = local_scorer(question, await self._corpus.language())
+        return [RoleResult(value=scores) for scores in score(slates)]
 
 
 class ServedScorer:
-    """Has a model score, all slates side by side, by the prompts `slate` and `slate_leaves`."""
+    """Scoring by a model, all slates in parallel.
 
-    def __init__(self, asker: LLMClient, fence: Delimiters) -> None:
-        self._asker = asker
-        self._fence = fence
+    Prompts: `tree/score_nodes` and `tree/score_passages`.
+    """
+
+    def __init__(self, client: LLMClient, delimiters: Delimiters) -> None:
+        self._client = client
+        self._delimiters = delimiters
 
     async def score(
         self, question: str, slates: Sequence[Slate]
     ) -> Sequence[RoleResult[SlateScores]]:
-        """One answer a slate; one that cannot be had has failed and says why."""
+        """One result a slate; a failed one says why in its `use`."""
         if not slates:
             return []
-        # Divided beforehand, so that it does not depend on who answers first what fits the budget.
-        shares = self._asker.shares(len(slates), _kept(self._asker))
+        # Divided beforehand: what fits the budget must not depend on which is answered first.
+        shares = self._client.shares(len(slates), _kept(self._client))
         return await gather_or_cancel(
             self._one(question, slate, share) for slate, share in zip(slates, shares, strict=True)
         )
 
     async def _one(self, question: str, slate: Slate, share: Share) -> RoleResult[SlateScores]:
-        asker, prompt = (
-            self._asker,
-            _prompt_for(slate),
-        )
-        if asker.lost is not None:
-            return _failed(asker, prompt.hash, asker.lost)
+        client, prompt = self._client, _prompt_for(slate)
+        if client.lost is not None:
+            return _failed(client, prompt.hash, client.lost)
         wanted = asked_for(slate)
-        # What was missing is asked for once: of that reply nothing is no reason to ask again.
+        # Missing scores are asked for once: a reply without any is no reason to ask again.
         form = scores_form(wanted, least=0 if slate.missing else 1)
         most = reply_tokens(len(wanted))
         try:
-            fitting = await asker.longest(
-                renderings(slate, question, self._fence), form=form, max_tokens=most
+            fitting = await client.longest(
+                renderings(slate, question, self._delimiters), form=form, max_tokens=most
             )
-            asked = await asker.ask(
+            asked = await client.ask(
                 node=_ROLE, prompt=fitting, form=form, max_tokens=most, min_tokens=most, share=share
             )
         except OutOfBudget as error:
-            note = unasked(_ROLE, prompt.hash, asker, error.usage, 0, error.stop)
+            note = failed(_ROLE, prompt.hash, client, error.usage, 0, error.stop)
             return RoleResult(value=SlateScores(scores={}, failed=True), use=note, stop=error.stop)
         use = used(_ROLE, asked)
         if asked.value is None:
@@ -166,7 +167,7 @@ class ServedScorer:
 
 
 def asked_for(slate: Slate) -> tuple[int, ...]:
-    """The numbers that a slate asks for, from 1."""
+    """The numbers of the items that a slate asks scores for, from 1."""
     missing = set(slate.missing)
     return tuple(
         number
@@ -175,8 +176,8 @@ def asked_for(slate: Slate) -> tuple[int, ...]:
     )
 
 
-def renderings(slate: Slate, question: str, fence: Delimiters) -> Iterator[Rendered]:
-    """The prompt of a slate, each time with less of the texts."""
+def renderings(slate: Slate, question: str, delimiters: Delimiters) -> Iterator[Rendered]:
+    """The prompts of a slate, each with less of the texts than the one before."""
     prompt = _prompt_for(slate)
     label = "passages" if slate.leaves else "topics"
     count = len(slate.items)
@@ -192,9 +193,9 @@ def renderings(slate: Slate, question: str, fence: Delimiters) -> Iterator[Rende
         anchors = [head + _cut(text, min(length, ANCHOR_LENGTH)) for head, text in lines[count:]]
         leads = [_cut(_flat(lead.item), min(length, LEAD_LENGTH)) for lead in slate.leads[:LEADS]]
         yield prompt.render(
-            children=fence.wrap(label, "\n".join(children)),
-            anchors=fence.wrap(label, "\n".join(anchors)) if anchors else "none",
-            found=fence.wrap("passages", "\n".join(leads)) if leads else "none",
+            children=delimiters.wrap(label, "\n".join(children)),
+            anchors=delimiters.wrap(label, "\n".join(anchors)) if anchors else "none",
+            found=delimiters.wrap("passages", "\n".join(leads)) if leads else "none",
             question=question,
             wanted=wanted,
         )
@@ -211,14 +212,14 @@ def _counted(item: Item) -> str:
 
 
 def _flat(item: Item) -> str:
-    """A text on one line, so that none can look like another number's."""
+    """An item's text on one line, so that no part of it looks like another numbered item."""
     title, line_break, text = item.text.partition("\n")
     joined = f"{title}: {text}" if line_break and title.strip() and item.ref.leaf else item.text
     return " ".join(joined.split())
 
 
-def _kept(asker: LLMClient) -> Usage:
-    budget = asker.budget
+def _kept(client: LLMClient) -> Usage:
+    budget = client.budget
     return Usage(
         calls=min(KEPT.calls, math.ceil(budget.calls / 4)),
         prompt_tokens=min(KEPT.tokens, math.ceil(budget.tokens / 4)),
@@ -229,9 +230,9 @@ def _prompt_for(slate: Slate) -> Prompt:
     return load("tree/score_passages" if slate.leaves else "tree/score_nodes")
 
 
-def _failed(asker: LLMClient, prompt_hash: str, failure: str) -> RoleResult[SlateScores]:
+def _failed(client: LLMClient, prompt_hash: str, failure: str) -> RoleResult[SlateScores]:
     return RoleResult(
         value=SlateScores(scores={}, failed=True),
-        use=unasked(_ROLE, prompt_hash, asker, Usage(), 0, failure),
+        use=failed(_ROLE, prompt_hash, client, Usage(), 0, failure),
         stop=STOPS.get(failure),
     )

@@ -1,8 +1,8 @@
-"""Claims against their quotes, by code: no model is asked whether a model was right.
+"""Claim verification against the cited quotes, by rules: no model judges a model.
 
 A claim holds when every name, number and date it states stands in a quote it cites (or in the
-title of the quoted document, since prose calls the subject of its own article "he"). What the
-check cannot see is a wrong relation between right names; what it does see, it always sees.
+title of the quoted document, since prose calls the subject of its own article "he"). The check
+cannot see a wrong relation between right names; a name or number without a source it always sees.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from hoptrail.rag.entities.surface import numbers, proper_names, surface_words
 
 _YEAR = "january february march april may june july august september october november december"
 _LONGEST = 18
-"""Digits of a number that is reckoned with; a longer one is a code."""
+"""Most digits of a number used in sums; a longer one is a code."""
 MONTHS = tuple(_YEAR.split())
 
 
 def verify(answer: Answer, pool: Sequence[Evidence]) -> Answer:
     """The answer with a verdict on each claim; its text says no more than the claims that hold.
 
-    Evidence ids that are not in the pool are struck from the claims: a citation that points
-    nowhere is none.
+    Evidence ids that are not in the pool are removed from the claims. A text that states a name or
+    number that the quotes lack is replaced by the claims that hold.
     """
     known = {item.id: item for item in pool}
     claims = tuple(check(claim, known) for claim in answer.claims)
@@ -39,7 +39,7 @@ def verify(answer: Answer, pool: Sequence[Evidence]) -> Answer:
 
 
 def check(claim: Claim, known: Mapping[str, Evidence]) -> Claim:
-    """One claim with its verdict, and the reason where it is dropped."""
+    """A claim with its verdict, and the reason where it is dropped."""
     cited = tuple(dict.fromkeys(e for e in claim.evidence if e in known))
     if not cited:
         return replace(claim, evidence=(), verdict="dropped", reason="cites no known evidence")
@@ -53,7 +53,7 @@ def check(claim: Claim, known: Mapping[str, Evidence]) -> Claim:
 
 
 def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
-    """The names, numbers and months of a text that stand in none of the quotes or their titles."""
+    """The names, numbers and months of a text that are in none of the quotes or their titles."""
     sources = [
         (set(surface_words(f"{q.title} {q.quote}")), set(numbers(f"{q.title} {q.quote}")))
         for q in quotes
@@ -70,7 +70,7 @@ def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
 
 
 def unsupported_answer(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
-    """What a short answer says beyond the quotes of all its claims together.
+    """The names and numbers of a short answer that the quotes of all its claims lack.
 
     Unlike a claim it may join quotes, and may state a number that follows from theirs: a count of
     them, or the sum or difference of two.

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: after every node, in a file of the run's own.
+"""Checkpoints of a run: its state after every node, in a SQLite file of its own.
 
 Only the record types listed here may come back out of a checkpoint: anything else in the file is
 refused, so a tampered checkpoint cannot make objects.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-# Read by LangGraph when it is imported: no type but the registered ones is ever revived.
+# Read by LangGraph when it is imported: only the registered types are ever deserialised.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -40,13 +40,13 @@ REGISTERED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A tuple as it lies in a checkpoint: msgpack itself would give back a list."""
+    """A tuple as stored in a checkpoint: msgpack itself would turn it into a list."""
 
     items: list[Any]
 
 
 class Serializer(JsonPlusSerializer):
-    """LangGraph's serializer, but what was a tuple comes back as one."""
+    """LangGraph's serializer, with tuples kept as tuples."""
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:  # noqa: ANN401 - as in the base class
         """The value as bytes, and how they are written."""
@@ -58,7 +58,7 @@ class Serializer(JsonPlusSerializer):
 
 
 def serializer() -> Serializer:
-    """Writes and reads the records of the state, and refuses all other classes."""
+    """The serializer of the state's records; it refuses all other classes."""
     allowed = (*REGISTERED, Packed)
     return Serializer(
         allowed_msgpack_modules=[(kind.__module__, kind.__name__) for kind in allowed]
@@ -91,7 +91,7 @@ def _mapped(change: Callable[[object], object], value: object) -> object:
 
 @asynccontextmanager
 async def saver(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    """The checkpoints in a file, open while the block runs."""
+    """The checkpoint saver of a file, open while the block runs."""
     async with AsyncSqliteSaver.from_conn_string(str(path)) as opened:
         opened.serde = serializer()
         await opened.setup()

@@ -1,8 +1,8 @@
-"""Runs on disk: one folder each, beside the store but never under its writer's lock.
+"""The folder of a run on disk: its request, budget ledger and checkpoints.
 
-A folder holds `run.json` (what was asked, under which settings), `ledger.jsonl` and
-`checkpoints.db`. It is deleted when the receipt is written, so what is left over is what crashed
-or was interrupted, and `resume` takes it up.
+It lies beside the store, but is written without the store's writer lock. It holds `run.json` (the
+request), `ledger.jsonl` and `checkpoints.db`. It is deleted when the receipt is written: a folder
+that is left belongs to a run that crashed or was interrupted, and `resume` goes on with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RUN = re.compile(r"[a-z0-9-]{1,40}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """Where one run keeps what it needs to be resumed."""
+    """The folder in which a run keeps the files that a resume needs."""
 
     path: Path
 
@@ -36,34 +36,34 @@ class RunFolder:
 
     @property
     def ledger(self) -> Path:
-        """What was reserved and spent."""
+        """The file of the budget ledger."""
         return self.path / "ledger.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """LangGraph's checkpoints."""
+        """The file of LangGraph's checkpoints."""
         return self.path / "checkpoints.db"
 
     def job(self) -> RunRequest:
-        """What was asked.
+        """The request of the run.
 
         Raises:
-            JournalError: the file is missing or broken.
+            JournalError: `run.json` is missing or broken.
         """
         try:
             return JOB.validate_json((self.path / "run.json").read_bytes())
         except (OSError, ValidationError, ValueError) as error:
             raise JournalError(
-                f"the run {self.id!r} cannot be read: delete {str(self.path)!r} and ask again"
+                f"The run {self.id!r} cannot be read: delete {str(self.path)!r} and ask again."
             ) from error
 
     def delete(self) -> None:
-        """Removes the folder: the run has its receipt, or is not wanted any more."""
+        """Deletes the folder and all its files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def begin(runs: Path, job: RunRequest) -> RunFolder:
-    """A new run's folder, its job written down."""
+    """Creates the folder of a new run, and writes its request."""
     folder = RunFolder(path=runs / secrets.token_hex(5))
     with disk_errors(runs):
         folder.path.mkdir(parents=True)
@@ -75,12 +75,12 @@ def find(runs: Path, run: str) -> RunFolder:
     """The folder of a run that can be resumed.
 
     Raises:
-        SettingsError: there is none; the message lists those there are.
+        SettingsError: there is none; the message lists the unfinished runs.
     """
     folder = RunFolder(path=runs / run)
     if not _RUN.fullmatch(run) or not (folder.path / "run.json").is_file():
         left = ", ".join(sorted(f.id for f in unfinished_runs(runs))) or "none"
-        raise SettingsError(f"no run {run!r} to resume; unfinished runs here: {left}")
+        raise SettingsError(f"There is no run {run!r} to resume; unfinished runs here: {left}.")
     return folder
 
 

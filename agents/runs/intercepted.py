@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from inspect import Signature, iscoroutinefunction, signature
+from typing import Any, cast, get_type_hints
 
 from pydantic import TypeAdapter
 
-from hoptrail.agents.corpus.protocol import Corpus, Stand, TreeStart
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.types import (
     AttemptFailed,
@@ -19,166 +22,93 @@ from hoptrail.agents.llm.types import (
     ServerInfo,
 )
 from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, Interceptor
-from hoptrail.rag.tree.search.types import Opened
-from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
-_RANKING = TypeAdapter(Ranking)
-_PASSAGES = TypeAdapter(tuple[Passage | None, ...])
-_SCORES = TypeAdapter(tuple[float, ...])
-_START = TypeAdapter(TreeStart)
-_OPENED = TypeAdapter(tuple[Opened, ...])
+_AFTER_CANCEL = frozenset({"generation", "language", "passages", "slice", "tree_passages"})
+"""Reads that are let through after a cancellation: see `ExternalCall.after_cancel`."""
+_NOT_RECORDED = frozenset({"stand", "timeout"})
+"""Parameters that do not decide the result: a handle of this process, and a deadline."""
 
 
 class NotInReplay:
-    """The corpus and endpoint of a replay: whoever reaches them has found a hole in the tape."""
+    """Stands in for corpus and endpoint during a replay.
+
+    Any call means that the recording lacks one, and raises AssertionError.
+    """
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        """A method that fails when it is called: a replay touches nothing live."""
+        """A method that fails when it is called."""
 
         def reached(*_arguments: object, **_options: object) -> object:
-            raise AssertionError(f"a replay reached for {name!r} of the live world")
+            raise AssertionError(f"A replay called {name!r}, which its recording lacks.")
 
         return reached
 
 
-class InterceptedCorpus:
-    """A corpus whose every call passes a tape."""
+def intercepted_corpus(corpus: Corpus, interceptor: Interceptor) -> Corpus:
+    """A corpus whose every call passes an interceptor, under the kind `corpus.METHOD`."""
+    return cast(Corpus, _InterceptedCorpus(corpus, interceptor))
 
-    def __init__(self, corpus: Corpus, tape: Interceptor) -> None:
+
+class _InterceptedCorpus:
+    """The methods of `Corpus`, each made from its signature: nothing is stated a second time."""
+
+    def __init__(self, corpus: Corpus, interceptor: Interceptor) -> None:
         self._corpus = corpus
-        self._tape = tape
+        self._interceptor = interceptor
 
-    async def generation(self) -> int:
-        """The store's newest committed generation."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.generation",
-                arguments=dict,
-                live=self._corpus.generation,
-                encode=int,
-                decode=int,
-                short=True,
-            )
-        )
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """The method of that name, intercepted."""
+        if name not in _methods():
+            raise AttributeError(name)
+        method, live = _methods()[name], getattr(self._corpus, name)
 
-    async def language(self) -> str:
-        """That of the store's analyser."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.language",
-                arguments=dict,
-                live=self._corpus.language,
-                encode=str,
-                decode=str,
-                short=True,
+        def call(*values: Any, **named: Any) -> Awaitable[Any]:  # noqa: ANN401
+            return self._interceptor.call(
+                ExternalCall(
+                    kind=f"corpus.{name}",
+                    arguments=lambda: method.arguments(*values, **named),
+                    live=lambda: live(*values, **named),
+                    encode=lambda result: method.result.dump_python(result, mode="json"),
+                    decode=method.result.validate_python,
+                    after_cancel=name in _AFTER_CANCEL,
+                )
             )
-        )
 
-    async def search(
-        self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
-    ) -> Ranking:
-        """The k best passages for a query."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.search",
-                arguments=lambda: {"query": query, "k": k, "mode": mode, "where": dict(where)},
-                live=lambda: self._corpus.search(
-                    query, k=k, mode=mode, where=where, timeout=timeout
-                ),
-                encode=lambda ranking: _RANKING.dump_python(ranking, mode="json"),
-                decode=_RANKING.validate_python,
-            )
-        )
+        return call
 
-    async def similarity(
-        self, query: str, texts: Sequence[str], *, timeout: float
-    ) -> tuple[float, ...]:
-        """The cosine of the query to each text, -1..1."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.similarity",
-                arguments=lambda: {"query": query, "texts": list(texts)},
-                live=lambda: self._corpus.similarity(query, texts, timeout=timeout),
-                encode=list,
-                decode=_SCORES.validate_python,
-            )
-        )
 
-    async def tree_start(
-        self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
-    ) -> TreeStart:
-        """Opens the corpus tree, which is built where there is none."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.tree_start",
-                arguments=lambda: {
-                    "query": query,
-                    "found": list(found),
-                    "k": k,
-                    "where": dict(where),
-                },
-                live=lambda: self._corpus.tree_start(
-                    query, found, k=k, where=where, timeout=timeout
-                ),
-                encode=lambda start: _START.dump_python(start, mode="json"),
-                decode=_START.validate_python,
-            )
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Method:
+    """A method of `Corpus`: how its parameters are called, and its result as JSON and back."""
 
-    async def tree_open(
-        self, query: str, nodes: Sequence[int], *, stand: Stand, where: Where, timeout: float
-    ) -> tuple[Opened, ...]:
-        """Nodes of the tree with the children that the filter keeps."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.tree_open",
-                arguments=lambda: {"query": query, "nodes": list(nodes), "where": dict(where)},
-                live=lambda: self._corpus.tree_open(
-                    query, nodes, stand=stand, where=where, timeout=timeout
-                ),
-                encode=lambda opened: _OPENED.dump_python(opened, mode="json"),
-                decode=_OPENED.validate_python,
-            )
-        )
+    signature: Signature
+    result: TypeAdapter[Any]
 
-    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
-        """The passage that stands for each leaf of the tree; None for one that is gone."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.tree_passages",
-                arguments=lambda: {"query": query, "leaves": list(leaves)},
-                live=lambda: self._corpus.tree_passages(query, leaves),
-                encode=lambda found: _PASSAGES.dump_python(found, mode="json"),
-                decode=_PASSAGES.validate_python,
-                short=True,
-            )
-        )
+    def arguments(self, *values: object, **named: object) -> dict[str, object]:
+        """What decides the result, by name; lists and objects as JSON has them."""
+        given = self.signature.bind(None, *values, **named).arguments.items()
+        return {
+            name: dict(value) if isinstance(value, Mapping) else _listed(value)
+            for name, value in list(given)[1:]
+            if name not in _NOT_RECORDED
+        }
 
-    async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
-        """Passages by id, in order; None for one that is gone."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.passages",
-                arguments=lambda: {"ids": list(ids)},
-                live=lambda: self._corpus.passages(ids),
-                encode=lambda found: _PASSAGES.dump_python(found, mode="json"),
-                decode=_PASSAGES.validate_python,
-                short=True,
-            )
-        )
 
-    async def slice(self, document_id: str, start: int, end: int) -> str | None:
-        """`document.text[start:end]`; None when the document is gone."""
-        return await self._tape.through(
-            ExternalCall(
-                kind="corpus.slice",
-                arguments=lambda: {"document_id": document_id, "start": start, "end": end},
-                live=lambda: self._corpus.slice(document_id, start, end),
-                encode=lambda text: text,
-                decode=lambda text: text,
-                short=True,
-            )
+def _listed(value: object) -> object:
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    return list(value) if is_sequence else value  # type: ignore[call-overload]
+
+
+@cache
+def _methods() -> Mapping[str, _Method]:
+    """Every method of the protocol, by name."""
+    return {
+        name: _Method(
+            signature=signature(function), result=TypeAdapter(get_type_hints(function)["return"])
         )
+        for name, function in vars(Corpus).items()
+        if iscoroutinefunction(function)
+    }
 
 
 _REPLY = TypeAdapter(ChatReply)
@@ -187,13 +117,13 @@ _INFO = TypeAdapter(ServerInfo)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """A request as a recording shows it: the fence's word hidden."""
+    """A request as a recording shows it: the delimiters' secret word hidden."""
 
-    fence: Delimiters
+    delimiters: Delimiters
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, str]]:
         """Each message as a record of role and content."""
-        return [{"role": m.role, "content": self.fence.hide(m.content)} for m in messages]
+        return [{"role": m.role, "content": self.delimiters.hide(m.content)} for m in messages]
 
     def request(self, request: ChatRequest) -> dict[str, object]:
         """Everything that decides the reply."""
@@ -210,7 +140,7 @@ wait = asyncio.sleep
 """What a pause waits by; tests put a clock of their own here."""
 
 
-async def pause(tape: Interceptor, seconds: float) -> None:
+async def pause(interceptor: Interceptor, seconds: float) -> None:
     """Waits between two attempts; a replay does not, and a cancellation ends it.
 
     Raises:
@@ -224,18 +154,20 @@ async def pause(tape: Interceptor, seconds: float) -> None:
         decode=lambda _: None,
     )
     try:
-        await tape.through(call)
+        await interceptor.call(call)
     except Cancelled:
         raise AttemptFailed("cancelled", "the run was cancelled") from None
 
 
 class InterceptedEndpoint:
-    """An endpoint whose every call passes a tape; a cancelled attempt is a failed one."""
+    """An endpoint whose every call passes an interceptor; a cancelled attempt is a failed one."""
 
-    def __init__(self, endpoint: Endpoint, tape: Interceptor, fence: Delimiters) -> None:
+    def __init__(
+        self, endpoint: Endpoint, interceptor: Interceptor, delimiters: Delimiters
+    ) -> None:
         self._endpoint = endpoint
-        self._tape = tape
-        self._shown = _Shown(fence=fence)
+        self._interceptor = interceptor
+        self._shown = _Shown(delimiters=delimiters)
         self._learnt: ServerInfo | None = None
 
     async def attempt(
@@ -254,15 +186,15 @@ class InterceptedEndpoint:
             decode=_REPLY.validate_python,
         )
         try:
-            return await self._tape.through(call)
+            return await self._interceptor.call(call)
         except Cancelled:
             raise AttemptFailed("cancelled", "the run was cancelled", spent=True) from None
 
     async def _hidden(
         self, request: ChatRequest, timeout: float, on_delta: Callable[[str], None] | None
     ) -> ChatReply:
-        """The live reply or failure; a fence's word that the server repeats goes no further."""
-        hide = self._shown.fence.hide
+        """The live reply or failure; the delimiters' word that a server repeats goes no further."""
+        hide = self._shown.delimiters.hide
         try:
             reply = await self._endpoint.attempt(request, timeout=timeout, on_delta=on_delta)
         except AttemptFailed as failed:
@@ -285,14 +217,14 @@ class InterceptedEndpoint:
             decode=lambda count: None if count is None else int(count),
         )
         try:
-            return await self._tape.through(call)
+            return await self._interceptor.call(call)
         except Cancelled:
             return None
 
     async def info(self) -> ServerInfo:
         """What is known of the server."""
         if self._learnt is None:
-            self._learnt = await self._tape.through(
+            self._learnt = await self._interceptor.call(
                 ExternalCall(
                     kind="endpoint.info",
                     arguments=dict,

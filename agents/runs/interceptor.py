@@ -1,9 +1,9 @@
-"""The one gate through which a run reaches the outside: live, recorded, or replayed.
+"""The interceptor of a run: every call to store, embedder or model server passes it.
 
-Corpus and endpoint are wrapped so that each of their calls passes a `Tape`. A live tape lets it
-through, cuts it when the run is cancelled, and moves the run's clock on; a recording one also
-writes down what came back; a replaying one answers from what was written. Between two calls the
-run's clock stands still: time spent in our own code is neither recorded nor missed.
+Three implementations: a live one lets a call through, cuts it when the run is cancelled, and moves
+the run's clock on; `recording.Recorder` also writes down what came back; `recording.Replayer`
+answers from what was written. Between two calls the run's clock stands still: time spent in our
+own code is neither recorded nor missed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ current_node: ContextVar[str] = ContextVar("current_node", default="start")
 
 
 class Cancelled(Exception):
-    """The caller wants the run to stop; nothing more goes through."""
+    """The run was cancelled by its caller: no further call is let through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalCall(Generic[T]):
-    """One call to the outside, and how to write it down."""
+    """One call to store, embedder or model server, and its form as JSON."""
 
     kind: str
     """`corpus.search`, `endpoint.attempt`, ...: protocol and method."""
@@ -37,18 +37,18 @@ class ExternalCall(Generic[T]):
     encode: Callable[[T], Any]
     """Its result as JSON."""
     decode: Callable[[Any], T]
-    short: bool = False
+    after_cancel: bool = False
     """A read of a stored document: it goes through after a cancellation too, since the best answer
     so far is checked against its sources before it is given."""
 
 
 class Interceptor(Protocol):
-    """Lets calls to the outside through, in one way or another."""
+    """Gives the result of each external call: live, recorded or replayed."""
 
     def seconds(self) -> float:
         """The run's clock: seconds at the last call that came back."""
 
-    async def through(self, call: ExternalCall[T]) -> T:
+    async def call(self, call: ExternalCall[T]) -> T:
         """The call's result.
 
         Raises:
@@ -58,7 +58,7 @@ class Interceptor(Protocol):
 
 
 class LiveInterceptor:
-    """Lets calls through to the real thing.
+    """Makes the calls, and cuts them when the run is cancelled.
 
     Args:
         cancel: set it to end the run with its best answer so far.
@@ -82,11 +82,11 @@ class LiveInterceptor:
         self._seconds = max(self._seconds, round(self._now() - self._begin, 6))
         return self._seconds
 
-    async def through(self, call: ExternalCall[T]) -> T:
+    async def call(self, call: ExternalCall[T]) -> T:
         """The result of the live call; cut short when the run is cancelled."""
         self.advance()
         try:
-            return await (call.live() if call.short else self._unless_cancelled(call.live))
+            return await (call.live() if call.after_cancel else self._unless_cancelled(call.live))
         finally:
             self.advance()
 

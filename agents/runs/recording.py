@@ -1,9 +1,9 @@
-"""Record and replay: everything a run took from outside its code, in one JSONL file.
+"""Record and replay: the external calls of a run and their results, in one JSONL file.
 
-Lines are a header (what was asked, under which settings), texts (each stored once, by the hash of
-its content), calls (where in the graph, what was asked for, what came back or failed, and when)
-and at the end the receipt. A replay runs the same nodes and replaces only the calls; one that was
-not recorded is a miss that names the node and the difference.
+Its lines are a header (question and settings), texts (each stored once, by the hash of its
+content), calls (node, arguments, result or failure, time) and at the end the receipt. A replay runs
+the same nodes and replaces only the calls; a call that was not recorded is an error that names the
+node and the difference.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _REFERENCE = "$text"
 
 
 class RecordingError(HoptrailError):
-    """A recording cannot be read, or a replay asked for what it does not hold."""
+    """A recording cannot be written or read, or lacks a call that a replay makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +50,18 @@ class Entry:
 
 
 class Recorder:
-    """A live tape that writes down every call.
+    """An interceptor that makes every call live and records it.
 
-    The file appears under its own name when `finish` is called: a half recording never looks like
-    a whole one.
+    The file gets its own name when `finish` is called: a partial recording never looks like a
+    complete one.
     """
 
     def __init__(self, live: LiveInterceptor, path: Path, header: Mapping[str, Any]) -> None:
         if path.is_dir() or not path.parent.is_dir():
-            raise RecordingError(f"cannot record to {str(path)!r}: give a file in a folder that is")
+            raise RecordingError(
+                f"Cannot record to {str(path)!r}: its folder does not exist, or it is a folder "
+                "itself."
+            )
         self._live = live
         self._path = path
         self._part = path.with_name(path.name + ".part")
@@ -70,11 +73,11 @@ class Recorder:
         """The run's clock."""
         return self._live.seconds()
 
-    async def through(self, call: ExternalCall[T]) -> T:
-        """The live result, written down."""
+    async def call(self, call: ExternalCall[T]) -> T:
+        """The result of the live call, which is recorded."""
         node = current_node.get()
         try:
-            result = await self._live.through(call)
+            result = await self._live.call(call)
         except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
             self._write(call, node, {"error": describe(error)})
             raise
@@ -121,29 +124,29 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A recording as read."""
+    """A recording: its header, calls and receipt."""
 
     header: Mapping[str, Any]
     entries: tuple[Entry, ...]
     receipt: Mapping[str, Any]
 
     def job(self) -> RunRequest:
-        """What was asked, and under which settings.
+        """The recorded request: question and settings.
 
         Raises:
-            RecordingError: the header does not say.
+            RecordingError: the header cannot be read.
         """
         try:
             return job_of(self.header["job"])
         except (KeyError, ValidationError) as error:
-            raise RecordingError("the recording's header cannot be read: record again") from error
+            raise RecordingError("The recording's header cannot be read: record again.") from error
 
     @classmethod
     def read(cls, path: Path) -> Recording:
         """The recording in a file.
 
         Raises:
-            RecordingError: it is missing, broken, unfinished or of another format.
+            RecordingError: the file is missing, broken, unfinished or of another format.
         """
         texts: dict[str, str] = {}
         header: dict[str, Any] | None = None
@@ -162,15 +165,15 @@ class Recording:
                     entries.append(_entry(line, texts))
             except (KeyError, TypeError, ValueError) as error:
                 raise RecordingError(
-                    f"line {number} of {str(path)!r} is no line of a recording: record again"
+                    f"Line {number} of {str(path)!r} is no line of a recording: record again."
                 ) from error
         if not isinstance(header, dict) or not isinstance(receipt, dict):
-            raise RecordingError(f"{str(path)!r} is unfinished or no recording: record again")
+            raise RecordingError(f"File {str(path)!r} is unfinished or no recording: record again.")
         return cls(header=header, entries=tuple(entries), receipt=receipt)
 
 
 class Replayer:
-    """Answers every call from a recording."""
+    """An interceptor that answers every call from a recording."""
 
     def __init__(self, recording: Recording) -> None:
         self._seconds = 0.0
@@ -183,7 +186,7 @@ class Replayer:
         """The run's clock, as recorded."""
         return self._seconds
 
-    async def through(self, call: ExternalCall[T]) -> T:
+    async def call(self, call: ExternalCall[T]) -> T:
         """The recorded result or failure of the same call at the same node.
 
         Raises:
@@ -201,31 +204,39 @@ class Replayer:
             result = call.decode(entry.result) if failure is None else None
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(
-                f"what the recording holds for {call.kind} at node {node!r} cannot be read: {error}"
+                f"What the recording holds for {call.kind} at node {node!r} cannot be read "
+                f"({error}): record again."
             ) from error
         if failure is not None:
             raise failure
         return cast(T, result)
 
     def _miss(self, kind: str, node: str, arguments: object) -> str:
-        """What was asked for at which node, and how the nearest recorded call differs."""
+        """The message for a call that was not recorded, with the difference to the nearest one."""
         asked = _canonical(arguments)
         there = [e for e in self._all if e.kind == kind and e.node == node]
         if not there:
-            return f"the recording has no {kind} at node {node!r}; it was asked for {asked[:300]}"
+            return (
+                f"The recording has no {kind} at node {node!r}, which asked for {asked[:300]}: "
+                "record again."
+            )
         recorded = [_canonical(e.arguments) for e in there]
         nearest = max(
             recorded, key=lambda text: difflib.SequenceMatcher(None, text, asked).quick_ratio()
         )
         if nearest == asked:
-            return f"node {node!r} made the same {kind} more often than was recorded: {asked[:300]}"
+            return (
+                f"Node {node!r} made the same {kind} more often than was recorded, for "
+                f"{asked[:300]}: record again."
+            )
         return (
-            f"node {node!r} asked {kind} for what was not recorded: {_difference(nearest, asked)}"
+            f"Node {node!r} asked {kind} for what was not recorded: "
+            f"{_difference(nearest, asked)}. Record again."
         )
 
 
 def describe(error: Exception) -> dict[str, Any]:
-    """A failure as JSON."""
+    """An exception as JSON."""
     match error:
         case AttemptFailed():
             return {
@@ -241,7 +252,7 @@ def describe(error: Exception) -> dict[str, Any]:
 
 
 def revive(described: Mapping[str, Any]) -> Exception:
-    """The failure that `describe` wrote down."""
+    """The exception that `describe` wrote as JSON."""
     fields = dict(described)
     match fields.pop("type"):
         case "AttemptFailed":
@@ -271,15 +282,18 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise ValueError("no object")
                 yield number, line
     except OSError as error:
-        raise RecordingError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise RecordingError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
     except ValueError as error:
-        raise RecordingError(f"{str(path)!r} is no recording, or a broken one: {error}") from error
+        raise RecordingError(
+            f"File {str(path)!r} is no recording, or a broken one ({error}): record again."
+        ) from error
 
 
 def _check_format(path: Path, line: Mapping[str, Any]) -> None:
     if line["format"] != FORMAT:
         raise RecordingError(
-            f"{str(path)!r} has recording format {line['format']!r}, this version reads {FORMAT}"
+            f"File {str(path)!r} has recording format {line['format']!r}, this version reads "
+            f"{FORMAT}: record again."
         )
 
 
@@ -315,7 +329,7 @@ def _key(kind: str, node: str, arguments: object) -> str:
 
 
 def _difference(old: str, new: str) -> str:
-    """The first stretch in which two texts differ, with a little of what surrounds it."""
+    """The first difference of two texts, with some characters around it."""
     start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), -1)
     start = max(0, (min(len(old), len(new)) if start < 0 else start) - 30)
     return f"recorded …{old[start : start + 120]!r}, now …{new[start : start + 120]!r}"

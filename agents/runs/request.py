@@ -1,4 +1,4 @@
-"""What is asked, and under which settings: all that a run and its replay start from."""
+"""The request of a run: question, strategy, filter, budget and settings."""
 
 from __future__ import annotations
 
@@ -16,40 +16,47 @@ from hoptrail.rag.tree.search.types import TreeSearchSettings
 from hoptrail.rag.types import Mode, Scalar
 
 SERVED_ITERATIONS = 8
-"""Of a tree search that a model scores, unless told: at most 15 slates of two to four thousand
-tokens, and the search grows little better after the eighth (LATTICE, arXiv 2510.13217)."""
+"""Iterations of a tree search that a model scores, by default: at most 15 slates of two to four
+thousand tokens; the search improves little after the eighth (LATTICE, arXiv 2510.13217)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """How far and how wide a run searches."""
+    """The settings of a run: how far and how wide it searches."""
 
     k: int = 20
-    """Passages a query brings."""
+    """Passages that a query returns; at least 1."""
     read: int = 5
-    """New passages a round hands to the refiner."""
+    """New passages that the refiner reads in a round; at least 1."""
     max_rounds: int = 4
     max_queries: int = 12
-    """Queries a round may make; the search budget divides among them."""
+    """Most queries of a round; the search budget is divided among them; at least 1."""
     mode: Mode | None = None
-    """How the question itself is searched. None: the best that the store has an index for; a run
-    and its recording have that in its place."""
+    """The search mode of the question itself. None: the best that the store has an index for; in a
+    run and its recording it is resolved."""
     navigate: TreeSearchSettings | None = None
-    """How the corpus tree is searched, where a strategy does. None: by its defaults, with a served
-    model no longer than the default budget lasts; a run and its recording have the decision."""
+    """Settings of the tree search, where a strategy has one. None: the defaults, with a served
+    model limited to what the default budget allows; in a run and its recording it is resolved."""
 
     def __post_init__(self) -> None:
-        """Refuses values that could not search at all."""
+        """Refuses values with which no search is possible."""
         for name in ("k", "read", "max_rounds", "max_queries"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise SettingsError(f"{name}={value!r}: it must be a whole number of at least 1")
+                raise SettingsError(
+                    f"The setting {name}={value!r} must be a whole number of at least 1."
+                )
         if self.mode is not None and self.mode not in get_args(Mode):
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
 
     def resolved(self, mode: Mode, *, served: bool) -> RunSettings:
-        """With all that is None decided: `mode` is the store's best, `served`: by a model."""
+        """The settings with every None resolved.
+
+        Args:
+            mode: the best search mode that the store has an index for.
+            served: whether a model plays the roles.
+        """
         usual = (
             TreeSearchSettings(iterations=SERVED_ITERATIONS, stretched=True)
             if served
@@ -60,7 +67,10 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What is asked, and under which settings: all that a run and its replay start from."""
+    """The request of a run: question, strategy, filter, budget and settings.
+
+    A run and its replay start from it alone.
+    """
 
     question: str
     strategy: str = "pool"
@@ -74,34 +84,34 @@ class RunRequest:
     served: bool = False
     """Whether a model plays the roles."""
     recorded: bool = False
-    """Whether it was recorded when it began; what a resume adds never is."""
+    """Whether the run was recorded when it began; a resume is never recorded."""
 
     def __post_init__(self) -> None:
-        """Refuses a question or a filter that nothing could be searched for."""
+        """Refuses a question or a filter with which no search is possible."""
         if not self.question.strip():
-            raise SettingsError("the question is empty: ask something")
+            raise SettingsError("The question is empty.")
         if any("\ud800" <= character <= "\udfff" for character in self.question):
-            raise SettingsError("the question is no valid Unicode text: give it in UTF-8")
+            raise SettingsError("The question is no valid Unicode text: give it in UTF-8.")
         filter_tokens(self.where)
         if len(self.question) > LONGEST_QUESTION:
             raise SettingsError(
-                f"the question has {len(self.question):,} characters, at most "
-                f"{LONGEST_QUESTION:,} are read: ask briefly, and ingest long texts as documents"
+                f"The question has {len(self.question):,} characters, at most "
+                f"{LONGEST_QUESTION:,} are read: ask briefly, and ingest long texts as documents."
             )
 
 
 LONGEST_QUESTION = 20_000
-"""Characters; a longer text is a document, not a question."""
+"""Most characters of a question; a longer text is a document."""
 
 JOB = TypeAdapter(RunRequest)
 
 
 def job_json(job: RunRequest) -> dict[str, object]:
-    """A job as JSON, for a recording's header."""
+    """A request as JSON, for a recording's header."""
     record: dict[str, object] = json.loads(JOB.dump_json(job))
     return record
 
 
 def job_of(record: Mapping[str, object]) -> RunRequest:
-    """The job that `job_json` wrote."""
+    """The request that `job_json` wrote."""
     return JOB.validate_python(record)

@@ -1,7 +1,8 @@
-"""`lattice`: search, then search the corpus tree from there (LATTICE, arXiv 2510.13217).
+"""`lattice`: search, then search the corpus tree from the hits (LATTICE, arXiv 2510.13217).
 
-What cheap retrieval finds is where the tree search begins and what comes back if the budget ends
-first; both together are read. A store without a tree gets one, built without a model.
+The hits of cheap retrieval are seeds of the tree search, and the result if the budget ends first;
+the hits and the leaves found are fused, then read. A store without a tree gets one, built without
+a model.
 """
 
 from __future__ import annotations

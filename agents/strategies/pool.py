@@ -1,8 +1,8 @@
 """`pool`: hop until the evidence pool suffices (after RFM-RAG, arXiv 2508.17862).
 
-The loop is `methods.md` 4.2 without bindings and contradictions: what must be known is listed,
-each round's passages are distilled into quotes, the pool is judged, and the next queries name what
-is missing.
+Each round: search, quote the sentences that bear on the question, judge whether the evidence
+suffices, write queries for what is missing. The loop ends when the evidence suffices, when two
+rounds in a row add nothing, after `RunSettings.max_rounds`, or with the budget.
 """
 
 from __future__ import annotations

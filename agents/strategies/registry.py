@@ -1,7 +1,6 @@
-"""Strategies: which nodes run in which order, over the same state. One file each.
+"""The registry of strategies by name.
 
-A new strategy is a new file with a `wire` function and its line in `STRATEGIES`; the others are
-not touched.
+A new strategy is a new file with a `wire` function, and its line in `STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 
 
 def strategy(name: str) -> Strategy:
-    """The strategy of that name.
+    """The strategy of a name.
 
     Raises:
-        SettingsError: there is none; the message lists them.
+        SettingsError: there is none; the message lists the known ones.
     """
     if name not in STRATEGIES:
         known = ", ".join(sorted(STRATEGIES))
-        raise SettingsError(f"unknown strategy {name!r}: use one of {known}")
+        raise SettingsError(f"Unknown strategy {name!r}: use one of {known}.")
     return STRATEGIES[name]

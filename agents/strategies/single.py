@@ -1,4 +1,4 @@
-"""`single`: search once, quote, answer, verify. What every loop must beat."""
+"""`single`: search once, quote, answer, verify; the baseline of the other strategies."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line."""
+"""Command line of hoptrail: commands, options, settings file, text output and progress."""

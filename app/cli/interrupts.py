@@ -1,4 +1,4 @@
-"""Ctrl-C while something asynchronous runs: once asks it to end well, twice stops it."""
+"""Ctrl-C handling of asynchronous commands: once ends them gracefully, twice cancels."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hoptrail.app.cli.output import note
 T = TypeVar("T")
 
 
-async def interruptible(run: Callable[[asyncio.Event], Coroutine[Any, Any, T]], told: str) -> T:
-    """Runs to the end; the first Ctrl-C sets the event and prints `told`, the second cancels.
+async def interruptible(run: Callable[[asyncio.Event], Coroutine[Any, Any, T]], notice: str) -> T:
+    """Awaits a run; the first Ctrl-C sets its event and prints `notice`, the second cancels it.
 
     Raises:
-        asyncio.CancelledError: after the second.
+        asyncio.CancelledError: after the second Ctrl-C.
     """
     cancel = asyncio.Event()
     task = asyncio.ensure_future(run(cancel))
 
-    def interrupted() -> None:
+    def on_interrupt() -> None:
         if cancel.is_set():
             task.cancel()
         else:
             cancel.set()
-            note(told)
+            note(notice)
 
     loop = asyncio.get_running_loop()
     # Elsewhere (another thread, Windows) Ctrl-C stops at once.
     with suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(signal.SIGINT, interrupted)
+        loop.add_signal_handler(signal.SIGINT, on_interrupt)
     return await task

@@ -1,7 +1,7 @@
-"""The live view of a run, drawn on stderr from the stream of events while it lasts.
+"""Live view of a run: its events, drawn on stderr while it lasts.
 
-It goes away when the run is over: what it showed stands in the receipt. Where stderr is no
-terminal nothing is drawn.
+The view is removed when the run is over; the receipt has everything it showed. Nothing is drawn if
+stderr is no terminal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hoptrail.agents.events import Event
 
-    _Told = (
+    _ListedEvent = (
         PlanMade | QueryMade | HitsFound | TreeOpened | SlatesScored | EvidenceAdded | ClaimVerified
     )
 
@@ -50,7 +50,7 @@ _DOING = {
 
 
 class LiveView:
-    """A listener of events that draws them; a context manager."""
+    """Event listener that draws a run; a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         """`console`: where to draw; None: stderr."""
@@ -71,18 +71,18 @@ class LiveView:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Takes an event in and draws it."""
-        self._take(event)
+        """Adds an event to the view and draws it."""
+        self._add(event)
         if self._drawing:
             self._live.update(self.render())
 
     def render(self) -> Group:
-        """What is on the screen now: the latest lines that fit, and what is being done."""
+        """Content of the screen: the latest lines that fit, the answer so far, the current step."""
         room = max(4, self._console.size.height - 4)
         answer = [Text(shortened(shown(self._answer), 400))] if self._answer else []
         return Group(*self._lines[-room:], *answer, self._spinner)
 
-    def _take(self, event: Event) -> None:
+    def _add(self, event: Event) -> None:
         match event:
             case StepStarted(node=node, round=number):
                 doing = _DOING.get(node, node)
@@ -99,8 +99,8 @@ class LiveView:
                 ]
 
 
-def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
-    """What an event adds to the view: a word, a text, a style."""
+def _lines(event: _ListedEvent) -> Iterator[tuple[str, str, str]]:
+    """Lines that an event adds to the view: heading, text, style."""
     match event:
         case PlanMade(plan=plan):
             yield from (("needs", need.text, "bold") for need in plan.needs)
@@ -109,9 +109,9 @@ def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
         case HitsFound(titles=titles, count=count):
             yield "", f"{count} passages: {', '.join(titles)}", "dim"
         case TreeOpened():
-            yield "tree", _tree(event), "cyan"
+            yield "tree", _tree_size(event), "cyan"
         case SlatesScored():
-            yield "", _scored(event), "dim"
+            yield "", _scored_children(event), "dim"
         case EvidenceAdded(evidence=evidence):
             yield "quote", f"{evidence.title}: {evidence.quote}", "green"
         case ClaimVerified(claim=claim):
@@ -121,12 +121,12 @@ def _lines(event: _Told) -> Iterator[tuple[str, str, str]]:
             assert_never(event)
 
 
-def _tree(event: TreeOpened) -> str:
+def _tree_size(event: TreeOpened) -> str:
     size = f"{plural(event.leaves, 'leaf', 'leaves')} in {plural(event.nodes, 'node')}"
     return f"{size}, built just now without a model" if event.built else size
 
 
-def _scored(event: SlatesScored) -> str:
-    looked = sum(len(one.shown) - one.anchors for one in event.slates)
+def _scored_children(event: SlatesScored) -> str:
+    scored = sum(len(one.shown) - one.anchors for one in event.slates)
     best = f", best: {event.best}" if event.best else ""
-    return f"{event.iteration}. {plural(looked, 'child', 'children')} scored{best}"
+    return f"{event.iteration}. {plural(scored, 'child', 'children')} scored{best}"

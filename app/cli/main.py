@@ -1,7 +1,7 @@
-"""`hoptrail`: the command line.
+"""Entry point of the command line `hoptrail`.
 
 Heavy libraries are imported inside the commands that use them, so that `hoptrail --help` is quick.
-`output` says what the exit codes mean.
+The exit codes are in `output`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hoptrail.rag.errors import HoptrailError, SettingsError
 
 
 class _Commands(TyperGroup):
-    """Turns the errors that a user can act on into one line and an exit code."""
+    """Command group that prints a `HoptrailError` as one line and exits with its code."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own signature)
         try:
@@ -88,7 +88,7 @@ app.command("eval")(evaluating.evaluate)
 
 
 def main() -> None:
-    """Runs the command that `sys.argv` asks for."""
+    """Runs the command in `sys.argv`."""
     try:
         app(prog_name="hoptrail")
     except Exception:

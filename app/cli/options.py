@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ StoreDir = Annotated[
 Tenant = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Whose store under that folder.  [default: default]"),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Show the queries of each hop as they were searched.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SettingsFile = Annotated[

@@ -1,7 +1,6 @@
-"""What the command line prints: results on stdout, everything else on stderr.
+"""Output of the command line: results on stdout, everything else on stderr; exit codes.
 
-Text from documents is data here as well: control characters in it, such as a terminal's escape
-sequences, are shown and not obeyed.
+Control characters in text from documents, such as a terminal's escape sequences, are replaced.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from hoptrail.app.text import shown
 
 
 def say(text: str = "") -> None:
-    """A line of the result."""
+    """Prints a line of the result on stdout."""
     typer.echo(shown(text))
 
 
 def note(text: str) -> None:
-    """A line beside the result: progress, warnings, summaries."""
+    """Prints a line on stderr: progress, warnings, summaries."""
     typer.echo(shown(text), err=True)
 
 
 def emit(record: Mapping[str, Any]) -> None:
-    """A record as one line of JSON, written at once."""
-    # ASCII where the terminal's encoding could not take the rest: JSON's own escapes lose nothing.
+    """Prints a record on stdout as one line of JSON."""
+    # ASCII escapes if the terminal's encoding is not UTF-8: they lose nothing.
     utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
     try:
         typer.echo(json.dumps(record, ensure_ascii=not utf8, default=str))
@@ -39,19 +38,19 @@ def emit(record: Mapping[str, Any]) -> None:
 
 
 class Notes(logging.Handler):
-    """Prints the library's warnings among the notes."""
+    """Logging handler that prints warnings on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one."""
+        """Prints a record of level WARNING or above."""
         if record.levelno >= logging.WARNING:
             note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 FAILED = 1
-"""It failed: stderr says why and what to do."""
+"""Exit code of a failure: stderr says why and what to do."""
 
 MISUSED = 2
-"""Wrong usage or settings."""
+"""Exit code of wrong usage or settings."""
 
 INTERRUPTED = 130
-"""Ctrl-C."""
+"""Exit code after Ctrl-C."""

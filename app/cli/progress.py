@@ -1,4 +1,4 @@
-"""Progress bars on stderr: how far, how fast, how long it still takes."""
+"""Progress bars of ingest, evaluation and builds, on stderr: share done, speed, time left."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bars
+from rich.progress import Progress as ProgressBars
 
 from hoptrail.app.text import plural
-from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent, Progress
+from hoptrail.rag.ingest.pipeline import DocumentCommitted, IngestEvent
+from hoptrail.rag.ingest.pipeline import Progress as IngestProgress
 
 if TYPE_CHECKING:
-    from hoptrail.evals.runner import EvalProgress as Asked
+    from hoptrail.evals.runner import EvalProgress
 
 
 class IngestBar:
-    """Listens to an ingest and draws it where stderr is a terminal; a context manager."""
+    """Progress bar of an ingest, drawn if stderr is a terminal; a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         """`console`: where to draw; None: stderr."""
         console = console or Console(stderr=True)
-        self._bars = Bars(
+        self._bars = ProgressBars(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
@@ -49,12 +50,12 @@ class IngestBar:
         self._bars.stop()
 
     def __call__(self, event: IngestEvent) -> None:
-        """Takes an event in."""
+        """Updates the bar from an event of the ingest."""
         if isinstance(event, DocumentCommitted):
             self._documents += 1
             self._passages += event.passages
             self._bars.update(self._task, rate=self._rate())
-        elif isinstance(event, Progress):
+        elif isinstance(event, IngestProgress):
             self._bars.update(self._task, completed=event.done_bytes, total=event.total_bytes)
 
     def _rate(self) -> str:
@@ -64,13 +65,13 @@ class IngestBar:
 
 
 class EvalBar:
-    """Draws an evaluation: first the ingest of the set, then the questions."""
+    """Progress bars of an evaluation: first the ingest of the data set, then the questions."""
 
     def __init__(self, console: Console | None = None) -> None:
         """`console`: where to draw; None: stderr."""
         self._console = console or Console(stderr=True)
         self._ingest = IngestBar(self._console)
-        self._bars = Bars(
+        self._bars = ProgressBars(
             TextColumn("asking"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -91,11 +92,11 @@ class EvalBar:
         self._bars.stop()
 
     def ingest(self, event: IngestEvent) -> None:
-        """Takes an event of the ingest in."""
+        """Updates the bar of the ingest from an event."""
         self._ingest(event)
 
-    def ask(self, progress: Asked) -> None:
-        """Takes in how far the asking is."""
+    def ask(self, progress: EvalProgress) -> None:
+        """Updates the bar of the questions."""
         if progress.row is None:
             self._ingest.__exit__()
             self._bars.start()
@@ -103,13 +104,19 @@ class EvalBar:
 
 
 class BuildBar:
-    """Draws how far a build is, where stderr is a terminal; a context manager."""
+    """Progress bar of a graph or tree build, drawn if stderr is a terminal; a context manager."""
 
     def __init__(self, doing: str, nouns: str, console: Console | None = None) -> None:
-        """`nouns`: what it counts; `console`: where to draw; None: stderr."""
+        """Creates the bar.
+
+        Args:
+            doing: label of the bar.
+            nouns: plural noun of the units counted.
+            console: where to draw; None: stderr.
+        """
         console = console or Console(stderr=True)
         self._nouns = nouns
-        self._bars = Bars(
+        self._bars = ProgressBars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -129,7 +136,7 @@ class BuildBar:
         self._bars.stop()
 
     def __call__(self, done: int, total: int, more: str = "") -> None:
-        """Takes in how far it is; `more` is shown beside its speed. Less done: a new part began."""
+        """Updates the bar; `more` is shown beside the speed. A smaller `done` restarts it."""
         if done < self._bars.tasks[0].completed:
             self._bars.reset(self._task)
         seconds = self._bars.tasks[0].elapsed

@@ -1,4 +1,4 @@
-"""A receipt as people read it: answer, numbered quotes, hops, cost, and why it stopped."""
+"""Text form of a receipt for the terminal: answer, numbered quotes, hops, cost, stop reason."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
-    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.types import Evidence, StepRecord
 
 _QUERY = 100
+_SHORT = 60
 
 _OUTCOMES = {
     "answered": "answered",
@@ -41,22 +42,25 @@ _STOPPED = {
 }
 
 
-def receipt_text(receipt: Receipt) -> str:
-    """The whole receipt for a terminal, without a line break at its end."""
+def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
+    """The whole receipt for a terminal, without a line break at its end.
+
+    `verbose`: each hop with its queries as they were searched, not only the names it followed.
+    """
     cited = cited_evidence(receipt)
     numbers = {item.id: number for number, item in enumerate(cited, 1)}
     parts = [
         "\n".join(_answer(receipt, numbers)),
         "\n".join(_quotes(cited)),
         "\n".join(_dropped(receipt)),
-        "\n".join((*_hops(receipt.steps), *_climbs(receipt.steps))),
+        "\n".join((*_hops(receipt, verbose), *_tree_search(receipt.steps))),
         "\n".join(_ending(receipt)),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def cited_evidence(receipt: Receipt) -> list[Evidence]:
-    """The evidence that the claims cite, in the order in which they do."""
+    """Evidence cited by the claims, each once, in the order of citation."""
     by_id = {item.id: item for item in receipt.evidence}
     ids = dict.fromkeys(one for claim in receipt.claims for one in claim.evidence)
     return [by_id[one] for one in ids if one in by_id]
@@ -96,25 +100,55 @@ def _dropped(receipt: Receipt) -> Iterator[str]:
         yield f"Left out: {changed} whose document changed during the run"
 
 
-def _hops(steps: tuple[StepRecord, ...]) -> Iterator[str]:
-    """The queries round by round; a round is an unbroken row of searches."""
-    rounds: list[list[str]] = []
+def _hops(receipt: Receipt, verbose: bool) -> Iterator[str]:
+    """The searches round by round; a round is an unbroken row of searches."""
+    rounds: list[list[StepRecord]] = []
     before = ""
-    for step in steps:
+    for step in receipt.steps:
         if step.node == "retrieve":
             if before != "retrieve":
                 rounds.append([])
-            asked = shortened(step.detail, _QUERY)
-            rounds[-1].append("the question itself" if step.action == "question" else asked)
+            rounds[-1].append(step)
         before = step.node
-    for number, queries in enumerate(rounds, 1):
+    for number, searches in enumerate(rounds, 1):
         head = f"Hop {number}: "
-        yield indented(head + " · ".join(queries), by="", hanging=" " * len(head))
+        shown = (_queries if verbose else _followed)(searches, receipt.question)
+        yield indented(head + shown, by="", hanging=" " * len(head))
 
 
-def _climbs(steps: tuple[StepRecord, ...]) -> Iterator[str]:
-    """How far the tree was searched."""
-    from hoptrail.agents.types import TREE_BUILT  # noqa: PLC0415 (heavy: loaded when used)
+def _queries(searches: list[StepRecord], _question: str) -> str:
+    """The queries of a round as they were searched."""
+    return " · ".join(
+        "the question itself" if one.action == "question" else shortened(one.detail, _QUERY)
+        for one in searches
+    )
+
+
+def _followed(searches: list[StepRecord], question: str) -> str:
+    """A round in a few words: `the question itself`, `via Hestor Pell, Ottokar Lume`."""
+    asked = {_bare(word) for word in question.split()}
+    itself, names, queries = "", [], []
+    for one in searches:
+        words = shortened(one.detail, _QUERY).split()
+        length = len(words)
+        while len(words) > 1 and _bare(words[-1]) in asked:
+            words.pop()  # the local player puts the rest of the question behind a name
+        if one.action == "question":
+            itself = "the question itself"
+        elif one.action in ("subject", "bridge") or len(words) < length:
+            names.append(" ".join(words))
+        else:
+            queries.append(f"“{shortened(one.detail, _SHORT)}”")
+    return ", ".join(filter(None, (itself, "via " * bool(names) + ", ".join(names), *queries)))
+
+
+def _bare(word: str) -> str:
+    return word.strip("?!.,;:\"'()").casefold()
+
+
+def _tree_search(steps: tuple[StepRecord, ...]) -> Iterator[str]:
+    """Line on the tree search: nodes opened, iterations, leaves scored."""
+    from hoptrail.agents.types import TREE_BUILT
 
     rounds = [step.slates for step in steps if step.slates]
     if not rounds:

@@ -40,7 +40,7 @@ def store_location(store: Path | None, tenant: str | None, table: StoreTable) ->
 
 def open_store(root: Path, tenant: str, wait: float) -> Store:
     """An existing store, without its embedder; a write waits `wait` seconds for another."""
-    from hoptrail.rag.store.store import Store  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.rag.store.store import Store
 
     return Store.open(root, tenant=tenant, wait=wait)
 
@@ -51,8 +51,8 @@ def spec_of(root: Path, tenant: str) -> StoreSpec:
     Raises:
         StoreMissing, StoreMismatch, StoreDamaged: there is none that can be read.
     """
-    from hoptrail.rag.store.layout import Layout, disk_errors  # noqa: PLC0415
-    from hoptrail.rag.store.spec import read_spec  # noqa: PLC0415
+    from hoptrail.rag.store.layout import Layout, disk_errors
+    from hoptrail.rag.store.spec import read_spec
 
     layout = Layout(root=root, tenant=tenant)
     with disk_errors(layout.folder):
@@ -71,8 +71,10 @@ def embedder_of(root: Path, tenant: str, flags: StoreTable, table: StoreTable) -
         StoreMissing, StoreDamaged: there is no store, or it cannot be read.
         SettingsError: it is one that must be named, or its key file cannot be read.
     """
+    from hoptrail.rag.embedders.loading import recorded_embedder
+
     recorded = spec_of(root, tenant).embedder
-    return named_embedder(flags, table) or load(_remembered(recorded))
+    return named_embedder(flags, table) or recorded_embedder(recorded)
 
 
 def named_embedder(flags: StoreTable, table: StoreTable) -> Embedder | None:
@@ -99,7 +101,7 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
     if folder is None:
         return name
     if name is not None and name != "minilm":
-        from hoptrail.agents.llm.openai_format import without_password  # noqa: PLC0415 (heavy: loaded when used)
+        from hoptrail.rag.embedders.server_url import without_password
 
         raise SettingsError(
             f"A folder of weights goes with the embedder 'minilm', not with "
@@ -110,7 +112,7 @@ def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) ->
 
 def load(name: str, key_file: Path | None = None) -> Embedder:
     """The embedder of that name; only a server's needs the key."""
-    from hoptrail.rag.embedders.loading import load_embedder  # noqa: PLC0415
+    from hoptrail.rag.embedders.loading import load_embedder
 
     key = read_key(key_file) if key_file is not None and _is_server(name) else None
     return load_embedder(name, api_key=key)
@@ -161,20 +163,6 @@ def _scalar(value: str) -> Scalar:
     return parsed if isinstance(parsed, str | int | float | bool) else value
 
 
-def _remembered(identifier: str) -> str:
-    if identifier.startswith("hash-") or identifier == "all-MiniLM-L6-v2":
-        return identifier
-    if identifier.startswith("bert-"):
-        raise SettingsError(
-            f"The store was made with weights from a folder ({identifier!r}): "
-            "name it again with --embedder-folder DIR."
-        )
-    raise SettingsError(
-        f"The store was made with the embedder {identifier!r} of a server: "
-        f"name the server with --embedder http://HOST:PORT/v1#{identifier}."
-    )
-
-
 def budget_of(
     calls: int | None,
     tokens: int | None,
@@ -187,7 +175,7 @@ def budget_of(
     Raises:
         SettingsError: it leaves nothing to do.
     """
-    from hoptrail.agents import Budget  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents import Budget
 
     flags = BudgetTable(calls=calls, tokens=tokens, searches=searches, seconds=seconds)
     return Budget(**over(table, flags, *BudgetTable.__slots__))
@@ -195,7 +183,7 @@ def budget_of(
 
 def run_settings(mode: str | None, table: AskTable) -> RunSettings:
     """How far, wide and along what a run searches; what was typed is over the settings."""
-    from hoptrail.agents import RunSettings  # noqa: PLC0415
+    from hoptrail.agents import RunSettings
 
     typed = AskTable(mode=mode)
     return RunSettings(**over(table, typed, "mode", "k", "read", "max_rounds", "max_queries"))
@@ -209,7 +197,7 @@ def served_model(
     Raises:
         SettingsError: a name or key without a server, or a key file that cannot be read.
     """
-    from hoptrail.agents import ServedModel  # noqa: PLC0415
+    from hoptrail.agents import ServedModel
 
     url, name = url or table.url, name or table.name
     key_file = key_file or table.api_key_file

@@ -1,7 +1,7 @@
-"""The settings file: TOML tables that stand behind the command line's flags.
+"""Settings file: TOML tables with defaults for the options of the command line.
 
-Every key is optional; a flag on the command line wins over it, and what neither names keeps the
-default of the part that uses it. Paths are relative to the file they stand in.
+Every key is optional; an option on the command line wins over it. Paths are relative to the
+settings file.
 
     [store]   dir, tenant, lexical, dense, language, graph, embedder, embedder_folder,
               embedder_key_file
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTable:
-    """Where the documents are, and what a new store is made with."""
+    """Table [store]: folder of the store, tenant, and the backends and embedder of a new store."""
 
     dir: Path | None = None
     tenant: str | None = None
@@ -43,7 +43,7 @@ class StoreTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestTable:
-    """How files become passages."""
+    """Table [ingest]: chunking, pruning and limits of parsing."""
 
     chunk_tokens: int | None = None
     overlap: int | None = None
@@ -54,7 +54,7 @@ class IngestTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchTable:
-    """How `hoptrail search` searches."""
+    """Table [search]: options of `hoptrail search`."""
 
     k: int | None = None
     mode: str | None = None
@@ -62,7 +62,7 @@ class SearchTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskTable:
-    """How a question is gone about."""
+    """Table [ask]: strategy, search mode and limits of a run."""
 
     strategy: str | None = None
     mode: str | None = None
@@ -74,7 +74,7 @@ class AskTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTable:
-    """The served model."""
+    """Table [model]: address, name and API key of a served model."""
 
     url: str | None = None
     name: str | None = None
@@ -83,7 +83,7 @@ class ModelTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetTable:
-    """The most one run may spend."""
+    """Table [budget]: limits of one run."""
 
     calls: int | None = None
     tokens: int | None = None
@@ -93,7 +93,7 @@ class BudgetTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettings:
-    """A settings file, whole."""
+    """All tables of a settings file."""
 
     store: StoreTable = field(default_factory=StoreTable)
     ingest: IngestTable = field(default_factory=IngestTable)
@@ -104,7 +104,7 @@ class FileSettings:
 
 
 def load_settings(path: Path | None) -> FileSettings:
-    """Reads a settings file; None: no file, everything unset.
+    """Reads a settings file; None gives empty tables.
 
     Raises:
         SettingsError: the file cannot be read, is no TOML, or has an unknown key or a wrong value.
@@ -124,25 +124,25 @@ def load_settings(path: Path | None) -> FileSettings:
 
 
 def given(**values: T | None) -> dict[str, T]:
-    """The values that are set, by name: what nobody set keeps its default where it is used."""
+    """Drops the values that are None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def set_in(table: object, *names: str) -> dict[str, Any]:
-    """The named keys of a table that are set."""
+    """Values of the named keys of a table that are set."""
     return given(**{name: getattr(table, name) for name in names})
 
 
 def over(table: object, flags: object, *names: str) -> dict[str, Any]:
-    """The named keys that the flags set, or the table where they set nothing."""
+    """Values of the named keys: from the flags, else from the table; without unset ones."""
     return {**set_in(table, *names), **set_in(flags, *names)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say of an unknown name: the nearest known one, or all of them."""
+    """Remedy for an unknown name: the most similar known name, or all known names."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
 
 
 def _check_keys(path: Path, tables: Mapping[str, Any]) -> None:
@@ -154,7 +154,7 @@ def _check_keys(path: Path, tables: Mapping[str, Any]) -> None:
             )
         if not isinstance(table, Mapping):
             raise SettingsError(
-                f"{name!r} in the settings file {str(path)!r} must be a table: write [{name}]"
+                f"{name!r} in the settings file {str(path)!r} must be a table: write [{name}]."
             )
         keys = [one.name for one in fields(known[name])]  # type: ignore[arg-type]
         for key in table:
@@ -167,31 +167,31 @@ def _check_keys(path: Path, tables: Mapping[str, Any]) -> None:
 
 def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
     # Only here: pydantic takes longer to import than most commands without a file take to run.
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+    from pydantic import TypeAdapter, ValidationError
 
     try:
         return TypeAdapter(FileSettings).validate_json(_as_json(tables), strict=True)
     except ValidationError as error:
-        from hoptrail.agents.llm.openai_format import without_password  # noqa: PLC0415 (heavy)
+        from hoptrail.rag.embedders.server_url import without_password
 
         first = error.errors()[0]
         table, key = first["loc"][:2]
         value = without_password(repr(first["input"]))
         raise SettingsError(
-            f"{key} = {value} in [{table}] of the settings file {str(path)!r}: "
-            f"{first['msg'].lower()}"
+            f"The value {key} = {value} in [{table}] of the settings file {str(path)!r} is wrong: "
+            f"{first['msg'].lower()}."
         ) from None
 
 
 def _as_json(tables: Mapping[str, Any]) -> str:
     # JSON mode is strict about numbers yet takes a string for a path; TOML dates become strings.
-    import json  # noqa: PLC0415
+    import json
 
     return json.dumps(tables, default=str)
 
 
 def _anchored(settings: FileSettings, folder: Path) -> FileSettings:
-    """The settings with paths taken from the file's own folder."""
+    """Makes relative paths relative to the folder of the settings file."""
     store, model = settings.store, settings.model
     return replace(
         settings,

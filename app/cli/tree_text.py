@@ -1,4 +1,4 @@
-"""A tree in a terminal: how it was made, and what is below one of its nodes."""
+"""Text and JSON form of a corpus tree for the terminal: its settings, and the nodes below one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
-from rich.tree import Tree as Branches
+from rich.tree import Tree as RichTree
 
 from hoptrail.app.text import indented, plural, shortened, shown
 from hoptrail.rag.tree.types import ROOT
@@ -25,21 +25,21 @@ _TITLE = 60
 
 
 def outline(tree: Tree, store: Store, start: int, depth: int) -> str:
-    """What is below a node, `depth` layers down, a line each."""
+    """Text outline of a node: `depth` layers below it, a line for each node or leaf."""
     node = tree.nodes[start]
     passages = _passages(_nodes(tree, start, depth - 1), store)
-    top = Branches("", hide_root=True)
-    _grow(top, node, depth, tree, passages)
+    top = RichTree("", hide_root=True)
+    _add_children(top, node, depth, tree, passages)
     screen = io.StringIO()
     # Not the terminal's own: lines are cut at the width that all output has.
     console = Console(file=screen, width=_WIDTH, force_terminal=False, emoji=False)
     console.print(top)
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
-    return "\n".join([*_head(tree, node), *lines])
+    return "\n".join([*_heading(tree, node), *lines])
 
 
 def record(tree: Tree, store: Store, start: int, depth: int) -> dict[str, Any]:
-    """The same as a JSON object, with texts and lists whole."""
+    """JSON object of the same nodes, with full texts and lists."""
     nodes = _nodes(tree, start, depth)
     passages = _passages(nodes, store)
     return {
@@ -75,8 +75,8 @@ def _leaf(row: int, passage: Passage | None) -> dict[str, object]:
     }
 
 
-def _head(tree: Tree, node: Node) -> Iterator[str]:
-    """What is shown: the tree as a whole, or where in it a node stands and what it says."""
+def _heading(tree: Tree, node: Node) -> Iterator[str]:
+    """Heading of an outline: of the whole tree, or a node with its ancestors and its text."""
     if node.number == ROOT:
         what = "passage" if tree.spec.over == "passages" else "document"
         yield (
@@ -88,20 +88,20 @@ def _head(tree: Tree, node: Node) -> Iterator[str]:
     for number in tree.path(node.number)[1:-1]:
         yield shortened(f"in {number}: {tree.nodes[number].text}", _WIDTH)
     yield indented(f"{node.number}: {node.text}", "")
-    told = f", {node.changed:,} came or went since it was written" if node.changed else ""
-    yield f"{plural(node.count, 'leaf', 'leaves')}{told}"
+    changes = f", {node.changed:,} came or went since it was written" if node.changed else ""
+    yield f"{plural(node.count, 'leaf', 'leaves')}{changes}"
 
 
-def _grow(
-    branch: Branches, node: Node, depth: int, tree: Tree, passages: Mapping[int, Passage]
+def _add_children(
+    branch: RichTree, node: Node, depth: int, tree: Tree, passages: Mapping[int, Passage]
 ) -> None:
-    """Puts the children of a node under its branch, and theirs under them."""
+    """Adds the children of a node to its branch, recursively."""
     if depth == 0:
         return
     for number in node.children:
         child = tree.nodes[number]
         line = f"{number}: ({child.count:,}) {shortened(child.text, 2 * _WIDTH)}"
-        _grow(branch.add(_line(line)), child, depth - 1, tree, passages)
+        _add_children(branch.add(_line(line)), child, depth - 1, tree, passages)
     for row in node.rows:
         passage = passages.get(row)
         if passage is None:
@@ -116,13 +116,13 @@ def _line(text: str) -> Text:
 
 
 def _nodes(tree: Tree, start: int, depth: int) -> list[Node]:
-    """A node and those at most `depth` layers below it."""
+    """A node and its descendants at most `depth` layers below it."""
     deepest = tree.depth(start) + depth
     return [node for node in tree.walk(start) if tree.depth(node.number) <= deepest]
 
 
 def _passages(nodes: Sequence[Node], store: Store) -> dict[int, Passage]:
-    """Those of the nodes' leaves that did not die meanwhile, by row."""
+    """Passages of the nodes' leaves by row, without those deleted meanwhile."""
     rows = [row for node in nodes for row in node.rows]
     found = zip(rows, store.resolve(rows), strict=True)
     return {row: passage for row, passage in found if passage is not None}

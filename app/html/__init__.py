@@ -1,1 +1,1 @@
-"""Pages as single HTML files that load nothing and run no script."""
+"""HTML pages of an answer's evidence and of a corpus tree: single files without scripts."""

@@ -1,7 +1,7 @@
-"""What every page has that the command line writes: one file that loads nothing and runs no script.
+"""Skeleton of the HTML pages: one file that loads nothing and runs no script.
 
-It says so in a content security policy, and works from a disk. All text is put in through
-ElementTree, which escapes it, with control characters shown and not obeyed.
+A content security policy enforces that; the page works from a disk. All text goes through
+ElementTree, which escapes it, with control characters replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hoptrail.app.text import shortened, shown
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.types import Evidence
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -36,9 +36,9 @@ _TITLE = 100
 
 
 def blank(title: str, style: str) -> tuple[Element, Element]:
-    """A page without content: its whole, and the body to be filled.
+    """Empty page: its root element and its body.
 
-    `style` is not escaped: nothing of a document may stand in it.
+    `style` is not escaped: it must hold no text of a document.
     """
     html = Element("html", lang="en")
     head, body = SubElement(html, "head"), SubElement(html, "body")
@@ -50,7 +50,7 @@ def blank(title: str, style: str) -> tuple[Element, Element]:
 
 
 def put(parent: Element, tag: str, text: str, kind: str = "", **attributes: str) -> Element:
-    """A new element with a text, last in its parent; `kind` is its class."""
+    """Appends an element with a text to its parent; `kind` is its class."""
     made = SubElement(parent, tag, attributes)
     if kind:
         made.set("class", kind)
@@ -59,14 +59,14 @@ def put(parent: Element, tag: str, text: str, kind: str = "", **attributes: str)
 
 
 def put_answer(parent: Element, receipt: Receipt) -> None:
-    """The question, as the head of a page, and its answer."""
+    """Appends the question, as the heading, and its answer."""
     put(parent, "h1", receipt.question)
     answer = "The documents' own words:" if receipt.extractive else receipt.answer
     put(parent, "p", answer or "No answer.")
 
 
 def put_quote(parent: Element, item: Evidence, *, changed: bool) -> None:
-    """A quote, where it stands, and whether it stands there still."""
+    """Appends a quote, its place in the document, and whether the document still has it there."""
     put(parent, "blockquote", item.quote, "changed" if changed else "same")
     where = f"{item.document_id}, characters {item.start} to {item.end}"
     state = "the store's document has changed since" if changed else "as in the store"
@@ -74,15 +74,15 @@ def put_quote(parent: Element, item: Evidence, *, changed: bool) -> None:
 
 
 def serialised(html: Element) -> str:
-    """The page as the file has it."""
+    """Serialises a page to HTML text."""
     return f"<!doctype html>\n{tostring(html, encoding='unicode', method='html')}\n"
 
 
 def write_page(path: Path, html: str) -> None:
-    """Writes a page.
+    """Writes a page to a file.
 
     Raises:
-        SettingsError: it cannot be written there.
+        SettingsError: the file cannot be written.
     """
     try:
         path.write_text(html, encoding="utf-8", errors="replace")

@@ -1,6 +1,6 @@
-"""A tree as one HTML page, and into it the search that a receipt tells of.
+"""HTML page of a corpus tree, with the tree search of a receipt drawn into it.
 
-The page is as `pages` makes them: it loads nothing and runs no script. What folds is `<details>`.
+The page is made by `page`: it loads nothing and runs no script. Nodes fold as `<details>`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from hoptrail.app.html.page import blank, put, put_answer, put_quote, serialised
-from hoptrail.app.html.tree_selection import TreeSelection, above
-from hoptrail.app.html.tree_svg import STYLE, anchor, marks, picture
+from hoptrail.app.html.tree_selection import TreeSelection, ancestors
+from hoptrail.app.html.tree_svg import STYLE, anchor, order_and_score, tree_svg
 from hoptrail.app.text import plural, shortened
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hoptrail.app.html.tree_selection import EvidenceLeaf, OpenedNode, TreeSearchTrace
 
 _NAME, _TEXT = 90, 300
-"""Characters of a node or leaf in a list, and of a leaf's text."""
+"""Most characters of a node or leaf in a list, and of a leaf's text."""
 _STYLE = (
     STYLE
     + """
@@ -47,66 +47,68 @@ _SEARCH_LEGEND = (
 )
 
 
-def tree_page(sight: TreeSelection, title: str) -> str:
-    """The page of a tree; `title` is shown above one without a search."""
-    road = sight.road
-    html, body = blank(title if road is None else road.receipt.question, _STYLE)
-    if road is None:
+def tree_page(selection: TreeSelection, title: str) -> str:
+    """Makes the page of a tree; `title` is the heading of one without a search."""
+    trace = selection.trace
+    html, body = blank(title if trace is None else trace.receipt.question, _STYLE)
+    if trace is None:
         put(body, "h1", title)
     else:
-        put_answer(body, road.receipt)
-    SubElement(body, "div", {"class": "scroll"}).append(picture(sight))
-    put(body, "p", _LEGEND + ("" if road is None else _SEARCH_LEGEND), "small")
-    if road is not None:
-        _put_search(body, sight, road)
+        put_answer(body, trace.receipt)
+    SubElement(body, "div", {"class": "scroll"}).append(tree_svg(selection))
+    put(body, "p", _LEGEND + ("" if trace is None else _SEARCH_LEGEND), "small")
+    if trace is not None:
+        _put_search(body, selection, trace)
     put(body, "h2", "The tree")
-    _put_tree(body, sight)
+    _put_tree(body, selection)
     return serialised(html)
 
 
-def _put_search(body: Element, sight: TreeSelection, road: TreeSearchTrace) -> None:
-    if road.proofs:
+def _put_search(body: Element, selection: TreeSelection, trace: TreeSearchTrace) -> None:
+    if trace.evidence_leaves:
         put(body, "h2", "The evidence and the way to it")
-    for proof in road.proofs:
-        _put_proof(body, sight, proof, road)
-    if not road.openings:
+    for evidence in trace.evidence_leaves:
+        _put_evidence(body, selection, evidence, trace)
+    if not trace.openings:
         return
     put(body, "h2", "The search")
     listed = SubElement(body, "ol", {"class": "search"})
-    for opening in road.openings:
-        _put_opening(SubElement(listed, "li"), sight, opening)
+    for opening in trace.openings:
+        _put_opening(SubElement(listed, "li"), selection, opening)
 
 
-def _put_proof(
-    body: Element, sight: TreeSelection, proof: EvidenceLeaf, road: TreeSearchTrace
+def _put_evidence(
+    body: Element, selection: TreeSelection, evidence: EvidenceLeaf, trace: TreeSearchTrace
 ) -> None:
     section = SubElement(body, "section")
-    leaf = Ref(leaf=True, number=proof.row)
-    put(section, "h3", sight.name(leaf))
+    leaf = Ref(leaf=True, number=evidence.row)
+    put(section, "h3", selection.name(leaf))
     way = SubElement(section, "p", {"class": "small"})
-    nodes = sorted(above(sight.tree, (proof.row,)), key=sight.tree.depth)
+    nodes = sorted(ancestors(selection.tree, (evidence.row,)), key=selection.tree.depth)
     for ref in (*(Ref(leaf=False, number=one) for one in nodes), leaf):
-        arrow = _put_link(way, sight, ref)
-        mark = marks(road.opened.get(ref.number) if not ref.leaf else None, road.scores.get(ref))
+        arrow = _put_link(way, selection, ref)
+        mark = order_and_score(
+            trace.opened.get(ref.number) if not ref.leaf else None, trace.scores.get(ref)
+        )
         arrow.tail = (f" ({mark})" if mark else "") + ("" if ref.leaf else " → ")
-    for item in proof.quotes:
-        put_quote(section, item, changed=item.id in road.changed)
+    for item in evidence.quotes:
+        put_quote(section, item, changed=item.id in trace.changed)
 
 
-def _put_opening(entry: Element, sight: TreeSelection, opening: OpenedNode) -> None:
+def _put_opening(entry: Element, selection: TreeSelection, opening: OpenedNode) -> None:
     details = SubElement(entry, "details")
     summary = SubElement(details, "summary")
     summary.text = f"#{opening.order}, iteration {opening.iteration}: "
-    link = _put_link(summary, sight, Ref(leaf=False, number=opening.node))
+    link = _put_link(summary, selection, Ref(leaf=False, number=opening.node))
     scored = sum(score is not None for score in opening.children.values())
     of = plural(len(opening.children), "child", "children")
-    why = "for its likeness to the question" if opening.reserve else f"at {opening.standing:.2f}"
+    why = "for its likeness to the question" if opening.reserve else f"at {opening.relevance:.2f}"
     link.tail = f", opened {why}: {scored} of {of} scored"
     table = SubElement(details, "table")
     for kind, scores in (("", opening.children), ("shown for scale", opening.anchors)):
-        # Best first, as one looks for them; what has no score stands last.
+        # Best first; refs without a score are last.
         for ref in sorted(scores, key=lambda one: _key(scores[one])):
-            _put_score(table, sight, ref, scores[ref], kind)
+            _put_score(table, selection, ref, scores[ref], kind)
 
 
 def _key(score: float | None) -> float:
@@ -114,55 +116,57 @@ def _key(score: float | None) -> float:
 
 
 def _put_score(
-    table: Element, sight: TreeSelection, ref: Ref, score: float | None, kind: str
+    table: Element, selection: TreeSelection, ref: Ref, score: float | None, kind: str
 ) -> None:
     line = SubElement(table, "tr")
     bar = SubElement(line, "td")
     if score is not None:
         SubElement(bar, "meter", {"value": f"{score:.3f}"})
     put(line, "td", "not scored" if score is None else f"{score:.2f}")
-    _put_link(SubElement(line, "td"), sight, ref)
+    _put_link(SubElement(line, "td"), selection, ref)
     put(line, "td", kind, "count")
 
 
-def _put_link(parent: Element, sight: TreeSelection, ref: Ref) -> Element:
-    """A link to a node's or leaf's place in the list; its bare name where that has none."""
-    name = shortened(sight.name(ref), _NAME)
-    if ref not in sight.refs:
+def _put_link(parent: Element, selection: TreeSelection, ref: Ref) -> Element:
+    """Appends a link to a node's or leaf's entry in the list, or its name if it has no entry."""
+    name = shortened(selection.name(ref), _NAME)
+    if ref not in selection.refs:
         return put(parent, "span", name)
     return put(parent, "a", name, href=f"#{anchor(ref)}")
 
 
-def _put_tree(body: Element, sight: TreeSelection) -> None:
-    """All nodes that are shown, each inside its parent."""
-    ways = (
-        set() if sight.road is None else above(sight.tree, (one.row for one in sight.road.proofs))
+def _put_tree(body: Element, selection: TreeSelection) -> None:
+    """Appends all shown nodes, each inside its parent."""
+    path_nodes = (
+        set()
+        if selection.trace is None
+        else ancestors(selection.tree, (one.row for one in selection.trace.evidence_leaves))
     )
     places = {ROOT: body}
-    for node in sight.nodes():
+    for node in selection.nodes():
         details = SubElement(places[node.number], "details", id=f"n{node.number}")
-        if node.number == ROOT or node.number in ways:
+        if node.number == ROOT or node.number in path_nodes:
             details.set("open", "open")
         ref = Ref(leaf=False, number=node.number)
-        summary = put(details, "summary", f"{shortened(sight.name(ref), _NAME)} ")
-        _put_mark(summary, sight, ref)
+        summary = put(details, "summary", f"{shortened(selection.name(ref), _NAME)} ")
+        _put_mark(summary, selection, ref)
         put(summary, "span", plural(node.count, "leaf", "leaves"), "count")
-        if len(sight.name(ref)) > _NAME:
+        if len(selection.name(ref)) > _NAME:
             put(details, "p", node.text, "small")
         places.update((child, details) for child in node.children)
-        if node.number in sight.expanded:
-            _put_leaves(details, sight, node.rows)
+        if node.number in selection.expanded:
+            _put_leaves(details, selection, node.rows)
         else:
             put(details, "p", f"Not shown: hoptrail tree show {node.number} lists it.", "count")
 
 
-def _put_leaves(details: Element, sight: TreeSelection, rows: Sequence[int]) -> None:
+def _put_leaves(details: Element, selection: TreeSelection, rows: Sequence[int]) -> None:
     for row in rows:
         ref = Ref(leaf=True, number=row)
         line = SubElement(details, "p", id=anchor(ref))
-        put(line, "b", shortened(sight.name(ref), _NAME)).tail = " "
-        _put_mark(line, sight, ref)
-        passage = sight.passages.get(row)
+        put(line, "b", shortened(selection.name(ref), _NAME)).tail = " "
+        _put_mark(line, selection, ref)
+        passage = selection.passages.get(row)
         if passage is not None:
             put(
                 line, "span", f"{passage.document_id} {passage.start}:{passage.end}", "count"
@@ -170,11 +174,11 @@ def _put_leaves(details: Element, sight: TreeSelection, rows: Sequence[int]) -> 
             put(line, "span", shortened(passage.text, _TEXT), "small")
 
 
-def _put_mark(parent: Element, sight: TreeSelection, ref: Ref) -> None:
-    """As which it was opened and what it scored, if it was."""
-    if sight.road is None:
+def _put_mark(parent: Element, selection: TreeSelection, ref: Ref) -> None:
+    """Appends the order of opening and the score of a node or leaf, if it has them."""
+    if selection.trace is None:
         return
-    order = None if ref.leaf else sight.road.opened.get(ref.number)
-    mark = marks(order, sight.road.scores.get(ref))
+    order = None if ref.leaf else selection.trace.opened.get(ref.number)
+    mark = order_and_score(order, selection.trace.scores.get(ref))
     if mark:
         put(parent, "span", mark, "mark").tail = " "

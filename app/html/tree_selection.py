@@ -1,4 +1,8 @@
-"""What of a tree is put before eyes: all of a small one, of a large one what was searched first."""
+"""Selection of the nodes of a corpus tree that a page shows, and the search drawn into it.
+
+A small tree is shown whole; of a large one the searched paths first, then layer by layer up to
+2,000 nodes and leaves.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +17,31 @@ from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import NO_PARENT, ROOT
 
 if TYPE_CHECKING:
-    from hoptrail.agents.receipt import Receipt
+    from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.types import Evidence, SlateRecord
     from hoptrail.rag.store.store import Store
     from hoptrail.rag.tree.types import Node, Tree
     from hoptrail.rag.types import Passage
 
 MOST = 2000
-"""Nodes and leaves that are shown, beside those that a search came by."""
+"""Most nodes and leaves that are shown, besides those on the paths of a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSelection:
-    """A tree, as much of it as is shown, and the search that is drawn into it."""
+    """Shown part of a tree, and the search that is drawn into it."""
 
     tree: Tree
     expanded: frozenset[int]
-    """Nodes whose children are shown; the root, and with each node its parent."""
+    """Nodes whose children are shown; has the root, and with each node its parent."""
     refs: frozenset[Ref]
-    """The root, and all children of those."""
+    """All shown nodes and leaves: the root, and the children of `expanded`."""
     passages: Mapping[int, Passage]
-    """Of the leaves that are shown; one that died meanwhile is not there."""
-    road: TreeSearchTrace | None = None
+    """Passage by row, of the shown leaves; without those deleted meanwhile."""
+    trace: TreeSearchTrace | None = None
 
     def nodes(self) -> Iterator[Node]:
-        """The nodes that are shown, parents before children, children in order."""
+        """Iterates over the shown nodes, parents before children, children in order."""
         waiting = [ROOT]
         while waiting:
             node = self.tree.nodes[waiting.pop()]
@@ -45,12 +49,12 @@ class TreeSelection:
             if node.number in self.expanded:
                 waiting.extend(reversed(node.children))
 
-    def below(self, node: Node) -> tuple[Ref, ...]:
-        """The children that are shown."""
-        return children(node) if node.number in self.expanded else ()
+    def shown_children(self, node: Node) -> tuple[Ref, ...]:
+        """Shown children of a node."""
+        return child_refs(node) if node.number in self.expanded else ()
 
     def name(self, ref: Ref) -> str:
-        """What a node or leaf is called, on one line."""
+        """Name of a node or leaf, on one line: its text or title."""
         if ref.leaf:
             passage = self.passages.get(ref.number)
             return (
@@ -60,40 +64,47 @@ class TreeSelection:
         return "a node that is gone" if node is None else node.text or "the whole tree"
 
 
-def children(node: Node) -> tuple[Ref, ...]:
-    """What stands right below a node, in order."""
+def child_refs(node: Node) -> tuple[Ref, ...]:
+    """References to the children of a node, in order."""
     inner = (Ref(leaf=False, number=one) for one in node.children)
     return (*inner, *(Ref(leaf=True, number=one) for one in node.rows))
 
 
-def looked_at(
-    tree: Tree, store: Store, road: TreeSearchTrace | None = None, most: int = MOST
+def select_nodes(
+    tree: Tree, store: Store, trace: TreeSearchTrace | None = None, most: int = MOST
 ) -> TreeSelection:
-    """As much of a tree as can be shown: the ways of the search, then layer by layer."""
-    expanded = _expanded(tree, set(_ways(tree, road)), most)
+    """Selects the nodes to show: the paths of the search, then layer by layer.
+
+    Args:
+        tree: the tree.
+        store: its store.
+        trace: the search to draw; None: none.
+        most: nodes and leaves at most, besides those on the paths of the search.
+    """
+    expanded = _expanded(tree, set(_path_nodes(tree, trace)), most)
     rows = [row for number in sorted(expanded) for row in tree.nodes[number].rows]
-    below = (ref for number in expanded for ref in children(tree.nodes[number]))
+    below = (ref for number in expanded for ref in child_refs(tree.nodes[number]))
     found = zip(rows, store.resolve(rows), strict=True)
     return TreeSelection(
         tree=tree,
         expanded=frozenset(expanded),
         refs=frozenset((Ref(leaf=False, number=ROOT), *below)),
         passages={row: passage for row, passage in found if passage is not None},
-        road=road,
+        trace=trace,
     )
 
 
-def _ways(tree: Tree, road: TreeSearchTrace | None) -> Iterator[int]:
-    """The nodes that the search opened or the evidence stands under, and all above them."""
-    if road is None:
+def _path_nodes(tree: Tree, trace: TreeSearchTrace | None) -> Iterator[int]:
+    """Nodes that the search opened or that lead to evidence, with all their ancestors."""
+    if trace is None:
         return
-    for opening in road.openings:
+    for opening in trace.openings:
         yield from tree.path(opening.node)
-    yield from above(tree, (one.row for one in road.proofs))
+    yield from ancestors(tree, (one.row for one in trace.evidence_leaves))
 
 
-def above(tree: Tree, rows: Iterable[int]) -> set[int]:
-    """The nodes that leaves stand under."""
+def ancestors(tree: Tree, rows: Iterable[int]) -> set[int]:
+    """Numbers of all ancestors of leaves."""
     wanted = set(rows)
     found: set[int] = set()
     for node in tree.nodes.values():
@@ -102,9 +113,9 @@ def above(tree: Tree, rows: Iterable[int]) -> set[int]:
     return found
 
 
-def _expanded(tree: Tree, ways: set[int], most: int) -> set[int]:
-    """The ways, and from the root down what else there is room for."""
-    expanded, room = ways | {ROOT}, most
+def _expanded(tree: Tree, path_nodes: set[int], most: int) -> set[int]:
+    """Adds nodes to those on the search paths, layer by layer, as long as there is room."""
+    expanded, room = path_nodes | {ROOT}, most
     waiting = deque([ROOT])
     while waiting and room > 0:
         node = tree.nodes[waiting.popleft()]
@@ -119,31 +130,31 @@ def _expanded(tree: Tree, ways: set[int], most: int) -> set[int]:
 
 
 Scores = Mapping[Ref, float | None]
-"""0..1, in the order of a slate; None: not scored."""
+"""Score 0..1 by reference, in the order of a slate; None: not scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedNode:
-    """A node whose children were scored."""
+    """Node that a search opened, with the scores of its children."""
 
     order: int
-    """From 1, over the whole run."""
+    """Order of opening, from 1, over the whole run."""
     iteration: int
-    """From 1, over the whole run."""
+    """Iteration of the search, from 1, over the whole run."""
     node: int
-    standing: float
-    """0..1: the node's own when it was chosen."""
+    relevance: float
+    """Estimated relevance of the node when it was chosen, 0..1."""
     reserve: bool
-    """It was chosen for its likeness to the question."""
+    """Whether it was chosen by similarity to the question, not by relevance."""
     children: Scores
     anchors: Scores
     failed: bool
-    """No child was scored."""
+    """Whether no child was scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceLeaf:
-    """A leaf that quotes of the evidence are from."""
+    """Leaf with the evidence quotes from it."""
 
     row: int
     quotes: tuple[Evidence, ...]
@@ -151,27 +162,27 @@ class EvidenceLeaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSearchTrace:
-    """The search of one receipt, as far as it fits the tree."""
+    """Tree search of a receipt, as far as it fits the tree."""
 
     receipt: Receipt
     openings: tuple[OpenedNode, ...]
-    proofs: tuple[EvidenceLeaf, ...]
-    """In the order of the evidence."""
+    evidence_leaves: tuple[EvidenceLeaf, ...]
+    """Leaves that the evidence is from, in the order of the evidence."""
     changed: frozenset[str]
-    """Ids of quotes that the store's documents no longer have."""
-    lost: int
-    """Openings of nodes that the tree does not have any more, or with other children."""
-    unplaced: int
-    """Quotes of passages that do not stand in the tree."""
+    """Ids of evidence whose quotes the store's documents no longer have."""
+    missing_nodes: int
+    """Number of opened nodes that the tree no longer has, or has with other children."""
+    unplaced_quotes: int
+    """Number of quotes from passages that are not in the tree."""
 
     @property
     def opened(self) -> dict[int, int]:
-        """Nodes, and as which they were opened first."""
+        """Order of first opening, by node."""
         return {one.node: one.order for one in reversed(self.openings)}
 
     @property
     def scores(self) -> dict[Ref, float]:
-        """The last score of whatever has one; as a child and not as an anchor."""
+        """Last score of each node and leaf scored as a child, not as an anchor."""
         return {
             ref: score
             for one in self.openings
@@ -180,23 +191,23 @@ class TreeSearchTrace:
         }
 
 
-def road(receipt: Receipt, tree: Tree, store: Store) -> TreeSearchTrace:
-    """Reads the search out of a receipt.
+def search_trace(receipt: Receipt, tree: Tree, store: Store) -> TreeSearchTrace:
+    """Reads the tree search from a receipt.
 
     Raises:
         SettingsError: the receipt was made from another store.
     """
     all_openings = list(_openings(receipt))
     openings = [one for one in all_openings if _fits(one, tree)]
-    proofs = _proofs(receipt.evidence, tree, store)
-    placed = sum(len(one.quotes) for one in proofs)
+    evidence_leaves = _evidence_leaves(receipt.evidence, tree, store)
+    placed = sum(len(one.quotes) for one in evidence_leaves)
     return TreeSearchTrace(
         receipt=receipt,
         openings=tuple(openings),
-        proofs=proofs,
+        evidence_leaves=evidence_leaves,
         changed=changed_quotes(receipt, store),
-        lost=len(all_openings) - len(openings),
-        unplaced=len(receipt.evidence) - placed,
+        missing_nodes=len(all_openings) - len(openings),
+        unplaced_quotes=len(receipt.evidence) - placed,
     )
 
 
@@ -210,7 +221,7 @@ def _openings(receipt: Receipt) -> Iterator[OpenedNode]:
                 order=next(order),
                 iteration=iteration,
                 node=slate.node,
-                standing=slate.standing,
+                relevance=slate.standing,
                 reserve=slate.reserve,
                 children=children,
                 anchors=anchors,
@@ -229,15 +240,17 @@ def _scores(slate: SlateRecord) -> tuple[Scores, Scores]:
 
 def _fits(opening: OpenedNode, tree: Tree) -> bool:
     node = tree.nodes.get(opening.node)
-    return node is not None and opening.children.keys() <= set(children(node))
+    return node is not None and opening.children.keys() <= set(child_refs(node))
 
 
-def _proofs(evidence: Sequence[Evidence], tree: Tree, store: Store) -> tuple[EvidenceLeaf, ...]:
+def _evidence_leaves(
+    evidence: Sequence[Evidence], tree: Tree, store: Store
+) -> tuple[EvidenceLeaf, ...]:
     rows, documents = store.snapshot().places([item.passage_id for item in evidence])
     leaves = rows if tree.spec.over == "passages" else documents
-    standing = {row for node in tree.nodes.values() for row in node.rows}
+    in_tree = {row for node in tree.nodes.values() for row in node.rows}
     quotes: dict[int, list[Evidence]] = {}
     for row, item in zip(leaves.tolist(), evidence, strict=True):
-        if row in standing:
+        if row in in_tree:
             quotes.setdefault(row, []).append(item)
     return tuple(EvidenceLeaf(row=row, quotes=tuple(items)) for row, items in quotes.items())

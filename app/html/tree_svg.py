@@ -1,6 +1,7 @@
-"""A tree as an icicle (Kruskal and Landwehr 1983): a column a layer, as high as it has leaves.
+"""Icicle plot of a corpus tree (Kruskal and Landwehr 1983) as inline SVG.
 
-What a search came by is drawn larger, and coloured by its score.
+A column for each layer; the height of a node is proportional to its number of leaves. Nodes and
+leaves that a search scored are drawn larger, and coloured by their score.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
-from hoptrail.app.html.tree_selection import TreeSelection, above
+from hoptrail.app.html.tree_selection import TreeSelection, ancestors
 from hoptrail.app.text import plural, shortened, shown
 from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.types import ROOT
@@ -23,19 +24,20 @@ STYLE = """
 """
 
 _COLUMN, _LINE, _HEIGHT = 230, 18, 1400
-"""Pixels: width of a column, height of a line of text, of a tree that is not too high for it."""
+"""Pixels: width of a column, height of a line of text, most height of a tree without a search."""
 _LEAST = 1.5
-"""What is lower is not drawn."""
+"""Least height in pixels of a node or leaf that is drawn."""
 _SCORED_NODE, _SCORED_LEAF = 14.0, 6.0
+"""Least heights in pixels of scored nodes and leaves."""
 _LABEL, _LINES, _HINT = 33, 8, 500
-"""Characters of a line, lines of a box, characters of what is shown at it."""
+"""Characters of a line, lines of a box, characters of its tooltip."""
 _PLAIN, _LOW, _HIGH = "#f1f3f5", (0xFF, 0xF9, 0xDB), (0x40, 0xC0, 0x57)
-"""Of what has no score, of 0 and of the best score."""
+"""Colours of no score, of score 0 and of the best score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Band:
-    """A node or leaf on the drawing."""
+    """Rectangle of a node or leaf in the drawing."""
 
     ref: Ref
     depth: int
@@ -44,23 +46,23 @@ class _Band:
 
 
 class _Icicle:
-    """The measures of one drawing."""
+    """Layout of one drawing: heights and positions of nodes and leaves."""
 
-    def __init__(self, sight: TreeSelection) -> None:
-        self._sight = sight
-        road = sight.road
-        self.opened = {} if road is None else road.opened
-        self.scores = {} if road is None else road.scores
+    def __init__(self, selection: TreeSelection) -> None:
+        self._selection = selection
+        trace = selection.trace
+        self.opened = {} if trace is None else trace.opened
+        self.scores = {} if trace is None else trace.scores
         self.best = max(self.scores.values(), default=0)
-        rows = {one.row for one in road.proofs} if road is not None else set()
-        self.ways = {Ref(leaf=True, number=row) for row in rows}
-        self.ways |= {Ref(leaf=False, number=one) for one in above(sight.tree, rows)}
-        self._scale = min(_LINE, _HEIGHT / max(1, sight.tree.nodes[ROOT].count))
+        rows = {one.row for one in trace.evidence_leaves} if trace is not None else set()
+        self.path_nodes = {Ref(leaf=True, number=row) for row in rows}
+        self.path_nodes |= {Ref(leaf=False, number=one) for one in ancestors(selection.tree, rows)}
+        self._scale = min(_LINE, _HEIGHT / max(1, selection.tree.nodes[ROOT].count))
         self._heights: dict[Ref, float] = {}
         self.height = self._measure(Ref(leaf=False, number=ROOT))
 
     def bands(self) -> Iterator[_Band]:
-        """All that is high enough to be seen, parents first."""
+        """Rectangles that are high enough to be seen, parents first."""
         waiting = [_Band(ref=Ref(leaf=False, number=ROOT), depth=0, top=0, height=self.height)]
         while waiting:
             band = waiting.pop()
@@ -68,35 +70,39 @@ class _Icicle:
                 continue
             yield band
             top = band.top
-            for ref in self._below(band.ref):
+            for ref in self._children(band.ref):
                 height = self._heights[ref]
                 waiting.append(_Band(ref=ref, depth=band.depth + 1, top=top, height=height))
                 top += height
 
     def count(self, ref: Ref) -> int:
-        return 1 if ref.leaf else self._sight.tree.nodes[ref.number].count
+        return 1 if ref.leaf else self._selection.tree.nodes[ref.number].count
 
-    def _below(self, ref: Ref) -> tuple[Ref, ...]:
-        return () if ref.leaf else self._sight.below(self._sight.tree.nodes[ref.number])
+    def _children(self, ref: Ref) -> tuple[Ref, ...]:
+        return (
+            ()
+            if ref.leaf
+            else self._selection.shown_children(self._selection.tree.nodes[ref.number])
+        )
 
     def _measure(self, ref: Ref) -> float:
-        """What it takes, and all below it."""
-        below = sum(self._measure(one) for one in self._below(ref))
+        """Height of a node or leaf, at least the sum of its children's."""
+        below = sum(self._measure(one) for one in self._children(ref))
         height = max(below or self.count(ref) * self._scale, self._least(ref))
         self._heights[ref] = height
         return height
 
     def _least(self, ref: Ref) -> float:
-        if ref in self.ways or (not ref.leaf and ref.number in {ROOT, *self.opened}):
+        if ref in self.path_nodes or (not ref.leaf and ref.number in {ROOT, *self.opened}):
             return _LINE
         if ref in self.scores:
             return _SCORED_LEAF if ref.leaf else _SCORED_NODE
         return 0
 
 
-def picture(sight: TreeSelection) -> Element:
-    """The drawing; a click on a node leads to the element `n` and its number, of a leaf to `r`."""
-    icicle = _Icicle(sight)
+def tree_svg(selection: TreeSelection) -> Element:
+    """Draws the selection; boxes link to the ids `n` + node number and `r` + row of a leaf."""
+    icicle = _Icicle(selection)
     bands = list(icicle.bands())
     width = (max(band.depth for band in bands) + 1) * _COLUMN
     height = f"{icicle.height + 2:g}"
@@ -105,26 +111,28 @@ def picture(sight: TreeSelection) -> Element:
     root.set("role", "img")
     root.set("aria-label", "The tree, a column a layer")
     for band in bands:
-        root.append(_drawn(band, icicle, sight))
+        root.append(_drawn(band, icicle, selection))
     return root
 
 
 def anchor(ref: Ref) -> str:
-    """The id of a node's or leaf's part of the page."""
+    """HTML id of a node's or leaf's entry in the list."""
     return f"{'r' if ref.leaf else 'n'}{ref.number}"
 
 
-def marks(order: int | None, score: float | None) -> str:
-    """As which a node was opened, and what it scored; empty if neither."""
+def order_and_score(order: int | None, score: float | None) -> str:
+    """Text of a node's order of opening and its score; empty if it has neither."""
     parts = ("" if order is None else f"#{order}", "" if score is None else f"{score:.2f}")
     return " · ".join(part for part in parts if part)
 
 
-def _drawn(band: _Band, icicle: _Icicle, sight: TreeSelection) -> Element:
+def _drawn(band: _Band, icicle: _Icicle, selection: TreeSelection) -> Element:
     ref, score = band.ref, icicle.scores.get(band.ref)
     order = None if ref.leaf else icicle.opened.get(ref.number)
-    link = Element("a", {"href": f"#{anchor(ref)}", "class": "way" if ref in icicle.ways else "by"})
-    marked, name = marks(order, score), sight.name(ref)
+    link = Element(
+        "a", {"href": f"#{anchor(ref)}", "class": "way" if ref in icicle.path_nodes else "by"}
+    )
+    marked, name = order_and_score(order, score), selection.name(ref)
     hint = [name, *([marked] if marked else []), plural(icicle.count(ref), "leaf", "leaves")]
     SubElement(link, "title").text = shown(shortened(" | ".join(hint), _HINT))
     x = band.depth * _COLUMN
@@ -142,7 +150,7 @@ def _drawn(band: _Band, icicle: _Icicle, sight: TreeSelection) -> Element:
 
 
 def _wrapped(label: str, lines: int) -> list[str]:
-    """As many lines as a box has room for."""
+    """Wraps a label to the lines that a box has room for."""
     if lines == 0:
         return []
     most = min(lines, _LINES)
@@ -150,7 +158,7 @@ def _wrapped(label: str, lines: int) -> list[str]:
 
 
 def _colour(score: float | None, best: float) -> str:
-    # Scorers differ in how much they give, and to tell better from worse is what colour is for.
+    # Relative to the best: scorers differ in their level, and colour is to tell better from worse.
     if score is None:
         return _PLAIN
     share = score / best if best > 0 else 0.0

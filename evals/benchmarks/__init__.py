@@ -1,1 +1,1 @@
-"""Benchmarks of speed, memory and quality that anyone can run."""
+"""Benchmarks of speed, memory and retrieval quality: store, passage graph, corpus tree."""

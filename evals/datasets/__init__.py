@@ -1,1 +1,1 @@
-"""Data sets: questions with gold, and the corpus they are asked of."""
+"""Data sets: a corpus and questions with gold answers and supports, and their reader."""

@@ -1,8 +1,8 @@
-"""Question sets in the product's own folder format, read into records.
+"""Reader of data sets in hoptrail's own folder format.
 
-A folder holds `corpus.jsonl` and `questions.jsonl`, each perhaps gzipped (`.gz`). A corpus line has
-id, title, text and perhaps meta; a question line has id, question, answers, supporting_ids and
-perhaps the other fields of `Question`. Keys that are not known are skipped: sets carry their own.
+A folder holds `corpus.jsonl` and `questions.jsonl`, either may be gzipped (`.gz`). A corpus line
+has id, title, text and optionally meta; a question line has id, question, answers, supporting_ids
+and optionally the other fields of `Question`. Unknown keys are skipped.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ _QUESTION = TypeAdapter(Question)
 T = TypeVar("T", _Record, Question)
 
 
-def load_dataset(folder: Path) -> Dataset:
-    """Reads a whole set, in file order.
+def load_dataset(folder: Path | str) -> Dataset:
+    """Reads a data set, records and questions in file order.
 
     Raises:
         DatasetError: a file is missing or unreadable, a line is malformed, an id occurs twice, or
             a question names a record that the corpus lacks.
     """
+    folder = Path(folder)
     corpus = _find(folder, "corpus")
     questions = _find(folder, "questions")
     documents = {
@@ -76,7 +77,7 @@ def _find(folder: Path, stem: str) -> Path:
 
 
 def _read(path: Path, kind: TypeAdapter[T]) -> Iterator[tuple[int, T]]:
-    """Line numbers, from 1, and records; blank lines are skipped, a repeated id is refused."""
+    """Yields line numbers, from 1, and records; skips blank lines, refuses a repeated id."""
     seen: dict[str, int] = {}
     for number, line in _lines(path):
         try:

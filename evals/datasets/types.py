@@ -1,9 +1,4 @@
-"""Question sets in the product's own folder format, read into records.
-
-A folder holds `corpus.jsonl` and `questions.jsonl`, each perhaps gzipped (`.gz`). A corpus line has
-id, title, text and perhaps meta; a question line has id, question, answers, supporting_ids and
-perhaps the other fields of `Question`. Keys that are not known are skipped: sets carry their own.
-"""
+"""Types of data sets: corpus, questions, gold answers, supports and decompositions."""
 
 from __future__ import annotations
 
@@ -17,12 +12,12 @@ from hoptrail.rag.types import Document
 
 
 class DatasetError(HoptrailError):
-    """A data set is missing, malformed or inconsistent; the message names file and line."""
+    """Data set that is missing, malformed or inconsistent; the message names file and line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """One step of a gold decomposition; `#1` in its question is the first step's answer."""
+    """Step of a gold question decomposition; `#1` in `question` is the answer of the first step."""
 
     question: str
     answer: str
@@ -31,7 +26,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question with what is known about its answer; ids are those of corpus records."""
+    """Question with its gold annotations; ids are those of corpus records."""
 
     id: str
     question: str
@@ -42,25 +37,25 @@ class Question:
     """Triples: subject, relation, object."""
 
     supporting_facts: tuple[tuple[str, int], ...] = ()
-    """Record id and index of the sentence in it."""
+    """Record id and index of a sentence in the record, from 0."""
 
     type: str | None = None
     hops: int | None = None
     answerable: bool = True
     grades: Mapping[str, int] = field(default_factory=dict)
-    """Record id to relevance; what is missing is 0."""
+    """Graded relevance by record id; absent records have 0."""
 
     support_source: Literal["gold", "derived", "partial"] = "gold"
 
     @property
     def support_is_whole(self) -> bool:
-        """Whether recall may be scored: supports are known, and all of them."""
+        """Whether recall can be scored: all supports are known."""
         return bool(self.supporting_ids) and self.support_source != "partial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A corpus and the questions about it."""
+    """Corpus and the questions about it."""
 
     name: str
     corpus: Path

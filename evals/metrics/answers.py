@@ -1,7 +1,6 @@
-"""Measures of rankings and of short answers, each with the source of its formula.
+"""Answer metrics: exact match, token F1 and containment, each with the source of its formula.
 
-Every measure is 0..1, higher is better. None means that nothing can be scored (no gold), which is
-not zero: `average` leaves it out and counts what remains.
+Every metric is 0..1, higher is better. None means that there is no gold to score against.
 """
 
 from __future__ import annotations
@@ -17,39 +16,44 @@ _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
 def normalize_answer(text: str) -> str:
-    """SQuAD's order (evaluate-v1.1.py): lower case, ASCII punctuation, articles, white space."""
+    """Normalises an answer as SQuAD does (evaluate-v1.1.py).
+
+    In this order: to lower case; ASCII punctuation out; articles out; white space to one space.
+    """
     text = _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION))
     return " ".join(text.split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float | None:
-    """`em`: 1 when the normalised prediction equals a normalised gold answer."""
-    return _best(lambda gold, said: float(gold == said), prediction, answers)
+    """Exact match (EM): 1 if the normalised prediction equals a normalised gold answer, else 0."""
+    return _best(lambda gold, predicted: float(gold == predicted), prediction, answers)
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float | None:
-    """`f1`: harmonic mean of token precision and recall (SQuAD), the best over gold answers.
+    """Token F1: harmonic mean of token precision and recall (SQuAD), the best over gold answers.
 
     HotpotQA's rule (hotpot_evaluate_v1.py): where either side is yes, no or noanswer and the two
-    differ, it is 0. Where either side has no token left it is equality (evaluate-v2.0.py).
+    differ, F1 is 0. Where either side has no token left, F1 is equality (evaluate-v2.0.py).
     """
     return _best(_token_f1, prediction, answers)
 
 
 def contains(prediction: str, answers: Sequence[str]) -> float | None:
-    """`contains`: 1 when a normalised gold answer is a substring of the normalised prediction.
+    """Containment accuracy (cover-EM): 1 if a gold answer is a substring of the prediction, else 0.
 
-    Containment accuracy, also called cover-EM. It rewards length: report it beside `em` and `f1`.
+    Both are normalised. It rewards length: report it beside exact match and F1.
     """
     return _best(
-        lambda gold, said: float(gold in said if gold else gold == said), prediction, answers
+        lambda gold, predicted: float(gold in predicted if gold else gold == predicted),
+        prediction,
+        answers,
     )
 
 
 def contains_in_texts(texts: Iterable[str], answers: Sequence[str]) -> float | None:
-    """`contains` over several texts: 1 when a gold answer stands in one of them.
+    """Containment accuracy over several texts: 1 if a gold answer is a substring of one, else 0.
 
-    None where every gold answer is yes or no: no text contains these in any sense that counts.
+    None if every gold answer is yes or no: that a text has such a word proves nothing.
     """
     if {normalize_answer(answer) for answer in answers} <= _CLOSED_ANSWERS:
         return None
@@ -59,15 +63,15 @@ def contains_in_texts(texts: Iterable[str], answers: Sequence[str]) -> float | N
 def _best(
     score: Callable[[str, str], float], prediction: str, answers: Sequence[str]
 ) -> float | None:
-    said = normalize_answer(prediction)
-    return max((score(normalize_answer(answer), said) for answer in answers), default=None)
+    predicted = normalize_answer(prediction)
+    return max((score(normalize_answer(answer), predicted) for answer in answers), default=None)
 
 
-def _token_f1(gold: str, said: str) -> float:
-    if gold == said:
+def _token_f1(gold: str, predicted: str) -> float:
+    if gold == predicted:
         return 1.0
-    if gold in _CLOSED_ANSWERS or said in _CLOSED_ANSWERS:
+    if gold in _CLOSED_ANSWERS or predicted in _CLOSED_ANSWERS:
         return 0.0
-    wanted, given = gold.split(), said.split()
-    overlap = (Counter(wanted) & Counter(given)).total()
-    return 2 * overlap / (len(wanted) + len(given)) if overlap else 0.0
+    gold_tokens, predicted_tokens = gold.split(), predicted.split()
+    overlap = (Counter(gold_tokens) & Counter(predicted_tokens)).total()
+    return 2 * overlap / (len(gold_tokens) + len(predicted_tokens)) if overlap else 0.0

@@ -1,7 +1,6 @@
-"""Measures of rankings and of short answers, each with the source of its formula.
+"""Ranking metrics: recall@k and nDCG@k, each with the source of its formula.
 
-Every measure is 0..1, higher is better. None means that nothing can be scored (no gold), which is
-not zero: `average` leaves it out and counts what remains.
+Every metric is 0..1, higher is better. None means that there is no gold to score against.
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 
 def first_occurrences(record_ids: Iterable[str]) -> tuple[str, ...]:
-    """A ranking of passages as a ranking of their records: each where it occurs first."""
+    """Turns a ranking of passages into one of records: each record at its first occurrence."""
     return tuple(dict.fromkeys(record_ids))
 
 
 def recall(ranking: Sequence[str], relevant: Set[str], k: int) -> float | None:
-    """`recall@k`: share of the relevant records among the first k (trec_eval's recall.k).
+    """Recall@k: share of the relevant records among the first k (trec_eval's recall.k).
 
     Args:
-        ranking: record ids, best first; passages of one record count once, at the best place.
-        relevant: ids of the supporting records; empty: None is returned.
+        ranking: record ids, best first; a repeated id counts once, at its first place.
+        relevant: ids of the supporting records; if empty, the result is None.
         k: at least 1.
     """
     assert k >= 1
@@ -30,10 +29,10 @@ def recall(ranking: Sequence[str], relevant: Set[str], k: int) -> float | None:
 
 
 def ndcg(ranking: Sequence[str], grades: Mapping[str, int], k: int) -> float | None:
-    """`ndcg@k` with linear gain (trec_eval's ndcg_cut; Järvelin & Kekäläinen 2002).
+    """nDCG@k with linear gain (trec_eval's ndcg_cut; Järvelin & Kekäläinen 2002).
 
-    DCG@k is the sum of grade / log2(rank + 1), ranks from 1. It is divided by that of the best
-    possible ranking of all judged records. Records without a grade are 0.
+    DCG@k is the sum of grade / log2(rank + 1), ranks from 1. It is divided by the DCG@k of the best
+    possible ranking of all judged records. Records without a grade have grade 0.
     """
     assert k >= 1
     ideal = _dcg(sorted(grades.values(), reverse=True)[:k])

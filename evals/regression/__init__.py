@@ -1,1 +1,1 @@
-"""`make floors`: measures the data sets and compares with the least they must reach."""
+"""Regression thresholds of retrieval quality on the development sets: `make floors`."""

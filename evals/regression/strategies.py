@@ -1,10 +1,10 @@
-"""Thresholds of search and of the model-free strategies on the development sets."""
+"""Regression thresholds of hybrid search and of the model-free strategies."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from hoptrail.evals.datasets.types import Dataset, Question
 from hoptrail.evals.metrics.aggregate import average
 from hoptrail.evals.metrics.answers import contains_in_texts
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
-from hoptrail.evals.regression.threshold import Threshold
+from hoptrail.evals.regression.threshold import ProgressLog, Threshold
 from hoptrail.evals.reports.summary import Report
-from hoptrail.evals.runner import EvalConfig, evaluate
-from hoptrail.evals.runner import EvalProgress as Asked
+from hoptrail.evals.runner import EvalConfig, EvalProgress, aevaluate
 from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.ingest.pipeline import IngestEvent, Progress
 from hoptrail.rag.retrieval.retriever import Retriever
@@ -25,44 +24,48 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Hit, Mode
 
 HYBRID_RECALL_AT_5 = {"2wiki_hipporag": 68.0, "musique_dev": 53.4, "hotpot_dev": 76.5}
-"""Percent, on the whole set: the min-max row of the sets' README."""
+"""Least recall@5 of hybrid search in percent, on all questions of the whole set.
+
+That of a baseline: the 50 best passages by BM25 (k1 = 1.5, b = 0.75, Snowball stems, stop words)
+and the 50 best by MiniLM vectors, the scores of each list min-max normalised to 0..1, ranked by
+the mean of the two."""
 LEAD = 2.0
-"""Points of recall@5 by which `pool` must beat `single`."""
+"""Points of recall@5 by which `pool` must beat `single`, both without model and graph."""
 TOP = 3
-"""Passages of hybrid search that the shown quotes are held against."""
+"""First passages of hybrid search whose answers the quotes of `pool` must match in number."""
 
 _HITS = 20
-"""Passages searched: a long record is several, and the first 5 records are wanted."""
-_SAY_EVERY = 10.0
+"""Passages searched: a long record has several, and recall needs the first 5 records."""
+_LOG_EVERY = 10.0
 """Seconds between two lines of progress."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searched:
-    """What hybrid search alone reaches."""
+class HybridBaseline:
+    """Recall and answers of hybrid search alone on one data set."""
 
     recall_at_5: float
     """Percent, mean over all questions whose supports are known."""
     answers_in_top: int
-    """Questions whose gold answer stands in the first `TOP` passages, among those compared."""
+    """Compared questions whose gold answer occurs in the first `TOP` passages."""
 
 
-def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> list[Threshold]:
-    """The floors of one set.
+def measure(
+    folder: Path, cache: StoreCache, *, limit: int | None, log: ProgressLog
+) -> list[Threshold]:
+    """Thresholds of hybrid search and of the strategies on one data set.
 
     Args:
-        folder: the set.
-        cache: where its store is kept.
-        limit: the strategies are asked the first so many questions; None: all.
-        say: hears of the progress, line by line.
+        folder: the data set.
+        cache: keeps its store.
+        limit: number of questions, from the first, for the strategies; None: all.
+        log: receives lines of progress.
 
     Raises:
         HoptrailError: the set or its store cannot be read, or the embedder fails.
     """
     dataset = load_dataset(folder)
-    steps = _Steps(dataset.name, say)
+    steps = _StepLog(dataset.name, log)
     store = prepare_store(dataset, cache, steps.ingesting)
     steps.done(f"store ready: {store.documents:,} records, {store.passages:,} passages")
     searched = search_all(dataset, store.root, cache, dataset.questions[:limit])
@@ -72,11 +75,13 @@ def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> 
     for mode in modes:
         for strategy in ("single", "pool"):
             trial = EvalConfig(strategy=strategy, limit=limit, settings=RunSettings(mode=mode))
-            report = asyncio.run(evaluate(folder, cache, trial, on_progress=steps.asking))
+            report = asyncio.run(aevaluate(folder, trial, cache=cache, on_progress=steps.asking))
             steps.done(f"{strategy}, {mode}: {_summary(report)}")
             reports[strategy, mode] = report
     return [
-        *floors_of(dataset.name, searched, reports["single", "hybrid"], reports["pool", "hybrid"]),
+        *thresholds_of(
+            dataset.name, searched, reports["single", "hybrid"], reports["pool", "hybrid"]
+        ),
         *(
             Threshold(
                 set=dataset.name,
@@ -91,8 +96,8 @@ def measure(folder: Path, cache: StoreCache, *, limit: int | None, say: Say) -> 
 
 def search_all(
     dataset: Dataset, root: Path, cache: StoreCache, compared: Sequence[Question]
-) -> Searched:
-    """Searches for every question; answers are looked for in the `compared` ones."""
+) -> HybridBaseline:
+    """Runs hybrid search for every question; answers are counted over the `compared` ones."""
     among = {question.id for question in compared}
     recalls: list[float | None] = []
     contained = 0.0
@@ -105,17 +110,19 @@ def search_all(
                 recalls.append(recall(ranking, frozenset(question.supporting_ids), 5))
             if question.id in among and question.answers:
                 contained += contains_in_texts(map(_text, hits[:TOP]), question.answers) or 0.0
-    return Searched(
+    return HybridBaseline(
         recall_at_5=100 * (average(recalls).value or 0.0), answers_in_top=round(contained)
     )
 
 
-def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> list[Threshold]:
-    """The three floors of a set from what was measured; the first only for the sets it names."""
+def thresholds_of(
+    name: str, searched: HybridBaseline, single: Report, pool: Report
+) -> list[Threshold]:
+    """Thresholds of one set; the first only if `HYBRID_RECALL_AT_5` has the set."""
     recalls = {report.strategy: _percent(report, "recall@5") for report in (single, pool)}
     contains = pool.measures["contains"]
     shown = round((contains.value or 0.0) * contains.count)
-    floors = [
+    thresholds = [
         Threshold(
             set=name,
             what="hybrid search, recall@5 in %",
@@ -126,7 +133,7 @@ def floors_of(name: str, searched: Searched, single: Report, pool: Report) -> li
         if wanted is not None
     ]
     return [
-        *floors,
+        *thresholds,
         Threshold(
             set=name,
             what=f"pool, answers in quotes vs in hybrid top {TOP} (of {contains.count})",
@@ -147,7 +154,7 @@ def _percent(report: Report, measure: str) -> float:
 
 
 def _summary(report: Report) -> str:
-    """The measures by which strategies are compared, in percent."""
+    """Measures of a report in percent, for a line of progress."""
     names = ("recall@2", "recall@5", "recall@10", "em", "f1", "contains")
     values = ", ".join(f"{name} {_percent(report, name):.1f}" for name in names)
     return f"{report.questions:,} questions, {values}"
@@ -157,28 +164,28 @@ def _text(hit: Hit) -> str:
     return f"{hit.passage.title} {hit.passage.text}"
 
 
-class _Steps:
-    """Progress as lines: at most one every ten seconds, and one after each step with its time."""
+class _StepLog:
+    """Progress lines: at most one every ten seconds, and one after each step with its time."""
 
-    def __init__(self, name: str, say: Say) -> None:
-        self._name, self._say = name, say
-        self._began = self._said = time.monotonic()
+    def __init__(self, name: str, log: ProgressLog) -> None:
+        self._name, self._log = name, log
+        self._began = self._logged = time.monotonic()
 
     def ingesting(self, event: IngestEvent) -> None:
         if isinstance(event, Progress):
             share = event.done_bytes / max(1, event.total_bytes)
             self._sometimes(f"ingesting: {share:.0%}, {event.passages:,} passages to embed so far")
 
-    def asking(self, event: Asked) -> None:
+    def asking(self, event: EvalProgress) -> None:
         self._sometimes(f"asking: {event.done:,} of {event.total:,}")
 
     def done(self, what: str) -> None:
         now = time.monotonic()
-        self._say(f"{self._name}: {what} ({now - self._began:.0f} s)")
-        self._began = self._said = now
+        self._log(f"{self._name}: {what} ({now - self._began:.0f} s)")
+        self._began = self._logged = now
 
     def _sometimes(self, what: str) -> None:
         now = time.monotonic()
-        if now - self._said >= _SAY_EVERY:
-            self._said = now
-            self._say(f"{self._name}: {what}")
+        if now - self._logged >= _LOG_EVERY:
+            self._logged = now
+            self._log(f"{self._name}: {what}")

@@ -1,30 +1,36 @@
-"""Something measured, and the least it must be."""
+"""Thresholds: a measured value and the least that it must be."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 ROW = "{set:<16} {what:<50} {measured:>9} {wanted:>10}  {verdict}"
-"""A line of the table of floors."""
+"""Format of a line of the table of thresholds."""
+
+ProgressLog = Callable[[str], None]
+"""Receives lines of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """Something measured, and the least it must be."""
+    """Measured value and the least that it must be."""
 
     set: str
+    """Name of the data set."""
     what: str
+    """What is measured, for the table."""
     measured: float
     wanted: float
-    """Compared after rounding both to one decimal, as the baselines are given."""
+    """Least value; both are rounded to one decimal before they are compared."""
 
     @property
     def reached(self) -> bool:
-        """Whether it holds."""
+        """Whether the measured value is at least the wanted one."""
         return round(self.measured, 1) >= round(self.wanted, 1)
 
     def line(self) -> str:
-        """A line of the table."""
+        """Line of the table of thresholds."""
         return ROW.format(
             set=self.set,
             what=self.what,

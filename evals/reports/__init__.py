@@ -1,1 +1,1 @@
-"""Reports: what a run of an evaluation says as a whole."""
+"""Reports: mean scores, cost and outcomes of an evaluation run."""

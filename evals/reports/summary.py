@@ -1,16 +1,16 @@
-"""What a run over a whole question set says: each measure with its count, the cost, how it ended.
+"""Report of an evaluation run: mean of each metric, cost statistics, counts of outcomes.
 
 `Report.record()` is the JSON of `hoptrail eval --json` and of `report.json`:
 
-- each measure is a number 0..1 under its own name (`recall@2`, `recall@5`, `recall@10`,
+- each metric is a number 0..1 under its own name (`recall@2`, `recall@5`, `recall@10`,
   `recall@20`, `ndcg@10`, `em`, `f1`, `contains`, `abstention_precision`, `abstention_recall`,
   `over_abstention`), or null where nothing could be scored; `counts` has, under the same names,
-  over how many questions it is the mean;
+  the number of questions in the mean;
 - `calls`, `tokens`, `searches`, `seconds` are objects of `mean`, `p50`, `p95`, `total`, over the
-  `completed` runs, those that ended without an error;
+  `completed` runs, which ended without an error;
 - `outcomes`, `abstain_reasons`, `stop_reasons` count runs; `failed` and `failures` are the runs
-  that ended in an error, which score 0 in every measure that has gold; `fallbacks` counts role
-  calls that a local player had to answer in the model's place.
+  that ended in an error, which score 0 in every metric that has gold; `fallbacks` counts role
+  calls that a local player answered in the model's place.
 
 Abstaining: *recall* is the share of unanswerable questions that were abstained on, *precision* the
 share of unanswerable ones among all abstained on, *over-abstention* the share of answerable
@@ -36,7 +36,7 @@ _FAILURES_KEPT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostStats:
-    """A cost over many runs; `seconds` are those of a run's ledger, waiting for others included."""
+    """Statistics of one cost over the completed runs; seconds include waiting for other runs."""
 
     mean: float
     p50: float
@@ -47,7 +47,7 @@ class CostStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A question whose run ended in an error."""
+    """Question whose run ended in an error."""
 
     id: str
     error: str
@@ -55,7 +55,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A run over a question set."""
+    """Report of an evaluation run over a question set."""
 
     dataset: str
     strategy: str
@@ -66,19 +66,19 @@ class Report:
     fallbacks: int
     measures: Mapping[str, Mean]
     costs: Mapping[str, CostStats]
-    """By the names in `COSTS`; empty where no run ended."""
+    """Statistics by the names in `COSTS`; empty if no run was completed."""
     outcomes: Mapping[str, int]
     abstain_reasons: Mapping[str, int]
     stop_reasons: Mapping[str, int]
     failures: tuple[Failure, ...]
-    """The first 100."""
+    """The first 100 failures."""
     missing_records: tuple[str, ...]
     """Records of the corpus that could not be ingested."""
     run: Mapping[str, Any]
-    """Everything that decided the results: hashes, strategy, model, budget, settings, store."""
+    """All settings that decided the results: hashes, strategy, model, budget, settings, store."""
 
     def record(self) -> dict[str, Any]:
-        """The report as a flat JSON object; the module's docstring says what stands in it."""
+        """The report as a flat JSON object; its keys are in the docstring of the module."""
         return {
             "dataset": self.dataset,
             "strategy": self.strategy,
@@ -106,7 +106,14 @@ def summarise(
     missing_records: tuple[str, ...],
     run: Mapping[str, Any],
 ) -> Report:
-    """The report over the rows of a run."""
+    """Summarises the results of a run.
+
+    Args:
+        rows: one result for each question.
+        dataset: name of the data set.
+        missing_records: ids of records that could not be ingested.
+        run: all settings that decided the results; needs `strategy` and `model`.
+    """
     ended = [row for row in rows if not row.error]
     failures = [Failure(id=row.id, error=row.error) for row in rows if row.error]
     model = run.get("model")
@@ -142,7 +149,7 @@ def _measures(rows: Sequence[QuestionResult]) -> dict[str, Mean]:
 
 
 def _share(whole: set[str], part: set[str]) -> Mean:
-    """How much of `whole` is in `part`."""
+    """Share of the elements of `whole` that are in `part`."""
     return average(float(one in part) for one in whole)
 
 
@@ -160,5 +167,5 @@ def _spread(values: Sequence[float]) -> CostStats:
 
 
 def _counted(values: Iterable[str | None]) -> dict[str, int]:
-    """How often each value occurs, most frequent first."""
+    """Count of each value, most frequent first."""
     return dict(Counter(value for value in values if value is not None).most_common())

@@ -1,4 +1,4 @@
-"""Players of the embedder's role, and the one door to them."""
+"""`load_embedder`, which opens an embedder by name, and the one that a store records."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
-
-__all__ = ["DEFAULT_EMBEDDER", "load_embedder"]
 
 DEFAULT_EMBEDDER = "minilm"
 
@@ -53,7 +51,30 @@ def load_embedder(
         return MiniLMEmbedder(place, threads=threads)
     raise SettingsError(
         f"Unknown embedder {spec!r}: use 'minilm', 'minilm:FOLDER', 'http://HOST:PORT/v1#MODEL' "
-        f"or 'hash-64'. A store that was made with the model {spec!r} of an embeddings server "
-        f"needs that server named: --embedder 'http://HOST:PORT/v1#{spec}', or "
-        f"embedder=load_embedder(...) in Python."
+        f"or 'hash-64'. A model of an embeddings server is named with its address: "
+        f"'http://HOST:PORT/v1#{spec}'."
+    )
+
+
+def recorded_embedder(identifier: str) -> Embedder:
+    """The embedder that a store records, where the record is enough to find it.
+
+    Args:
+        identifier: `StoreSpec.embedder`.
+
+    Raises:
+        SettingsError: it is a server's or a folder's, which has to be named again.
+        EmbedderError: its weights are not found.
+    """
+    if identifier == "all-MiniLM-L6-v2" or _HASH.fullmatch(identifier):
+        return load_embedder(identifier)
+    if identifier.startswith("bert-"):
+        raise SettingsError(
+            f"The store was made with weights from a folder ({identifier!r}): name it again with "
+            "--embedder-folder DIR, or embedder=load_embedder('minilm:DIR') in Python."
+        )
+    raise SettingsError(
+        f"The store was made with the embedder {identifier!r} of a server: name the server with "
+        f"--embedder http://HOST:PORT/v1#{identifier}, or embedder=load_embedder("
+        f"'http://HOST:PORT/v1#{identifier}') in Python."
     )

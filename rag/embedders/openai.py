@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.server_url import check_api_key, server_url
 from hoptrail.rag.errors import EmbedderError, SettingsError
 from hoptrail.rag.types import Vectors
 
@@ -65,10 +66,7 @@ class OpenAIEmbedderSettings:
         for name, value in counts.items():
             if value < 1:
                 raise SettingsError(f"An embeddings server needs {name} >= 1, not {value!r}.")
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
-            raise SettingsError(
-                "The embeddings server's key has characters that no key has: copy it again."
-            )
+        check_api_key(self.api_key)
 
 
 class OpenAIEmbedder:
@@ -89,7 +87,9 @@ class OpenAIEmbedder:
         """
         self._settings = settings
         self._sleep = sleep
-        self._base = _base_url(settings.url)
+        self._base = server_url(settings.url, key_option="--embedder-key-file")
+        if httpx.URL(self._base).path in ("", "/"):
+            self._base += "/v1"
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         # trust_env: proxies and .netrc are the door's business, and loopback needs neither.
         self._client = httpx.Client(
@@ -294,23 +294,3 @@ class _Embeddings:
 
 _MODELS = TypeAdapter(_Models)
 _EMBEDDINGS = TypeAdapter(_Embeddings)
-
-
-def _base_url(url: str) -> str:
-    """Without a slash at the end; `/v1` is added where the URL has no path."""
-    # Whatever lies before an @ may be a password: it is shown to nobody.
-    shown = "…" + url[url.rindex("@") :] if "@" in url else url
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        why = "use 'http://HOST:PORT/v1'" if "@" in url else error
-        raise SettingsError(f"{shown!r} is no URL: {why}.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise SettingsError(f"{shown!r} is no URL of a server: use 'http://HOST:PORT/v1'.")
-    if parsed.userinfo or parsed.query or parsed.fragment:
-        raise SettingsError(
-            f"The URL of the embeddings server at {parsed.host!r} must hold no password, query or "
-            "fragment. Write the key into a file and name it: --embedder-key-file FILE (api_key= "
-            "in Python)."
-        )
-    return url.rstrip("/") + ("/v1" if parsed.path in ("", "/") else "")

@@ -1,4 +1,4 @@
-"""Other names of what a passage is about: from its title, and from how its first sentence opens.
+"""Alias rules: other names of a passage's subject, from its title and its first sentence.
 
 The strengths were chosen on training sets (2WikiMultihopQA, MuSiQue, HotpotQA), with and without
 titles: how surely a mention of that name means the passage.
@@ -59,7 +59,7 @@ _REACH = 4
 
 
 def title_aliases(title: Words) -> Iterator[Alias]:
-    """A title and its other forms; a name may come twice, strongest first."""
+    """A title and its aliases, strongest first; a name may come twice."""
     count = len(title.keys)
     bare = _without_brackets(title)
     yield span_key(title.keys), 1.0
@@ -75,7 +75,7 @@ def title_aliases(title: Words) -> Iterator[Alias]:
 
 
 def subject_aliases(found: Words, span: Span, strength: float) -> Iterator[Alias]:
-    """The subject of a first sentence and its other forms."""
+    """The subject of a first sentence and its aliases."""
     yield found.key(span), strength
     yield from _articles(found, span, strength * 0.9)
     yield from _of_person(found, span, strength * 0.6)
@@ -97,13 +97,13 @@ def subject(found: Words, first_name: Span) -> Span | None:
 
 
 def opening(found: Words) -> Span | None:
-    """The same for a text without capitals: the words before its verb or a bracket."""
+    """The subject of a text without capitals: the words before its verb or a bracket."""
     end = _before_verb(found)
     return (0, end - 1) if 0 < end <= LONGEST else None
 
 
 def other_names(found: Words, named: list[Span]) -> Iterator[Alias]:
-    """The names that the first sentence gives its subject: "also known as", née, an acronym."""
+    """Aliases that the first sentence states: "also known as", née, an acronym."""
     given = 0
     end = _first_sentence(found)
     for span in named:

@@ -1,4 +1,4 @@
-"""The names that link passages, found without a model: what the passage graph is made of.
+"""Entity extraction without a model: the names in passages, from which the passage graph is made.
 
 Pure functions of the text: no index, no I/O. An entity is the signed 64-bit key of its normalised
 name (see `spans`), so the graph needs no table of names; `named` finds them again in a text.
@@ -55,7 +55,7 @@ _QUOTED = re.compile(r"[\"“«„]\s?([^\"“”«»„\n]{2,80}?)[,.]?\s?[\"�
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageEntities:
-    """What a passage is about, mentions, and may point to; entities as signed 64-bit keys."""
+    """The entities of a passage: what it is about, mentions, may point to; signed 64-bit keys."""
 
     abouts: tuple[tuple[int, float], ...]
     """Entities the passage is about, each once, with a strength in (0, 1]."""
@@ -73,7 +73,7 @@ def entity_key(name: str) -> int:
 
 
 def extract_entities(title: str, texts: Sequence[str]) -> list[PassageEntities]:
-    """The traces of one document's passages, in order.
+    """The entities of each passage of one document, in order.
 
     A surname alone, after the full name, is a mention of the full one, in later passages too.
     """
@@ -105,7 +105,7 @@ def extract_entities(title: str, texts: Sequence[str]) -> list[PassageEntities]:
 
 
 def mentioned_entities(text: str) -> dict[int, str]:
-    """The names that a text mentions: their keys, and each as it stands where it comes first."""
+    """The names that a text mentions: their keys, and the form in which each comes first."""
     reading = _read(text)
     return {
         key: one if isinstance(one, str) else reading.found.surface(one)

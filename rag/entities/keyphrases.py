@@ -1,4 +1,4 @@
-"""Key phrases: what stands for names in a text without capitals.
+"""Key phrases (RAKE-like), which stand in for names in a text without capitals.
 
 Arabic, Chinese, Hindi, notes typed in lower case, headings typed in capitals: there a capital
 letter says nothing, and the runs of content words between stop words and punctuation take the
@@ -47,7 +47,7 @@ _SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")
 
 
 def has_no_case(text: str, found: Words) -> bool:
-    """Do the capitals of a text say nothing, because there are none or nothing else?"""
+    """Whether the capitals of a text say nothing: it has none, or nothing else."""
     few = _FEW * sum(1 for ends in found.breaks if ends != SENTENCE)
     capitals = 0
     for kind, ends in zip(found.kinds, found.breaks, strict=True):
@@ -58,14 +58,14 @@ def has_no_case(text: str, found: Words) -> bool:
 
 
 def content(found: Words) -> list[bool]:
-    """Which words are content words: no stop words, numbers or single letters."""
+    """Marks the content words: no stop words, numbers or single letters."""
     folded = [normalize(found.word(at)) for at in range(len(found.keys))]
     stops = stop_words_of(folded)
     return [_is_word(word) and word not in stops for word in folded]
 
 
 def keyphrases(found: Words, content: Sequence[bool]) -> Iterator[Span]:
-    """The runs of up to eight content words."""
+    """The key phrases: runs of up to eight content words."""
     start = 0
     for at, one in enumerate(chain(content, (False,))):
         if one and found.breaks[at] == NONE:

@@ -1,4 +1,4 @@
-"""What a question names, as the passage graph knows names: by key."""
+"""The entities of a query, and entity linking of names that no passage has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_WORDS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryEntities:
-    """The names of a question."""
+    """The entities of a question, by key."""
 
     phrases: Mapping[int, Span]
     """Every run of its words that may be a title: its key, and its first and last word."""
@@ -63,7 +63,7 @@ class QueryEntities:
 
 
 def query_entities(question: str) -> QueryEntities:
-    """The names of a question; one written without capitals still has its longer phrases."""
+    """The entities of a question; one without capitals has its longer phrases instead."""
     found = split_words(question)
     return QueryEntities(
         phrases=_phrases(found, min(len(found.keys), _MOST_WORDS)),
@@ -72,7 +72,7 @@ def query_entities(question: str) -> QueryEntities:
 
 
 def surface_form(text: str, key: int) -> str | None:
-    """How a name stands in a text; None if it does not."""
+    """The form in which a name stands in a text; None if it does not."""
     found = split_words(text)
     spans = chain(name_spans(found), _runs(found, len(found.keys), CAPITAL | DIGIT))
     return next((found.surface(span) for span in spans if found.key(span) == key), None)
@@ -122,7 +122,7 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 def link_unknown_names(
     unknown: Mapping[int, str], texts: Sequence[str], embed: Embed
 ) -> dict[int, int]:
-    """For each unknown name, by key: the key of the name in the texts that it most likely means.
+    """Entity linking by similarity: for each unknown name the likeliest name in the texts, by key.
 
     Letters choose who is compared, the embedder who is taken; names like nothing are left out.
     """

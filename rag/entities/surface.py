@@ -1,4 +1,4 @@
-"""Names, numbers and dates in a text, found by their shape alone.
+"""Names, numbers and dates in a text, found by their surface form alone (regular expressions).
 
 Verification asks whether those of a claim stand in its quotes; the local player follows the names
 that evidence mentions and the question does not.

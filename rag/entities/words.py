@@ -1,4 +1,4 @@
-"""Words of a text and the spans of them that may be names: one pass of one expression.
+"""Word tokenisation, and the spans of words that may be names.
 
 A word's key is the 64-bit BLAKE2b hash of its folded form, and a span's key is its words' keys
 combined as a polynomial: `key(w1 .. wn) = (key(w1 .. wn-1) * _BASE + key(wn)) mod 2^64`. So the
@@ -148,7 +148,7 @@ class Words:
 
 
 def split_words(text: str) -> Words:
-    """The words of a text."""
+    """Splits a text into words."""
     text = unicodedata.normalize("NFC", text)
     intricate = not text.isascii() and _INTRICATE.search(text)
     parts = (_FULL if intricate else _PLAIN).split(text)

@@ -1,4 +1,4 @@
-"""Documents gathered into commits: embedded in slices, committed whole, then acknowledged."""
+"""Batching of documents into commits: embedded in slices, committed whole, then acknowledged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIRST_SLICE, _LEAST_SLICE = 32, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkedDocument:
-    """A document split into passages that has still to be embedded."""
+    """A document split into passages, not embedded yet."""
 
     document: Document
     passages: Sequence[Passage]
@@ -28,7 +28,7 @@ class ChunkedDocument:
 
 
 class CommitBatch:
-    """The documents of the next commit.
+    """The batch of documents of the next commit.
 
     A commit holds at most `most_passages` passages unless one document has more, and is made when
     that many are waiting or the first has waited `most_seconds`; the clock is read when a document

@@ -1,4 +1,4 @@
-"""Documents into passages: whole sentences packed greedily under a token budget.
+"""Chunking: documents into passages of whole sentences, packed greedily under a token budget.
 
 Unusual here: the token count of a growing passage is kept exactly without counting it again for
 every sentence. Counts add up across a `seam` (a gap that the tokenizer's word rule never

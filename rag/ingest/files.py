@@ -1,4 +1,4 @@
-"""Which files are read: the folders' regular files with a suffix that has a parser.
+"""File discovery for ingestion: regular files in folders whose suffix has a parser.
 
 Ids are relative to the PATH as it was given, with `/` between the parts and in Unicode's NFC, so
 that one corpus has the same ids on every system and wherever it lies. Links inside folders are
@@ -51,7 +51,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileProblem:
-    """Why a file, or one line of it, gives no document. `path` with `reason` is a sentence."""
+    """The reason why a file, or one line of it, gives no document."""
 
     path: str
     reason: str

@@ -1,4 +1,4 @@
-"""Files into a store: parse, compare, split, embed, commit; nothing here draws on a screen.
+"""Ingestion pipeline: files parsed, compared with the store, chunked, embedded and committed.
 
 A document is embedded only when its fingerprint differs from the store's, so a killed run resumes
 by being started again. It is acknowledged (`DocumentCommitted`) only after the commit that holds
@@ -34,7 +34,7 @@ _FAILURES_KEPT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
-    """How files become passages and passages commits."""
+    """Settings of an ingest: chunk size, overlap, commit size, pruning, limits."""
 
     chunk_tokens: int = 180
     """Most cl100k_base tokens of a file's passage. A .jsonl record is split only above the
@@ -60,7 +60,7 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentCommitted:
-    """A document is in the store for good."""
+    """Event: a document is committed."""
 
     id: str
     passages: int
@@ -70,14 +70,14 @@ class DocumentCommitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentSkipped:
-    """The store has this very document, split and embedded in the same way."""
+    """Event: the store has the same document already, chunked and embedded in the same way."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentDeleted:
-    """A document that was not met is out of the store."""
+    """Event: a document that was not among the files was deleted."""
 
     id: str
     generation: int
@@ -85,7 +85,7 @@ class DocumentDeleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFailed:
-    """A file, or one line of it, gave no document; an older version stays in the store."""
+    """Event: a file, or one line of it, gave no document; an older version stays in the store."""
 
     path: str
     reason: str
@@ -95,7 +95,7 @@ class FileFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the reading is, in bytes of files; documents and passages as met, not committed.
+    """Event: progress in bytes of files; documents and passages as met, not committed.
 
     Told after each file, and each second between documents.
     """
@@ -111,7 +111,7 @@ IngestEvent = DocumentCommitted | DocumentSkipped | DocumentDeleted | FileFailed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """What a whole run did. Documents met: added + replaced + unchanged."""
+    """Counts of one ingest. Documents met: added + replaced + unchanged."""
 
     added: int
     replaced: int

@@ -1,4 +1,4 @@
-"""OpenIE records: the triples that a language model has read out of documents, one file of them.
+"""Import of OpenIE triples from a JSON Lines file into a store's passage graph.
 
 A record is a line of JSON: `{"id": ..., "triples": [[subject, relation, object], ...]}`, where the
 id is a document's or a passage's; other keys (HippoRAG's `entities`) are ignored. Models also
@@ -37,7 +37,7 @@ Parts = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What of a file was not imported. `path`, line and `reason` make a sentence."""
+    """A record that was not imported. `path`, line and `reason` make a sentence."""
 
     path: str
     line: int | None
@@ -56,7 +56,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriplesReport:
-    """What became of a file."""
+    """Counts of one import of triples."""
 
     records: int
     """Lines that are records, of known documents or not."""

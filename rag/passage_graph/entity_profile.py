@@ -1,4 +1,4 @@
-"""All that a store has on one name: what is about it, who mentions it, what was imported."""
+"""Profile of an entity in a store: passages about it, passages that mention it, its triples."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import numpy as np
 from hoptrail.rag.entities.extraction import entity_key, mentioned_entities
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.graph_index.reader import GraphReader
-from hoptrail.rag.store.snapshot import EVERYTHING
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.types import Passage, Where, tie_break
+from hoptrail.rag.types import EVERYTHING, Passage, Where, tie_break
 
 MANY = 1000
-"""From so many passages on that mention a name they are counted no further, and not listed."""
+"""Passages that mention a name are counted up to this number, and listed below it."""
 
 _MOST_ABOUT = 1000
 _READ = 30
-"""Passages whose names are compared with one that nobody knows."""
+"""Passages whose names are compared with an unknown name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileTriple:
-    """An imported triple and where it was read."""
+    """An imported triple and the passage it was extracted from."""
 
     subject: str
     relation: str
@@ -35,23 +34,23 @@ class ProfileTriple:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityProfile:
-    """What a store has on a name; in each list the passage with the fewest names first."""
+    """Passages and triples of an entity; in each list the passage with the fewest names is first."""
 
     about: tuple[Passage, ...]
     mentioning: tuple[Passage, ...]
-    """Those that are not about it; empty if `MANY` or more mention it."""
+    """Passages that mention it and are not about it; empty if `MANY` or more mention it."""
     mentioned: int
-    """Passages that mention it, up to `MANY`; a filter does not count here."""
+    """Number of passages that mention it, up to `MANY`; a filter is ignored here."""
     triples: tuple[ProfileTriple, ...]
 
     @property
     def empty(self) -> bool:
-        """Whether the store has nothing on it."""
+        """Whether the store does not know the entity."""
         return not self.about and not self.mentioning and self.mentioned < MANY
 
 
 def entity_profile(store: Store, name: str, where: Where = EVERYTHING) -> EntityProfile:
-    """What a store has on a name.
+    """Looks up the profile of a name.
 
     Raises:
         SettingsError: the name has no word in it, or a filter value that is no scalar.
@@ -66,29 +65,29 @@ def entity_profile(store: Store, name: str, where: Where = EVERYTHING) -> Entity
         passages = _passages(
             store, links, [*about, *(row for row in mentioning if row not in about)]
         )
-        said = tuple(_said(links, key, passages))
+        triples = tuple(_triples(links, key, passages))
         return EntityProfile(
             about=tuple(one for row, one in passages.items() if row in about),
             mentioning=tuple(one for row, one in passages.items() if row not in about),
             mentioned=int(links.counts([key], MANY)[0]),
-            triples=said,
+            triples=triples,
         )
 
 
 def similar_names(store: Store, name: str, where: Where = EVERYTHING) -> list[str]:
-    """Up to three names that are nearly the same, from the passages that have one of its words."""
+    """Up to three names spelled nearly the same, from passages that have one of its words."""
     found = store.lexical(name, _READ, where)
     passages = [one for one in store.resolve(found.rows) if one is not None]
-    spelt: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for passage in passages:
         for known in (passage.title, *mentioned_entities(passage.text).values()):
-            spelt.setdefault(known.casefold(), " ".join(known.split()))
-    close = get_close_matches(name.casefold(), sorted(spelt), n=3, cutoff=0.6)
-    return [spelt[one] for one in close]
+            spellings.setdefault(known.casefold(), " ".join(known.split()))
+    close = get_close_matches(name.casefold(), sorted(spellings), n=3, cutoff=0.6)
+    return [spellings[one] for one in close]
 
 
 def _passages(store: Store, links: GraphReader, rows: list[int]) -> dict[int, Passage]:
-    """The passages of rows, those with the fewest names first."""
+    """By row: its passage, those with the fewest names first."""
     counts = dict(zip(rows, links.names(np.array(rows, dtype=np.int64)).tolist(), strict=True))
     found = {
         row: passage
@@ -99,12 +98,12 @@ def _passages(store: Store, links: GraphReader, rows: list[int]) -> dict[int, Pa
     return {row: found[row] for row in order}
 
 
-def _said(links: GraphReader, key: int, passages: dict[int, Passage]) -> Iterator[ProfileTriple]:
-    """The triples of the passages that have the name, by their texts."""
-    stated = sorted(
+def _triples(links: GraphReader, key: int, passages: dict[int, Passage]) -> Iterator[ProfileTriple]:
+    """The triples that have the name, ordered by their texts."""
+    triples = sorted(
         (one.subject, one.relation, one.object, passages[one.row].id, one.row)
         for one in links.triples(list(passages))
         if key in (entity_key(one.subject), entity_key(one.object))
     )
-    for subject, relation, thing, _, row in stated:
+    for subject, relation, thing, _, row in triples:
         yield ProfileTriple(subject=subject, relation=relation, object=thing, passage=passages[row])

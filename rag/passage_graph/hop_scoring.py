@@ -1,6 +1,6 @@
-"""The ways on from the passages a search has read: arrays in, arrays out.
+"""Weights of the candidate hops of one round: from passages read, over names, to other passages.
 
-All ways of one round are weighed together, a few array operations for some thousands of them.
+Vectorised: a few NumPy operations for the thousands of candidates of a round.
 """
 
 from __future__ import annotations
@@ -18,183 +18,205 @@ Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 _ODD = np.int64(0x1E3779B97F4A7C15)
-_SURE = 0.95
-"""How surely a passage must be about a name for the name to stand for it."""
+_SUBJECT_STRENGTH = 0.95
+"""The strength (0..1) from which on an "is about" link makes a name a subject of its passage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopWeights:
-    """The weights of guided hops; a standing is 1 for the passage nearest to the question."""
+    """The weights and limits of guided hops; the passage nearest to the question scores 1."""
 
-    named: float = 0.7
+    title_bonus: float = 0.7
     """Added to a passage whose title the question names; less for a title of one word."""
-    spoken: float = 0.5
+    mention_bonus: float = 0.5
     """Added to a passage that mentions a rare name of the question."""
-    rare: int = 12
-    """Most passages that may share a rare name."""
-    carry: float = 0.97
-    """What a hop keeps of the standing it starts from."""
-    own: float = 0.5
-    """The share of that which depends on how near the target is to the question."""
-    whole: float = 0.85
-    """Worth of a title that is only a part of the name that mentions it."""
-    degree: float = 0.15
-    """How much less a title is worth that many passages mention."""
-    shared: float = 0.7
-    """Worth of a rare name that two passages mention, beside a title."""
-    open: float = 1.1
-    """Worth of any shared name where the target is near to what the question leaves open."""
-    near: float = 0.5
-    """The cosine to what is left open that counts as nearest."""
-    common: int = 100
-    """Most passages that may share a name that is followed at all."""
+    rare_name_limit: int = 12
+    """Most passages that may mention a rare name."""
+    decay: float = 0.97
+    """The share of the source's score that a hop carries on."""
+    target_share: float = 0.5
+    """The share of a hop's value that depends on the target's similarity to the question."""
+    partial_title: float = 0.85
+    """Weight of a hop to a title that is only a part of the name that the source mentions."""
+    popularity_penalty: float = 0.15
+    """How fast the weight of a title falls with the number of passages that mention it."""
+    rare_name_weight: float = 0.7
+    """Weight of a rare name that two passages mention; a title mentioned by one has 1."""
+    residual_weight: float = 1.1
+    """Weight of any shared name where the target is similar to the residual of the question."""
+    residual_cosine: float = 0.5
+    """The cosine to the residual from which on a target counts in full."""
+    common_name_limit: int = 100
+    """Most passages that may mention a name that is followed at all."""
     rounds: int = 1
     reads: int = 10
     """Passages whose names are followed, each round."""
-    siblings: int = 2
-    """Passages that one name leads to by mention."""
-    names: int = 32
-    """Names of a passage beyond which each leads on less."""
-    told: int = 24
-    """Names of a passage beyond which it is told less of each: a list of all names says nothing."""
+    targets_per_name: int = 2
+    """Passages that one shared name leads to, for each passage read."""
+    source_name_limit: int = 32
+    """Names of a source passage above which each of them counts less."""
+    target_name_limit: int = 24
+    """Names of a target passage above which each counts less: a list of all names says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopCandidates:
-    """Ways from passages that were read to others, one an entry."""
+    """Candidate hops from passages read to other passages: parallel arrays, one hop an entry."""
 
     source: Whole
-    """Which of the passages read."""
+    """Indices of passages read."""
     target: Whole
-    """Which of the rows within reach."""
+    """Indices into `Frontier.rows`."""
     key: Whole
-    """The name that is followed."""
-    worth: Reals
-    """What share of the one's standing the other could have, 0..1."""
+    """Keys of the names that are followed."""
+    weight: Reals
+    """The share of the source's score that the target could get, 0..1."""
 
     def __add__(self, other: HopCandidates) -> HopCandidates:
         return HopCandidates(
             source=np.concatenate((self.source, other.source)),
             target=np.concatenate((self.target, other.target)),
             key=np.concatenate((self.key, other.key)),
-            worth=np.concatenate((self.worth, other.worth)),
+            weight=np.concatenate((self.weight, other.weight)),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frontier:
-    """What the names in a round's passages lead to."""
+    """The passages one hop away from those read in a round, and the links that lead to them.
+
+    The residual of a passage read is the question's vector without the passage's own direction:
+    the part of the question that the passage leaves open.
+    """
 
     rows: Rows
-    """Ascending."""
-    near: Reals
-    """(rows,): each one's cosine to the question."""
-    still: Reals
-    """(passages read, rows): each one's cosine to what a passage read leaves open."""
-    titled: AboutLinks
-    mentioned: Whole
-    """For each entry of `titled`: how many rows mention its key."""
+    """The passages one hop away, ascending."""
+    similarity: Reals
+    """(rows,): cosine of each row to the question."""
+    residual_similarity: Reals
+    """(passages read, rows): cosine of each row to the residual of each passage read."""
+    about: AboutLinks
+    """Links to rows that are about a name."""
+    mention_counts: Whole
+    """For each entry of `about`: how many passages mention its key."""
     shared: MentionLinks
+    """Links to rows that mention a name."""
     outgoing: Sequence[PassageLinks]
+    """The links of each passage read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pointers:
-    """Keys that passages read have, one an entry."""
+class _SourceNames:
+    """Names in the passages read: parallel arrays, one occurrence an entry."""
 
     source: Whole
-    """Which of the passages."""
+    """Indices of passages read."""
     key: Whole
 
     @property
     def pair(self) -> Whole:
-        """A number for passage and key together; two are equal by chance once in 2^64."""
+        """A hash of passage and key; two pairs collide with probability 2^-64."""
         return self.key ^ (self.source * _ODD)
 
-    def among(self, others: _Pointers) -> NDArray[np.bool_]:
-        """Which of these the others have too."""
+    def among(self, others: _SourceNames) -> NDArray[np.bool_]:
+        """Mask of the entries that `others` has too."""
         return np.isin(self.pair, others.pair)
 
-    def only(self, some: NDArray[np.bool_]) -> _Pointers:
-        """The chosen ones."""
-        return _Pointers(source=self.source[some], key=self.key[some])
+    def only(self, some: NDArray[np.bool_]) -> _SourceNames:
+        """The entries of a mask."""
+        return _SourceNames(source=self.source[some], key=self.key[some])
 
 
-def mention_hops(reach: Frontier, guide: HopWeights) -> HopCandidates:
-    """To passages that share a name: rare, or near to what is left open."""
-    shared = reach.shared
-    abouts = _pointers([out.abouts for out in reach.outgoing])
-    mentions = _pointers([out.mentions for out in reach.outgoing])
-    subjects = _pointers([subjects_of(out) for out in reach.outgoing])
+def mention_hops(frontier: Frontier, weights: HopWeights) -> HopCandidates:
+    """Hops to passages that mention a name of the source too.
+
+    A name counts if it is rare, or if the target is similar to the residual of the source.
+    """
+    shared = frontier.shared
+    abouts = _source_names([out.abouts for out in frontier.outgoing])
+    mentions = _source_names([out.mentions for out in frontier.outgoing])
+    subjects = _source_names([subjects_of(out) for out in frontier.outgoing])
     subjects = subjects.only(~subjects.among(mentions))
-    entry, way = _matched(shared.keys, _both(mentions, subjects))
-    key, source = way.key, way.source
-    target = np.searchsorted(reach.rows, shared.rows[entry])
-    still = reach.still[source, target]
-    _, pairs, counts = np.unique(way.pair, return_inverse=True, return_counts=True)
+    entry, joined = _join(shared.keys, _concatenated(mentions, subjects))
+    key, source = joined.key, joined.source
+    target = np.searchsorted(frontier.rows, shared.rows[entry])
+    similarity = frontier.residual_similarity[source, target]
+    _, pairs, counts = np.unique(joined.pair, return_inverse=True, return_counts=True)
     count = counts[pairs].astype(np.float64)
-    chosen = _better(pairs, still) < guide.siblings
-    worth = guide.open * np.clip(still / guide.near, 0, 1) / (1 + 0.1 * np.log(count))
-    worth = np.where(chosen, np.minimum(1, worth), 0.0)
-    rare = (count > 1) & (count <= guide.rare) & ~way.among(abouts)
-    rare &= ~np.isin(key, reach.titled.keys)
-    worth[rare] = np.maximum(worth[rare], guide.shared / (1 + np.log(count[rare] - 1)))
-    some = worth > 0
-    return HopCandidates(source=source[some], target=target[some], key=key[some], worth=worth[some])
-
-
-def title_hops(reach: Frontier, guide: HopWeights) -> HopCandidates:
-    """To passages about what one names: the fewer mention that, the more it says."""
-    titled = reach.titled
-    pointing = _pointers([out.candidates for out in reach.outgoing])
-    itself = pointing.among(_pointers([out.abouts for out in reach.outgoing]))
-    entry, way = _matched(titled.keys, pointing.only(~itself))
-    target = np.searchsorted(reach.rows, titled.rows)
-    # Of several passages about one thing the nearest counts most.
-    place = _better(titled.keys, reach.near[target] * titled.strengths)
-    worth = titled.strengths / (1 + 0.3 * place)
-    worth = worth / (1 + guide.degree * np.log1p(reach.mentioned))
-    whole = way.among(_pointers([out.mentions for out in reach.outgoing]))
+    chosen = _count_better(pairs, similarity) < weights.targets_per_name
+    weight = (
+        weights.residual_weight
+        * np.clip(similarity / weights.residual_cosine, 0, 1)
+        / (1 + 0.1 * np.log(count))
+    )
+    weight = np.where(chosen, np.minimum(1, weight), 0.0)
+    rare = (count > 1) & (count <= weights.rare_name_limit) & ~joined.among(abouts)
+    rare &= ~np.isin(key, frontier.about.keys)
+    weight[rare] = np.maximum(
+        weight[rare], weights.rare_name_weight / (1 + np.log(count[rare] - 1))
+    )
+    some = weight > 0
     return HopCandidates(
-        source=way.source,
+        source=source[some], target=target[some], key=key[some], weight=weight[some]
+    )
+
+
+def title_hops(frontier: Frontier, weights: HopWeights) -> HopCandidates:
+    """Hops to passages that are about a name of the source; widely mentioned names weigh less."""
+    about = frontier.about
+    names = _source_names([out.candidates for out in frontier.outgoing])
+    subjects = names.among(_source_names([out.abouts for out in frontier.outgoing]))
+    entry, joined = _join(about.keys, names.only(~subjects))
+    target = np.searchsorted(frontier.rows, about.rows)
+    # Of several passages about one name the most similar counts most.
+    rank = _count_better(about.keys, frontier.similarity[target] * about.strengths)
+    weight = about.strengths / (1 + 0.3 * rank)
+    weight = weight / (1 + weights.popularity_penalty * np.log1p(frontier.mention_counts))
+    whole = joined.among(_source_names([out.mentions for out in frontier.outgoing]))
+    return HopCandidates(
+        source=joined.source,
         target=target[entry],
-        key=way.key,
-        worth=worth[entry] * np.where(whole, 1.0, guide.whole),
+        key=joined.key,
+        weight=weight[entry] * np.where(whole, 1.0, weights.partial_title),
     )
 
 
 def subjects_of(out: PassageLinks) -> Whole:
-    """What a passage is surely about."""
-    subjects: Whole = out.abouts[out.strengths >= _SURE - 1e-6]
+    """Keys of the subjects of a passage: the names that it is about with strength 0.95 or more."""
+    subjects: Whole = out.abouts[out.strengths >= _SUBJECT_STRENGTH - 1e-6]
     return subjects
 
 
-def _pointers(keys: Sequence[Whole]) -> _Pointers:
-    """The keys of the first passage read, the second, and so on."""
+def _source_names(keys: Sequence[Whole]) -> _SourceNames:
+    """Flattens the keys of each passage read, in order."""
     lengths = [len(some) for some in keys]
-    return _Pointers(
+    return _SourceNames(
         source=np.repeat(np.arange(len(keys), dtype=np.int64), lengths), key=np.concatenate(keys)
     )
 
 
-def _both(one: _Pointers, other: _Pointers) -> _Pointers:
-    return _Pointers(
+def _concatenated(one: _SourceNames, other: _SourceNames) -> _SourceNames:
+    return _SourceNames(
         source=np.concatenate((one.source, other.source)),
         key=np.concatenate((one.key, other.key)),
     )
 
 
-def _matched(keys: Whole, pointing: _Pointers) -> tuple[Whole, _Pointers]:
-    """Every entry of the ascending `keys` that is pointed to, and by what, side by side."""
-    first = np.searchsorted(keys, pointing.key, side="left")
-    counts = np.searchsorted(keys, pointing.key, side="right") - first
-    way = _Pointers(source=np.repeat(pointing.source, counts), key=np.repeat(pointing.key, counts))
-    offsets = np.arange(len(way.key)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(first, counts) + offsets, way
+def _join(keys: Whole, names: _SourceNames) -> tuple[Whole, _SourceNames]:
+    """Joins source names with the ascending `keys`.
+
+    Returns:
+        Indices into `keys`, and for each the name that matches it.
+    """
+    first = np.searchsorted(keys, names.key, side="left")
+    counts = np.searchsorted(keys, names.key, side="right") - first
+    joined = _SourceNames(source=np.repeat(names.source, counts), key=np.repeat(names.key, counts))
+    offsets = np.arange(len(joined.key)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(first, counts) + offsets, joined
 
 
-def _better(group: Whole, score: Reals) -> Whole:
-    """For each entry: how many of its group score more."""
+def _count_better(group: Whole, score: Reals) -> Whole:
+    """(entries,): how many entries of the same group score more."""
     order = np.lexsort((-score, group))
     groups, scores = group[order], score[order]
     new = np.ones(len(order), dtype=np.bool_)

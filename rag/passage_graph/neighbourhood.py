@@ -1,4 +1,4 @@
-"""The neighbourhood of a name or of passages, and how it reads in a prompt.
+"""Neighbourhood of a name or of passages in the passage graph, and its text for a prompt.
 
 The k-hop ego graphs of GRAG (arXiv 2405.16506) without their trained parts: the graph around the
 centre is cut by a hard limit (`neighbourhood_builder`) and written as its text view, the
@@ -26,9 +26,8 @@ from hoptrail.rag.passage_graph.neighbourhood_builder import (
     Place,
     line,
 )
-from hoptrail.rag.store.snapshot import EVERYTHING
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.types import Rows, Where
+from hoptrail.rag.types import EVERYTHING, Rows, Where
 
 DEFAULT_BOUNDS = NeighbourhoodLimits()
 
@@ -52,10 +51,10 @@ def neighbourhood(
     Args:
         store: one with a passage graph.
         name: in any case, with or without accents.
-        vector: (dimension,) float32, L2-normalised: what the neighbours kept must be near to.
-            None: those are kept that are about a name, then the rarest.
-        where: only passages that have this metadata.
-        bounds: how far it reaches.
+        vector: (dimension,) float32, L2-normalised: the most similar neighbours are kept. None:
+            those that are about a name are kept, then the rarest.
+        where: metadata filter.
+        bounds: limits of hops, links and nodes.
 
     Raises:
         SettingsError: the name has no word in it, or a filter value that is no scalar.
@@ -64,11 +63,11 @@ def neighbourhood(
     key = entity_key(name)
     if not key:
         raise SettingsError(f"The name {name!r} is empty: give a word or more.")
-    with _growth(store, vector, where, bounds) as growth:
-        if not growth.known(key):
+    with _builder(store, vector, where, bounds) as builder:
+        if not builder.known(key):
             return Neighbourhood(nodes=(), links=(), left_out=0)
-        growth.surfaces[key] = name.strip()
-        return growth.grown([Place(key, is_row=False)])
+        builder.surfaces[key] = name.strip()
+        return builder.build([Place(key, is_row=False)])
 
 
 def neighbourhood_of_passages(
@@ -81,15 +80,15 @@ def neighbourhood_of_passages(
 ) -> Neighbourhood:
     """The neighbourhood of passages, each a part of the centre; unknown ones are left out.
 
-    Args and errors are those of `around`.
+    Arguments and errors are those of `neighbourhood`.
     """
-    with _growth(store, vector, where, bounds) as growth:
-        rows = [row for row in dict.fromkeys(growth.links.rows(ids).tolist()) if row >= 0]
-        return growth.grown([Place(row, is_row=True) for row in rows])
+    with _builder(store, vector, where, bounds) as builder:
+        rows = [row for row in dict.fromkeys(builder.links.rows(ids).tolist()) if row >= 0]
+        return builder.build([Place(row, is_row=True) for row in rows])
 
 
 @contextmanager
-def _growth(
+def _builder(
     store: Store, vector: Vector | None, where: Where, bounds: NeighbourhoodLimits
 ) -> Iterator[NeighbourhoodBuilder]:
     snapshot = store.snapshot()
@@ -138,7 +137,7 @@ def neighbourhood_text(ego: Neighbourhood, *, excerpt: int = 160) -> str:
 
 
 def _outline(ego: Neighbourhood) -> Iterator[tuple[int, str]]:
-    """The nodes in the tree's order, each before what it led to, with their outline numbers."""
+    """Nodes in depth-first order with their outline numbers."""
     children: dict[int | None, list[int]] = {}
     for number, node in enumerate(ego.nodes):
         children.setdefault(node.parent, []).append(number)
@@ -152,7 +151,7 @@ def _outline(ego: Neighbourhood) -> Iterator[tuple[int, str]]:
 
 
 def _node(ego: Neighbourhood, number: int, tree: Mapping[int, Link], excerpt: int) -> str:
-    """A node's line: how it was reached, what it is, how it begins."""
+    """The line of a node: the link to it, its label, the beginning of its text."""
     node, link = ego.nodes[number], tree.get(number)
     if node.passage is not None:
         how = "" if link is None else _REACHED[link.relation]
@@ -179,7 +178,7 @@ def _named(node: Node) -> str:
 
 
 def _excerpt(passage: str, name: str, most: int) -> str:
-    """`: ` and so many characters of a passage, from a little before the name."""
+    """`: ` and `most` characters of a passage, from a little before the name."""
     whole = line(passage)
     if not most or not whole:
         return ""

@@ -1,7 +1,7 @@
-"""How a neighbourhood in the passage graph grows: level by level, the best of each node's links.
+"""Builds a neighbourhood in the passage graph breadth first, from the best links of each node.
 
 Nodes are passages and names. A link is that a passage is about a name or mentions it, or an
-imported triple between two names. What is kept depends on no row number and no order of commits.
+imported triple between two names. The result does not depend on row numbers or on the order of commits.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ ABOUT, MENTIONS = "is about", "mentions"
 
 _MOST_ABOUT = 2048
 _LONGEST = 200
-"""Characters of a label."""
-_SURE = 0.9
-"""How surely a passage must be about a name for the name to be a form of its title."""
-_LEADS = 100
-"""A name that more passages mention says little of where it leads."""
+"""Maximum characters of a label."""
+_TITLE_STRENGTH = 0.9
+"""Strength of an "is about" link (0..1) from which on the name is a form of the title."""
+_CONSIDERED = 100
+"""Passages of a name that are considered when names are ranked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourhoodLimits:
-    """How far a neighbourhood reaches."""
+    """Limits of a neighbourhood: hops, links of a node, nodes; each at least 1."""
 
     hops: int = 2
-    """Links from the centre: from a name one leads to passages, two to the names in them."""
+    """Links from the centre: one leads from a name to passages, two to the names in them."""
     links: int = 5
-    """Passages, and names, that one node leads to."""
+    """Maximum number of passages, and of names, that one node leads to."""
     nodes: int = 30
     common: int = 200
     """A name that more passages mention leads only to those that are about it."""
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a bound that leaves nothing."""
+        """Raises SettingsError for a limit below 1."""
         for name in self.__slots__:
             if getattr(self, name) < 1:
                 raise SettingsError(
@@ -53,21 +53,21 @@ class NeighbourhoodLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A name, or a passage."""
+    """A node of a neighbourhood: a name or a passage."""
 
     label: str
-    """The name as it stands in a text; a passage's title, or its document's id."""
+    """The name as spelled in a text; a passage's title, or its document's id."""
     level: int
     """Links from the centre."""
     parent: int | None
-    """Which node led to it; None: it is the centre, or a part of it."""
+    """Number of the node that led to it; None for the centre or a part of it."""
     passage: Passage | None = None
     """None: it is a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """`source` `relation` `target`: two nodes by number."""
+    """A link between two nodes, given by number: `source` `relation` `target`."""
 
     source: int
     relation: str
@@ -77,14 +77,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbourhood:
-    """A neighbourhood; no nodes: what it should surround is not there."""
+    """A subgraph around a name or passages; without nodes if the centre is unknown."""
 
     nodes: tuple[Node, ...]
     """The centre first, then by level; of one level as they were reached."""
     links: tuple[Link, ...]
     """All between the nodes, ordered by their numbers."""
     left_out: int
-    """Neighbours of its nodes that the bounds cut off."""
+    """Number of neighbours of its nodes that the limits cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,11 @@ class Place:
 
 Rank = tuple[float, ...]
 Offers = Mapping[Place, Sequence[Sequence[Place]]]
-"""What each node leads to, by kind, best first."""
+"""By node: its neighbours by kind, best first."""
 
 
 class NeighbourhoodBuilder:
-    """A neighbourhood while it is grown, level by level."""
+    """Builds one neighbourhood, level by level."""
 
     def __init__(
         self,
@@ -110,16 +110,23 @@ class NeighbourhoodBuilder:
         near: Callable[[Rows], NDArray[np.float64]] | None,
         bounds: NeighbourhoodLimits,
     ) -> None:
-        """`near`: the cosine of rows to what the neighbours kept must be near to."""
+        """Binds a graph reader.
+
+        Args:
+            links: the passage graph.
+            resolve: returns the passages of rows.
+            near: returns the cosine of rows to the query; None: rank by links and rarity.
+            bounds: the limits.
+        """
         self.links = links
         self.surfaces: dict[int, str] = {}
-        """Names as they stand where they were first read."""
+        """By key: the spelling of the name where it was first read."""
         self._resolve = resolve
         self._near = near
         self._bounds = bounds
         self._passages: dict[int, Passage] = {}
         self._parents: dict[Place, Place | None] = {}
-        """Of every node so far, in their order."""
+        """By node, in the order of the nodes: the node that led to it."""
         self._levels: dict[Place, int] = {}
         self._offered: set[Place] = set()
         self._statements: set[StoredTriple] = set()
@@ -130,7 +137,7 @@ class NeighbourhoodBuilder:
         found = self.links.about([key]).rows, self.links.mentioning([key], common).rows
         return any(map(len, found)) or bool(self.links.counts([key])[0] > common)
 
-    def grown(self, centre: Sequence[Place]) -> Neighbourhood:
+    def build(self, centre: Sequence[Place]) -> Neighbourhood:
         """The neighbourhood of the centre."""
         self._read(place.number for place in centre if place.is_row)
         frontier = [one for one in centre if not one.is_row or one.number in self._passages]
@@ -139,7 +146,9 @@ class NeighbourhoodBuilder:
         for level in range(1, self._bounds.hops + 1):
             keys = [one.number for one in frontier if not one.is_row]
             rows = [one.number for one in frontier if one.is_row]
-            frontier = self._taken(frontier, {**self._of_names(keys), **self._of_rows(rows)}, level)
+            frontier = self._add_level(
+                frontier, {**self._of_names(keys), **self._of_rows(rows)}, level
+            )
         for place in centre:
             if not place.is_row:
                 self._spell(place.number)
@@ -157,13 +166,13 @@ class NeighbourhoodBuilder:
         self._levels[place] = level
 
     def _spell(self, key: int) -> None:
-        """Takes a name as it stands in a node, rather than as it was typed."""
+        """Replaces the typed spelling of a name by that in a passage."""
         rows = (place.number for place in self._parents if place.is_row)
-        spelt = (_standing(self._passages[row], key) for row in rows)
-        self.surfaces[key] = next(filter(None, spelt), self.surfaces[key])
+        spellings = (_spelling(self._passages[row], key) for row in rows)
+        self.surfaces[key] = next(filter(None, spellings), self.surfaces[key])
 
-    def _taken(self, frontier: Iterable[Place], offers: Offers, level: int) -> list[Place]:
-        """Makes nodes of the best offers; returns them."""
+    def _add_level(self, frontier: Iterable[Place], offers: Offers, level: int) -> list[Place]:
+        """Adds the best neighbours of a level as nodes; returns them."""
         taken: list[Place] = []
         for parent in frontier:
             for offered in offers[parent]:
@@ -177,7 +186,7 @@ class NeighbourhoodBuilder:
         return taken
 
     def _of_names(self, keys: Sequence[int]) -> Offers:
-        """The passages about each name or mentioning it, and the names that triples join to it."""
+        """By name: the passages about it or mentioning it, and names joined to it by triples."""
         strengths: dict[int, dict[int, float]] = {key: {} for key in keys}
         mentioning = self.links.mentioning(keys, self._bounds.common)
         for key, row in zip(mentioning.keys.tolist(), mentioning.rows.tolist(), strict=True):
@@ -188,12 +197,12 @@ class NeighbourhoodBuilder:
         ):
             strengths[key][row] = strength
         return {
-            Place(key, is_row=False): (self._best_rows(found), self._stated(key, found))
+            Place(key, is_row=False): (self._best_rows(found), self._joined_by_triples(key, found))
             for key, found in strengths.items()
         }
 
     def _best_rows(self, strengths: Mapping[int, float]) -> list[Place]:
-        """Rows, best first: as many as can matter, all ties with the last of them included."""
+        """Rows, best first: as many as can be used, with all ties with the last of them."""
         rows = np.array(sorted(strengths), dtype=np.int64)
         if self._near is not None:
             ranks: list[Rank] = [(-near,) for near in self._near(rows).tolist()]
@@ -212,8 +221,8 @@ class NeighbourhoodBuilder:
         able.sort(key=lambda one: (one[0], tie_break(self._passages[one[1]].id)))
         return [Place(row, is_row=True) for _, row in able]
 
-    def _stated(self, key: int, rows: Mapping[int, float]) -> list[Place]:
-        """The names that triples of the rows join to a name."""
+    def _joined_by_triples(self, key: int, rows: Mapping[int, float]) -> list[Place]:
+        """Names joined to a name by triples of the rows."""
         others: dict[int, set[int]] = defaultdict(set)
         for one in self.links.triples(sorted(rows)):
             subject, thing = entity_key(one.subject), entity_key(one.object)
@@ -226,7 +235,7 @@ class NeighbourhoodBuilder:
         return self._best_names(others)
 
     def _of_rows(self, rows: Sequence[int]) -> Offers:
-        """The names of each passage."""
+        """By passage: its names."""
         outgoing = dict(zip(rows, self.links.outgoing(rows), strict=True))
         names = {row: self._named(row, out) for row, out in outgoing.items()}
         leads = self._leads({key for found in names.values() for key in found})
@@ -236,18 +245,18 @@ class NeighbourhoodBuilder:
         }
 
     def _named(self, row: int, out: PassageLinks) -> list[int]:
-        """The names in a passage, and of the forms of its title the most widely mentioned."""
+        """Names in a passage, and the most widely mentioned form of its title."""
         passage = self._passages[row]
         for key, name in mentioned_entities(passage.text).items():
             self.surfaces.setdefault(key, name)
-        sure = out.strengths >= _SURE - 1e-6
+        sure = out.strengths >= _TITLE_STRENGTH - 1e-6
         itself = out.abouts[sure].tolist()
         titles = np.unique(self.links.about(out.candidates.tolist(), 1).keys).tolist()
         for key in (*itself, *titles):
-            found = _standing(passage, key)
+            found = _spelling(passage, key)
             if found is not None:
                 self.surfaces.setdefault(key, found)
-        # One word of a longer name is seldom what that name is about.
+        # One word of a longer name seldom means the same entity.
         longer = (key for key in titles if " " in self.surfaces.get(key, ""))
         keys = {*out.mentions.tolist(), *longer} - set(itself)
         counts = self.links.counts(itself).tolist()
@@ -258,10 +267,10 @@ class NeighbourhoodBuilder:
         return [*subjects, *(key for key in keys if key in self.surfaces)]
 
     def _leads(self, keys: Iterable[int]) -> dict[int, set[int]]:
-        """The rows that each name leads to and that are no nodes yet."""
+        """By name: the rows that it leads to and that are not nodes yet."""
         leads: dict[int, set[int]] = {key: set() for key in keys}
         ordered = sorted(leads)
-        mentioning = self.links.mentioning(ordered, _LEADS)
+        mentioning = self.links.mentioning(ordered, _CONSIDERED)
         about = self.links.about(ordered)
         for found in (mentioning, about):
             for key, row in zip(found.keys.tolist(), found.rows.tolist(), strict=True):
@@ -270,9 +279,9 @@ class NeighbourhoodBuilder:
         return leads
 
     def _best_names(self, leads: Mapping[int, set[int]]) -> list[Place]:
-        """Names, best first: by the nearest row they lead to; else the rarest that leads on.
+        """Names, best first: by the most similar row they lead to; without a query, by rarity.
 
-        Without a query phrases in small letters come last: they tell less than names.
+        Without a query phrases in small letters come last: they say less than names.
         """
         keys = sorted(leads)
         ranks: dict[int, Rank]
@@ -288,7 +297,7 @@ class NeighbourhoodBuilder:
         return [Place(key, is_row=False) for key in sorted(keys, key=lambda key: (ranks[key], key))]
 
     def _read(self, rows: Iterable[int]) -> None:
-        """Gets the passages of rows; one that has died meanwhile stays away."""
+        """Loads the passages of rows; rows deleted in the meantime are skipped."""
         missing = sorted({row for row in rows if row not in self._passages})
         for row, passage in zip(missing, self._resolve(missing), strict=True):
             if passage is not None:
@@ -332,7 +341,7 @@ def _is_phrase(name: str) -> bool:
     return name.islower() and not any(map(str.isdigit, name))
 
 
-def _standing(passage: Passage, key: int) -> str | None:
+def _spelling(passage: Passage, key: int) -> str | None:
     """How a name stands in a passage's title or text."""
     return surface_form(passage.title, key) or surface_form(passage.text, key)
 

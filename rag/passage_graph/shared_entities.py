@@ -1,4 +1,4 @@
-"""The names that hold given passages together: what the picture of an answer's evidence shows."""
+"""Entities shared by given passages and a question: the links drawn by `hoptrail graph page`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SharedEntity:
 
     name: str
     asked: bool
-    """Whether it stands in the question."""
+    """Whether it is in the question."""
     about: tuple[str, ...]
     """Ids of the passages that are about it, in the order given."""
     mentioning: tuple[str, ...]
@@ -34,13 +34,13 @@ def shared_entities(
 
     Args:
         store: one with a passage graph.
-        ids: of passages; unknown ones are passed over.
-        question: its names are among the bonds if a passage has them.
-        most: bonds beyond the question's own: the rarest names are kept.
+        ids: ids of passages; unknown ones are skipped.
+        question: its names are included if a passage has them.
+        most: maximum number of names beyond those of the question; the rarest are kept.
 
     Returns:
-        The question's names first, then the rest from the rarest on. Of names that lie in one
-        another and link the same passages only the longest is there.
+        The question's names first, then the others by rarity. Of nested names that link the same
+        passages only the longest is included.
 
     Raises:
         BackendRefused: the store has no passage graph.
@@ -53,10 +53,10 @@ def shared_entities(
             if row >= 0 and passage is not None
         }
         outgoing = dict(zip(passages, links.outgoing(list(passages)), strict=True))
-        return _bonds(links, passages, outgoing, question, most)
+        return _shared(links, passages, outgoing, question, most)
 
 
-def _bonds(
+def _shared(
     links: GraphReader,
     passages: Mapping[int, Passage],
     outgoing: Mapping[int, PassageLinks],
@@ -81,7 +81,7 @@ def _bonds(
     }
     found = []
     for key in _rarest(links, own) + _rarest(links, shared - own):
-        name = _spelt(question, passages, having[key], key)
+        name = _spelling(question, passages, having[key], key)
         if name:
             among = set(about[key])
             found.append(
@@ -102,8 +102,8 @@ def _rarest(links: GraphReader, keys: set[int]) -> list[int]:
     return sorted(ordered, key=lambda key: (counts[key], key))
 
 
-def _spelt(question: str, passages: Mapping[int, Passage], rows: Sequence[int], key: int) -> str:
-    """A name as it stands in the question, or else where it is found first; empty: nowhere."""
+def _spelling(question: str, passages: Mapping[int, Passage], rows: Sequence[int], key: int) -> str:
+    """Spelling of a name in the question, else in the first passage that has it; empty if none."""
     texts = (text for row in rows for text in (passages[row].title, passages[row].text))
     found = surface_form(question, key) or next(
         filter(None, (surface_form(one, key) for one in texts)), ""
@@ -112,7 +112,7 @@ def _spelt(question: str, passages: Mapping[int, Passage], rows: Sequence[int], 
 
 
 def _longest(found: Sequence[SharedEntity]) -> Iterator[SharedEntity]:
-    """Without those that lie in a longer name which links the same."""
+    """Drops names that are part of a longer name with the same links."""
     for one in found:
         ends = {*one.about, *one.mentioning}
         if not any(

@@ -1,8 +1,8 @@
-"""Two rankings into one: by reciprocal rank, or by weighted min-max scores.
+"""Fusion of a lexical and a dense ranking: reciprocal rank, or weighted min-max scores.
 
 Both are plain arithmetic on at most a few hundred rows, written in NumPy because a hybrid search
-has well under a millisecond for everything. Equal fused scores are left in the order of their
-rows: whoever resolves rows to passages breaks those ties by `tie_break`.
+has well under a millisecond for everything. Equal fused scores stay in the order of their rows; the
+caller that resolves rows to passages breaks those ties by `tie_break`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ Scores = NDArray[np.float64]
 
 
 class Fusion(Protocol):
-    """Makes one ranking of a lexical and a dense one."""
+    """Fuses a lexical and a dense ranking into one."""
 
     def fuse(self, lexical: Candidates, dense: Candidates, depth: int | None = None) -> Candidates:
-        """Returns every row of the two once, best first; scores >= 0, finite.
+        """Fuses two rankings.
 
-        `depth`: how many each index was asked for. A shorter list is all that there is; in a
-        full one, rows beyond it may have scored as much as its last. None: both are all.
+        Args:
+            lexical: candidates by BM25, best first.
+            dense: candidates by cosine, best first.
+            depth: how many candidates were asked of each index, at least 1. A shorter list is
+                complete; beyond a full one, rows may have scored as much as its last. None: both
+                lists are complete.
+
+        Returns:
+            Every row of the two once, best first; scores >= 0 and finite.
         """
 
 
@@ -68,10 +75,10 @@ class MinMaxFusion:
     """0..1; the dense list has the rest."""
 
     floor: float | None = 0.0
-    """What a passage scores that has nothing to do with the query: the scale is as long as from
-    there to the best, and a full list's last row is its zero. So a list whose scores hardly
-    differ hardly decides. None: the scale is as long as from a list's last to its best, and a
-    list of equal scores counts as 1."""
+    """The score of a passage that has nothing to do with the query. Scores are divided by the
+    distance from there to the best, and the last row of a full list gets 0; so a list whose scores
+    hardly differ has little influence. None: they are divided by the distance from the list's last
+    score to its best, and a list of equal scores counts as 1."""
 
     def __post_init__(self) -> None:
         """Refuses a weight outside 0..1 and a floor that is no number."""

@@ -1,4 +1,8 @@
-"""A query to ranked passages: both indexes, fusion, and the texts of the winners."""
+"""The retriever: a query in, ranked passages out.
+
+Searches the lexical and the dense index, fuses the two rankings, follows guided hops in mode
+`graph`, and resolves the best rows to passages.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from types import MappingProxyType
 from typing import Protocol, get_args
 
 import numpy as np
@@ -25,49 +28,59 @@ from hoptrail.rag.passage_graph.guided_hops import Hop, HopQuery, guided_hops
 from hoptrail.rag.passage_graph.hop_scoring import HopWeights
 from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion
 from hoptrail.rag.store.graph_index.reader import PassageGraph
-from hoptrail.rag.types import Candidates, Hit, Mode, Passage, Ranking, Via, Where, tie_break
+from hoptrail.rag.types import (
+    EVERYTHING,
+    Candidates,
+    Hit,
+    Mode,
+    Passage,
+    Ranking,
+    Via,
+    Where,
+    check_k,
+    tie_break,
+)
 
 DEFAULT_FUSION: Fusion = MinMaxFusion()
-DEFAULT_GUIDE = HopWeights()
+DEFAULT_HOP_WEIGHTS = HopWeights()
 
-_EVERYTHING: Where = MappingProxyType({})
 _ATTEMPTS = 3
 _CACHED_QUERIES = 512
 
 
 class SearchableSnapshot(Protocol):
-    """One generation of a store; rows are those of its catalogue."""
+    """One generation of a store, as the retriever reads it; rows are those of its catalogue."""
 
     @property
     def generation(self) -> int:
-        """Which commit it shows."""
+        """Number of the commit that it shows."""
 
     def lexical(self, query: str, k: int, where: Where) -> Candidates:
-        """The k best rows by words."""
+        """The k best rows by BM25."""
 
     def dense(self, vector: NDArray[np.float32], k: int, where: Where) -> Candidates:
-        """The k best rows by cosine; `vector` is (dimension,) and L2-normalised."""
+        """The k best rows by cosine; `vector` is (dimension,) float32, L2-normalised."""
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors of rows, (len(rows), dimension)."""
+        """The vectors of rows, (len(rows), dimension) float32."""
 
     def graph(self, where: Where) -> AbstractContextManager[PassageGraph]:
         """The links between the passages that a filter keeps."""
 
 
 class SearchableStore(Protocol):
-    """What a search asks of a store."""
+    """The interface of a store that the retriever needs."""
 
     @property
     def linked(self) -> bool:
-        """Whether it has a passage graph."""
+        """Whether the store has a passage graph."""
 
     @property
     def generation(self) -> int:
-        """The newest commit; an answer given while it stays the same is of that commit."""
+        """Number of the newest commit; a result belongs to it if it is the same afterwards."""
 
     def snapshot(self) -> SearchableSnapshot:
-        """The newest commit, to be asked by words and by vector."""
+        """The newest commit, for searches."""
 
     def resolve(self, rows: NDArray[np.int64]) -> tuple[Passage | None, ...]:
         """The passages of the rows; None where a row was replaced in the meantime."""
@@ -76,11 +89,11 @@ class SearchableStore(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     candidates: Candidates
-    roads: Mapping[int, Hop]
+    hops: Mapping[int, Hop]
 
 
 class Retriever:
-    """Searches one store with one embedder; safe to share by threads if the two are."""
+    """Search over one store with one embedder; thread-safe if the two are."""
 
     def __init__(
         self,
@@ -88,34 +101,45 @@ class Retriever:
         embedder: Embedder,
         *,
         fusion: Fusion = DEFAULT_FUSION,
-        guide: HopWeights = DEFAULT_GUIDE,
+        hop_weights: HopWeights = DEFAULT_HOP_WEIGHTS,
         depth: int = 50,
     ) -> None:
-        """`depth`: candidates taken from each index before fusion, or k if that is more."""
+        """Binds a store and an embedder.
+
+        Args:
+            store: the store to search.
+            embedder: the one that the store was made with.
+            fusion: how the lexical and the dense ranking become one.
+            hop_weights: weights and limits of mode `graph`.
+            depth: candidates taken from each index before fusion, at least 1; k if that is more.
+
+        Raises:
+            SettingsError: depth < 1.
+        """
         if depth < 1:
             raise SettingsError(f"The depth of a search must be at least 1, not {depth!r}.")
         self._store = store
         self._embedder = embedder
         self._fusion = fusion
-        self._guide = guide
+        self._hop_weights = hop_weights
         self._depth = depth
         self._query_vector = lru_cache(maxsize=_CACHED_QUERIES)(self._embed_query)
 
     @property
     def mode(self) -> Mode:
-        """What a search does unless it is told: the best that the store has an index for."""
+        """The default mode: `graph` if the store has a passage graph, else `hybrid`."""
         return "graph" if self._store.linked else "hybrid"
 
     def search(
-        self, query: str, *, k: int = 10, mode: Mode | None = None, where: Where = _EVERYTHING
+        self, query: str, *, k: int = 10, mode: Mode | None = None, where: Where = EVERYTHING
     ) -> Ranking:
         """Ranks the passages that bear on a query.
 
         Args:
             query: not blank; what is beyond the embedder's window only counts as words.
             k: hits wanted, at least 1; fewer come back only when fewer are found.
-            mode: which index is asked; `hybrid`: by words and by vector; `graph`: those two, then
-                along the names in what they find (`guided_hops`). None: `self.mode`.
+            mode: `lexical` (BM25), `dense` (cosine), `hybrid` (both, fused) or `graph` (hybrid,
+                then `guided_hops` along the names in what it finds). None: `self.mode`.
             where: equality filter on metadata, applied before ranking.
 
         Returns:
@@ -157,24 +181,24 @@ class Retriever:
         self, snapshot: SearchableSnapshot, query: str, k: int, mode: Mode, where: Where
     ) -> _Found:
         if mode == "lexical":
-            return _Found(candidates=snapshot.lexical(query, k, where), roads={})
+            return _Found(candidates=snapshot.lexical(query, k, where), hops={})
         vector = self._query_vector(query)
         if mode == "dense":
-            return _Found(candidates=snapshot.dense(vector, k, where), roads={})
+            return _Found(candidates=snapshot.dense(vector, k, where), hops={})
         depth = max(self._depth, k)
         dense = snapshot.dense(vector, depth, where)
         fused = self._fusion.fuse(snapshot.lexical(query, depth, where), dense, depth)
         if mode == "hybrid":
-            return _Found(candidates=fused, roads={})
+            return _Found(candidates=fused, hops={})
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
         with snapshot.graph(where) as graph:
-            names = self._linked(query, fused.rows[: self._guide.reads], graph)
-            wanted = HopQuery(asked=names, vector=vector, nearest=nearest)
-            walk = guided_hops(wanted, fused, graph, snapshot.vectors, self._guide)
-        return _Found(candidates=walk.candidates, roads=walk.roads)
+            names = self._linked(query, fused.rows[: self._hop_weights.reads], graph)
+            wanted = HopQuery(entities=names, vector=vector, nearest=nearest)
+            result = guided_hops(wanted, fused, graph, snapshot.vectors, self._hop_weights)
+        return _Found(candidates=result.candidates, hops=result.hops)
 
     def _linked(self, query: str, rows: NDArray[np.int64], graph: PassageGraph) -> QueryEntities:
-        """The query's names; one that no passage has is taken for one much like it in the rows."""
+        """The query's entities; a name that no passage has is linked to a similar one in `rows`."""
         names = query_entities(query)
         keys = sorted(names.mentions)
         counted = dict(zip(keys, graph.counts(keys).tolist(), strict=True))
@@ -192,7 +216,7 @@ class Retriever:
         return names.meaning(link_unknown_names(unknown, texts, embed))
 
     def _resolve(self, found: _Found, wanted: int, mode: Mode) -> tuple[tuple[Hit, ...], bool]:
-        """The first hits with all that tie with the last, in order; whether none was missing."""
+        """The first hits with all that tie with the last, in order; and whether none is missing."""
         rows, scores = found.candidates.rows, found.candidates.scores
         if len(scores) > wanted:
             wanted = int(np.searchsorted(-scores, -scores[wanted - 1], side="right"))
@@ -202,8 +226,8 @@ class Retriever:
             for passage, score in zip(passages, scores[:wanted].tolist(), strict=True)
             if passage is not None
         ]
-        if found.roads:
-            named_by = self._named_by(found.roads, rows[:wanted], passages)
+        if found.hops:
+            named_by = self._named_by(found.hops, rows[:wanted], passages)
             hits = [replace(hit, via=named_by.get(hit.passage.id)) for hit in hits]
         if len({hit.score for hit in hits}) < len(hits):
             hits.sort(key=lambda hit: (-hit.score, tie_break(hit.passage.id)))
@@ -211,33 +235,32 @@ class Retriever:
 
     def _named_by(
         self,
-        roads: Mapping[int, Hop],
+        hops: Mapping[int, Hop],
         rows: NDArray[np.int64],
         passages: Sequence[Passage | None],
     ) -> dict[str, Via]:
-        """The last hop to each passage, by its id; names are read again where they stand."""
-        hops = [
-            (passage.id, roads[row])
+        """By passage id: the last hop to it; names are spelled as in the source passage."""
+        taken = [
+            (passage.id, hops[row])
             for row, passage in zip(rows.tolist(), passages, strict=True)
-            if passage is not None and row in roads
+            if passage is not None and row in hops
         ]
-        sources = np.array(sorted({road.row for _, road in hops}), dtype=np.int64)
+        sources = np.array(sorted({hop.row for _, hop in taken}), dtype=np.int64)
         read = dict(zip(sources.tolist(), self._store.resolve(sources), strict=True))
         return {
             identifier: Via(
-                name=surface_form(source.text, road.key) or source.title,
+                name=surface_form(source.text, hop.key) or source.title,
                 passage_id=source.id,
                 title=source.title,
             )
-            for identifier, road in hops
-            if (source := read[road.row]) is not None
+            for identifier, hop in taken
+            if (source := read[hop.row]) is not None
         }
 
 
 def _check(query: str, k: int, mode: str) -> None:
     if not query.strip():
         raise SettingsError("The query is empty: say what to look for.")
-    if k < 1:
-        raise SettingsError(f"A search needs k >= 1, not {k!r}.")
+    check_k(k)
     if mode not in get_args(Mode):
         raise SettingsError(f"Unknown mode {mode!r}: use one of {', '.join(get_args(Mode))}.")

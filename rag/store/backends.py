@@ -1,4 +1,7 @@
-"""What a tenant's store is made of; the store, its upkeep and fsck all work on the same parts."""
+"""Backends of a tenant's store: which index a backend's name stands for, all opened together.
+
+The store, its maintenance and fsck work on the same parts.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from hoptrail.rag.store.spec import StoreSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
-    """One tenant's catalogue, lock, and the keepers of its two indexes."""
+    """The open catalogue, lock and two index backends of one tenant."""
 
     layout: Layout
     spec: StoreSpec
@@ -34,7 +37,7 @@ class Backends:
 
 
 def open_backends(layout: Layout, spec: StoreSpec) -> Backends:
-    """The parts of a store that is there.
+    """Opens the backends of an existing store.
 
     Raises:
         BackendRefused: an index that allows one process is open in another.

@@ -1,4 +1,8 @@
-"""One commit: row numbers burnt, vectors and words on disk, and only then the catalogue's."""
+"""Commit protocol: allocate rows, write vectors and words to disk, then commit the catalogue.
+
+Row numbers are allocated first, then vectors and index entries reach the disk, and the commit of
+the catalogue comes last: only that makes the change visible.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,12 @@ from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_tex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRequest:
-    """What one commit puts and deletes."""
+    """The documents that one commit puts and deletes."""
 
     puts: Sequence[IndexedDocument]
     deletes: Collection[str]
     traces: Sequence[Sequence[PassageEntities]] | None
-    """Of each of `puts`; None: the store has no passage graph."""
+    """By document of `puts`, its passages' entities; None: the store has no passage graph."""
 
 
 def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
@@ -45,8 +49,8 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
     puts, deletes = change.puts, change.deletes
     going = [*(item.document.id for item in puts), *deletes]
     passages = journal.passages_without(writer, going) + sum(len(one.passages) for one in puts)
-    for keeper in (parts.lexical, parts.dense):
-        keeper.admit(passages)
+    for backend in (parts.lexical, parts.dense):
+        backend.admit(passages)
     needed = journal.rows_needed(puts)
     first = journal.allocate_rows(writer, needed) if needed else 0
     placed = journal.assign_rows(first, puts)
@@ -86,9 +90,9 @@ def import_triples(writer: Connection, triples: Sequence[Triple]) -> ImportResul
 
 
 def keep_readings(writer: Connection, model: str, readings: Sequence[Extraction]) -> SaveResult:
-    """Keeps what a model has read; the writer's lock must be held.
+    """Stores the triples that a model extracted; the writer's lock must be held.
 
-    New triples make a generation; a mark alone changes nothing that a search could see.
+    New triples make a generation; a passage marked as read changes nothing that a search could see.
     """
     with journal.writing(writer):
         added, gone = save_extractions(writer, model, readings)
@@ -130,7 +134,7 @@ def _batch(placed: Sequence[journal.Placed], swept: Sequence[journal.Span]) -> I
 
 
 LONGEST = 1.001
-"""A vector's greatest L2 norm; the exact index's margin rests on unit vectors."""
+"""Greatest L2 norm of a vector; the exact index assumes unit vectors within this margin."""
 
 
 def check_puts(puts: Sequence[IndexedDocument], dimension: int) -> None:

@@ -1,13 +1,13 @@
-"""Where a tenant's files lie, and how the disk's failures become errors that say what to do.
+"""Paths of a tenant's store, and disk failures turned into errors with a remedy.
 
-    ROOT/<tenant>/catalogue.db     SQLite, the truth
+    ROOT/<tenant>/catalogue.db     SQLite, the source of all the rest
                  /secret           32 random bytes, for its owner only
-                 /writer.lock      held by the one writer; writer.owner says who that is
+                 /writer.lock      held by the writer; writer.owner names the process
                  /vectors-N.f32    exact dense index, derived
                  /tantivy-N/       lexical index, derived
                  /chroma/          Chroma's folder, derived
-                 /tree.db          SQLite, the tree over the passages; derived, but perhaps paid for
-                 /tree.lock        held by the one who builds it; tree.owner says who that is
+                 /tree.db          SQLite, the corpus tree; derived, but may have cost model calls
+                 /tree.lock        held while a tree is built; tree.owner names the process
 
 A tenant is a store of its own: its name is checked so that no path leaves ROOT, and symbolic
 links are refused so that no tenant's file is another's.
@@ -27,15 +27,15 @@ from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreErr
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_CODES = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
-"""The latter two are what SQLite makes of EFBIG (a quota, a file size limit) and of no room for its
-shared memory: the disk's fault, not the catalogue's."""
+"""SQLite reports EFBIG (a quota, a file size limit) and a lack of room for its shared memory by the
+latter two: the disk is at fault, not the catalogue."""
 _FULL_WORDS = ("database or disk is full", "no space left", "disk quota", "file too large")
 _DENIED_ERRNO = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
 _DENIED_CODES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 """Beginnings: SQLite has several codes of each."""
 _DENIED_WORDS = ("permission denied", "read-only file system", "too many open files")
 _FAILED_CODE = "SQLITE_IOERR"
-"""The beginning of what SQLite makes of a read, a sync or a lock that the system failed."""
+"""How the codes begin by which SQLite reports a read, a sync or a lock that failed."""
 _BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
 
 
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def tree(self) -> Path:
-        """The file with the tree."""
+        """The file with the corpus tree."""
         return self.folder / "tree.db"
 
     @property
@@ -97,7 +97,7 @@ class Layout:
 
 
 class disk_errors:
-    """Turns the disk's and SQLite's failures into a `StoreError` that names `path`.
+    """Context manager that turns failures of the disk and of SQLite into a `StoreError`.
 
     Holds no state, so one may be entered by many threads; a class because a search enters it
     several times in a fraction of a millisecond.
@@ -105,8 +105,8 @@ class disk_errors:
     Raises:
         StoreFull: no space is left.
         StoreBusy: SQLite's own lock was not freed in time.
-        StoreError: the system does not give a file, or the disk fails to read or write it; neither
-            says anything about what is in it.
+        StoreError: a file cannot be opened, or the disk fails to read or write it; neither says
+            that its content is damaged.
         StoreDamaged: a file is no database, or a malformed one.
     """
 
@@ -137,7 +137,7 @@ def _translated(error: Exception, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorname", "")
     if number in _FULL_ERRNO or code in _FULL_CODES or any(words in text for words in _FULL_WORDS):
         return StoreFull(
-            f"The disk that holds {str(path)!r} is full. Everything acknowledged is still there; "
+            f"The disk that holds {str(path)!r} is full. Everything committed is still there; "
             "free some space and run the same command again."
         )
     if any(words in text for words in _BUSY_WORDS):

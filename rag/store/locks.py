@@ -1,7 +1,7 @@
-"""Locks that say who holds them.
+"""File locks that name their holder: of the writer, and of tree builds.
 
 The lock itself is the operating system's (fcntl, through `filelock`), so a killed holder frees it.
-The owner's record lies in a file of its own beside it and serves the message only.
+The owner's record is a file of its own beside it, and is used in the message only.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class OwnedLock:
         self._file = FileLock(str(folder / f"{name}.lock"), thread_local=False)
 
     def acquire(self, wait: float) -> None:
-        """Takes the lock and signs for it.
+        """Takes the lock and records this process as its owner.
 
         Args:
             wait: seconds to wait for it; 0 tries once.
 
         Raises:
-            StoreBusy: somebody else held it all that time; names them.
+            StoreBusy: another process held it all that time; the message names it.
         """
         try:
             self._file.acquire(timeout=max(0.0, wait), poll_interval=0.01)
@@ -47,7 +47,7 @@ class OwnedLock:
         self._sign()
 
     def release(self) -> None:
-        """Gives it back."""
+        """Releases the lock."""
         self._file.release()
 
     def busy(self, wait: float) -> StoreBusy:
@@ -91,7 +91,7 @@ class WriterLock:
         """Holds the lock; not to be nested.
 
         Raises:
-            StoreBusy: somebody else held it for `wait` seconds; names them.
+            StoreBusy: another writer held it for `wait` seconds; the message names it.
         """
         if not self._mutex.acquire(timeout=max(0.0, wait)):
             raise self._lock.busy(wait)

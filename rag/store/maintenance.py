@@ -1,4 +1,4 @@
-"""What is derived built anew from the catalogue: when it lags, or to get rid of dead rows."""
+"""Index maintenance: rebuild what lags behind the catalogue, compact dead rows away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def rebuild_stale(parts: Backends, wait: float) -> None:
-    """Rebuilds what does not reflect the catalogue; takes the writer's lock only then.
+    """Rebuilds the indexes that lag behind the catalogue; takes the writer's lock only then.
 
     Raises:
         StoreBusy: a rebuild is needed and a writer held the lock for `wait` seconds.
@@ -25,7 +25,7 @@ def rebuild_stale(parts: Backends, wait: float) -> None:
     with parts.lock.held(wait):
         writer = parts.catalogue.connect()
         parts.dense.settle(writer)
-        # Another process may have mended it while this one waited.
+        # Another process may have rebuilt it while this one waited.
         state = _state(parts)
         lexical, dense = parts.lexical.lag(state), parts.dense.lag(state)
         graph = linking.staleness(writer, parts.spec.graph)
@@ -48,10 +48,10 @@ def rebuild(
     dense: bool = False,
     graph: bool = False,
 ) -> None:
-    """Builds indexes beside the present ones, then switches over; the lock must be held.
+    """Builds new indexes beside the present ones, then switches over; the lock must be held.
 
-    Readers that have the old files open go on reading them until their next call; the graph, being
-    of the catalogue, changes for them when all of it is there.
+    Readers that have the old files open go on reading them until their next call; the graph is part
+    of the catalogue, so it changes for them when its transaction commits.
     """
     if graph:
         with journal.writing(writer):
@@ -77,7 +77,7 @@ def rebuild(
 
 
 def compact_if_bloated(parts: Backends, writer: Connection) -> None:
-    """Builds the dense index anew once most of it is dead; the lock must be held.
+    """Rebuilds the dense index once most of its rows are dead; the lock must be held.
 
     Its cost is that of rewriting the live rows, after at least as many have died.
     """
@@ -89,7 +89,7 @@ def compact_if_bloated(parts: Backends, writer: Connection) -> None:
 
 
 def compact(parts: Backends, writer: Connection) -> None:
-    """Builds both indexes without dead rows and gives the space back; the lock must be held.
+    """Rebuilds both indexes without dead rows and frees the space; the lock must be held.
 
     The graph has no dead rows.
     """

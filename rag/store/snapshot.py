@@ -1,6 +1,8 @@
-"""A generation as arrays in memory: read whole from the catalogue, or caught up from its log.
+"""Snapshots: one generation of a store, with its filters, as searches of this process see it.
 
-Call both functions inside one transaction: what they read must belong to one generation.
+A view is replaced, never changed. Whether another connection has committed is asked on every call
+(`PRAGMA data_version`, a few microseconds); only then is the log read, in one transaction.
+A generation is read whole from the catalogue, or an earlier one is caught up from its log.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,11 @@ from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.store.spec import StoreSpec
 from hoptrail.rag.store.types import Generation, Keys, RowFilter, all_of, tie_key
 from hoptrail.rag.text.analyzer import index_terms
-from hoptrail.rag.types import Candidates, Rows, Where, tie_break
+from hoptrail.rag.types import EVERYTHING, Candidates, Rows, Where, check_k, tie_break
 
 
 def load_generation(connection: sqlite3.Connection) -> Generation:
-    """The present generation, from the documents themselves."""
+    """Loads the present generation from the documents themselves."""
     spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
     rows = expanded(spans)
     live = np.zeros(int(rows.max()) + 1 if len(rows) else 0, dtype=np.bool_)
@@ -48,7 +49,7 @@ def load_generation(connection: sqlite3.Connection) -> Generation:
 
 
 def catch_up(connection: sqlite3.Connection, state: Generation) -> Generation:
-    """The present generation, from an earlier one; the same object if nothing has changed."""
+    """Catches an earlier generation up from the log; the same object if nothing has changed."""
     values = meta(connection)
     behind = int(values["generation"]) - state.generation
     epochs = (values["lexical_epoch"], values["dense_epoch"])
@@ -81,9 +82,6 @@ def _state(connection: sqlite3.Connection, live: NDArray[np.bool_]) -> Generatio
     )
 
 
-EVERYTHING: Where = MappingProxyType({})
-"""The filter that keeps all."""
-
 _CACHED_FILTERS = 64
 _PLACES = "SELECT id, row, doc FROM passages WHERE id IN (SELECT value FROM json_each(?))"
 _ATTEMPTS = 5
@@ -91,7 +89,7 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationView:
-    """One generation, ready to be searched."""
+    """One generation with both indexes open for searches."""
 
     state: Generation
     lexical: LexicalIndex
@@ -99,7 +97,7 @@ class GenerationView:
 
 
 class Snapshot:
-    """One generation of a store, held still: all that is asked of it is of that generation."""
+    """One generation of a store: all searches of a snapshot see the same passages."""
 
     __slots__ = ("_errors", "_spec", "_view", "_views")
 
@@ -112,12 +110,12 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
-        """Which commit it shows."""
+        """Number of the commit that it shows."""
         return self._view.state.generation
 
     def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.lexical`."""
-        _check_k(k)
+        check_k(k)
         terms = index_terms(self._spec.language, query)
         with self._errors:
             scope = self._views.scope(self._view.state, where)
@@ -125,7 +123,7 @@ class Snapshot:
 
     def dense(self, vector: NDArray[np.float32], k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.dense`."""
-        _check_k(k)
+        check_k(k)
         query = np.ascontiguousarray(vector, dtype=np.float32)
         if query.shape != (self._spec.dimension,) or not all_of(np.isfinite(query)):
             raise SettingsError(
@@ -137,7 +135,7 @@ class Snapshot:
             return self._view.dense.search(query, k, scope)
 
     def rows(self, where: Where = EVERYTHING) -> Rows:
-        """The rows that a filter keeps, ascending; not to be written to.
+        """The rows that a filter keeps, ascending; read-only.
 
         Raises:
             SettingsError: a filter value that is no scalar.
@@ -165,7 +163,7 @@ class Snapshot:
 
     @contextmanager
     def graph(self, where: Where = EVERYTHING) -> Iterator[GraphReader]:
-        """The links between the passages that a filter keeps, for the time of a `with` block.
+        """The passage graph over the passages that a filter keeps, inside a `with` block.
 
         Raises:
             BackendRefused: the store has no passage graph.
@@ -180,7 +178,7 @@ class Snapshot:
 
 
 class ViewCache:
-    """Hands out the newest view; safe to share by threads."""
+    """Cache of the newest view and of filtered rows; thread-safe."""
 
     def __init__(self, parts: Backends) -> None:
         self._parts = parts
@@ -201,12 +199,12 @@ class ViewCache:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read transaction of whatever is committed now."""
+        """A read transaction on the newest commit."""
         with self._parts.catalogue.reading() as connection, snapshot(connection):
             yield connection
 
     def scope(self, state: Generation, where: Where) -> RowFilter:
-        """The rows that a filter leaves."""
+        """The rows of a generation that a metadata filter keeps, read when needed."""
         wanted = filter_tokens(where)
         return RowFilter(
             state=state,
@@ -274,8 +272,3 @@ def check_graph(spec: StoreSpec) -> None:
             "This store was made without a passage graph (graph 'none'), and that cannot be "
             "changed: ingest into a new store that has one (graph 'links')."
         )
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise SettingsError(f"A search needs k >= 1, not {k!r}.")

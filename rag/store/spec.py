@@ -1,4 +1,4 @@
-"""How a store begins and how its first facts are read again: settings, format, secret."""
+"""Creates a store; reads and checks the spec (backends, embedder, format) and secret of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.text.analyzer import analyzer
 
 FORMAT = 1
-"""Version of the files; a store of another one is refused."""
+"""Version of the store format; a store of another one is refused."""
 
 LexicalKind = Literal["tantivy", "rank-bm25"]
 DenseKind = Literal["exact", "chroma"]
@@ -30,21 +30,27 @@ _MOST_DIMENSIONS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSpec:
-    """What is decided when a store is made, and recorded in it."""
+class StoreOptions:
+    """Options of a new store: its indexes, its language, its passage graph."""
 
-    embedder: str
-    dimension: int
     lexical: LexicalKind = "tantivy"
     dense: DenseKind = "exact"
     language: str = "english"
-    """Of stop words and stems: see `rag.text.analyzer.LANGUAGES`."""
+    """Language of stop words and stems: see `rag.text.analyzer.LANGUAGES`."""
     graph: GraphKind = "links"
     """Whether the passages are linked by the names in them: see `graph_index.tables`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSpec(StoreOptions):
+    """The spec of a store: decided when it is made, and recorded in it."""
+
+    embedder: str
+    dimension: int
     format: int = FORMAT
 
     def check(self) -> None:
-        """Raises SettingsError for a setting that no store can have."""
+        """Raises SettingsError for an unknown or impossible setting."""
         analyzer(self.language)
         for name, value, known in (
             ("lexical index", self.lexical, get_args(LexicalKind)),
@@ -64,7 +70,7 @@ class StoreSpec:
 
 
 def create_store(layout: Layout, spec: StoreSpec) -> None:
-    """Makes an empty store, whole or not at all.
+    """Creates an empty store, whole or not at all.
 
     Raises:
         SettingsError: there is one already, or the spec is wrong.
@@ -88,7 +94,7 @@ def create_store(layout: Layout, spec: StoreSpec) -> None:
 
 
 def read_spec(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]:
-    """The spec and the secret of a store that is there.
+    """Reads the spec and the secret of an existing store.
 
     Raises:
         StoreMissing, StoreMismatch, StoreDamaged: as their names say.
@@ -113,7 +119,7 @@ def read_spec(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, byt
 
 
 def check_embedder(spec: StoreSpec, embedder: Embedder, where: str) -> None:
-    """Holds an embedder to the one the store was made with.
+    """Raises StoreMismatch unless the embedder is the one the store was made with.
 
     Raises:
         StoreMismatch: it has another id or dimension.

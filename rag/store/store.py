@@ -1,13 +1,13 @@
-"""The store of one tenant: a catalogue that is the truth, and what is derived from it.
+"""The store of one tenant: an SQLite catalogue, and the indexes derived from it.
 
 One writer at a time (a lock that names its owner), any number of readers in other processes, each
-of which sees a committed generation on its next call. Order of a commit: burn row numbers; vectors
-and their fdatasync; the lexical index and its commit; the catalogue's commit, which alone makes the
-change visible and acknowledges it. So a crash at any point leaves either the old documents or the
-new ones; rows that never became alive are swept out by a later write.
+of which sees a committed generation on its next call. Order of a commit: allocate row numbers;
+vectors and their fdatasync; the lexical index and its commit; the catalogue's commit, which alone
+makes the change visible. So a crash at any point leaves either the old documents or the new ones;
+rows that never became alive are removed by a later write.
 
-A `Store` may be shared by threads: every call borrows a database connection of its own, and what
-the threads share in memory (`snapshot`) is replaced, never changed.
+A `Store` is thread-safe: every call borrows a database connection of its own, and the view that
+threads share in memory (`snapshot`) is replaced, never changed.
 """
 
 from __future__ import annotations
@@ -48,16 +48,23 @@ from hoptrail.rag.store.graph_index.triples import (
 )
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.maintenance import compact, compact_if_bloated, rebuild_stale
-from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot, ViewCache, check_graph
+from hoptrail.rag.store.snapshot import Snapshot, ViewCache, check_graph
 from hoptrail.rag.store.spec import FORMAT, StoreSpec, create_store, read_spec
-from hoptrail.rag.types import Candidates, Document, IndexedDocument, Passage, Where
+from hoptrail.rag.types import (
+    EVERYTHING,
+    Candidates,
+    Document,
+    IndexedDocument,
+    Passage,
+    Where,
+)
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStats:
-    """What a store holds."""
+    """Counts, sizes and settings of a store."""
 
     tenant: str
     documents: int
@@ -72,12 +79,12 @@ class StoreStats:
     language: str
     graph: str
     triples: int
-    """Imported ones that the graph holds."""
+    """Imported triples in the graph."""
     format: int
 
 
 class Store:
-    """A tenant's documents, searchable by words and by vector."""
+    """A tenant's documents with a lexical index, a dense index and a passage graph."""
 
     def __init__(self, parts: Backends, secret: bytes, wait: float) -> None:
         """Use `Store.create` or `Store.open`."""
@@ -111,7 +118,7 @@ class Store:
         embedder: Embedder | None = None,
         wait: float = 30.0,
     ) -> Self:
-        """Opens a store, rebuilding from its catalogue whatever derived index lags behind.
+        """Opens a store, and rebuilds from its catalogue any derived index that lags behind.
 
         Args:
             root: the folder of all tenants.
@@ -120,7 +127,7 @@ class Store:
             wait: seconds that a write waits for another writer.
 
         Raises:
-            StoreMissing: there is none.
+            StoreMissing: there is no store.
             StoreMismatch: another embedder, dimension or format.
             StoreDamaged: the catalogue cannot be read.
         """
@@ -153,12 +160,12 @@ class Store:
 
     @property
     def linked(self) -> bool:
-        """Whether it has a passage graph."""
+        """Whether the store has a passage graph."""
         return self.spec.graph == "links"
 
     @property
     def generation(self) -> int:
-        """The newest committed generation; 0: nothing was ever committed."""
+        """Number of the newest commit; 0 before the first."""
         return self._views.newest().state.generation
 
     def commit(self, puts: Sequence[IndexedDocument], deletes: Collection[str] = ()) -> int:
@@ -169,7 +176,7 @@ class Store:
             deletes: document ids; unknown ones are skipped.
 
         Returns:
-            The generation that has the change (the present one if there was nothing to change).
+            The generation that has the change; the present one if there was nothing to change.
 
         Raises:
             StoreBusy: another writer held the lock for `wait` seconds; names it.
@@ -191,7 +198,7 @@ class Store:
             return generation
 
     def import_triples(self, triples: Sequence[Triple]) -> ImportResult:
-        """Adds what a language model has read out of passages to the graph, all in one commit.
+        """Adds triples that a language model extracted from passages to the graph, in one commit.
 
         A triple that is there already is not added again. Triples go away with their document.
 
@@ -206,7 +213,7 @@ class Store:
             return import_triples(self._write_connection(), triples)
 
     def unread(self, model: str) -> PendingPassages:
-        """The passages that a model has not read for triples.
+        """The passages from which a model has not extracted triples yet.
 
         Raises:
             BackendRefused: the store has no passage graph.
@@ -216,7 +223,7 @@ class Store:
             return unread(connection, model)
 
     def keep_readings(self, model: str, readings: Sequence[Extraction]) -> SaveResult:
-        """Adds what a model has read out of passages, and that it did, all in one commit.
+        """Saves a model's extractions, and which passages it has read, in one commit.
 
         Raises:
             BackendRefused: the store has no passage graph.
@@ -234,7 +241,7 @@ class Store:
             return dict(connection.execute("SELECT id, fingerprint FROM documents").fetchall())
 
     def document(self, identifier: str) -> Document | None:
-        """A document as a whole; None if there is none of that id."""
+        """The document of an id; None if there is none."""
         with self._reading() as connection:
             return catalogue.document(connection, identifier)
 
@@ -283,7 +290,7 @@ class Store:
         return tuple(known.get(row) for row in numbers)
 
     def snapshot(self) -> Snapshot:
-        """The newest generation, to be asked more than once; it stays as it is."""
+        """The newest generation, for several searches that see the same passages."""
         with self._errors:
             return Snapshot(self._views, self.spec, self._errors)
 
@@ -336,7 +343,7 @@ class Store:
         )
 
     def compact(self) -> None:
-        """Builds both indexes anew without dead rows, and gives the space back.
+        """Rebuilds both indexes without dead rows, and frees their space on disk.
 
         Readers go on meanwhile; they change over on their next call.
 

@@ -1,4 +1,4 @@
-"""What the store hands to its indexes: the rows that are alive, a filter, a batch to write."""
+"""Records between the store and its indexes: live rows, a row filter, a batch to write."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Keys = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One generation as it stands in memory; shared by threads, so never changed in place."""
+    """The live rows of one generation; shared by threads, so never changed in place."""
 
     generation: int
     live: NDArray[np.bool_]
-    """By row, up to the last row that is alive."""
+    """By row, up to the last live row: whether it is alive."""
     passages: int
-    """Rows alive."""
+    """Number of live rows."""
     garbage: int
-    """Rows that a derived index may still hold although they are not alive."""
+    """Number of dead rows that a derived index may still hold."""
     lexical_epoch: int
     dense_epoch: int
-    """Which build of a derived index belongs to the catalogue."""
+    """Numbers of the builds of the two derived indexes that belong to the catalogue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFilter:
-    """Which rows a search may return: those alive that have every facet."""
+    """The rows that a search may return: those alive that have every filter token."""
 
     state: Generation
     facets: tuple[str, ...]
     rows: Callable[[], Rows]
-    """The rows allowed, ascending; computed when asked for."""
+    """Returns the allowed rows, ascending; computed when called."""
     ties: Callable[[Rows], Keys]
-    """The `tie_break` of each row's passage id, as a number."""
+    """Returns the `tie_key` of each row's passage id."""
 
     def alive(self, rows: Rows) -> NDArray[np.bool_]:
-        """Whether each row is alive; filters are not looked at."""
+        """(rows,): whether each row is alive; the filter is ignored."""
         live = self.state.live
         known = rows < len(live)
         if all_of(known):
@@ -54,42 +54,42 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexEntry:
-    """A passage as an index sees it."""
+    """A passage as the indexes receive it."""
 
     row: int
     passage_id: str
     words: str
-    """Title and text, what a lexical index reads."""
+    """Title and text, for the lexical index."""
     facets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBatch:
-    """What an index has to learn: `vectors[i]` belongs to `entries[i]`, rows ascending."""
+    """A batch for an index: `vectors[i]` belongs to `entries[i]`, rows ascending."""
 
     entries: Sequence[IndexEntry]
     vectors: Vectors
     swept: Sequence[tuple[int, int]] = field(default=())
-    """Spans of rows that are no longer alive and can be taken out for good."""
+    """Spans of dead rows that the index can remove for good."""
 
 
 NOTHING = Candidates(rows=np.empty(0, dtype=np.int64), scores=np.empty(0, dtype=np.float32))
 
 
 def all_of(flags: NDArray[np.bool_]) -> bool:
-    """`flags.all()` in a third of its time, which a search pays a dozen times."""
+    """`flags.all()` in a third of its time; a search calls it a dozen times."""
     return bool(np.count_nonzero(flags) == flags.size)
 
 
 def tie_key(passage_id_hash: str) -> int:
-    """The number whose order is that of the 16 hex digits `tie_break` returns."""
+    """The tie-break key of a row: ordered as the 16 hex digits that `tie_break` returns."""
     return int(passage_id_hash, 16)
 
 
 def ranked(
     rows: Rows, scores: NDArray[np.float32], k: int, ties: Callable[[Rows], Keys]
 ) -> Candidates:
-    """The k best, equal scores by tie key.
+    """The k best candidates; equal scores are ordered by tie key.
 
     `rows` must hold every row that ties with the k-th, or the cut would depend on their order.
     """

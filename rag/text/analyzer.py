@@ -1,4 +1,4 @@
-"""The one analyser of every lexical index: what counts as the same word.
+"""The text analyzer of every lexical index: index terms, stop words and stems.
 
 Tantivy's own chain: alphanumeric runs, lower case, stop words of the language, accents folded,
 single letters dropped, Snowball stems. The same object is registered in the Tantivy index, feeds
@@ -41,7 +41,7 @@ MOST_TERMS = 256
 
 @lru_cache(maxsize=len(LANGUAGES))
 def analyzer(language: str) -> TextAnalyzer:
-    """The analyser of a language.
+    """The analyzer of a language.
 
     Raises:
         SettingsError: a language without stop words or stemmer.

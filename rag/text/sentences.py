@@ -1,13 +1,9 @@
-"""Sentences and token counts, with no download: the data ships inside llama-index-core.
+"""Sentence splitting with Punkt, with no download: the models ship inside llama-index-core.
 
-Unusual here:
-
-* Both data sets (tiktoken's cl100k_base, nltk's Punkt models) are read from the folder that
-  llama-index-core carries, without importing llama-index (0.9 s).
-* nltk reads model files only below its own data path and runs each regular expression under a
-  wall-clock limit of five seconds, which a suspended laptop exceeds. We decode the four files
-  ourselves and give Punkt the same patterns compiled by `re`: same sentences, 1.9 times faster.
-  Time stays bounded because Punkt never sees more than `_WINDOW` characters at once.
+nltk reads model files only below its own data path and runs each regular expression under a
+wall-clock limit of five seconds, which a suspended laptop exceeds. We decode the four files
+ourselves and give Punkt the same patterns compiled by `re`: same sentences, 1.9 times faster.
+Time stays bounded because Punkt never sees more than `_WINDOW` characters at once.
 
 Punkt: Kiss and Strunk, "Unsupervised Multilingual Sentence Boundary Detection", Computational
 Linguistics 32(4), 2006.

@@ -1,16 +1,7 @@
-"""Sentences and token counts, with no download: the data ships inside llama-index-core.
+"""Token counts by tiktoken's cl100k_base, with no download.
 
-Unusual here:
-
-* Both data sets (tiktoken's cl100k_base, nltk's Punkt models) are read from the folder that
-  llama-index-core carries, without importing llama-index (0.9 s).
-* nltk reads model files only below its own data path and runs each regular expression under a
-  wall-clock limit of five seconds, which a suspended laptop exceeds. We decode the four files
-  ourselves and give Punkt the same patterns compiled by `re`: same sentences, 1.9 times faster.
-  Time stays bounded because Punkt never sees more than `_WINDOW` characters at once.
-
-Punkt: Kiss and Strunk, "Unsupervised Multilingual Sentence Boundary Detection", Computational
-Linguistics 32(4), 2006.
+llama-index-core is a dependency today only for the data files inside it: tiktoken's encodings and
+nltk's Punkt models. They are read from its folder without importing it (0.9 s).
 """
 
 from __future__ import annotations
@@ -51,7 +42,7 @@ def count_tokens(text: str) -> int:
 
 
 def seam(text: str, end: int, start: int) -> int | None:
-    """Returns a position in the gap `[end, start)` at which token counts add up exactly.
+    """A position in the gap `[end, start)` at which token counts add up exactly.
 
     That is: count(text[a:p]) + count(text[p:b]) == count(text[a:b]) for all a < end, b > start.
     cl100k_base first cuts a text into words by a regular expression and merges bytes only inside
@@ -66,7 +57,7 @@ def seam(text: str, end: int, start: int) -> int | None:
 
 
 def static_folder(name: str) -> Path:
-    """Returns a data folder that llama-index-core ships, without importing llama-index.
+    """A data folder that llama-index-core ships, found without importing llama-index.
 
     Raises:
         HoptrailError: it is not there; says what to install.

@@ -1,8 +1,33 @@
-"""The corpus as a tree that a model can search (LATTICE, arXiv 2510.13217).
+"""The corpus tree (LATTICE, arXiv 2510.13217): types, storage, builders, updates and search."""
 
-Inner nodes have texts, leaves are passages. `types` says what a tree is; `cluster`, `bottom_up` and
-`top_down` build one, `living` keeps it true to its store, `keep` puts it on the disk, `view` opens
-it for a search, `search` navigates it, `calibrate` makes scores of different slates comparable.
-Nothing here asks a model: building yields requests and takes texts, searching yields slates and
-takes scores.
-"""
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hoptrail.rag.tree.builders.build import build_tree
+    from hoptrail.rag.tree.search.best_first import TreeSearch, run_search
+    from hoptrail.rag.tree.search.types import TreeSearchSettings
+    from hoptrail.rag.tree.types import Tree
+    from hoptrail.rag.tree.view import load_tree, sync_stored_tree
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "builders.build": ["build_tree"],
+        "search.best_first": ["TreeSearch", "run_search"],
+        "search.types": ["TreeSearchSettings"],
+        "types": ["Tree"],
+        "view": ["load_tree", "sync_stored_tree"],
+    },
+)
+
+__all__ = [
+    "Tree",
+    "TreeSearch",
+    "TreeSearchSettings",
+    "build_tree",
+    "load_tree",
+    "run_search",
+    "sync_stored_tree",
+]

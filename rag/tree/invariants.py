@@ -1,4 +1,4 @@
-"""What must be true of every tree, however it was built and whatever was changed in it since."""
+"""Invariants of a tree, whatever built or changed it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hoptrail.rag.tree.types import MOST_DEPTH, NO_PARENT, ROOT, Node, Tree
 from hoptrail.rag.types import Vectors
 
-_MOST_TOLD = 20
-"""Faults of one kind that are named; a broken file could have one for every leaf."""
+_MOST_LISTED = 20
+"""Faults of one kind that are listed; a damaged file could have one for every leaf."""
 
 
 def tree_faults(
@@ -20,12 +20,12 @@ def tree_faults(
     rows: Iterable[int],
     vectors: Callable[[Sequence[int]], Vectors] | None = None,
 ) -> list[str]:
-    """What is wrong with a tree over the leaves `rows`; empty: nothing.
+    """The invariants that a tree over the leaves `rows` breaks; empty: none.
 
     Args:
         tree: the tree.
-        rows: the leaves that should be in it.
-        vectors: as of `Leaves`; with them the totals of the last nodes are checked too.
+        rows: the leaves that the tree should have.
+        vectors: as `Leaves.vectors`; with it the totals of the last nodes are checked too.
     """
     if ROOT not in tree.nodes:
         return ["there is no root"]
@@ -35,7 +35,7 @@ def tree_faults(
 
 
 def _shape(tree: Tree) -> Iterator[str]:
-    """Whether it is one tree at all, and what each node says by itself."""
+    """Faults of single nodes, and of parents, children and reachability."""
     if tree.nodes[ROOT].parent != NO_PARENT:
         yield f"the root has the parent {tree.nodes[ROOT].parent}"
     for number, node in tree.nodes.items():
@@ -128,4 +128,4 @@ def _close(total: NDArray[np.float32], below: Vectors, count: int) -> bool:
 
 
 def _some(numbers: Iterable[int]) -> list[int]:
-    return sorted(numbers)[:_MOST_TOLD]
+    return sorted(numbers)[:_MOST_LISTED]

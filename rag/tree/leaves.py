@@ -1,4 +1,4 @@
-"""The leaves that a store has: its passages, or its documents."""
+"""The leaves of a store's tree: its passages, or its documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hoptrail.rag.tree.types import LeafKind
 from hoptrail.rag.types import Vectors
 
 _BLOCK = 8192
-"""Passages whose vectors are in memory at once while documents' means are taken."""
+"""Passages whose vectors are in memory at once when means of documents are computed."""
 
 
 class StoreLeaves:
@@ -35,17 +35,17 @@ class StoreLeaves:
 
     @property
     def generation(self) -> int:
-        """The store's generation that they are of."""
+        """The store's generation that the leaves belong to."""
         return self._generation
 
     def rows(self) -> NDArray[np.int64]:
-        """All of them, ascending."""
+        """Rows of all leaves, ascending."""
         if self.over == "documents":
             return self._spans[:, 0].copy()
         return expanded(self._spans)
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """(len(rows),): the first row of the document of each."""
+        """(len(rows),): the first row of each one's document."""
         firsts: NDArray[np.int64] = self._spans[:, 0]
         return firsts[np.searchsorted(firsts, rows, side="right") - 1]
 
@@ -71,6 +71,6 @@ class StoreLeaves:
         return means
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
-        """Title, a line break, text of each, in their order; empty for one that is gone."""
+        """Title, a line break, text of each row, in order; empty for a removed one."""
         found = self._store.resolve(rows)
         return tuple("" if one is None else f"{one.title}\n{one.text}" for one in found)

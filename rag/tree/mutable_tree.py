@@ -1,4 +1,13 @@
-"""Which nodes go on where leaves were grouped anew."""
+"""A tree that can be changed: insertion, overflow and underflow, as in B*- and R-trees.
+
+1. Insert: a new leaf descends along the nearest centroids, with a beam, to the nearest last node.
+2. Overflow: an overfull node is regrouped with its siblings (bottom-up) or split (top-down).
+3. Underflow: a node that keeps less than a quarter of its fan-out gives its leaves to others.
+4. Empty: a node without leaves and children is removed.
+5. Single child: a node with one child takes over that child's children or leaves.
+6. Too deep: the layers between a branch and its last nodes are built anew.
+7. Stale text: each node counts the leaves that came and went; `update` rewrites its text.
+"""
 
 from __future__ import annotations
 
@@ -20,70 +29,72 @@ from hoptrail.rag.types import Vectors
 def surviving_nodes(
     nodes: Mapping[int, Collection[int]], groups: Sequence[Collection[int]]
 ) -> list[int | None]:
-    """The node that each group goes on with, so that what was said of it stays nearly right.
+    """The old node that each new group of leaves continues, by most leaves in common.
+
+    So ids and texts survive a regrouping.
 
     Args:
-        nodes: the leaves of each that there was, by number.
-        groups: the same leaves, grouped otherwise; none is empty.
+        nodes: by number, the leaves of each old node.
+        groups: the same leaves, grouped anew; none is empty.
 
     Returns:
-        For each group the node whose leaves are more than half of the group and are more than half
-        in it, so no node comes twice; None: there is none.
+        For each group the node with which it shares more than half of its leaves and more than half
+        of the node's, so no node comes twice; None where there is no such node.
     """
     homes = {row: number for number, rows in nodes.items() for row in rows}
-    found: list[int | None] = []
+    survivors: list[int | None] = []
     for group in groups:
         (number, shared), *_ = Counter(homes[row] for row in group).most_common(1)
-        found.append(number if 2 * shared > max(len(group), len(nodes[number])) else None)
-    return found
+        survivors.append(number if 2 * shared > max(len(group), len(nodes[number])) else None)
+    return survivors
 
 
 _BEAM = 32
-"""Branches that a new leaf follows at once. With 3, as LATTICE's plan has it, a tree of which 30 %
-came later finds 3 of 100 supporting passages of MuSiQue less; with all of them no more than so."""
-_FEW = 4
-"""A node that has lost leaves keeps what is left if that is at least 1 / _FEW of its fan-out."""
+"""Branches that a new leaf follows at once. Measured on MuSiQue, with a tree of which 30 % was
+inserted later: 3 loses 3 of 100 supporting passages, 32 loses none."""
+_LEAST_FILL = 4
+"""A node that lost leaves keeps the others if they are 1 / _LEAST_FILL of its fan-out or more."""
 
 
 class MutableTree:
-    """A tree while it changes."""
+    """A tree that is being changed."""
 
     def __init__(self, tree: Tree, leaves: Leaves) -> None:
         self._tree = tree
         self._leaves = leaves
         self._fanout = tree.spec.fanout
         self.touched: set[int] = set()
-        """Nodes that are new or differ."""
-        self.untold: set[int] = set()
-        """Nodes that are new."""
+        """Numbers of nodes that are new or differ."""
+        self.unwritten: set[int] = set()
+        """Numbers of new nodes, which have no text yet."""
         self._nodes = dict(tree.nodes)
         self._totals = dict(tree.totals)
-        self._fresh = tree.fresh
-        self._fans: dict[int, Vectors] = {}
+        self._next_number = tree.fresh
+        self._centroids_of: dict[int, Vectors] = {}
         self._overfull: set[int] = set()
 
     def remove(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Takes leaves out; returns those that have to be inserted again."""
+        """Removes leaves; returns the leaves of nodes with too few, to be inserted again."""
         if not len(rows):
             return rows
         gone = set(rows.tolist())
-        homes = [node for node in self._nodes.values() if not gone.isdisjoint(node.rows)]
+        changed = [node for node in self._nodes.values() if not gone.isdisjoint(node.rows)]
         loose: list[int] = []
-        for node in homes:
+        for node in changed:
             kept = tuple(row for row in node.rows if row not in gone)
-            if node.number != ROOT and len(kept) * _FEW < self._fanout:
+            if node.number != ROOT and len(kept) * _LEAST_FILL < self._fanout:
                 loose.extend(kept)
                 kept = ()
             self._nodes[node.number] = replace(node, rows=kept)
             self._count(node.number, len(kept) - len(node.rows))
-        self._settle()
-        for node in homes:
+        self._update_totals()
+        for node in changed:
             self._prune(node.number)
         return np.array(loose, dtype=np.int64)
 
     def insert(self, row: int, vector: NDArray[np.float32]) -> None:
-        """Hangs one leaf below the last node nearest to it."""
-        number = self._home(vector)
+        """Inserts one leaf below the nearest last node; `vector`: (dimension,), L2-normalised."""
+        number = self._nearest_last_node(vector)
         node = self._nodes[number]
         self._nodes[number] = replace(node, rows=tuple(sorted((*node.rows, row))))
         self._count(number, 1)
@@ -93,47 +104,47 @@ class MutableTree:
             self._overfull.add(number)
 
     def done(self) -> Tree:
-        """What became of it; nodes of `untold` have no text."""
+        """The changed tree, of the next generation; nodes of `unwritten` have no text."""
         for number in sorted(self._overfull):
             self._make_room(number)
-        self._settle()
-        self._raise_deep()
+        self._update_totals()
+        self._flatten_deep()
         return replace(
             self._tree,
             nodes=self._nodes,
             totals=self._totals,
             reflects=self._leaves.generation,
             generation=self._tree.generation + 1,
-            given=self._fresh,
+            given=self._next_number,
         )
 
-    def _home(self, vector: NDArray[np.float32]) -> int:
-        """The last node nearest to a vector, or the root of a tree without leaves."""
+    def _nearest_last_node(self, vector: NDArray[np.float32]) -> int:
+        """Number of the last node nearest to a vector; the root in a tree without leaves."""
         beam = [(0.0, ROOT)]
         while any(self._nodes[number].children for _, number in beam):
             reached: list[tuple[float, int]] = []
             for score, number in beam:
                 children = self._nodes[number].children
-                scores = (self._fan(number) @ vector).tolist() if children else (score,)
+                scores = (self._centroids(number) @ vector).tolist() if children else (score,)
                 reached += zip(scores, children or (number,), strict=True)
             beam = sorted(reached, key=lambda one: (-one[0], one[1]))[:_BEAM]
         return beam[0][1]
 
-    def _fan(self, number: int) -> Vectors:
-        """The directions of a node's children."""
-        fan = self._fans.get(number)
-        if fan is None:
+    def _centroids(self, number: int) -> Vectors:
+        """(children, dimension): the unit centroids of a node's children."""
+        centroids = self._centroids_of.get(number)
+        if centroids is None:
             totals = [self._totals[child] for child in self._nodes[number].children]
-            fan = self._fans[number] = units(np.array(totals))
-        return fan
+            centroids = self._centroids_of[number] = units(np.array(totals))
+        return centroids
 
     def _make_room(self, number: int) -> None:
-        """Where a node is overfull, parts what is below it otherwise, and then above it."""
+        """Regroups or splits a node if it is overfull, then checks its parent."""
         node = self._nodes.get(number)
         if node is None or len(node.children or node.rows) <= self._fanout:
             return
         if number == ROOT:
-            number = self._lowered()
+            number = self._add_layer()
         parent = self._nodes[number].parent
         if self._tree.spec.method == "bottom-up":
             self._regroup(number)
@@ -143,9 +154,9 @@ class MutableTree:
         self._make_room(parent)
 
     def _regroup(self, number: int) -> None:
-        """Groups what is below a node and its siblings anew, as a fresh build would.
+        """Groups the children of a node and of its siblings anew, as a fresh build would.
 
-        A group that is mostly of one node becomes that node: its text goes on being nearly right.
+        A group that is mostly of one node keeps that node, whose text is still nearly right.
         """
         like = self._nodes[number]
         here = self._nodes[like.parent].children
@@ -159,7 +170,7 @@ class MutableTree:
         old = surviving_nodes(below, groups)
         numbers = [self._new(like.parent) if one is None else one for one in old]
         for gone in below.keys() - set(numbers):
-            self._forget(gone)
+            self._remove_node(gone)
         for one, group in zip(numbers, groups, strict=True):
             if moved := group.symmetric_difference(below.get(one, ())):
                 counts = [self._nodes[at].count if like.children else 1 for at in moved]
@@ -171,7 +182,7 @@ class MutableTree:
         self._touch(like.parent)
 
     def _grouped(self, below: Sequence[int], like: Node) -> list[set[int]]:
-        """Leaves or nodes, as stand below `like`, in groups that each fit below one node."""
+        """Leaves or nodes, of the kind below `like`, in groups that each fit below one node."""
         spec = self._tree.spec
         if like.rows:
             rows = np.array(below, dtype=np.int64)
@@ -181,10 +192,10 @@ class MutableTree:
         return [{below[at] for at in group.tolist()} for group in groups]
 
     def _split(self, number: int) -> tuple[int, int]:
-        """Makes two nodes of one."""
+        """Splits a node in two; returns their numbers."""
         node = self._nodes[number]
         below = node.children or node.rows
-        vectors = self._fan(number) if node.children else self._leaves.vectors(below)
+        vectors = self._centroids(number) if node.children else self._leaves.vectors(below)
         one, two = sorted(bisect(vectors, self._tree.spec.seed), key=len)
         parent = self._nodes[self._nodes[number].parent]
         other = self._new(parent.number)
@@ -200,8 +211,8 @@ class MutableTree:
         node = self._nodes[number]
         self._nodes[number] = replace(node, changed=node.changed + leaves)
 
-    def _lowered(self) -> int:
-        """Puts a layer between the root and what is below it; returns the new node."""
+    def _add_layer(self) -> int:
+        """Inserts a node between the root and all below it; returns its number."""
         root = self._nodes[ROOT]
         number = self._new(ROOT)
         self._fill(number, root.children or root.rows, root)
@@ -210,14 +221,14 @@ class MutableTree:
         return number
 
     def _new(self, parent: int) -> int:
-        number = self._fresh
-        self._fresh += 1
+        number = self._next_number
+        self._next_number += 1
         self._nodes[number] = Node(number=number, parent=parent, text="", count=0)
-        self.untold.add(number)
+        self.unwritten.add(number)
         return number
 
     def _fill(self, number: int, below: Sequence[int], like: Node) -> int:
-        """Gives a node other children or leaves, as `like` has; returns how many leaves."""
+        """Sets the children or leaves of a node (of the kind of `like`); returns its leaf count."""
         children, rows = (tuple(below), ()) if like.children else ((), tuple(sorted(below)))
         for child in children:
             self._nodes[child] = replace(self._nodes[child], parent=number)
@@ -231,7 +242,7 @@ class MutableTree:
         return count
 
     def _prune(self, number: int) -> None:
-        """Takes an empty node away; one with a single child takes over what is below that."""
+        """Removes an empty node; replaces a node with a single child by that child."""
         node = self._nodes.get(number)
         if node is None:
             return
@@ -239,26 +250,26 @@ class MutableTree:
             parent = self._nodes[node.parent]
             children = tuple(child for child in parent.children if child != number)
             self._nodes[parent.number] = replace(parent, children=children)
-            self._forget(number)
+            self._remove_node(number)
             self._prune(parent.number)
         elif len(node.children) == 1:
             only = self._nodes[node.children[0]]
             self._fill(number, only.children or only.rows, only)
-            self._forget(only.number)
+            self._remove_node(only.number)
             self._prune(number)
 
-    def _raise_deep(self) -> None:
-        """Builds anew the layers between a branch and its last nodes where those stand too deep."""
+    def _flatten_deep(self) -> None:
+        """Rebuilds the inner layers of branches whose last nodes are too deep."""
         if max(map(len, map(self._path, self._nodes))) <= MOST_DEPTH:
             return
         for number in list(self._nodes):
             if number in self._nodes and len(path := self._path(number)) > MOST_DEPTH:
                 room = next((one for one in path[1:] if self._fits(one)), None)
                 if room is None:
-                    raise self._outgrown()
-                self._relayer(room)
+                    raise self._too_many_leaves()
+                self._rebuild_layers(room)
 
-    def _outgrown(self) -> SettingsError:
+    def _too_many_leaves(self) -> SettingsError:
         return SettingsError(
             f"A tree with at most {self._fanout} children of a node has no room for "
             f"{self._nodes[ROOT].count} leaves. Build it again with more: "
@@ -266,12 +277,12 @@ class MutableTree:
         )
 
     def _fits(self, number: int) -> bool:
-        """Whether the last nodes below could stand high enough."""
+        """Whether a node has room for its last nodes within the depth limit."""
         layers = MOST_DEPTH - len(self._path(number))
-        return layers > 0 and len(self._last(number)) <= self._fanout**layers
+        return layers > 0 and len(self._last_nodes(number)) <= self._fanout**layers
 
-    def _last(self, number: int) -> list[int]:
-        """The last nodes below a node, in order."""
+    def _last_nodes(self, number: int) -> list[int]:
+        """Numbers of the last nodes below a node, in order."""
         below = (self._nodes[one] for one in self._below(number))
         return [node.number for node in below if node.rows]
 
@@ -280,37 +291,37 @@ class MutableTree:
         for child in self._nodes[number].children:
             yield from self._below(child)
 
-    def _relayer(self, number: int) -> None:
-        layer = self._last(number)
-        # Those below first, since to forget a node is to change the one above it.
+    def _rebuild_layers(self, number: int) -> None:
+        layer = self._last_nodes(number)
+        # Children first, since removing a node touches its parent.
         for inner in list(self._below(number))[:0:-1]:
             if not self._nodes[inner].rows:
-                self._forget(inner)
+                self._remove_node(inner)
         while len(layer) > self._fanout:
             totals = np.array([self._totals[one] for one in layer])
             groups = packed_clusters(
                 totals.__getitem__, len(layer), self._fanout, seed=self._tree.spec.seed
             )
-            layer = [self._over([layer[at] for at in group.tolist()], number) for group in groups]
+            layer = [self._group([layer[at] for at in one.tolist()], number) for one in groups]
         self._fill(number, layer, self._nodes[number])
 
-    def _over(self, below: Sequence[int], parent: int) -> int:
-        """A new node over others; one alone needs none."""
+    def _group(self, below: Sequence[int], parent: int) -> int:
+        """Number of a new node over others; a single one needs none and is returned."""
         if len(below) == 1:
             return below[0]
         number = self._new(parent)
         self._fill(number, below, self._nodes[parent])
         return number
 
-    def _forget(self, number: int) -> None:
+    def _remove_node(self, number: int) -> None:
         self._touch(self._nodes[number].parent)
-        for known in (self._nodes, self._totals, self._fans):
+        for known in (self._nodes, self._totals, self._centroids_of):
             known.pop(number, None)
         self.touched.discard(number)
-        self.untold.discard(number)
+        self.unwritten.discard(number)
 
     def _count(self, number: int, change: int) -> None:
-        """Notes that leaves came to a last node, or went."""
+        """Adds a change of the leaf count to a last node and to all above it."""
         for above in self._path(number):
             node = self._nodes[above]
             changed = node.changed + abs(change) if above != ROOT else 0
@@ -319,21 +330,21 @@ class MutableTree:
 
     def _touch(self, number: int) -> None:
         self.touched.add(number)
-        self._fans.pop(number, None)
+        self._centroids_of.pop(number, None)
 
     def _path(self, number: int) -> list[int]:
-        """From a node up to the root."""
+        """Numbers from a node up to the root, both included."""
         found = [number]
         while (parent := self._nodes[found[-1]].parent) != NO_PARENT:
             found.append(parent)
         return found
 
-    def _settle(self) -> None:
-        """Takes the sums of what was touched anew, those below before those above."""
+    def _update_totals(self) -> None:
+        """Recomputes the totals of touched nodes, children before parents."""
         depths = {number: len(self._path(number)) for number in self.touched}
         for number in sorted(self.touched, key=lambda one: (-depths[one], one)):
             self._totals[number] = self._total(number)
-        self._fans.clear()
+        self._centroids_of.clear()
 
     def _total(self, number: int) -> NDArray[np.float32]:
         node = self._nodes[number]

@@ -1,12 +1,12 @@
-"""The tree on the disk: one SQLite file (WAL, synchronous=FULL) beside the catalogue.
+"""Storage of the tree: one SQLite file (WAL, synchronous=FULL) beside the catalogue.
 
     meta     format, the tree's and the store's generation, how it was made
     nodes    number, text, counts; children, rows and total as little-endian blobs
-    drafts   what a model said while a tree is being built, by the hash of what it was asked
+    drafts   replies of a model during a build, by the hash of the request
 
 Every change is one transaction: a reader sees one generation whole, and a writer that is killed
-leaves the one before. Whoever grows a tree says which generation it grew from, so that no growth is
-written over a tree that was built meanwhile.
+leaves the one before. An update names the generation that it started from, so that it is not
+written over a tree that was built in the meantime.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hoptrail.rag.tree.types import (
 )
 
 FORMAT = 1
-"""Version of the file; another one is refused."""
+"""Version of the file format; another one is refused."""
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -51,20 +51,20 @@ Record = tuple[int, str, int, int, bytes, bytes, bytes]
 
 
 class TreeFile:
-    """A tenant's tree file; may be shared by threads, each call has a connection of its own."""
+    """A tenant's tree file; thread-safe, each call has a connection of its own."""
 
     def __init__(self, layout: Layout) -> None:
-        """`layout`: of a store that is there; `Layout(root=store.root, tenant=store.tenant)`."""
+        """Binds an existing store's layout, `Layout(root=store.root, tenant=store.tenant)`."""
         self.path = layout.tree
         self._store = str(layout.root)
         self._lock = OwnedLock(layout.folder, "tree")
 
     @contextmanager
     def building(self, wait: float = 0.0) -> Iterator[None]:
-        """Keeps others from building at the same time; reading and growing go on.
+        """Holds the lock of a build; other processes can still read and update the tree.
 
         Raises:
-            StoreBusy: somebody else builds, for `wait` seconds; names them.
+            StoreBusy: another process held it for `wait` seconds; the message names it.
         """
         with disk_errors(self.path):
             self._lock.acquire(wait)
@@ -74,11 +74,11 @@ class TreeFile:
             self._lock.release()
 
     def exists(self) -> bool:
-        """Whether there is a tree; drafts alone are none."""
+        """Whether there is a tree; drafts alone do not count."""
         return self.generation() > 0
 
     def generation(self) -> int:
-        """The tree's own generation; 0: there is no tree.
+        """Number of the tree's newest commit; 0 if there is no tree.
 
         Raises:
             TreeMismatch: a tree of another format.
@@ -91,9 +91,9 @@ class TreeFile:
         """The tree of the newest commit.
 
         Raises:
-            TreeMissing: there is none.
+            TreeMissing: there is no tree.
             TreeMismatch: it has another format.
-            StoreDamaged: the file cannot be read, or what it holds is no tree.
+            StoreDamaged: the file cannot be read, or is inconsistent.
         """
         with self._reading() as connection:
             if connection is not None:
@@ -106,12 +106,12 @@ class TreeFile:
         )
 
     def save(self, tree: Tree) -> Tree:
-        """Puts a whole new tree in the place of the one before, if there was one.
+        """Saves a new tree in place of the one before, if there was one.
 
-        A model's drafts go when a tree that a model wrote is kept.
+        Saving a tree whose texts are by a model deletes the drafts.
 
         Returns:
-            The tree with the generation that it got: one more than the one before.
+            The tree with its new generation: one more than the one before.
 
         Raises:
             StoreBusy, StoreFull: as for `Store.commit`; the tree before is still there.
@@ -126,37 +126,37 @@ class TreeFile:
                 connection.execute("DELETE FROM drafts")
             return kept
 
-    def grow(self, growth: TreeChange) -> bool:
-        """Writes what has changed.
+    def grow(self, change: TreeChange) -> bool:
+        """Saves the changed nodes of an update.
 
         Returns:
-            Whether it was written: not if the tree there is no longer the one that it grew from.
+            Whether it was saved; False if the file has another generation than the update's base.
 
         Raises:
             StoreBusy, StoreFull: as for `save`.
         """
         with self._writing() as connection:
-            if int(_meta(connection).get("generation", 0)) != growth.before:
+            if int(_meta(connection).get("generation", 0)) != change.before:
                 return False
             connection.executemany(
-                "DELETE FROM nodes WHERE number = ?", [(one,) for one in sorted(growth.gone)]
+                "DELETE FROM nodes WHERE number = ?", [(one,) for one in sorted(change.gone)]
             )
-            connection.executemany(_INSERT, _records(growth.tree, sorted(growth.touched)))
-            _set_meta(connection, growth.tree)
+            connection.executemany(_INSERT, _records(change.tree, sorted(change.touched)))
+            _set_meta(connection, change.tree)
             return True
 
     def delete(self) -> None:
-        """Removes tree and drafts; there need not be any.
+        """Deletes tree and drafts, if there are any.
 
         Raises:
-            StoreBusy: somebody builds a tree.
+            StoreBusy: another process builds a tree.
         """
         with self.building(), disk_errors(self.path):
             for end in ("-wal", "-shm", ""):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
 
     def drafts(self, keys: Iterable[str]) -> dict[str, str]:
-        """What any build since the last that was completed kept under some keys."""
+        """By key: the replies that builds since the last completed one kept."""
         with self._reading() as connection:
             if connection is None:
                 return {}
@@ -165,7 +165,7 @@ class TreeFile:
             return dict(pair for pair in found if pair is not None)
 
     def keep_drafts(self, replies: Mapping[str, str]) -> None:
-        """Keeps replies by key for a build that may not come to its end.
+        """Saves replies by key, for a build that may be interrupted.
 
         Raises:
             StoreBusy, StoreFull: as for `save`.
@@ -175,7 +175,7 @@ class TreeFile:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """One read transaction; None: there is no file, or nothing was ever committed to it."""
+        """A read transaction; None if there is no file or nothing was ever committed to it."""
         with self._errors():
             if not self.path.exists():
                 yield None
@@ -192,7 +192,7 @@ class TreeFile:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction, committed at the end or rolled back."""
+        """A write transaction, committed at the end or rolled back."""
         with self._errors():
             connection = self._connect()
             try:
@@ -212,7 +212,7 @@ class TreeFile:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """As `disk_errors`, but a broken file is no broken store: the tree can be built again."""
+        """As `disk_errors`, but for a damaged tree file, which can be built again."""
         try:
             with disk_errors(self.path):
                 yield
@@ -221,13 +221,13 @@ class TreeFile:
             why = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
             raise StoreDamaged(
                 f"The tree {str(self.path)!r} cannot be read ({why}). The documents are not "
-                f"touched by that. Remove it and build it again: hoptrail tree drop --store "
+                f"affected. Remove it and build it again: hoptrail tree drop --store "
                 f"{self._store}, then hoptrail tree build --store {self._store}"
             ) from error
 
 
 def _meta(connection: sqlite3.Connection) -> dict[str, str | int]:
-    """All of the meta table; empty: there is no tree."""
+    """The meta table as a dictionary; empty if there is no tree."""
     values: dict[str, str | int] = dict(connection.execute("SELECT key, value FROM meta"))
     if values and values.get("format") != FORMAT:
         raise TreeMismatch(
@@ -267,19 +267,21 @@ def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
     try:
         tree = _parsed(meta, records)
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"it is no tree: {error!r}") from error
+        raise StoreDamaged(f"the tree file is inconsistent: {error!r}") from error
     counts: dict[int, int] = {}
     for node in reversed(list(tree.walk())):
         counts[node.number] = len(node.rows) + sum(counts[child] for child in node.children)
     if counts != {number: node.count for number, node in tree.nodes.items()}:
-        raise StoreDamaged("its counts are wrong, or a node hangs nowhere")
+        raise StoreDamaged(
+            "the tree file is inconsistent: node counts are wrong, or a node has no parent"
+        )
     return tree
 
 
 def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
     spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
     if spec.method not in get_args(Method) or spec.over not in get_args(LeafKind):
-        raise ValueError(f"made {spec.method!r} over {spec.over!r}")
+        raise ValueError(f"unknown method {spec.method!r} or leaves {spec.over!r}")
     nodes: dict[int, Node] = {}
     totals: dict[int, NDArray[np.float32]] = {}
     parents = {ROOT: NO_PARENT}
@@ -299,7 +301,7 @@ def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
         )
         totals[number] = np.frombuffer(total, dtype="<f4").reshape(spec.dimension)
     if parents.keys() != nodes.keys():
-        raise ValueError("a node is missing, or hangs nowhere")
+        raise ValueError("a node is missing, or has no parent")
     return Tree(
         nodes={number: replace(node, parent=parents[number]) for number, node in nodes.items()},
         totals=totals,

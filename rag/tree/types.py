@@ -1,7 +1,7 @@
-"""What a tree is, and what passes between a search of it and whoever scores.
+"""Records of the corpus tree: nodes, the tree, its spec, its leaves.
 
 A leaf is a row of the store's catalogue (a passage, or a document's first row where the tree is
-over documents); rows are never used twice, so a row says for good what it meant.
+over documents); row numbers are never reused, so a row always means the same passage.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from hoptrail.rag.types import Vectors
 
 ROOT = 0
-"""The number of the root."""
+"""Number of the root."""
 NO_PARENT = -1
-"""The parent of the root."""
+"""Parent number of the root."""
 MOST_DEPTH = 8
-"""Edges from the root to a leaf at most."""
+"""Maximum number of edges from the root to a leaf."""
 FANOUT = 14
-"""Children of a node at most, unless told."""
+"""Default maximum number of children of a node."""
 
 Method = Literal["bottom-up", "top-down"]
 LeafKind = Literal["passages", "documents"]
@@ -30,27 +30,27 @@ LeafKind = Literal["passages", "documents"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """An inner node: below it stand either inner nodes or leaves, never both."""
+    """An inner node: its children are either inner nodes or leaves, never both."""
 
     number: int
-    """Unique in its tree, never used twice."""
+    """Unique in its tree, never reused."""
     parent: int
-    """`NOBODY` for the root."""
+    """Number of the parent; `NO_PARENT` for the root."""
     text: str
-    """What distinguishes it from its siblings; empty for the root alone."""
+    """Summary that distinguishes it from its siblings; empty for the root alone."""
     children: tuple[int, ...] = ()
-    """Inner nodes below, by number."""
+    """Numbers of the child nodes."""
     rows: tuple[int, ...] = ()
-    """Leaves below."""
+    """Rows of the child leaves."""
     count: int
-    """Leaves in the whole subtree."""
+    """Number of leaves in the subtree."""
     changed: int = 0
-    """Leaves that came or went in the subtree since the text was written."""
+    """Number of leaves inserted into or removed from the subtree since the text was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tree:
-    """A tree over the rows of one store; replaced, never changed."""
+    """A tree over the rows of one store; immutable."""
 
     nodes: Mapping[int, Node]
     """By number; holds `ROOT`."""
@@ -58,15 +58,15 @@ class Tree:
     """By node number: the sum of the unit vectors of the leaves below, (dimension,)."""
     spec: TreeSpec
     reflects: int
-    """The store's generation whose passages stand in it."""
+    """The store's generation whose passages it has."""
     generation: int
-    """The tree's own: grows with every change of it."""
+    """The tree's own generation; every change increases it."""
     given: int = 0
-    """Numbers below it may have belonged to nodes that are gone."""
+    """Node numbers below it may have belonged to removed nodes."""
 
     @property
     def fresh(self) -> int:
-        """The first number that no node ever had; those after it had none either."""
+        """The next unused node number."""
         return max(self.given, max(self.nodes, default=ROOT) + 1)
 
     def walk(self, start: int = ROOT) -> Iterator[Node]:
@@ -91,46 +91,46 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeChange:
-    """What a tree became, and what of it has to be written."""
+    """A changed tree, and the nodes that have to be written."""
 
     tree: Tree
     before: int
-    """The generation of the tree that it came of; equal to the tree's own: nothing changed."""
+    """Generation of the tree before the change; that of `tree` if nothing changed."""
     touched: frozenset[int]
-    """The nodes that are new or differ, totals included."""
+    """Numbers of the nodes that are new or differ, totals included."""
     gone: frozenset[int]
-    """The nodes that are no more."""
+    """Numbers of the removed nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeSpec:
-    """How a tree was made."""
+    """The spec of a tree: how it was made."""
 
     method: Method
     fanout: int = FANOUT
     over: LeafKind = "passages"
     seed: int = 0
     model: str = ""
-    """Who wrote the texts; empty: nobody, they are the documents' own words."""
+    """Name of the model that wrote the texts; empty: they are extractive."""
     embedder: str
     dimension: int
 
 
 class Leaves(Protocol):
-    """The leaves that a tree is built over."""
+    """The leaves of a tree: their rows, vectors and texts."""
 
     @property
     def generation(self) -> int:
-        """The store's generation that they are of."""
+        """The store's generation that the leaves belong to."""
 
     def rows(self) -> NDArray[np.int64]:
-        """All of them, ascending."""
+        """Rows of all leaves, ascending."""
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """(len(rows),): the first row of the document of each; no other stands between its rows."""
+        """(len(rows),): the first row of each one's document; a document's rows are adjacent."""
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """(len(rows), dimension) float32, L2-normalised, in their order."""
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
-        """Title, a line break, text of each, in their order; empty for one that is gone."""
+        """Title, a line break, text of each row, in order; empty for a removed one."""

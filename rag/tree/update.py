@@ -1,18 +1,12 @@
-"""Keeps a tree true to its store: leaves come and go, and nothing is built anew.
+"""Incremental updates that keep a tree true to its store.
 
-A new leaf descends by centroid, many branches at a time, to the last node nearest to it. Where a
-node becomes overfull, what is below it and its siblings is grouped anew, as a fresh build would do
-it, and most groups are nodes that were there (where leaves were sorted by topics, it is split by
-2-means instead); so are those above while they are overfull, and when the root is, the tree grows
-by a layer. A node with few leaves left gives them to others, one without any disappears, and one
-with a single child takes over what is below that. Where a branch becomes too deep, the layers
-between it and its last nodes are built anew. (After the insertions of B*- and R-trees.) The text of
-a node is written again once a fifth of its leaves have changed.
+New leaves are inserted and removed ones taken out without a rebuild (`mutable_tree`). The text of a
+node is stale once a fifth of its leaves have changed; `resummarize` has a model rewrite such texts.
 
-Where nodes were split instead, or gave a child to a sibling, a tree of MuSiQue of which 30 % came
-later found 2 of 100 supporting passages less (means of four and of three trees).
-
-Sums are taken anew from what is below wherever something changed, so no rounding adds up.
+Measured: where nodes were split instead of regrouped, or gave a child to a sibling, a tree of
+MuSiQue of which 30 % was inserted later found 2 of 100 supporting passages less (means of four and
+of three trees). Sums are recomputed from the children wherever something changed, so no rounding
+errors add up.
 """
 
 from __future__ import annotations
@@ -29,43 +23,42 @@ from hoptrail.rag.tree.builders.requests import Builder, SummaryRequest
 from hoptrail.rag.tree.mutable_tree import MutableTree
 from hoptrail.rag.tree.types import ROOT, Leaves, Tree, TreeChange
 
-Tell = Callable[[Tree, Sequence[int], Leaves], Mapping[int, str]]
-"""Writes texts without a model: of the nodes by number."""
+WriteTexts = Callable[[Tree, Sequence[int], Leaves], Mapping[int, str]]
+"""Writes the texts of nodes, given by number, without a model; returns them by number."""
 
 STALE = 0.2
-"""The share of a node's leaves that may have changed before its text is written again."""
+"""The share of a node's leaves that may change before its text counts as stale."""
 _BLOCK = 4096
 
 
-def sync_tree(tree: Tree, leaves: Leaves, tell: Tell = extractive_texts) -> TreeChange:
-    """The tree with exactly the given leaves.
+def sync_tree(tree: Tree, leaves: Leaves, write_texts: WriteTexts = extractive_texts) -> TreeChange:
+    """Updates the tree to exactly the given leaves.
 
     Args:
-        tree: of any earlier state of the same store.
-        leaves: what is to stand in it.
-        tell: writes the texts of nodes that are new, and, in a tree that no model wrote, of those
-            that are stale.
+        tree: a tree over any earlier generation of the same store.
+        leaves: the leaves that the new tree must have.
+        write_texts: writes the texts of new nodes, and, in a tree without a model, of stale ones.
 
     Returns:
         The new tree, of the next generation; the same one if no leaf came or went.
     """
-    rows, held = leaves.rows(), _held(tree)
+    rows, held = leaves.rows(), _rows_of(tree)
     new, gone = rows[~np.isin(rows, held)], held[~np.isin(held, rows)]
     if not len(new) and not len(gone):
         same = replace(tree, reflects=leaves.generation)
         return TreeChange(tree=same, before=tree.generation, touched=frozenset(), gone=frozenset())
-    draft = MutableTree(tree, leaves)
-    coming = np.union1d(new, draft.remove(gone))
-    for at in range(0, len(coming), _BLOCK):
-        some = coming[at : at + _BLOCK]
+    changing = MutableTree(tree, leaves)
+    inserted = np.union1d(new, changing.remove(gone))
+    for at in range(0, len(inserted), _BLOCK):
+        some = inserted[at : at + _BLOCK]
         for row, vector in zip(some.tolist(), leaves.vectors(some), strict=True):
-            draft.insert(row, vector)
-    after, touched = draft.done(), draft.touched
-    # What a model wrote stays until one writes it again; that is for `stale` to say.
+            changing.insert(row, vector)
+    after, touched = changing.done(), changing.touched
+    # A text by a model stays until a model rewrites it (`stale_nodes`, `resummarize`).
     written = bool(tree.spec.model)
-    wanted = draft.untold if written else {*draft.untold, *stale_nodes(after)}
+    wanted = changing.unwritten if written else {*changing.unwritten, *stale_nodes(after)}
     nodes = dict(after.nodes)
-    for number, text in tell(after, sorted(wanted), leaves).items():
+    for number, text in write_texts(after, sorted(wanted), leaves).items():
         changed = nodes[number].count if written else 0
         nodes[number] = replace(nodes[number], text=text, changed=changed)
     return TreeChange(
@@ -77,7 +70,7 @@ def sync_tree(tree: Tree, leaves: Leaves, tell: Tell = extractive_texts) -> Tree
 
 
 def stale_nodes(tree: Tree) -> tuple[int, ...]:
-    """The nodes whose text no longer says what is below them, those below before those above."""
+    """The nodes whose text is outdated, lower layers first."""
     found = [
         node.number
         for node in tree.walk()
@@ -87,7 +80,7 @@ def stale_nodes(tree: Tree) -> tuple[int, ...]:
 
 
 def with_texts(tree: Tree, written: Mapping[int, str]) -> TreeChange:
-    """The tree with other texts, which are of now."""
+    """The tree with other texts, dated now."""
     nodes = dict(tree.nodes)
     for number, text in written.items():
         nodes[number] = replace(nodes[number], text=text, changed=0)
@@ -99,40 +92,40 @@ def with_texts(tree: Tree, written: Mapping[int, str]) -> TreeChange:
     )
 
 
-def _held(tree: Tree) -> NDArray[np.int64]:
+def _rows_of(tree: Tree) -> NDArray[np.int64]:
     rows = [row for node in tree.nodes.values() for row in node.rows]
     return np.array(rows, dtype=np.int64)
 
 
-_ASKED = 256
+_REQUESTED = 256
 """Nodes whose children's texts are in memory at once."""
 
 
 def resummarize(tree: Tree, leaves: Leaves) -> Builder:
-    """Has the stale texts of a tree summed up anew, those below before those above.
+    """Has the outdated texts of a tree rewritten by a model, lower layers first.
 
-    A text that could not be had stays as it is, and stale.
+    A text that the model did not deliver stays as it is, and stale.
 
     Args:
-        tree: one that has caught up with its leaves.
-        leaves: those of the tree.
+        tree: a tree that is up to date with its leaves (`sync_tree`).
+        leaves: the leaves of the tree.
     """
     deepest_first = sorted(stale_nodes(tree), key=lambda number: (-tree.depth(number), number))
     for _, layer in groupby(deepest_first, key=tree.depth):
         numbers = list(layer)
-        for at in range(0, len(numbers), _ASKED):
-            page = numbers[at : at + _ASKED]
+        for at in range(0, len(numbers), _REQUESTED):
+            page = numbers[at : at + _REQUESTED]
             replies = yield tuple(SummaryRequest(texts=_below(tree, one, leaves)) for one in page)
-            told = zip(page, replies, strict=True)
+            answered = zip(page, replies, strict=True)
             written = {
-                one: reply for one, reply in told if isinstance(reply, str) and reply.strip()
+                one: reply for one, reply in answered if isinstance(reply, str) and reply.strip()
             }
             tree = with_texts(tree, written).tree
     return tree
 
 
 def _below(tree: Tree, number: int, leaves: Leaves) -> tuple[str, ...]:
-    """The texts of what is right below a node."""
+    """The texts of the children or leaves of a node."""
     node = tree.nodes[number]
     if node.rows:
         return leaves.texts(node.rows)

@@ -1,7 +1,7 @@
-"""A tree as one search may see it: children with visible leaves, their counts and likeness.
+"""A tree under a filter, as one search sees it: visible leaves, counts and similarities.
 
-A search opens nodes and never meets a leaf that the filter hides or that the store has no longer,
-nor a branch that has none but such.
+Leaves that the filter hides or that the store no longer has are invisible, and so are branches that
+have no other leaves.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreBusy, TreeMismatch
 from hoptrail.rag.store.layout import Layout
-from hoptrail.rag.store.snapshot import EVERYTHING, Snapshot
+from hoptrail.rag.store.snapshot import Snapshot
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Item, Opened, Ref, Seed
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import LeafKind, Leaves, Tree, TreeChange
 from hoptrail.rag.tree.update import sync_tree
-from hoptrail.rag.types import Rows, Where
+from hoptrail.rag.types import EVERYTHING, Rows, Where
 
 _RANKS = 60
 """The constant of reciprocal rank (`rag.retrieval.fusion`)."""
@@ -33,32 +33,32 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """A tree's leaves in the order of a walk: those below a node stand side by side."""
+    """A tree's leaves in depth-first order: the leaves below a node are adjacent."""
 
     rows: Rows
     spans: dict[int, tuple[int, int]]
-    """By node: where its leaves begin and end in `rows`."""
+    """By node number: start and end of its leaves in `rows`."""
     places: dict[int, int]
-    """By leaf: the node that it hangs from."""
+    """By leaf: the number of its last node."""
 
 
 class TreeView:
-    """A tree and the leaves of it that may be seen; may be shared by threads if the leaves may."""
+    """A tree and its visible leaves; may be shared by threads if the leaves may."""
 
     __slots__ = ("_leaves", "_order", "_seen", "_visible", "tree")
 
     def __init__(self, tree: Tree, leaves: Leaves) -> None:
-        """All leaves that are both in the tree and among `leaves`."""
+        """Makes all leaves visible that are both in the tree and among `leaves`."""
         self.tree = tree
         self._leaves = leaves
         self._order = _ordered(tree)
         self._keep(np.isin(self._order.rows, leaves.rows()))
 
     def under(self, kept: Rows) -> TreeView:
-        """The same with fewer leaves.
+        """The view with fewer visible leaves.
 
         Args:
-            kept: rows that a filter keeps (`Snapshot.rows`); others than leaves do not matter.
+            kept: rows that a filter keeps (`Snapshot.rows`); rows that are no leaves are ignored.
         """
         view = object.__new__(TreeView)
         view.tree, view._leaves, view._order = self.tree, self._leaves, self._order
@@ -70,7 +70,7 @@ class TreeView:
         self._seen = np.concatenate(([0], np.cumsum(self._visible)))
 
     def count(self, number: int = 0) -> int:
-        """Visible leaves below a node."""
+        """Number of visible leaves below a node."""
         start, end = self._order.spans[number]
         return int(self._seen[end] - self._seen[start])
 
@@ -78,8 +78,8 @@ class TreeView:
         """The visible children of nodes, in their order; a node with none comes back empty.
 
         Args:
-            vector: the query's, (dimension,) float32, L2-normalised.
-            numbers: of inner nodes.
+            vector: the query's vector, (dimension,) float32, L2-normalised.
+            numbers: numbers of inner nodes.
 
         Raises:
             KeyError: a number that no node has.
@@ -95,37 +95,37 @@ class TreeView:
         )
 
     def seeds(self, vector: Vector, rows: Iterable[int], k: int = 10) -> tuple[Seed, ...]:
-        """The last nodes above what cheap retrieval found, best first.
+        """The last nodes above the leaves that an ordinary search found, best first.
 
         A node's prior is the sum of 1 / (60 + rank) over its leaves, divided by that of the best.
 
         Args:
             vector: as of `open`.
-            rows: leaves, best first, each counted once; those not visible are passed over.
-            k: how many of the visible ones count.
+            rows: leaves, best first, each counted once; invisible ones are skipped.
+            k: number of visible leaves that count.
         """
         found: dict[int, list[int]] = {}
-        worth: dict[int, float] = {}
-        visible = (row for row in dict.fromkeys(rows) if self._sees(row))
+        scores: dict[int, float] = {}
+        visible = (row for row in dict.fromkeys(rows) if self._is_visible(row))
         for rank, row in zip(range(1, k + 1), visible, strict=False):
             node = self._order.places[row]
             found.setdefault(node, []).append(row)
-            worth[node] = worth.get(node, 0.0) + 1 / (_RANKS + rank)
-        top = max(worth.values(), default=1.0)
-        # Python's sort is stable: of equal ones the first found stands first.
-        nodes = sorted(worth, key=lambda node: -worth[node])
-        likenesses = self._likenesses(vector, nodes)
+            scores[node] = scores.get(node, 0.0) + 1 / (_RANKS + rank)
+        top = max(scores.values(), default=1.0)
+        # Python's sort is stable: of equal nodes the one found first comes first.
+        nodes = sorted(scores, key=lambda node: -scores[node])
+        similarities = self._similarities(vector, nodes)
         return tuple(
             Seed(
                 path=self.tree.path(node),
                 rows=tuple(found[node]),
-                prior=worth[node] / top,
+                prior=scores[node] / top,
                 likeness=likeness,
             )
-            for node, likeness in zip(nodes, likenesses, strict=True)
+            for node, likeness in zip(nodes, similarities, strict=True)
         )
 
-    def _sees(self, row: int) -> bool:
+    def _is_visible(self, row: int) -> bool:
         node = self._order.places.get(row)
         if node is None:
             return False
@@ -141,7 +141,7 @@ class TreeView:
                 count=self.count(child),
                 likeness=likeness,
             )
-            for child, likeness in zip(shown, self._likenesses(vector, shown), strict=True)
+            for child, likeness in zip(shown, self._similarities(vector, shown), strict=True)
         )
 
     def _last(self, vector: Vector, number: int) -> tuple[Item, ...]:
@@ -150,15 +150,15 @@ class TreeView:
         if not len(rows):
             return ()
         products = self._leaves.vectors(rows).astype(np.float64) @ vector
-        likenesses = np.round(products, _DIGITS).tolist()
-        lines = zip(rows.tolist(), self._leaves.texts(rows), likenesses, strict=True)
+        similarities = np.round(products, _DIGITS).tolist()
+        lines = zip(rows.tolist(), self._leaves.texts(rows), similarities, strict=True)
         return tuple(
             Item(ref=Ref(leaf=True, number=row), text=text, count=1, likeness=likeness)
             for row, text, likeness in lines
             if text
         )
 
-    def _likenesses(self, vector: Vector, numbers: Sequence[int]) -> list[float]:
+    def _similarities(self, vector: Vector, numbers: Sequence[int]) -> list[float]:
         """The cosine of a vector to the mean of each node's leaves, hidden ones included."""
         if not numbers:
             return []
@@ -170,7 +170,7 @@ class TreeView:
 
 
 def load_tree(store: Store) -> Tree:
-    """The tree of a store, with all passages of the present generation and no other.
+    """Loads the tree of a store, brought up to the present generation.
 
     What came and went since it was written is taken up in memory alone (`grown` writes it).
 
@@ -180,34 +180,36 @@ def load_tree(store: Store) -> Tree:
         StoreDamaged: its file cannot be read.
     """
     tree = _file(store).load()
-    return _caught_up(store, tree).tree
+    return _synced(store, tree).tree
 
 
 def sync_stored_tree(store: Store) -> TreeChange | None:
-    """Brings a store's tree on the disk up to the present generation; None: there is no tree.
+    """Brings the saved tree of a store up to date; None if there is no tree.
 
     Raises:
-        TreeMismatch, StoreDamaged: as for `tree_of`.
+        TreeMismatch, StoreDamaged: as for `load_tree`.
         StoreBusy, StoreFull: the tree could not be written; the one before is still there.
     """
     file = _file(store)
     for _ in range(_ATTEMPTS):
         if not file.exists():
             return None
-        growth = _caught_up(store, file.load())
-        if growth.before == growth.tree.generation or file.grow(growth):
-            return growth
-    raise StoreBusy(f"Others keep changing the tree {str(file.path)!r}; run the same again.")
+        change = _synced(store, file.load())
+        if change.before == change.tree.generation or file.grow(change):
+            return change
+    raise StoreBusy(
+        f"Another process keeps changing the tree {str(file.path)!r}: run the command again."
+    )
 
 
 def open_view(store: Store, tree: Tree, where: Where = EVERYTHING) -> TreeView:
-    """A tree of `tree_of` as a search with a filter sees it."""
+    """Opens a tree of `load_tree` under a filter."""
     view = TreeView(tree, StoreLeaves(store, tree.spec.over))
     return view.under(store.snapshot().rows(where)) if where else view
 
 
 def leaves_of(snapshot: Snapshot, passages: Sequence[str], over: LeafKind) -> list[int]:
-    """The leaves that stand for passages by id, in their order; -1 for one that is not there."""
+    """The leaves of passages given by id, in their order; -1 for an unknown passage."""
     rows, documents = snapshot.places(passages)
     found: list[int] = (rows if over == "passages" else documents).tolist()
     return found
@@ -226,7 +228,7 @@ def _ordered(tree: Tree) -> _Order:
     return _Order(rows=np.array(rows, dtype=np.int64), spans=spans, places=places)
 
 
-def _caught_up(store: Store, tree: Tree) -> TreeChange:
+def _synced(store: Store, tree: Tree) -> TreeChange:
     made, spec = tree.spec, store.spec
     if (made.embedder, made.dimension) != (spec.embedder, spec.dimension):
         raise TreeMismatch(

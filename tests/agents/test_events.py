@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import get_args
 
 import pytest
-from support.agents import QUESTION, UNKNOWN, make_chain, open_chain, reading
+from support.agents import QUESTION, UNKNOWN, reading
 
 from hoptrail.agents import ask, nodes
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import (
     AnswerDelta,
     ClaimVerified,
@@ -26,13 +25,8 @@ from hoptrail.agents.events import (
     StepStarted,
     TreeOpened,
 )
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("events") / "store")) as opened:
-        yield opened
 
 
 def heard(library: KnowledgeBase, question: str = QUESTION, **options: object) -> list[Event]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.agents import QUESTION, UNKNOWN, reading
+from support.agents import QUESTION, UNKNOWN, evidence, reading
 from support.datasets import BLANK, QUESTIONS, Counting, write_set
 
 from hoptrail.agents import Budget, Receipt, RunSettings, Usage, ask, open_library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, ServerInfo
-from hoptrail.agents.types import Candidate, Claim, Evidence, Outcome
+from hoptrail.agents.types import Candidate, Claim, Outcome
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.metrics.aggregate import Mean
@@ -34,7 +34,7 @@ from hoptrail.evals.results import (
     result_of,
     shown_quotes,
 )
-from hoptrail.evals.runner import GONE, EvalConfig, EvalProgress, evaluate
+from hoptrail.evals.runner import GONE, EvalConfig, EvalProgress, aevaluate
 from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.caching import CachingEmbedder
@@ -57,18 +57,11 @@ def chain(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, cache: StoreCache, trial: EvalConfig = SINGLE, **options: Any) -> Report:  # noqa: ANN401
-    return asyncio.run(evaluate(folder, cache, trial, **options))
+    return asyncio.run(aevaluate(folder, trial, cache=cache, **options))
 
 
 def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "questions.jsonl").read_text().splitlines()]
-
-
-def evidence(number: int, document: str, quote: str = "") -> Evidence:
-    return Evidence(
-        id=f"e{number}", document_id=document, passage_id=f"p{number}", title="", start=0,
-        end=len(quote), quote=quote, confidence=1.0, score=1.0, round=1, query="",
-    )  # fmt: skip
 
 
 def candidate(document: str) -> Candidate:
@@ -389,7 +382,7 @@ def test_an_out_folder_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"run\.json.* cannot be read"):
         ResultsFile(tmp_path / "out", told)
     (tmp_path / "out" / "run.json").unlink()
-    with pytest.raises(SettingsError, match=r"no run\.json says of what"):
+    with pytest.raises(SettingsError, match=r"no run\.json with its settings"):
         ResultsFile(tmp_path / "out", told)
 
 
@@ -401,7 +394,7 @@ def test_a_question_that_cannot_be_asked_is_counted_and_asked_again(
     report = run(folder, cache, out=tmp_path / "out")
     assert (report.questions, report.failed) == (2, 1)
     assert report.failures[0].id == "bad"
-    assert report.failures[0].error.startswith("SettingsError: the question is empty")
+    assert report.failures[0].error.startswith("SettingsError: The question is empty.")
     assert report.measures["recall@20"] == Mean(value=0.5, count=2)
     heard: list[EvalProgress] = []
     again = run(folder, cache, out=tmp_path / "out", on_progress=heard.append)
@@ -463,12 +456,12 @@ def test_a_full_disk_is_said_and_leaves_no_part_of_a_line(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["limit", "concurrency"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is 0"):
+    with pytest.raises(SettingsError, match=f"The setting '{name}' is 0"):
         EvalConfig(**{name: 0})
 
 
 def test_an_unknown_strategy_is_refused_before_anything_is_ingested() -> None:
-    with pytest.raises(SettingsError, match="unknown strategy 'guess'"):
+    with pytest.raises(SettingsError, match="Unknown strategy 'guess'"):
         EvalConfig(strategy="guess")
 
 
@@ -536,7 +529,7 @@ def test_an_ingest_nobody_waits_for_ends(chain: Path, tmp_path: Path) -> None:
 
     async def cancelled() -> None:
         cache = StoreCache(folder=tmp_path / "cache", embedder=Slow())
-        task = asyncio.create_task(evaluate(chain, cache, SINGLE, on_ingest=heard.append))
+        task = asyncio.create_task(aevaluate(chain, SINGLE, cache=cache, on_ingest=heard.append))
         await asyncio.to_thread(began.wait, 60)
         before = len(heard)
         task.cancel()

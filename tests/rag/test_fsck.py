@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tantivy
-from support.store import DIMENSION, indexed, new_store, texts, vector
+from support.store import DIMENSION, indexed, new_store, sql, texts, vector
 
 from hoptrail.rag.errors import StoreBusy, StoreMissing
 from hoptrail.rag.fsck import FsckReport, fsck
@@ -24,13 +23,6 @@ def root(tmp_path: Path) -> Path:
         )
         store.commit([indexed("d5", ["new ship"])], ["d6"])
     return tmp_path
-
-
-def sql(root: Path, statement: str, *values: object) -> None:
-    connection = sqlite3.connect(root / "default" / "catalogue.db")
-    with connection:
-        assert connection.execute(statement, values).rowcount != 0
-    connection.close()
 
 
 def kinds(report: FsckReport) -> set[str]:

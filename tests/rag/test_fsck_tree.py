@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.store import indexed, new_store
-from support.tree import made
+from support.store import indexed, new_store, sql
+from support.tree import plant, tree_file
 
 from hoptrail.rag.errors import StoreBusy
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.tree.leaves import StoreLeaves
-from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import LeafKind
 from hoptrail.rag.tree.view import sync_stored_tree
 
 
-def plant(root: Path, over: LeafKind = "passages", **changes: object) -> None:
+def store_with_tree(root: Path, over: LeafKind = "passages") -> None:
     with new_store(root) as store:
         store.commit([indexed(f"d{n}", [f"ship {n}", f"sea {n}"]) for n in range(20)])
-        tree = made(StoreLeaves(store, over))
-    spec = replace(tree.spec, over=over)
-    tree = replace(tree, spec=spec, **changes)  # type: ignore[arg-type]
-    file(root).save(tree)
-
-
-def file(root: Path) -> TreeFile:
-    return TreeFile(Layout(root=root, tenant="default"))
+    plant(root, over)
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
 def test_a_sound_tree_is_clean_at_its_generation_and_later(tmp_path: Path, over: LeafKind) -> None:
-    plant(tmp_path, over)
+    store_with_tree(tmp_path, over)
     assert fsck(tmp_path).clean
     with Store.open(tmp_path) as store:
         store.commit([indexed("d3", ["ship again"]), indexed("new", ["new"])], ["d4"])
@@ -59,11 +48,8 @@ HARMS = {
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_tree_that_is_wrong_is_named_and_removed(tmp_path: Path, harm: str) -> None:
-    plant(tmp_path)
-    connection = sqlite3.connect(tmp_path / "default" / "tree.db")
-    with connection:
-        connection.execute(harm)
-    connection.close()
+    store_with_tree(tmp_path)
+    sql(tmp_path, harm, file="tree.db")
     first = fsck(tmp_path)
     assert {one.kind for one in first.problems} == {"tree"}
     assert any(HARMS[harm] in one.what for one in first.problems)
@@ -71,38 +57,35 @@ def test_a_tree_that_is_wrong_is_named_and_removed(tmp_path: Path, harm: str) ->
     report = fsck(tmp_path, repair=True)
     assert report.clean
     assert set(report.repaired) == set(first.problems)
-    assert not file(tmp_path).exists()
+    assert not tree_file(tmp_path).exists()
 
 
 def test_a_leaf_too_few_or_too_many_is_named(tmp_path: Path) -> None:
-    plant(tmp_path)
+    store_with_tree(tmp_path)
     with Store.open(tmp_path) as store:
         store.commit([indexed("new", ["new"])], ["d4"])
-    file(tmp_path).save(replace(file(tmp_path).load(), reflects=2))
+    tree_file(tmp_path).save(replace(tree_file(tmp_path).load(), reflects=2))
     told = [one.what for one in fsck(tmp_path).problems]
     assert any("row 40 is in no leaf" in one for one in told)
     assert any("row 8 should not be there" in one for one in told)
 
 
 def test_a_file_that_is_none_is_named_and_removed(tmp_path: Path) -> None:
-    plant(tmp_path)
+    store_with_tree(tmp_path)
     (tmp_path / "default" / "tree.db").write_bytes(b"nothing that SQLite could read" * 99)
     assert [one.kind for one in fsck(tmp_path).problems] == ["tree"]
     assert fsck(tmp_path, repair=True).clean
 
 
 def test_a_vector_that_is_missing_is_not_the_trees_fault(tmp_path: Path) -> None:
-    plant(tmp_path)
-    connection = sqlite3.connect(tmp_path / "default" / "catalogue.db")
-    with connection:
-        connection.execute("DELETE FROM embeddings WHERE row = 3")
-    connection.close()
+    store_with_tree(tmp_path)
+    sql(tmp_path, "DELETE FROM embeddings WHERE row = 3")
     assert "tree" not in {one.kind for one in fsck(tmp_path).problems}
 
 
 def test_a_tree_that_is_being_built_is_not_removed(tmp_path: Path) -> None:
-    plant(tmp_path)
-    wrong = file(tmp_path).save(replace(file(tmp_path).load(), reflects=9))
-    with file(tmp_path).building(), pytest.raises(StoreBusy):
+    store_with_tree(tmp_path)
+    wrong = tree_file(tmp_path).save(replace(tree_file(tmp_path).load(), reflects=9))
+    with tree_file(tmp_path).building(), pytest.raises(StoreBusy):
         fsck(tmp_path, repair=True)
-    assert file(tmp_path).generation() == wrong.generation
+    assert tree_file(tmp_path).generation() == wrong.generation

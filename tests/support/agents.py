@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import pytest
 
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.corpus.protocol import Corpus, Stand, TreeStart
+from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatRequest
-from hoptrail.agents.receipt import Receipt
 from hoptrail.agents.runs import intercepted as taping
+from hoptrail.agents.runs.receipt import Receipt
+from hoptrail.agents.types import Evidence
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.search.types import Opened
@@ -208,6 +209,15 @@ def reading(reader: Reader | None = None, /, **options: Any) -> ScriptedEndpoint
         "QueriesForm": says("queries"), "AnswerForm": says("answer"),
     }  # fmt: skip
     return ScriptedEndpoint(by_schema={**own, **options.pop("by_schema", {})}, **options)
+
+
+def evidence(number: int, document: str, quote: str = "", **changes: object) -> Evidence:
+    """A quote from the start of the one passage of a document that is named as its title."""
+    plain = dict(
+        id=f"e{number}", document_id=document, passage_id=f"p {document}", title=document, start=0,
+        end=len(quote), quote=quote, confidence=1.0, score=1.0, round=1, query="q",
+    )  # fmt: skip
+    return Evidence(**{**plain, **changes})  # type: ignore[arg-type]
 
 
 def no_waiting(patch: pytest.MonkeyPatch) -> list[float]:

@@ -86,6 +86,10 @@ TEXTS = {
 }
 
 
+RECORDS = {f"d{at}": f"Record {at} is about the harbour of Port {at}." for at in range(12)}
+"""Documents of equal form, for trees."""
+
+
 def stopped_twice(
     command: Iterable[object], server: FakeServer, first_said: str
 ) -> tuple[int, str]:

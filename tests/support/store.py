@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,15 @@ def new_store(root: Path, *, tenant: str = "default", **settings: str) -> Store:
     """An empty store of the tests' dimension."""
     spec = StoreSpec(embedder="test", dimension=DIMENSION, **settings)  # type: ignore[arg-type]
     return Store.create(root, spec, tenant=tenant)
+
+
+def sql(root: Path, *statements: str, file: str = "catalogue.db") -> None:
+    """Changes a file of a store behind its back; each statement must change something."""
+    connection = sqlite3.connect(root / "default" / file)
+    with connection:
+        for one in statements:
+            assert connection.execute(one).rowcount != 0
+    connection.close()
 
 
 def ids(store: Store, found: Candidates) -> list[str]:

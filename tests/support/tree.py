@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.tree.types import NO_PARENT, ROOT, Leaves, Node, Tree, TreeSpec
+from hoptrail.rag.store.layout import Layout
+from hoptrail.rag.store.store import Store
+from hoptrail.rag.tree.invariants import tree_faults
+from hoptrail.rag.tree.leaves import StoreLeaves
+from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import NO_PARENT, ROOT, LeafKind, Leaves, Node, Tree, TreeSpec
 from hoptrail.rag.types import Vectors
 
 DIMENSION = 16
@@ -132,6 +138,36 @@ def made(leaves: Leaves, fanout: int = 4) -> Tree:
         reflects=leaves.generation,
         generation=1,
     )
+
+
+def plant(
+    root: Path,
+    over: LeafKind = "passages",
+    *,
+    fanout: int = 4,
+    text: str = "node {}",
+    **changes: object,
+) -> Tree:
+    """Saves a tree of runs of leaves beside a store; `changes` are those of its spec."""
+    with Store.open(root) as store:
+        tree = made(StoreLeaves(store, over), fanout)
+        own = {"embedder": store.spec.embedder, "over": over, **changes}
+        nodes = {
+            number: replace(node, text=text.format(number) if number else "")
+            for number, node in tree.nodes.items()
+        }
+        spec = replace(tree.spec, **own)  # type: ignore[arg-type]
+        return tree_file(root).save(replace(tree, nodes=nodes, spec=spec))
+
+
+def tree_file(root: Path) -> TreeFile:
+    """Where the tree of a store lies."""
+    return TreeFile(Layout(root=root, tenant="default"))
+
+
+def sound(tree: Tree | None, leaves: SomeLeaves) -> bool:
+    """Whether there is a tree and it has every invariant over these leaves."""
+    return tree is not None and tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
 
 
 def _above(layer: Sequence[Node], fanout: int, first: int) -> list[Node]:

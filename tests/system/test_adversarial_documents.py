@@ -234,7 +234,7 @@ def test_fifty_thousand_mentions_in_one_document(
             assert hits(store, question)
             guide = HopWeights()
             # A passage of 180 tokens has at most so many names and sequences of them.
-            assert sum(looked_up) <= 600 * (guide.reads + 5) + guide.common * guide.reads
+            assert sum(looked_up) <= 600 * (guide.reads + 5) + guide.common_name_limit * guide.reads
     found = {one: looked_up.count(one) for one in looked_up}
     assert found
 

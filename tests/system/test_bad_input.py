@@ -30,13 +30,13 @@ QUESTION = "At which town was the Nightjar launched?"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For those who only read it."""
     return make_store(tmp_path_factory.mktemp("bad") / "store", TEXTS)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own_store(tmp_path: Path) -> Path:
     """To be broken."""
     return make_store(tmp_path / "own", TEXTS)
 
@@ -62,52 +62,52 @@ def test_no_store_is_named() -> None:
     assert "No store is named: give --store DIR" in line
 
 
-def test_an_empty_store_answers_that_it_has_nothing(own: Path) -> None:
-    cli("delete", *TEXTS, "--store", own)
-    result = cli("ask", QUESTION, "--store", own)
+def test_an_empty_store_answers_that_it_has_nothing(own_store: Path) -> None:
+    cli("delete", *TEXTS, "--store", own_store)
+    result = cli("ask", QUESTION, "--store", own_store)
     assert result.exit_code == 0
     assert result.stdout.startswith("No answer: nothing in the documents bears on the question.")
-    assert cli("search", "Nightjar", "--store", own).stderr == "nothing found\n"
-    assert cli("fsck", own).stdout.startswith("clean: 0 documents, 0 passages")
+    assert cli("search", "Nightjar", "--store", own_store).stderr == "nothing found\n"
+    assert cli("fsck", own_store).stdout.startswith("clean: 0 documents, 0 passages")
 
 
-def test_a_store_that_is_being_written(own: Path) -> None:
-    with Store.open(own) as holder, holder._parts.lock.held(1):
-        line = error("delete", "Altar", "--store", own, "--wait", "0.1")
+def test_a_store_that_is_being_written(own_store: Path) -> None:
+    with Store.open(own_store) as holder, holder._parts.lock.held(1):
+        line = error("delete", "Altar", "--store", own_store, "--wait", "0.1")
         assert f"is in use by process {os.getpid()} on " in line
         assert "Wait until it is done, or stop that process" in line
-        assert "is in use by process" in error("fsck", own, "--wait", "0.1")
+        assert "is in use by process" in error("fsck", own_store, "--wait", "0.1")
         # Readers go on meanwhile.
-        assert cli("search", "altar", "--store", own).stdout.startswith(" 1. Altar")
+        assert cli("search", "altar", "--store", own_store).stdout.startswith(" 1. Altar")
 
 
-def test_a_broken_lexical_index_is_built_anew_and_said(own: Path) -> None:
-    (index,) = (own / "default").rglob("meta.json")
+def test_a_broken_lexical_index_is_built_anew_and_said(own_store: Path) -> None:
+    (index,) = (own_store / "default").rglob("meta.json")
     index.write_text("{ this is no index")
-    result = cli("search", "altar", "--store", own)
+    result = cli("search", "altar", "--store", own_store)
     assert result.stdout.startswith(" 1. Altar")
     assert result.stderr.startswith("warning: ")
     assert "building it anew" in result.stderr
-    assert cli("fsck", own).exit_code == 0
+    assert cli("fsck", own_store).exit_code == 0
 
 
-def test_a_broken_catalogue(own: Path) -> None:
-    (own / "default" / "catalogue.db").write_bytes(b"not a database" * 1000)
+def test_a_broken_catalogue(own_store: Path) -> None:
+    (own_store / "default" / "catalogue.db").write_bytes(b"not a database" * 1000)
     for suffix in ("-wal", "-shm"):
-        (own / "default" / f"catalogue.db{suffix}").unlink(missing_ok=True)
-    line = error("search", "altar", "--store", own)
+        (own_store / "default" / f"catalogue.db{suffix}").unlink(missing_ok=True)
+    line = error("search", "altar", "--store", own_store)
     assert "The catalogue of" in line
     assert "cannot be read" in line
     assert "ingest again" in line
 
 
-def test_another_format_version(own: Path) -> None:
+def test_another_format_version(own_store: Path) -> None:
     import sqlite3
 
-    with sqlite3.connect(own / "default" / "catalogue.db") as connection:
+    with sqlite3.connect(own_store / "default" / "catalogue.db") as connection:
         connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
     connection.close()
-    assert "has format 99; this version reads 1" in error("stats", own)
+    assert "has format 99; this version reads 1" in error("stats", own_store)
 
 
 def test_a_full_disk_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_full_disk_loses_nothing_acknowledged(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)),
     )  # fmt: skip
     assert full.returncode == 1, full.stderr
-    assert "is full. Everything acknowledged is still there; free some space" in full.stderr
+    assert "is full. Everything committed is still there; free some space" in full.stderr
     assert "Traceback" not in full.stderr
     acknowledged = {event["id"] for event in records(full.stdout) if event["event"] == "committed"}
     assert 0 < len(acknowledged) < 700
@@ -212,42 +212,44 @@ def test_a_file_that_cannot_be_read(
     assert said == "unreadable: cannot be read: Permission denied"
 
 
-def test_an_unknown_settings_key(store: Path, tmp_path: Path) -> None:
+def test_an_unknown_settings_key(shared_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "h.toml"
     path.write_text("[budget]\nsearchs = 3\n")
-    line = error("ask", QUESTION, "--store", store, "--settings", path, code=2)
+    line = error("ask", QUESTION, "--store", shared_store, "--settings", path, code=2)
     assert "Unknown key 'searchs' in [budget]" in line
     assert line.endswith("did you mean 'searches'?")
 
 
-def test_an_unknown_mode(store: Path) -> None:
-    line = error("ask", QUESTION, "--store", store, "--mode", "guess", code=2)
+def test_an_unknown_mode(shared_store: Path) -> None:
+    line = error("ask", QUESTION, "--store", shared_store, "--mode", "guess", code=2)
     assert line == "error: Unknown mode 'guess': use one of graph, hybrid, lexical, dense."
 
 
-def test_an_unknown_strategy(store: Path) -> None:
-    line = error("ask", QUESTION, "--store", store, "--strategy", "guess", code=2)
-    assert line == "error: unknown strategy 'guess': use one of lattice, pool, single"
+def test_an_unknown_strategy(shared_store: Path) -> None:
+    line = error("ask", QUESTION, "--store", shared_store, "--strategy", "guess", code=2)
+    assert line == "error: Unknown strategy 'guess': use one of lattice, pool, single."
 
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--budget-searches", "0", "budget searches is 0: give a whole number, at least 1"),
-        ("--budget-seconds", "0", "budget seconds is 0.0: give a number above 0"),
-        ("--budget-seconds", "nan", "budget seconds is nan"),
-        ("--budget-calls", "-1", "budget calls is -1: give a whole number, at least 0"),
-        ("--budget-tokens", "-5", "budget tokens is -5"),
+        ("--budget-searches", "0", "The budget of searches is 0: give a whole number, at least 1"),
+        ("--budget-seconds", "0", "The budget of seconds is 0.0: give a number above 0"),
+        ("--budget-seconds", "nan", "The budget of seconds is nan"),
+        ("--budget-calls", "-1", "The budget of calls is -1: give a whole number, at least 0"),
+        ("--budget-tokens", "-5", "The budget of tokens is -5"),
     ],
 )
-def test_a_budget_that_allows_nothing(store: Path, option: str, value: str, message: str) -> None:
-    assert message in error("ask", QUESTION, "--store", store, option, value, code=2)
+def test_a_budget_that_allows_nothing(
+    shared_store: Path, option: str, value: str, message: str
+) -> None:
+    assert message in error("ask", QUESTION, "--store", shared_store, option, value, code=2)
 
 
-def test_a_budget_of_no_calls_asks_no_model(store: Path) -> None:
+def test_a_budget_of_no_calls_asks_no_model(shared_store: Path) -> None:
     with FakeServer(says("{}")) as server:
         result = cli(
-            "ask", QUESTION, "--store", store, "--model", server.url, "--budget-calls", "0",
+            "ask", QUESTION, "--store", shared_store, "--model", server.url, "--budget-calls", "0",
             "--json",
         )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -257,45 +259,47 @@ def test_a_budget_of_no_calls_asks_no_model(store: Path) -> None:
 
 
 @pytest.mark.parametrize("question", ["", "  \n "])
-def test_an_empty_question(store: Path, question: str) -> None:
-    line = error("ask", question, "--store", store, code=2)
-    assert line == "error: the question is empty: ask something"
-    assert "The query is empty" in error("search", question, "--store", store, code=2)
+def test_an_empty_question(shared_store: Path, question: str) -> None:
+    line = error("ask", question, "--store", shared_store, code=2)
+    assert line == "error: The question is empty."
+    assert "The query is empty" in error("search", question, "--store", shared_store, code=2)
 
 
-def test_a_question_of_100_000_characters(store: Path) -> None:
-    line = error("ask", "why " * 25_000, "--store", store, code=2)
-    assert "the question has 100,000 characters, at most 20,000 are read" in line
-    assert cli("search", "altar " * 16_000, "--store", store).stdout.startswith(" 1. Altar")
+def test_a_question_of_100_000_characters(shared_store: Path) -> None:
+    line = error("ask", "why " * 25_000, "--store", shared_store, code=2)
+    assert "The question has 100,000 characters, at most 20,000 are read" in line
+    assert cli("search", "altar " * 16_000, "--store", shared_store).stdout.startswith(" 1. Altar")
 
 
-def test_a_server_that_is_down(store: Path) -> None:
-    line = error("ask", QUESTION, "--store", store, "--model", "http://127.0.0.1:9/v1")
-    assert "no model server answers at 'http://127.0.0.1:9'" in line
+def test_a_server_that_is_down(shared_store: Path) -> None:
+    line = error("ask", QUESTION, "--store", shared_store, "--model", "http://127.0.0.1:9/v1")
+    assert "No model server answers at 'http://127.0.0.1:9'" in line
     assert "start it" in line
 
 
-def test_an_address_that_is_none(store: Path) -> None:
-    line = error("ask", QUESTION, "--store", store, "--model", "localhost:8000", code=2)
+def test_an_address_that_is_none(shared_store: Path) -> None:
+    line = error("ask", QUESTION, "--store", shared_store, "--model", "localhost:8000", code=2)
     assert "'localhost:8000'" in line
 
 
-def test_a_server_that_answers_html(store: Path) -> None:
+def test_a_server_that_answers_html(shared_store: Path) -> None:
     with FakeServer(models=html()) as server:
-        line = error("ask", QUESTION, "--store", store, "--model", server.url)
+        line = error("ask", QUESTION, "--store", shared_store, "--model", server.url)
     assert "is no OpenAI-compatible server" in line
     assert "Please log in" in line
 
 
-def test_a_server_that_refuses_the_key(store: Path) -> None:
+def test_a_server_that_refuses_the_key(shared_store: Path) -> None:
     with FakeServer(api_key="right") as server:
-        line = error("ask", QUESTION, "--store", store, "--model", server.url)
+        line = error("ask", QUESTION, "--store", shared_store, "--model", server.url)
     assert "refuses the API key" in line
 
 
-def test_a_model_that_is_not_served(store: Path) -> None:
+def test_a_model_that_is_not_served(shared_store: Path) -> None:
     with FakeServer() as server:
-        line = error("ask", "x", "--store", store, "--model", server.url, "--model-name", "gpt")
+        line = error(
+            "ask", "x", "--store", shared_store, "--model", server.url, "--model-name", "gpt"
+        )
     assert "serves no model 'gpt': it has ['fake']" in line
 
 
@@ -305,27 +309,27 @@ def asked(store: Path, server: FakeServer, *options: str) -> Receipt:
     return Receipt.parse(result.stdout)
 
 
-def test_a_slow_server_costs_no_more_than_the_time_there_is(store: Path) -> None:
+def test_a_slow_server_costs_no_more_than_the_time_there_is(shared_store: Path) -> None:
     with FakeServer(says("{}"), hang) as server:
-        receipt = asked(store, server, "--budget-seconds", "3")
+        receipt = asked(shared_store, server, "--budget-seconds", "3")
     assert receipt.stop == "out_of_time"
     assert receipt.budget.seconds == 3
 
 
-def test_prose_instead_of_json_is_counted_and_stood_in_for(store: Path) -> None:
+def test_prose_instead_of_json_is_counted_and_stood_in_for(shared_store: Path) -> None:
     with FakeServer(says("Sure! The Nightjar is a lovely bird.")) as server:
-        receipt = asked(store, server)
-        result = cli("ask", QUESTION, "--store", store, "--model", server.url)
+        receipt = asked(shared_store, server)
+        result = cli("ask", QUESTION, "--store", shared_store, "--model", server.url)
     assert receipt.fallbacks > 0
     assert {step.use.failure for step in receipt.steps if step.use} == {"parse"}
     assert any("Quillane" in item.quote for item in receipt.evidence)
     assert "The model's reply could not be used " in result.stdout
 
 
-def test_usage_that_is_a_lie_is_flagged_and_the_reservation_kept(store: Path) -> None:
+def test_usage_that_is_a_lie_is_flagged_and_the_reservation_kept(shared_store: Path) -> None:
     lie = {"prompt_tokens": -5, "completion_tokens": 10**9, "total_tokens": 3}
     with FakeServer(says("{}", usage=lie)) as server:
-        receipt = asked(store, server, "--budget-tokens", "5000")
+        receipt = asked(shared_store, server, "--budget-tokens", "5000")
     assert receipt.flags
     assert 0 < receipt.usage.tokens <= 5000
 
@@ -367,15 +371,17 @@ def test_ctrl_c_during_ingest_keeps_what_was_acknowledged(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def waiting(own: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def waiting(own_store: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A question whose server has been asked and does not answer; it is recorded."""
-    record = own.parent / "run.jsonl"
+    record = own_store.parent / "run.jsonl"
     with FakeServer(says("{}"), hang) as server:
-        child = started("ask", QUESTION, "--store", own, "--model", server.url, "--record", record)
+        child = started(
+            "ask", QUESTION, "--store", own_store, "--model", server.url, "--record", record
+        )
         while len(server.chats) < 2:
             assert child.poll() is None, child.communicate()
             time.sleep(0.02)
-        yield child, own
+        yield child, own_store
         child.kill()
         child.communicate()
 
@@ -432,17 +438,19 @@ def test_two_ctrl_c_during_ask_leave_a_run_and_say_how_to_go_on(
     )
 
 
-def test_ctrl_c_anywhere_else_is_no_traceback(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_anywhere_else_is_no_traceback(
+    shared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Store, "stats", interrupted)
-    result = cli("stats", store)
+    result = cli("stats", shared_store)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
 
 
-def test_a_server_that_fails_throughout(store: Path) -> None:
+def test_a_server_that_fails_throughout(shared_store: Path) -> None:
     with FakeServer(says("{}"), status(400)) as server:
-        receipt = asked(store, server)
+        receipt = asked(shared_store, server)
     assert receipt.outcome.kind in ("answered", "partial")
     assert receipt.fallbacks > 0

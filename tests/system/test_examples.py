@@ -9,8 +9,10 @@ from support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 SAYS = {
-    "ask_world.py": "64 documents, ",
-    "many_questions.py": "  searching: Who led the Third Ulvra Expedition?",
+    "ask.py": "64 documents, ",
+    "events.py": "searching: To which scientific establishment",
+    "many_questions.py": "Who led the Third Ulvra Expedition?",
+    "own_strategy.py": "two-rounds: 2 rounds, ",
     "replay.py": "the same receipt",
 }
 

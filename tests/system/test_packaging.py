@@ -57,11 +57,12 @@ def test_every_source_file_is_in_the_wheel(wheel: set[str]) -> None:
         for part in PARTS
         for path in (ROOT / part).rglob("*")
         if path.suffix in SUFFIXES or path.name == "py.typed"
-    }
+    } | {"hoptrail/__init__.py", "hoptrail/py.typed"}
     assert {name for name in tree if "__pycache__" not in name} - wheel == set()
 
 
 def test_the_wheel_holds_nothing_but_the_package(wheel: set[str]) -> None:
     tops = {name.split("/")[0] for name in wheel}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"hoptrail"}
-    assert "hoptrail/__init__.py" not in wheel
+    front = {name for name in wheel if name.count("/") == 1 and name.startswith("hoptrail/")}
+    assert front == {"hoptrail/__init__.py", "hoptrail/py.typed"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from support.cli import TEXTS, cli, make_store
+from support.cli import cli
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,13 +72,32 @@ def test_every_command_of_a_group_is_shown(group: str) -> None:
 def test_its_program_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_store(tmp_path / "mine", TEXTS)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     (program,) = blocks("python")
     exec(compile(program, "README.md", "exec"), {})
-    first, *quotes = capsys.readouterr().out.splitlines()
-    assert first.startswith("answered ")
-    assert any("launched in 1894 at Quillane" in quote for quote in quotes)
+    best, outcome, *quotes = capsys.readouterr().out.splitlines()
+    assert best == "Brannoch Observatory"
+    assert outcome.startswith("answered ")
+    assert any(quote.startswith("w-028 ") and "Ottokar Lume" in quote for quote in quotes)
+
+
+def test_what_it_links_to_is_there() -> None:
+    linked = re.findall(r"\]\(([^):]+)\)", README)
+    assert "docs/stores.md" in linked
+    for target in linked:
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_a_page_of_the_documentation_is_linked_and_names_what_exists(path: Path) -> None:
+    assert f"(docs/{path.name})" in README
+    text = path.read_text("utf-8")
+    for target in re.findall(r"\]\(([^):]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for module, names in re.findall(r"`(hoptrail\.rag\.\w+)` has ((?:`\w+`[, and]*)+)", text):
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(importlib.import_module(module), name), name
 
 
 def test_its_settings_file_is_one(tmp_path: Path) -> None:

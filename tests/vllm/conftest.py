@@ -10,6 +10,11 @@ from typing import NoReturn
 
 import pytest
 
+from hoptrail.agents.knowledge_base import KnowledgeBase
+from hoptrail.rag.embedders.loading import load_embedder
+from hoptrail.rag.ingest.pipeline import ingest
+from hoptrail.rag.store.store import Store, StoreSpec
+
 # Relative, for `tests` is no package: with it the repository root would get onto sys.path, where
 # our agents/ shadows the openai-agents package.
 from .build import Layout, default_folder, layout, minilm_folder  # noqa: TID252
@@ -35,6 +40,30 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("HOPTRAIL_REQUIRE_VLLM") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def ingest_world(folder: Path, world: Path) -> Store:
+    """A new store of the example corpus under the hash embedder, open."""
+    embedder = load_embedder("hash")
+    store = Store.create(folder, StoreSpec(embedder=embedder.id, dimension=embedder.dimension))
+    ingest([world / "corpus.jsonl"], store, embedder)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path, world: Path) -> Iterator[Store]:
+    """The example corpus in the test's own folder."""
+    with ingest_world(tmp_path, world) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[KnowledgeBase]:
+    """The example corpus, without a tree."""
+    folder = tmp_path_factory.mktemp("world")
+    ingest_world(folder, world).close()
+    with KnowledgeBase.open(folder) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -8,34 +8,19 @@ build that ran out goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from hoptrail.agents import Budget
 from hoptrail.agents.indexing.graph_builder import GraphBuildReport, build_graph
 from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate, estimate_graph
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.fsck import fsck
-from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.store.store import Store, StoreSpec
+from hoptrail.rag.store.store import Store
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
 
 PASSAGES = 24
 BUDGET = Budget(calls=20, tokens=20_000, seconds=900.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path, world: Path) -> Iterator[Store]:
-    """The example corpus under the hash embedder."""
-    embedder = load_embedder("hash")
-    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
-    with Store.create(tmp_path, spec) as opened:
-        ingest([world / "corpus.jsonl"], opened, embedder)
-        yield opened
 
 
 def built(

@@ -9,21 +9,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 import jsonschema
-import pytest
 
-from hoptrail.agents import Budget, KnowledgeBase, Receipt, RunSettings, aask, open_library
+from hoptrail.agents import Budget, KnowledgeBase, Receipt, RunSettings, aask
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.agents.receipt import schema
+from hoptrail.agents.runs.receipt import schema
 from hoptrail.agents.types import SlateRecord, StopReason
 from hoptrail.evals.datasets.native import load_dataset
-from hoptrail.rag.embedders.loading import load_embedder
-from hoptrail.rag.ingest.pipeline import ingest
-from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.tree.search.types import TreeSearchSettings
 
 from .server import VllmServer  # noqa: TID252 (see conftest.py)
@@ -34,17 +30,6 @@ BUDGET = Budget(calls=18, tokens=45_000, searches=4, seconds=900.0)
 SETTINGS = RunSettings(navigate=TreeSearchSettings(iterations=6))
 USED = 0.9
 """Share of the slates put to the server that it must have answered usably."""
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[KnowledgeBase]:
-    """The example corpus under the hash embedder, without a tree."""
-    folder, embedder = tmp_path_factory.mktemp("lattice"), load_embedder("hash")
-    spec = StoreSpec(embedder=embedder.id, dimension=embedder.dimension)
-    with Store.create(folder, spec) as store:
-        ingest([world / "corpus.jsonl"], store, embedder)
-    with open_library(folder) as opened:
-        yield opened
 
 
 def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:

@@ -20,7 +20,7 @@ from support.chat_server import FakeServer, says, status
 from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, open_library
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.receipt import schema
+from hoptrail.agents.runs.receipt import schema
 from hoptrail.agents.types import StopReason
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Question
@@ -91,7 +91,9 @@ def make_library(folder: Path, world: Path, lexical: str, dense: str) -> Knowled
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[KnowledgeBase]:
+def minilm_library(
+    tmp_path_factory: pytest.TempPathFactory, world: Path
+) -> Iterator[KnowledgeBase]:
     with make_library(tmp_path_factory.mktemp("store"), world, "tantivy", "exact") as opened:
         yield opened
 
@@ -132,35 +134,35 @@ def check(receipt: Receipt) -> None:
 
 
 def test_pool_over_thirty_questions(
-    vllm_chat: VllmServer, library: KnowledgeBase, world: Path
+    vllm_chat: VllmServer, minilm_library: KnowledgeBase, world: Path
 ) -> None:
     questions = [q.question for q in load_dataset(world).questions][:QUESTIONS]
-    receipts = run_all(questions, library, vllm_chat)
+    receipts = run_all(questions, minilm_library, vllm_chat)
     assert len(receipts) == QUESTIONS
     for receipt in receipts:
         check(receipt)
-        assert library.store is not None
+        assert minilm_library.store is not None
         for item in receipt.evidence:
-            assert library.store.slice(item.document_id, item.start, item.end) == item.quote
+            assert minilm_library.store.slice(item.document_id, item.start, item.end) == item.quote
     counts = count_roles(receipts)
     assert all(counts[role].calls for role in ROLES)
     for role in ROLES:
         assert counts[role].used >= USED * counts[role].calls, (role, counts[role])
     assert used_share(receipts) >= USED
-    assert library.runs is not None
-    assert list(library.runs.iterdir()) == []
+    assert minilm_library.runs is not None
+    assert list(minilm_library.runs.iterdir()) == []
 
 
 def test_the_check_fails_against_a_server_that_only_fails(
-    library: KnowledgeBase, world: Path
+    minilm_library: KnowledgeBase, world: Path
 ) -> None:
     """A server that answers 500 to all is told at once; one that begins to, by the same count."""
     questions = [q.question for q in load_dataset(world).questions][:4]
     with FakeServer(status(500)) as server, pytest.raises(ModelError):
-        asyncio.run(_over(server.url, questions, library))
+        asyncio.run(_over(server.url, questions, minilm_library))
     probe = says('{"word": "qzv7kx"}')
     with FakeServer(*[probe] * len(questions), status(500)) as server:
-        receipts = asyncio.run(_over(server.url, questions, library))
+        receipts = asyncio.run(_over(server.url, questions, minilm_library))
     assert used_share(receipts) < USED
     assert all(receipt.stop == "model_unavailable" for receipt in receipts)
 
@@ -191,7 +193,7 @@ def recall_at_5(opened: KnowledgeBase, questions: Sequence[Question]) -> float:
 
 
 def test_the_whole_stack_of_the_user(
-    vllm_chat: VllmServer, library: KnowledgeBase, world: Path, tmp_path: Path
+    vllm_chat: VllmServer, minilm_library: KnowledgeBase, world: Path, tmp_path: Path
 ) -> None:
     """rank-bm25, Chroma and vLLM together; their search is as good as the default stack's."""
     dataset = load_dataset(world)
@@ -200,5 +202,7 @@ def test_the_whole_stack_of_the_user(
         for receipt in receipts:
             check(receipt)
         assert used_share(receipts) >= USED
-        reached, default = (recall_at_5(opened, dataset.questions) for opened in (whole, library))
+        reached, default = (
+            recall_at_5(opened, dataset.questions) for opened in (whole, minilm_library)
+        )
     assert abs(reached - default) <= 0.005, (reached, default)

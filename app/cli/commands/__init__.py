@@ -1,1 +1,1 @@
-"""The commands of `hoptrail`, a module for each group."""
+"""Commands of `hoptrail`, a module for each group."""

@@ -1,4 +1,4 @@
-"""The commands that answer: ask, resume, replay."""
+"""`hoptrail ask`, `resume`, `replay`: answers a question, continues a run, replays a recording."""
 
 from __future__ import annotations
 
@@ -69,21 +69,22 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
         ),
     ] = None,
     settings: options.SettingsFile = None,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> None:
     """Answer a question from the documents."""
-    from hoptrail.agents import aask  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents import aask
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
     filters = where_of(where)
     served = served_model(model, model_name, api_key_file, tables.model)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
-    reach = run_settings(mode, tables.ask)
+    run_options = run_settings(mode, tables.ask)
     for file in (receipt, record):
         _check_writable(file)
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    player = embedder_of(root, name, typed, tables.store)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    encoder = embedder_of(root, name, embedder_options, tables.store)
     made = _interruptible(
         root,
         name,
@@ -91,18 +92,18 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             question,
             root,
             tenant=name,
-            embedder=player,
+            embedder=encoder,
             strategy=strategy or tables.ask.strategy or "pool",
             model=served,
             budget=budget,
-            settings=reach,
+            settings=run_options,
             where=filters,
             on_event=view,
             record=record,
             cancel=cancel,
         ),
     )
-    _handover(made, receipt, as_json)
+    _print_and_write(made, receipt, as_json, verbose)
 
 
 def resume(  # noqa: PLR0913 (a command's options are its parameters)
@@ -120,10 +121,11 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     embedder_key_file: options.EmbedderKeyFile = None,
     receipt: ReceiptFile = None,
     settings: options.SettingsFile = None,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> None:
     """Go on with a run that was interrupted."""
-    from hoptrail.agents import aresume  # noqa: PLC0415
+    from hoptrail.agents import aresume
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
@@ -132,8 +134,8 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         return
     _check_writable(receipt)
     served = served_model(model, model_name, api_key_file, tables.model)
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    player = embedder_of(root, name, typed, tables.store)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    encoder = embedder_of(root, name, embedder_options, tables.store)
     left = _unfinished(root, name).get(run)
     if left is not None and left.job().recorded:
         note(
@@ -144,23 +146,24 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         root,
         name,
         lambda view, cancel: aresume(
-            run, root, tenant=name, embedder=player, model=served, on_event=view, cancel=cancel
+            run, root, tenant=name, embedder=encoder, model=served, on_event=view, cancel=cancel
         ),
     )
-    _handover(made, receipt, as_json)
+    _print_and_write(made, receipt, as_json, verbose)
 
 
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `ask --record` wrote.")],
     *,
     receipt: ReceiptFile = None,
+    verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> None:
     """Run a recorded question again.
 
     Needs neither store nor model. Exits with 1 if the receipt comes out different.
     """
-    from hoptrail.agents import replay as replay_recording  # noqa: PLC0415
+    from hoptrail.agents import replay as replay_recording
 
     _check_writable(receipt)
     replayed = replay_recording(file)
@@ -174,7 +177,7 @@ def replay(
             }
         )
     else:
-        say(receipt_text(replayed.receipt))
+        say(receipt_text(replayed.receipt, verbose=verbose))
         say()
         say(
             "Replayed: the same receipt as recorded."
@@ -186,29 +189,29 @@ def replay(
 
 
 def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:
-    """Runs to the end, in view; the first Ctrl-C asks for the best answer so far, the second stops.
+    """Runs a question in a live view; Ctrl-C ends it with the best answer so far, twice stops it.
 
     Raises:
-        typer.Exit: stopped; a line on stderr says how to go on.
+        typer.Exit: stopped; a line on stderr says how to continue.
     """
-    from hoptrail.app.cli.live_view import LiveView  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.app.cli.live_view import LiveView
 
     before = set(_unfinished(root, tenant))
     try:
         with LiveView() as view:
             return asyncio.run(interruptible(partial(run, view), _STOPPING))
     except asyncio.CancelledError:
-        note(f"interrupted; {_how_to_go_on(root, tenant, before)}")
+        note(f"interrupted; {_how_to_continue(root, tenant, before)}")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def _unfinished(root: Path, tenant: str) -> dict[str, RunFolder]:
-    from hoptrail.agents import unfinished_runs  # noqa: PLC0415
+    from hoptrail.agents import unfinished_runs
 
     return {one.id: one for one in unfinished_runs(root / tenant / "runs")}
 
 
-def _how_to_go_on(root: Path, tenant: str, before: set[str]) -> str:
+def _how_to_continue(root: Path, tenant: str, before: set[str]) -> str:
     left = sorted(_unfinished(root, tenant).keys() - before)
     if not left:
         return "nothing was begun"
@@ -230,19 +233,19 @@ def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
 
 
 def _check_writable(path: Path | None) -> None:
-    """Better refused before the question is paid for than after."""
+    """Refuses a file that cannot be written before the run costs anything."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise SettingsError(
             f"{str(path)!r} cannot be written: name a file in a folder that exists."
         )
 
 
-def _handover(receipt: Receipt, path: Path | None, as_json: bool) -> None:
-    # Shown first: a disk that is full must not cost the answer.
+def _print_and_write(receipt: Receipt, path: Path | None, as_json: bool, verbose: bool) -> None:
+    # Printed first: a full disk must not cost the answer.
     if as_json:
         emit(json.loads(receipt.json()))
     else:
-        say(receipt_text(receipt))
+        say(receipt_text(receipt, verbose=verbose))
     _write(path, receipt)
 
 

@@ -1,21 +1,27 @@
-"""What every build by a served model says: its cost beforehand and afterwards, and why it ended."""
+"""Console output shared by builds with a served model: cost estimate, failures, final report."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from hoptrail.app.cli.output import say
+from hoptrail.app.cli.interrupts import interruptible
+from hoptrail.app.cli.output import INTERRUPTED, emit, note, say
 from hoptrail.app.cli.settings import given
 from hoptrail.app.text import plural
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget
-    from hoptrail.agents.budget.ledger import Usage
+    from hoptrail.agents.indexing.build_records import BuildEstimate, BuildReport
+    from hoptrail.agents.indexing.graph_builder import PassageFailed
+    from hoptrail.agents.indexing.tree_builder import QuestionFailed
+
+T = TypeVar("T")
 
 _STOPPED = {
     "out_of_calls": "the budget has no call left",
@@ -33,55 +39,15 @@ _FAILURES = {
 }
 
 
-class CostEstimate(Protocol):
-    """An estimate of what a model would read and write."""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Of all prompts."""
-
-    @property
-    def reply_tokens(self) -> int:
-        """If replies are as long as they usually are."""
-
-    @property
-    def most_reply_tokens(self) -> int:
-        """The most that the first calls may have."""
-
-    @property
-    def counted_by(self) -> str:
-        """`server` or `tiktoken`."""
-
-
-class CostReport(Protocol):
-    """A report of what was asked of a model."""
-
-    @property
-    def usage(self) -> Usage:
-        """What was spent."""
-
-    @property
-    def flags(self) -> int:
-        """Usage reports of the server that could not be believed."""
-
-    @property
-    def without_salt(self) -> bool:
-        """Whether the server refused `cache_salt`."""
-
-    @property
-    def stop(self) -> str:
-        """Why it ended."""
-
-
 def build_budget(calls: int | None, tokens: int | None, seconds: float | None) -> Budget:
-    """The budget that flags give; what they leave out has no limit."""
-    from hoptrail.agents.indexing.batch_runner import NO_LIMIT  # noqa: PLC0415 (heavy: loaded when used)
+    """Budget of a build from its options; without an option there is no limit."""
+    from hoptrail.agents.indexing.batch_runner import NO_LIMIT
 
     return replace(NO_LIMIT, **given(calls=calls, tokens=tokens, seconds=seconds))  # type: ignore[arg-type]
 
 
 def confirmed(question: str, yes: bool) -> bool:
-    """Whether to go on: asked only at a terminal, and not where it was answered beforehand."""
+    """Whether the user agrees; asked only at a terminal, and not if `yes` was given."""
     return yes or not _at_terminal() or typer.confirm(question, err=True)
 
 
@@ -89,8 +55,38 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def say_tokens(plan: CostEstimate) -> None:
-    """What prompts and replies would take."""
+def run_interruptibly(
+    start: Callable[[asyncio.Event], Coroutine[Any, Any, T]], stopping: str, stopped: str
+) -> T:
+    """Runs a build to its report; Ctrl-C once ends it well, twice at once.
+
+    Args:
+        start: begins the build; once the event is set it begins no question.
+        stopping: note after the first Ctrl-C.
+        stopped: note after the second.
+
+    Raises:
+        typer.Exit: after the second.
+    """
+    try:
+        return asyncio.run(interruptible(start, stopping))
+    except asyncio.CancelledError:
+        note(stopped)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def emit_record(
+    event: str, record: BuildEstimate | BuildReport, keys: tuple[str, ...], **more: str
+) -> None:
+    """Prints an estimate or report as a line of JSON; `keys` in order, after `more`."""
+    fields = {key: getattr(record, key) for key in keys}
+    if "usage" in fields:
+        fields["usage"] = asdict(fields["usage"])
+    emit({"event": event, **more, **fields})
+
+
+def say_tokens(plan: BuildEstimate) -> None:
+    """Prints the tokens of prompts and replies."""
     whose = "the server's" if plan.counted_by == "server" else "tiktoken's"
     say(f"Prompts: about {plan.prompt_tokens:,} tokens by {whose} count")
     say(
@@ -99,19 +95,26 @@ def say_tokens(plan: CostEstimate) -> None:
     )
 
 
-def failure_words(failure: str) -> str:
-    """Why a reply could not be used."""
+def report_failure(event: PassageFailed | QuestionFailed, where: str, as_json: bool) -> None:
+    """Notes a reply that could not be used; `where` names its question."""
+    detail = f" ({event.detail})" if event.detail else ""
+    note(f"failed: {where} {_failure_words(event.failure)}{detail}")
+    if as_json:
+        emit({"event": "failed", **asdict(event)})
+
+
+def _failure_words(failure: str) -> str:
     return _FAILURES.get(failure, failure)
 
 
 def say_failures(failures: Mapping[str, int]) -> None:
-    """How many replies could not be used, by why."""
+    """Prints the number of replies that could not be used, by kind of failure."""
     for failure, count in failures.items():
-        say(f"  {count:,} × {failure_words(failure)}")
+        say(f"  {count:,} × {_failure_words(failure)}")
 
 
-def say_cost(report: CostReport, done: str) -> None:
-    """What was spent, and why it ended; `done` is what to say if nothing cut it short."""
+def say_cost(report: BuildReport, done: str) -> None:
+    """Prints what a build spent and why it ended; `done` is the reason if nothing cut it short."""
     spent = report.usage
     say(
         f"Cost: {plural(spent.calls, 'model call')}, {spent.prompt_tokens:,} prompt and "

@@ -1,4 +1,4 @@
-"""`hoptrail eval`: a question set through a strategy, with the measures at the end."""
+"""`hoptrail eval`: evaluates a strategy on a data set and prints the metrics."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     The set is ingested once and kept. Budgets are those of each question. Exits with 1 if a
     question ended in an error.
     """
-    from hoptrail.app.cli.progress import EvalBar  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.evals.runner import EvalConfig  # noqa: PLC0415
-    from hoptrail.evals.runner import evaluate as run  # noqa: PLC0415
-    from hoptrail.evals.store_cache import StoreCache  # noqa: PLC0415
-    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415
+    from hoptrail.app.cli.progress import EvalBar
+    from hoptrail.evals.runner import EvalConfig
+    from hoptrail.evals.runner import aevaluate as run
+    from hoptrail.evals.store_cache import StoreCache
+    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER
 
     tables = load_settings(settings)
     chosen: dict[str, Any] = given(
@@ -88,16 +88,16 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
         **chosen,
     )
     backends = StoreTable(lexical=lexical, dense=dense)
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     cache = StoreCache(
         folder=store_cache or _cache(),
-        embedder=named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER),
+        embedder=named_embedder(embedder_options, tables.store) or load(DEFAULT_EMBEDDER),
         **over(tables.store, backends, "lexical", "dense", "language"),
     )
     try:
         with EvalBar() as bar:
             report = asyncio.run(
-                run(dataset, cache, trial, out=out, on_ingest=bar.ingest, on_progress=bar.ask)
+                run(dataset, trial, cache=cache, out=out, on_ingest=bar.ingest, on_progress=bar.ask)
             )
     except KeyboardInterrupt:
         kept = "nothing is kept without --out" if out is None else "run the same again to go on"
@@ -113,7 +113,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """A report as people read it."""
+    """Text lines of a report."""
     model = report.model or "no model"
     yield (
         f"{report.dataset}: {plural(report.questions, 'question')}, strategy {report.strategy}, "
@@ -139,6 +139,6 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def _cache() -> Path:
-    """The user's folder for what can be made again."""
+    """Folder of cached stores in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "hoptrail" / "eval"

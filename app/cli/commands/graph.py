@@ -1,4 +1,4 @@
-"""`hoptrail graph`: the passage graph looked at, drawn, and fed with imported triples."""
+"""`hoptrail graph`: shows the passage graph, draws an answer's evidence, imports triples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoptrail.app.cli import options
-from hoptrail.app.cli.commands import graph_build as building
+from hoptrail.app.cli.commands import graph_build
 from hoptrail.app.cli.output import FAILED, emit, note, say
 from hoptrail.app.cli.resolve import (
     WAIT,
@@ -43,12 +43,12 @@ graph = typer.Typer(
     help="Look at the passage graph, draw it, feed it.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-graph.command()(building.build)
+graph.command()(graph_build.build)
 
 _LISTED = 10
 _SNIPPET = 160
-_TOLD = 20
-"""Refusals that are written out; a wrong file has as many as lines."""
+_REFUSALS_SHOWN = 20
+"""Refusals that are printed one by one; the others are counted."""
 
 
 @graph.command()
@@ -72,18 +72,20 @@ def show(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Show what is about a name, who mentions it, and its neighbourhood."""
-    from hoptrail.rag.passage_graph.entity_profile import entity_profile  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood  # noqa: PLC0415
-    from hoptrail.rag.passage_graph.neighbourhood_builder import NeighbourhoodLimits  # noqa: PLC0415
-    from hoptrail.rag.store.store import Store  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import entity_profile
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood
+    from hoptrail.rag.passage_graph.neighbourhood_builder import NeighbourhoodLimits
+    from hoptrail.rag.store.store import Store
 
     tables = load_settings(settings)
     root, tenant_name = store_location(store, tenant, tables.store)
     filters, bounds = where_of(where), NeighbourhoodLimits(hops=hops)
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    player = None if query is None else embedder_of(root, tenant_name, typed, tables.store)
-    with Store.open(root, tenant=tenant_name, embedder=player) as opened:
-        vector = None if player is None else _vector(query or "", player)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    encoder = (
+        None if query is None else embedder_of(root, tenant_name, embedder_options, tables.store)
+    )
+    with Store.open(root, tenant=tenant_name, embedder=encoder) as opened:
+        vector = None if encoder is None else _vector(query or "", encoder)
         found = entity_profile(opened, name, filters)
         ego = neighbourhood(opened, name, vector=vector, where=filters, bounds=bounds)
         if found.empty or not ego.nodes:
@@ -111,8 +113,8 @@ def page(
 
     The page is one file: it loads nothing and runs no script.
     """
-    from hoptrail.app.html.evidence_page import evidence_page  # noqa: PLC0415
-    from hoptrail.app.html.page import write_page  # noqa: PLC0415
+    from hoptrail.app.html.evidence_page import evidence_page
+    from hoptrail.app.html.page import write_page
 
     read = read_receipt(receipt)
     root, name = store_location(store, tenant, load_settings(settings).store)
@@ -147,10 +149,10 @@ def import_(
 
     What is refused is reported with its line, the rest goes on. Exits with 1 if something was.
     """
-    from hoptrail.rag.ingest.triples import import_triples  # noqa: PLC0415
+    from hoptrail.rag.ingest.triples import import_triples
 
     root, name = store_location(store, tenant, load_settings(settings).store)
-    listener = _Listener(as_json)
+    listener = _RefusalListener(as_json)
     with open_store(root, name, wait) as opened:
         report = import_triples(file, opened, listener)
     listener.finish(report)
@@ -158,17 +160,17 @@ def import_(
         raise typer.Exit(FAILED)
 
 
-def _vector(query: str, player: Embedder) -> NDArray[np.float32]:
-    """The query as the store's embedder sees it."""
+def _vector(query: str, encoder: Embedder) -> NDArray[np.float32]:
+    """Query vector by the store's embedder, (dimension,)."""
     if not query.strip():
         raise SettingsError("The query is empty: say what to look for, or leave --query out.")
-    vector: NDArray[np.float32] = player.embed([query], "query")[0]
+    vector: NDArray[np.float32] = encoder.embed([query], "query")[0]
     return vector
 
 
 def _unknown(store: Store, name: str, where: Where) -> SettingsError:
-    """What to say of a name that the store has nothing on."""
-    from hoptrail.rag.passage_graph.entity_profile import similar_names  # noqa: PLC0415
+    """Error for a name without passages, with similar names."""
+    from hoptrail.rag.passage_graph.entity_profile import similar_names
 
     known = " or ".join(repr(one) for one in similar_names(store, name, where))
     kept = " that --where keeps" if where else ""
@@ -177,7 +179,7 @@ def _unknown(store: Store, name: str, where: Where) -> SettingsError:
 
 
 def _record(found: EntityProfile, ego: Neighbourhood) -> dict[str, object]:
-    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text
 
     return {
         "name": ego.nodes[0].label,
@@ -221,8 +223,8 @@ def _passage(one: Passage) -> dict[str, object]:
 
 
 def _show(found: EntityProfile, ego: Neighbourhood) -> None:
-    from hoptrail.rag.passage_graph.entity_profile import MANY  # noqa: PLC0415
-    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text  # noqa: PLC0415
+    from hoptrail.rag.passage_graph.entity_profile import MANY
+    from hoptrail.rag.passage_graph.neighbourhood import neighbourhood_text
 
     say(ego.nodes[0].label)
     _list("About it", found.about)
@@ -258,12 +260,12 @@ def _more(count: int) -> None:
         say(f"    and {count - _LISTED:,} more (--json has all)")
 
 
-class _Listener:
-    """Tells what is refused, as lines of JSON on stdout or as notes on stderr."""
+class _RefusalListener:
+    """Prints refused triples, as JSON lines on stdout or as notes on stderr."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._told = 0
+        self._refused = 0
 
     def __call__(self, refusal: Refusal) -> None:
         if self._as_json:
@@ -272,17 +274,17 @@ class _Listener:
             del fields["unknown"]
             emit({"event": event, **fields})
             return
-        self._told += 1
-        if self._told <= _TOLD:
+        self._refused += 1
+        if self._refused <= _REFUSALS_SHOWN:
             note(f"refused: {refusal}")
 
     def finish(self, report: TriplesReport) -> None:
-        """Says what became of the file."""
+        """Prints the totals of the import."""
         if self._as_json:
             emit({"event": "report", **asdict(report)})
             return
-        if self._told > _TOLD:
-            note(f"and {self._told - _TOLD:,} more (--json names all)")
+        if self._refused > _REFUSALS_SHOWN:
+            note(f"and {self._refused - _REFUSALS_SHOWN:,} more (--json names all)")
         say(
             f"{plural(report.added, 'triple')} added, {report.known:,} known already, "
             f"{report.refused:,} refused; {plural(report.records, 'record')}, "

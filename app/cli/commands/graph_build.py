@@ -1,4 +1,4 @@
-"""`hoptrail graph build`: a served model reads passages into triples, once it is said at what cost.
+"""`hoptrail graph build`: a served model extracts triples from passages, after a cost estimate.
 
 Estimate and report are results; failures, questions and the progress bar go to stderr.
 """
@@ -6,9 +6,8 @@ Estimate and report are results; failures, questions and the progress bar go to 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +15,14 @@ from hoptrail.app.cli import options
 from hoptrail.app.cli.commands.build_report import (
     build_budget,
     confirmed,
-    failure_words,
+    emit_record,
+    report_failure,
+    run_interruptibly,
     say_cost,
     say_failures,
     say_tokens,
 )
-from hoptrail.app.cli.interrupts import interruptible
-from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, note, say
 from hoptrail.app.cli.resolve import WAIT, open_store, served_model, store_location
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.text import plural
@@ -30,12 +30,23 @@ from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget, ServedModel
-    from hoptrail.agents.indexing.graph_builder import BuildEvent, GraphBuildReport
+    from hoptrail.agents.indexing.graph_builder import GraphBuildEvent, GraphBuildReport
     from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate
     from hoptrail.rag.store.store import Store
 
 _STOPPING = "finishing what is being read; press Ctrl-C again to leave that unread"
+_STOPPED = "interrupted; what was read is kept, and the same command goes on"
 _DONE = "every passage that it was to read was tried"
+
+_ESTIMATE_KEYS = (
+    "model", "passages", "unread", "failed_before", "prompt_tokens", "reply_tokens",
+    "most_reply_tokens", "counted_by",
+)  # fmt: skip
+_REPORT_KEYS = (
+    "model", "stop", "read", "failed", "failures", "gone", "triples", "invented", "unread",
+    "usage", "flags", "without_salt",
+)  # fmt: skip
+"""Keys of `--json`, in order."""
 
 
 def build(  # noqa: PLR0913 (a command's options are its parameters)
@@ -73,7 +84,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     that was stopped goes on when it is started again. A budget of the settings file is for
     questions and does not count here. Exits with 1 if a passage failed or the server was lost.
     """
-    from hoptrail.agents.indexing import graph_estimate as estimating  # noqa: PLC0415 (heavy: loaded when used)
+    from hoptrail.agents.indexing.graph_estimate import estimate_graph
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
@@ -82,14 +93,14 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         raise SettingsError("No model is named: give --model URL, or url in [model] of a file.")
     budget = build_budget(budget_calls, budget_tokens, budget_seconds)
     with open_store(root, name, wait) as opened:
-        plan = asyncio.run(estimating.estimate_graph(opened, served, limit=limit))
+        plan = asyncio.run(estimate_graph(opened, served, limit=limit))
         _show_estimate(plan, as_json)
         if dry_run or not plan.passages:
             return
         if not confirmed("Read them now?", yes):
             note("nothing was read")
             return
-        report = _built(opened, served, plan, budget, parallel, as_json)
+        report = _read_passages(opened, served, plan, budget, parallel, as_json)
     _show_report(report, as_json)
     if report.stop == "interrupted":
         raise typer.Exit(INTERRUPTED)
@@ -97,7 +108,7 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
         raise typer.Exit(FAILED)
 
 
-def _built(
+def _read_passages(
     store: Store,
     served: ServedModel,
     plan: GraphBuildEstimate,
@@ -105,46 +116,33 @@ def _built(
     parallel: int,
     as_json: bool,
 ) -> GraphBuildReport:
-    """Reads in view; the first Ctrl-C finishes what is begun, the second leaves it.
+    """Reads the passages under a progress bar.
 
     Raises:
-        typer.Exit: stopped by the second.
+        typer.Exit: stopped by a second Ctrl-C.
     """
-    from hoptrail.agents.indexing import graph_builder as building  # noqa: PLC0415
-    from hoptrail.app.cli.progress import BuildBar  # noqa: PLC0415
+    from hoptrail.agents.indexing.graph_builder import GraphBuildProgress, build_graph
+    from hoptrail.app.cli.progress import BuildBar
 
     with BuildBar("reading", "passages") as bar:
 
-        def listen(event: BuildEvent) -> None:
-            if isinstance(event, building.Progressed):
+        def listen(event: GraphBuildEvent) -> None:
+            if isinstance(event, GraphBuildProgress):
                 triples = plural(event.triples, "triple")
                 bar(event.done, plan.passages, f"{triples}, {plural(event.tokens, 'token')}")
                 return
             where = f"{event.document_id} {event.start}:{event.end}"
-            detail = f" ({event.detail})" if event.detail else ""
-            note(f"failed: {where} {failure_words(event.failure)}{detail}")
-            if as_json:
-                emit({"event": "failed", **asdict(event)})
+            report_failure(event, where, as_json)
 
-        read = partial(
-            building.build_graph,
-            store,
-            served,
-            plan,
-            budget=budget,
-            parallel=parallel,
-            on_event=listen,
+        start = partial(
+            build_graph, store, served, plan, budget=budget, parallel=parallel, on_event=listen
         )
-        try:
-            return asyncio.run(interruptible(lambda cancel: read(cancel=cancel), _STOPPING))
-        except asyncio.CancelledError:
-            note("interrupted; what was read is kept, and the same command goes on")
-            raise typer.Exit(INTERRUPTED) from None
+        return run_interruptibly(lambda cancel: start(cancel=cancel), _STOPPING, _STOPPED)
 
 
 def _show_estimate(plan: GraphBuildEstimate, as_json: bool) -> None:
     if as_json:
-        emit({"event": "estimate", **_record(plan)})
+        emit_record("estimate", plan, _ESTIMATE_KEYS)
         return
     before = f" ({plan.failed_before:,} of them failed before)" if plan.failed_before else ""
     say(f"{plural(plan.unread, 'passage')} unread by {plan.model!r}{before}")
@@ -159,7 +157,7 @@ def _show_estimate(plan: GraphBuildEstimate, as_json: bool) -> None:
 
 def _show_report(report: GraphBuildReport, as_json: bool) -> None:
     if as_json:
-        emit({"event": "report", **asdict(report)})
+        emit_record("report", report, _REPORT_KEYS)
         return
     say()
     say(
@@ -172,8 +170,3 @@ def _show_report(report: GraphBuildReport, as_json: bool) -> None:
     if report.gone:
         say(f"Gone meanwhile: {plural(report.gone, 'passage')} of documents that were replaced")
     say_cost(report, _DONE)
-
-
-def _record(plan: GraphBuildEstimate) -> dict[str, Any]:
-    names = (name for name in plan.__slots__ if name != "rows")
-    return {name: getattr(plan, name) for name in names}

@@ -1,4 +1,4 @@
-"""`hoptrail ingest`: files and folders into a store, acknowledged document by document."""
+"""`hoptrail ingest`: ingests files and folders into a store, document by document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app.cli import options
-from hoptrail.app.cli.commands.tree_sync import grow
+from hoptrail.app.cli.commands.tree_sync import sync_tree
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
 from hoptrail.app.cli.resolve import (
     WAIT,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.ingest.pipeline import FileFailed, IngestEvent, IngestReport, IngestSettings
 
-_MADE_WITH = ("lexical", "dense", "language", "graph")
+_SPEC_KEYS = ("lexical", "dense", "language", "graph")
 
 
 def ingest(  # noqa: PLR0913 (a command's options are its parameters)
@@ -82,10 +82,10 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     What is unchanged is skipped; a run that was stopped goes on when it is started again. Exits
     with 1 if a file could not be read.
     """
-    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.ingest.files import find_files  # noqa: PLC0415
-    from hoptrail.rag.ingest.pipeline import ingest as run  # noqa: PLC0415
-    from hoptrail.rag.store.store import Store  # noqa: PLC0415
+    from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER
+    from hoptrail.rag.ingest.files import find_files
+    from hoptrail.rag.ingest.pipeline import ingest as run
+    from hoptrail.rag.store.store import Store
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
@@ -96,33 +96,33 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
         max_file_mb=max_file_mb,
         parse_seconds=parse_seconds,
     )
-    how = _settings(over(tables.ingest, flags, *IngestTable.__slots__))
-    wanted = StoreTable(lexical=lexical, dense=dense, language=language, graph=graph)
-    made_with = over(tables.store, wanted, *_MADE_WITH)
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    ingest_settings = _settings(over(tables.ingest, flags, *IngestTable.__slots__))
+    spec_flags = StoreTable(lexical=lexical, dense=dense, language=language, graph=graph)
+    spec_values = over(tables.store, spec_flags, *_SPEC_KEYS)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     if (root / name).exists():
-        _check_same(root, name, made_with)
-        player = embedder_of(root, name, typed, tables.store)
+        _check_same(root, name, spec_values)
+        encoder = embedder_of(root, name, embedder_options, tables.store)
     else:
-        find_files(paths)  # nothing to read: no store
-        player = named_embedder(typed, tables.store) or load(DEFAULT_EMBEDDER)
-        _found(root, name, player, made_with)
-    with Store.open(root, tenant=name, embedder=player, wait=wait) as opened:
+        find_files(paths)  # raises if there is nothing to read, before a store is created
+        encoder = named_embedder(embedder_options, tables.store) or load(DEFAULT_EMBEDDER)
+        _create_store(root, name, encoder, spec_values)
+    with Store.open(root, tenant=name, embedder=encoder, wait=wait) as opened:
         with ExitStack() as stack:
-            listener = _Listener(as_json, stack)
+            listener = _IngestListener(as_json, stack)
             try:
-                report = run(paths, opened, player, how, listener)
+                report = run(paths, opened, encoder, ingest_settings, listener)
             except KeyboardInterrupt:
                 listener.interrupted()
                 raise typer.Exit(INTERRUPTED) from None
         _say_report(report, as_json)
-        grow(opened, as_json)
+        sync_tree(opened, as_json)
     _finish(report)
 
 
 def _settings(values: dict[str, Any]) -> IngestSettings:
-    from hoptrail.rag.ingest.parsers.parser import ParseLimits  # noqa: PLC0415
-    from hoptrail.rag.ingest.pipeline import IngestSettings  # noqa: PLC0415
+    from hoptrail.rag.ingest.parsers.parser import ParseLimits
+    from hoptrail.rag.ingest.pipeline import IngestSettings
 
     megabytes = values.pop("max_file_mb", None)
     limits = given(
@@ -132,38 +132,38 @@ def _settings(values: dict[str, Any]) -> IngestSettings:
     return IngestSettings(limits=ParseLimits(**limits), **values)
 
 
-def _check_same(root: Path, tenant: str, wanted: dict[str, Any]) -> None:
-    """Raises StoreMismatch if an existing store was made with something else."""
+def _check_same(root: Path, tenant: str, spec_values: dict[str, Any]) -> None:
+    """Raises StoreMismatch if an existing store was made with other backends."""
     spec = spec_of(root, tenant)
-    for what, value in wanted.items():
-        made_with = getattr(spec, what)
-        if value != made_with:
+    for what, value in spec_values.items():
+        recorded = getattr(spec, what)
+        if value != recorded:
             raise StoreMismatch(
-                f"The store at {str(root)!r} was made with {what} {made_with!r}, not {value!r}, "
+                f"The store at {str(root)!r} was made with {what} {recorded!r}, not {value!r}, "
                 "and that cannot be changed: leave the option out, or ingest into a new store."
             )
 
 
-def _found(root: Path, tenant: str, player: Embedder, made_with: dict[str, Any]) -> None:
-    """Makes an empty store."""
-    from hoptrail.rag.store.store import Store, StoreSpec  # noqa: PLC0415
+def _create_store(root: Path, tenant: str, encoder: Embedder, spec_values: dict[str, Any]) -> None:
+    """Creates an empty store."""
+    from hoptrail.rag.store.store import Store, StoreSpec
 
-    spec = StoreSpec(embedder=player.id, dimension=player.dimension, **made_with)
+    spec = StoreSpec(embedder=encoder.id, dimension=encoder.dimension, **spec_values)
     Store.create(root, spec, tenant=tenant).close()
 
 
-class _Listener:
-    """Tells of events: lines of JSON on stdout, or failures and a progress bar on stderr."""
+class _IngestListener:
+    """Prints events of an ingest: JSON lines on stdout, failures and a progress bar on stderr."""
 
     def __init__(self, as_json: bool, stack: ExitStack) -> None:
-        from hoptrail.app.cli.progress import IngestBar  # noqa: PLC0415
+        from hoptrail.app.cli.progress import IngestBar
 
         self._as_json = as_json
         self._committed = 0
         self._bar: Callable[[IngestEvent], None] = stack.enter_context(IngestBar())
 
     def __call__(self, event: IngestEvent) -> None:
-        from hoptrail.rag.ingest import pipeline as ingest  # noqa: PLC0415
+        from hoptrail.rag.ingest import pipeline as ingest
 
         self._bar(event)
         self._committed += isinstance(event, ingest.DocumentCommitted)
@@ -179,7 +179,7 @@ class _Listener:
             emit({"event": names[type(event)], **asdict(event)})
 
     def interrupted(self) -> None:
-        """Says what is kept."""
+        """Prints what is kept after Ctrl-C."""
         if self._as_json:
             emit({"event": "interrupted", "committed": self._committed})
         note(
@@ -209,6 +209,6 @@ def _say_report(report: IngestReport, as_json: bool) -> None:
 
 def _finish(report: IngestReport) -> None:
     if report.prune_refused is not None:
-        note(f"error: nothing was pruned: {report.prune_refused}")
+        note(f"error: Nothing was pruned: {report.prune_refused}")
     if report.failed or report.prune_refused is not None:
         raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""The commands that look into a store and keep it in order."""
+"""`hoptrail search`, `delete`, `stats`, `fsck` and `compact`: searches and maintains a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoptrail.app.cli import options
-from hoptrail.app.cli.commands.tree_sync import grow
+from hoptrail.app.cli.commands.tree_sync import sync_tree
 from hoptrail.app.cli.output import FAILED, emit, note, say
 from hoptrail.app.cli.resolve import (
     WAIT,
@@ -57,21 +57,23 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
     as_json: options.Json = False,
 ) -> None:
     """Find the passages that bear on a query, best first."""
-    from hoptrail.rag.retrieval.retriever import Retriever  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.store.store import Store  # noqa: PLC0415
+    from hoptrail.rag.retrieval.retriever import Retriever
+    from hoptrail.rag.store.store import Store
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
     mode = mode or tables.search.mode
-    typed = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    player = (
-        _silent(root, name) if mode == "lexical" else embedder_of(root, name, typed, tables.store)
+    embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
+    encoder = (
+        _placeholder_embedder(root, name)
+        if mode == "lexical"
+        else embedder_of(root, name, embedder_options, tables.store)
     )
-    with Store.open(root, tenant=name, embedder=player) as opened:
-        ranking = Retriever(opened, player).search(
+    with Store.open(root, tenant=name, embedder=encoder) as opened:
+        ranking = Retriever(opened, encoder).search(
             query,
             k=k if k is not None else tables.search.k or _DEFAULT_K,
-            mode=mode,  # type: ignore[arg-type]  # the searcher refuses what is no mode
+            mode=mode,  # type: ignore[arg-type]  # the retriever refuses unknown modes
             where=where_of(where),
         )
     if as_json:
@@ -103,11 +105,11 @@ def delete(
             else:
                 say(f"deleted {one}")
         if found:
-            grow(opened, as_json)
+            sync_tree(opened, as_json)
     for one in missing:
         if as_json:
             emit({"event": "unknown", "id": one})
-        note(f"error: there is no document {one!r}")
+        note(f"error: There is no document {one!r}.")
     if missing:
         raise typer.Exit(FAILED)
 
@@ -125,7 +127,7 @@ def fsck(
 
     Exits with 1 if they do not.
     """
-    from hoptrail.rag.fsck import fsck as check  # noqa: PLC0415
+    from hoptrail.rag.fsck import fsck as check
 
     root, name = store_location(folder, tenant, load_settings(settings).store)
     report = check(root, tenant=name, repair=repair, wait=wait)
@@ -175,9 +177,9 @@ def stats(
         say(f"{key:<11} {_megabytes(value) if key == 'bytes' else value}")
 
 
-def _silent(root: Path, tenant: str) -> Embedder:
-    """An embedder that is never asked: a search by words alone needs no weights."""
-    from hoptrail.rag.embedders.base import PlaceholderEmbedder  # noqa: PLC0415
+def _placeholder_embedder(root: Path, tenant: str) -> Embedder:
+    """Embedder without weights, never called: a lexical search needs none."""
+    from hoptrail.rag.embedders.base import PlaceholderEmbedder
 
     spec = spec_of(root, tenant)
     return PlaceholderEmbedder(spec.embedder, spec.dimension)

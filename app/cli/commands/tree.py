@@ -1,4 +1,4 @@
-"""`hoptrail tree`: the tree of a store looked at, drawn, and dropped."""
+"""`hoptrail tree`: shows, draws and drops the corpus tree of a store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoptrail.app.cli import options
-from hoptrail.app.cli.commands import tree_build as planting
+from hoptrail.app.cli.commands import tree_build
 from hoptrail.app.cli.output import emit, note, say
 from hoptrail.app.cli.resolve import WAIT, open_store, store_location
 from hoptrail.app.cli.settings import load_settings
@@ -26,7 +26,7 @@ tree = typer.Typer(
     help="Build the tree of a store, look at it, draw it.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tree.command()(planting.build)
+tree.command()(tree_build.build)
 
 
 @tree.command()
@@ -44,8 +44,8 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show a tree, or what is below one of its nodes."""
-    from hoptrail.app.cli import tree_text as tree_outline  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.view import load_tree  # noqa: PLC0415
+    from hoptrail.app.cli import tree_text
+    from hoptrail.rag.tree.view import load_tree
 
     if depth < 1:
         raise SettingsError(f"A tree is shown to a depth of at least 1, not {depth!r}.")
@@ -58,9 +58,9 @@ def show(
                 "the root and gives the numbers of those below."
             )
         if as_json:
-            emit(tree_outline.record(found, opened, node, depth))
+            emit(tree_text.record(found, opened, node, depth))
         else:
-            say(tree_outline.outline(found, opened, node, depth))
+            say(tree_text.outline(found, opened, node, depth))
 
 
 @tree.command()
@@ -81,25 +81,25 @@ def page(
 
     The page is one file: it loads nothing and runs no script.
     """
-    from hoptrail.app.html.page import write_page  # noqa: PLC0415
-    from hoptrail.app.html.tree_page import tree_page  # noqa: PLC0415
-    from hoptrail.app.html.tree_selection import looked_at  # noqa: PLC0415
-    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.view import load_tree  # noqa: PLC0415
+    from hoptrail.app.html.page import write_page
+    from hoptrail.app.html.tree_page import tree_page
+    from hoptrail.app.html.tree_selection import select_nodes
+    from hoptrail.rag.tree.types import ROOT
+    from hoptrail.rag.tree.view import load_tree
 
     root, name = store_location(store, tenant, load_settings(settings).store)
     with open_store(root, name, WAIT) as opened:
         found = load_tree(opened)
-        road = None if receipt is None else _road(receipt, found, opened)
-        sight = looked_at(found, opened, road)
-    write_page(out, tree_page(sight, f"The tree of {root}"))
-    listed = sum(1 for _ in sight.nodes())
+        trace = None if receipt is None else _search_trace(receipt, found, opened)
+        selection = select_nodes(found, opened, trace)
+    write_page(out, tree_page(selection, f"The tree of {root}"))
+    listed = sum(1 for _ in selection.nodes())
     of = f"{listed:,} of {len(found.nodes):,}" if listed < len(found.nodes) else f"{listed:,}"
-    say(f"{out}: {of} nodes over {plural(found.nodes[ROOT].count, noun(found))}")
-    if road is not None:
+    say(f"{out}: {of} nodes over {plural(found.nodes[ROOT].count, leaf_noun(found))}")
+    if trace is not None:
         say(
-            f"The search opened {plural(len(road.opened), 'node')}; the evidence stands in "
-            f"{plural(len(road.proofs), noun(found))}"
+            f"The search opened {plural(len(trace.opened), 'node')}; the evidence stands in "
+            f"{plural(len(trace.evidence_leaves), leaf_noun(found))}"
         )
 
 
@@ -112,9 +112,9 @@ def drop(
     as_json: options.Json = False,
 ) -> None:
     """Remove a tree, and what a build of one has left. The documents stay."""
-    from hoptrail.app.cli.resolve import spec_of  # noqa: PLC0415
-    from hoptrail.rag.store.layout import Layout  # noqa: PLC0415
-    from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
+    from hoptrail.app.cli.resolve import spec_of
+    from hoptrail.rag.store.layout import Layout
+    from hoptrail.rag.tree.storage import TreeFile
 
     root, name = store_location(store, tenant, load_settings(settings).store)
     spec_of(root, name)
@@ -129,25 +129,25 @@ def drop(
         note("there is no tree")
 
 
-def noun(tree: Tree) -> str:
-    """What one leaf of a tree is."""
+def leaf_noun(tree: Tree) -> str:
+    """Noun for a leaf of a tree: passage or document."""
     return "passage" if tree.spec.over == "passages" else "document"
 
 
-def _road(receipt: Path, tree: Tree, store: Store) -> TreeSearchTrace:
-    """The search of a receipt; what does not fit the tree is noted."""
-    from hoptrail.app.html.tree_selection import road  # noqa: PLC0415
-    from hoptrail.app.receipts import read_receipt  # noqa: PLC0415
+def _search_trace(receipt: Path, tree: Tree, store: Store) -> TreeSearchTrace:
+    """Reads the tree search of a receipt; prints a warning for what does not fit the tree."""
+    from hoptrail.app.html.tree_selection import search_trace
+    from hoptrail.app.receipts import read_receipt
 
-    found = road(read_receipt(receipt), tree, store)
+    found = search_trace(read_receipt(receipt), tree, store)
     if found.changed:
         quotes = plural(len(found.changed), "quote")
         note(f"warning: {quotes} no longer in the store: marked red on the page")
-    if found.unplaced:
-        quotes = plural(found.unplaced, "quote")
+    if found.unplaced_quotes:
+        quotes = plural(found.unplaced_quotes, "quote")
         note(f"warning: {quotes} left out, of passages that do not stand in the tree")
-    if found.lost:
-        nodes = plural(found.lost, "node")
+    if found.missing_nodes:
+        nodes = plural(found.missing_nodes, "node")
         note(f"warning: {nodes} of the search left out: the tree has changed since")
     elif not found.openings:
         note("the answer was not found by a search of the tree: only its evidence is marked")

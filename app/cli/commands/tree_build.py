@@ -17,13 +17,19 @@ from hoptrail.app.cli import options
 from hoptrail.app.cli.commands.build_report import (
     build_budget,
     confirmed,
-    failure_words,
+    emit_record,
+    report_failure,
+    run_interruptibly,
     say_cost,
     say_failures,
     say_tokens,
 )
-from hoptrail.app.cli.commands.tree_build_setup import TreeBuildSetup, ground_of, new_site, old_site
-from hoptrail.app.cli.interrupts import interruptible
+from hoptrail.app.cli.commands.tree_build_setup import (
+    TreeBuildSetup,
+    build_inputs,
+    new_setup,
+    refresh_setup,
+)
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
 from hoptrail.app.cli.resolve import (
     WAIT,
@@ -46,11 +52,22 @@ if TYPE_CHECKING:
     from hoptrail.rag.tree.types import Tree, TreeSpec
 
 _STOPPING = "finishing what is being asked; press Ctrl-C again to leave that"
+_STOPPED = "interrupted; what was answered is kept, and the same command goes on"
 _DONE = "the tree is whole"
+
+_ESTIMATE_KEYS = (
+    "model", "leaves", "calls", "kept", "prompt_tokens", "reply_tokens", "most_reply_tokens",
+    "counted_by", "seconds",
+)  # fmt: skip
+_REPORT_KEYS = (
+    "model", "stop", "answered", "kept", "failed", "failures", "usage", "flags", "without_salt",
+)  # fmt: skip
+"""Keys of `--json`, in order."""
+
 _LEAVES_PER_SECOND = 1000
 """Of a build without a model, on one slow core."""
 _WRITTEN_PER_SECOND = 100
-"""Reply tokens of a server that nobody knows: an assumption, and said as one."""
+"""Reply tokens of an unknown server: an assumption, and printed as one."""
 
 
 def build(  # noqa: PLR0913 (a command's options are its parameters)
@@ -118,8 +135,8 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     does not count here, nor does its model: name the one that is to write. Exits with 1 if the tree
     did not come to be whole.
     """
-    from hoptrail.rag.store.layout import Layout  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.storage import TreeFile  # noqa: PLC0415
+    from hoptrail.rag.store.layout import Layout
+    from hoptrail.rag.tree.storage import TreeFile
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
@@ -129,66 +146,66 @@ def build(  # noqa: PLR0913 (a command's options are its parameters)
     file = TreeFile(Layout(root=root, tenant=name))
     with open_store(root, name, wait) as opened, file.building(wait):
         if refresh:
-            site = old_site(opened, file, as_json, served)
+            setup = refresh_setup(opened, file, as_json, served)
         else:
-            site = new_site(opened, file, method, fanout, over, as_json, served)
+            setup = new_setup(opened, file, method, fanout, over, as_json, served)
         if served is None:
-            _build_alone(site, dry_run=dry_run, yes=yes)
+            _build_without_model(setup, dry_run=dry_run, yes=yes)
             return
         # From the top down nothing that the model writes is embedded.
-        bottom_up = site.spec.method == "bottom-up" and site.tree is None
-        player = embedder_of(root, name, flags, tables.store) if bottom_up else None
-        ground = ground_of(site, player)
-        if not _agreed(site, ground, served, dry_run=dry_run, yes=yes):
+        bottom_up = setup.spec.method == "bottom-up" and setup.tree is None
+        text_embedder = embedder_of(root, name, flags, tables.store) if bottom_up else None
+        inputs = build_inputs(setup, text_embedder)
+        if not _agreed(setup, inputs, served, dry_run=dry_run, yes=yes):
             return
-        report = _built(site, ground, served, budget, parallel)
+        report = _build_with_model(setup, inputs, served, budget, parallel)
         _show_report(report, as_json)
     if report.stop != "done":
         raise typer.Exit(INTERRUPTED if report.stop == "interrupted" else FAILED)
 
 
-def _build_alone(site: TreeBuildSetup, *, dry_run: bool, yes: bool) -> None:
-    """Builds without a model."""
-    from hoptrail.app.cli.progress import BuildBar  # noqa: PLC0415
-    from hoptrail.rag.tree.builders.build import build_tree  # noqa: PLC0415
+def _build_without_model(setup: TreeBuildSetup, *, dry_run: bool, yes: bool) -> None:
+    """Builds a tree without a model."""
+    from hoptrail.app.cli.progress import BuildBar
+    from hoptrail.rag.tree.builders.build import build_tree
 
-    before = site.file.load().spec.model if site.file.exists() else ""
-    count = len(site.leaves.rows())
+    before = setup.file.load().spec.model if setup.file.exists() else ""
+    count = len(setup.leaves.rows())
     if dry_run:
-        _show_plan(site, count)
+        _show_plan(setup, count)
         return
     if before and not confirmed(f"{before!r} wrote the tree that is there. Replace it?", yes):
         note("nothing was built")
         return
     began = time.monotonic()
     with BuildBar("building", "leaves") as bar:
-        tree = build_tree(site.leaves, site.spec, bar)
-    _keep(site, tree, time.monotonic() - began)
+        tree = build_tree(setup.leaves, setup.spec, bar)
+    _save(setup, tree, time.monotonic() - began)
 
 
-def _show_plan(site: TreeBuildSetup, leaves: int) -> None:
+def _show_plan(setup: TreeBuildSetup, leaves: int) -> None:
     seconds = leaves / _LEAVES_PER_SECOND
-    if site.as_json:
-        plan = {"method": site.spec.method, "leaves": leaves, "calls": 0, "seconds": seconds}
+    if setup.as_json:
+        plan = {"method": setup.spec.method, "leaves": leaves, "calls": 0, "seconds": seconds}
         emit({"event": "estimate", **plan})
         return
     say(
-        f"{_leaves(leaves, site.spec)}, {site.spec.method}, without a model: it costs nothing and "
-        f"takes about {duration(seconds)}"
+        f"{_leaves(leaves, setup.spec)}, {setup.spec.method}, without a model: it costs nothing "
+        f"and takes about {duration(seconds)}"
     )
 
 
 def _agreed(
-    site: TreeBuildSetup, ground: TreeBuildInputs, served: ServedModel, *, dry_run: bool, yes: bool
+    setup: TreeBuildSetup, inputs: TreeBuildInputs, served: ServedModel, *, dry_run: bool, yes: bool
 ) -> bool:
-    """Says what it would cost; whether to begin."""
-    from hoptrail.agents.indexing.tree_estimate import estimate_tree  # noqa: PLC0415
+    """Prints the cost estimate; returns whether to build."""
+    from hoptrail.agents.indexing.tree_estimate import estimate_tree
 
-    plan = asyncio.run(estimate_tree(ground, served))
-    if site.as_json:
-        emit({"event": "estimate", "method": site.spec.method, **asdict(plan)})
+    plan = asyncio.run(estimate_tree(inputs, served))
+    if setup.as_json:
+        emit_record("estimate", plan, _ESTIMATE_KEYS, method=setup.spec.method)
     else:
-        say(f"{_leaves(plan.leaves, site.spec)}, {site.spec.method}, texts by {plan.model!r}")
+        say(f"{_leaves(plan.leaves, setup.spec)}, {setup.spec.method}, texts by {plan.model!r}")
         kept = f", {plan.kept:,} answered by an earlier build" if plan.kept else ""
         say(f"To ask now: about {plural(plan.calls, 'call')}{kept}")
         say_tokens(plan)
@@ -204,56 +221,49 @@ def _agreed(
     return agreed
 
 
-def _built(
-    site: TreeBuildSetup,
-    ground: TreeBuildInputs,
+def _build_with_model(
+    setup: TreeBuildSetup,
+    inputs: TreeBuildInputs,
     served: ServedModel,
     budget: Budget,
     parallel: int,
 ) -> TreeBuildReport:
-    """Builds in view; the first Ctrl-C finishes what is being asked, the second leaves it.
+    """Builds a tree with a model, under a progress bar, and saves it if it is whole.
 
     Raises:
-        typer.Exit: stopped by the second.
+        typer.Exit: stopped by a second Ctrl-C.
     """
-    from hoptrail.agents.indexing import tree_builder as planting  # noqa: PLC0415
-    from hoptrail.app.cli.progress import BuildBar  # noqa: PLC0415
+    from hoptrail.agents.indexing.tree_builder import TreeBuildProgress, build_tree
+    from hoptrail.app.cli.progress import BuildBar
 
     with BuildBar("building", "answers") as bar:
 
         def listen(event: TreeBuildEvent) -> None:
-            if isinstance(event, planting.TreeBuildProgress):
+            if isinstance(event, TreeBuildProgress):
                 tokens = plural(event.tokens, "token")
                 bar(event.done, event.asked, f"step {event.step}, {tokens}")
                 return
-            detail = f" ({event.detail})" if event.detail else ""
-            note(f"failed: {event.prompt}: {failure_words(event.failure)}{detail}")
-            if site.as_json:
-                emit({"event": "failed", **asdict(event)})
+            report_failure(event, f"{event.prompt}:", setup.as_json)
 
-        plant = partial(
-            planting.build_tree, ground, served, budget=budget, parallel=parallel, on_event=listen
+        start = partial(
+            build_tree, inputs, served, budget=budget, parallel=parallel, on_event=listen
         )
-        try:
-            report = asyncio.run(interruptible(lambda cancel: plant(cancel=cancel), _STOPPING))
-        except asyncio.CancelledError:
-            note("interrupted; what was answered is kept, and the same command goes on")
-            raise typer.Exit(INTERRUPTED) from None
+        report = run_interruptibly(lambda cancel: start(cancel=cancel), _STOPPING, _STOPPED)
     if report.tree is not None:
-        _keep(site, report.tree, report.usage.seconds)
+        _save(setup, report.tree, report.usage.seconds)
     return report
 
 
-def _keep(site: TreeBuildSetup, tree: Tree, seconds: float) -> None:
-    """Puts a tree in the place of the one before, and takes in what came to the store meanwhile."""
-    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.view import sync_stored_tree  # noqa: PLC0415
+def _save(setup: TreeBuildSetup, tree: Tree, seconds: float) -> None:
+    """Saves a tree in place of the old one, and syncs it with what the store got meanwhile."""
+    from hoptrail.rag.tree.types import ROOT
+    from hoptrail.rag.tree.view import sync_stored_tree
 
-    kept = site.file.save(tree)
-    growth = sync_stored_tree(site.store)
-    tree = kept if growth is None else growth.tree
+    kept = setup.file.save(tree)
+    change = sync_stored_tree(setup.store)
+    tree = kept if change is None else change.tree
     depth = max(tree.depth(node.number) for node in tree.walk()) + 1
-    if site.as_json:
+    if setup.as_json:
         emit(
             {
                 "event": "built",
@@ -278,9 +288,7 @@ def _leaves(count: int, spec: TreeSpec) -> str:
 
 def _show_report(report: TreeBuildReport, as_json: bool) -> None:
     if as_json:
-        names = (name for name in report.__slots__ if name != "tree")
-        whole = {name: getattr(report, name) for name in names}
-        emit({"event": "report", **whole, "usage": asdict(report.usage)})
+        emit_record("report", report, _REPORT_KEYS)
         return
     kept = f", {report.kept:,} kept from an earlier build" if report.kept else ""
     say(f"{plural(report.answered, 'question')} answered{kept}, {report.failed:,} failed")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeBuildSetup:
-    """Where a tree is built."""
+    """Options of a tree build, resolved: store, tree file, leaves and settings of the tree."""
 
     store: Store
     file: TreeFile
@@ -28,23 +28,23 @@ class TreeBuildSetup:
     spec: TreeSpec
     as_json: bool
     tree: Tree | None = None
-    """The one whose texts are to be written again; None: a new one is built."""
+    """The tree whose outdated texts are to be written again; None: a new tree is built."""
 
 
-def old_site(
+def refresh_setup(
     store: Store, file: TreeFile, as_json: bool, served: ServedModel | None
 ) -> TreeBuildSetup:
-    """Where the texts of a tree are to be written again.
+    """Setup that has a model rewrite the outdated texts of the stored tree (`--refresh`).
 
     Raises:
-        SettingsError: there is no model to write them, or none wrote the others.
+        SettingsError: no model is named, or no model wrote the tree.
         TreeMissing: there is no tree.
     """
-    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.view import load_tree  # noqa: PLC0415
+    from hoptrail.rag.tree.leaves import StoreLeaves
+    from hoptrail.rag.tree.view import load_tree
 
     if served is None:
-        raise SettingsError("--refresh has a model write texts again: name its server by --model.")
+        raise SettingsError("--refresh rewrites texts with a model: add --model URL.")
     tree = load_tree(store)
     if not tree.spec.model:
         raise SettingsError(
@@ -57,7 +57,7 @@ def old_site(
     )
 
 
-def new_site(
+def new_setup(
     store: Store,
     file: TreeFile,
     method: str,
@@ -66,21 +66,26 @@ def new_site(
     as_json: bool,
     served: ServedModel | None,
 ) -> TreeBuildSetup:
-    """Where and how a tree is to be built.
+    """Setup that builds a new tree.
+
+    Args:
+        store: whose leaves.
+        file: the store's tree file.
+        method: `bottom-up`, `top-down`, or `auto`: as suits documents and model.
+        fanout: children of a node at most, 2 or more.
+        over: the leaves: `passages` or `documents`.
+        as_json: whether output is JSON.
+        served: the model that writes texts; None: the documents' own words.
 
     Raises:
-        SettingsError: a method or leaves that there are not, or too small a fan-out.
+        SettingsError: an unknown method or kind of leaves, or too small a fan-out.
     """
-    from hoptrail.rag.tree.builders.build import choose_method  # noqa: PLC0415
-    from hoptrail.rag.tree.leaves import StoreLeaves  # noqa: PLC0415
-    from hoptrail.rag.tree.types import LeafKind, Method, TreeSpec  # noqa: PLC0415
+    from hoptrail.rag.tree.builders.build import choose_method
+    from hoptrail.rag.tree.leaves import StoreLeaves
+    from hoptrail.rag.tree.types import LeafKind, Method, TreeSpec
 
-    for option, value, known in (
-        ("--method", method, ("auto", *get_args(Method))),
-        ("--over", over, get_args(LeafKind)),
-    ):
-        if value not in known:
-            raise SettingsError(f"There is no {option} {value!r}: choose {' or '.join(known)}.")
+    _check("--method", method, ("auto", *get_args(Method)))
+    _check("--over", over, get_args(LeafKind))
     if fanout < 2:
         raise SettingsError(f"A tree needs --fanout 2 or more, not {fanout!r}.")
     leaves = StoreLeaves(store, cast("LeafKind", over))
@@ -96,20 +101,25 @@ def new_site(
     return TreeBuildSetup(store=store, file=file, leaves=leaves, spec=spec, as_json=as_json)
 
 
-def ground_of(site: TreeBuildSetup, player: Embedder | None) -> TreeBuildInputs:
-    """Where and with what a served model builds."""
-    from hoptrail.agents.indexing.tree_builder import TreeBuildInputs  # noqa: PLC0415
-    from hoptrail.rag.tree.builders.build import builder_for  # noqa: PLC0415
-    from hoptrail.rag.tree.update import resummarize  # noqa: PLC0415
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"There is no {option} {value!r}: choose {' or '.join(known)}.")
 
-    old = site.tree
+
+def build_inputs(setup: TreeBuildSetup, embedder: Embedder | None) -> TreeBuildInputs:
+    """Inputs of a build by a served model; `embedder` is for texts that the model writes."""
+    from hoptrail.agents.indexing.tree_builder import TreeBuildInputs
+    from hoptrail.rag.tree.builders.build import builder_for
+    from hoptrail.rag.tree.update import resummarize
+
+    old = setup.tree
     return TreeBuildInputs(
-        leaves=site.leaves,
-        spec=site.spec,
-        drafts=site.file,
-        secret=site.store.secret,
+        leaves=setup.leaves,
+        spec=setup.spec,
+        drafts=setup.file,
+        secret=setup.store.secret,
         builder=builder_for(
-            site.spec, None if player is None else partial(player.embed, kind="passage")
+            setup.spec, None if embedder is None else partial(embedder.embed, kind="passage")
         )
         if old is None
         else lambda leaves, _: resummarize(old, leaves),

@@ -1,4 +1,4 @@
-"""A store's tree, if it has one, brought up to what a command has changed."""
+"""Update of a store's corpus tree after `hoptrail ingest` and `hoptrail delete`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from hoptrail.rag.store.store import Store
 
 
-def grow(store: Store, as_json: bool) -> None:
-    """Takes into the tree what came to the store, and out of it what went; says so.
+def sync_tree(store: Store, as_json: bool) -> None:
+    """Inserts new leaves into the tree and removes deleted ones; prints a summary.
 
-    What cannot be done is only noted: the documents are committed, and a search of the tree takes
-    up for itself what is missing in it.
+    An error is only printed as a warning: the documents are committed, and the next search of the
+    tree repeats the update.
     """
-    from hoptrail.rag.tree.types import ROOT  # noqa: PLC0415
-    from hoptrail.rag.tree.update import stale_nodes  # noqa: PLC0415 (heavy: loaded when used)
-    from hoptrail.rag.tree.view import sync_stored_tree  # noqa: PLC0415
+    from hoptrail.rag.tree.types import ROOT
+    from hoptrail.rag.tree.update import stale_nodes
+    from hoptrail.rag.tree.view import sync_stored_tree
 
     try:
-        growth = sync_stored_tree(store)
+        update = sync_stored_tree(store)
     except StoreError as error:
         note(f"warning: the tree did not grow: {error}")
         return
-    if growth is None or growth.before == growth.tree.generation:
+    if update is None or update.before == update.tree.generation:
         return
-    tree = growth.tree
+    tree = update.tree
     leaves, nodes = tree.nodes[ROOT].count, len(tree.nodes)
     if as_json:
         emit(
@@ -38,7 +38,7 @@ def grow(store: Store, as_json: bool) -> None:
                 "generation": tree.generation,
                 "leaves": leaves,
                 "inner_nodes": nodes,
-                "changed_nodes": len(growth.touched) + len(growth.gone),
+                "changed_nodes": len(update.touched) + len(update.gone),
             }
         )
     else:

@@ -1,1 +1,1 @@
-"""Benchmark of the passage graph: recall, ablation, cost."""
+"""Benchmark of the passage graph: recall, ablation study, build and query cost."""

@@ -1,12 +1,14 @@
-"""The passage graph: its recall beside the other modes, what each ingredient is worth, its cost.
+"""Benchmark of the passage graph: recall of all search modes, ablation study, build and query cost.
 
     python -m hoptrail.evals.benchmarks.graph DATA --quality [--sets NAME...] [--variants NAME...]
     python -m hoptrail.evals.benchmarks.graph DATA --ablation [--sets NAME...] [--variants NAME...]
     python -m hoptrail.evals.benchmarks.graph --cost [--passages 10000,100000]
 
-DATA is the folder of the data sets. Stores are made by the real ingest and kept in the store cache,
-so only the first run embeds. The sets that --ablation takes unless told are the training sets:
-whoever changes a weight looks at those alone.
+--quality measures recall@2, @5 and @10 of BM25, dense, hybrid and graph search; --ablation recall@5
+of graph search without each of its parts; --cost ingest throughput, latency and bytes on synthetic
+text. DATA is the folder that holds the data sets. Stores are made by the real ingest and kept in
+the store cache, so only the first run embeds. The default sets of --ablation are training sets:
+weights are chosen on those alone, never on the development sets.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import get_args
 
 from hoptrail.evals.benchmarks.graph.ablation import ablation, systems
 from hoptrail.evals.benchmarks.graph.cost import cost
-from hoptrail.evals.benchmarks.graph.recall import Score, quality
+from hoptrail.evals.benchmarks.graph.recall import RecallScore, quality
 from hoptrail.evals.benchmarks.graph.variants import Variant
 from hoptrail.evals.store_cache import StoreCache, add_cache_options
 from hoptrail.rag.embedders.caching import CachingEmbedder
@@ -41,7 +43,7 @@ _ROW = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the benchmark that the arguments choose; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         if options.cost:
@@ -66,13 +68,13 @@ def _compare(options: argparse.Namespace, cache: StoreCache) -> None:
 
 
 def _variants_of(name: str) -> tuple[Variant, ...]:
-    """Titles are taken away, and capitals, where there are hops to make."""
+    """The variants measured by default: single-hop sets are measured as they are."""
     return ("whole",) if name in ONE_HOP else ("whole", "untitled", "lower")
 
 
 def _ablate(options: argparse.Namespace, cache: StoreCache) -> None:
-    """One line a system: recall@5 on each set, their mean, and what that lacks of the whole's."""
-    found: defaultdict[str, list[Score]] = defaultdict(list)
+    """Prints recall@5 of each system by set, the mean, and its difference to the full system."""
+    found: defaultdict[str, list[RecallScore]] = defaultdict(list)
     for variant in options.variants or ("whole", "untitled"):
         for name in options.sets or TRAINING:
             for one in ablation(options.data / name, variant, cache, systems()):
@@ -115,7 +117,7 @@ _HEADER = {
 }
 
 
-def _line(one: Score) -> str:
+def _line(one: RecallScore) -> str:
     return _ROW.format(
         set=one.set,
         variant=one.variant,
@@ -140,14 +142,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the passage graph.",
     )
     parser.add_argument("data", type=Path, metavar="DATA", nargs="?", default=Path())
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--quality", action="store_true", help="recall of all modes, side by side")
-    what.add_argument("--ablation", action="store_true", help="recall without each ingredient")
-    what.add_argument("--cost", action="store_true", help="time and bytes on a made-up corpus")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--quality", action="store_true", help="recall of all modes, side by side")
+    choice.add_argument("--ablation", action="store_true", help="recall without each ingredient")
+    choice.add_argument("--cost", action="store_true", help="time and bytes on a synthetic corpus")
     parser.add_argument("--sets", nargs="+", metavar="NAME")
     parser.add_argument("--variants", nargs="+", choices=get_args(Variant), metavar="NAME")
     parser.add_argument(
-        "--questions", type=int, default=10_000, metavar="N", help="most of a set for --quality"
+        "--questions",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="most questions of a set for --quality",
     )
     parser.add_argument("--passages", default="10000,100000", help="sizes of --cost, by commas")
     parser.add_argument("--folder", type=Path, help="where --cost builds (default: temporary)")

@@ -1,9 +1,10 @@
-"""The two levels of a question: what it names, and what it wants to know of that.
+"""Ablation study of graph search: recall of guided hops without, or with other, components.
 
-HuixiangDou2's dual level (arXiv 2503.06474; repository at commit 8fd41f3) has a model write
-low-level keywords, which are looked for among entities, and high-level ones, looked for among
-relations. Here both come from the question itself without a model: its names, and its words
-without them.
+    python -m hoptrail.evals.benchmarks.graph DATA --ablation [--sets NAME...] [--variants NAME...]
+
+The systems are guided hops with one weight or one kind of link turned off, with other numbers of
+rounds and reads, with personalised PageRank in place of hops, and with HuixiangDou2's dual-level
+retrieval (`dual_level`).
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.evals.benchmarks.graph.recall import HITS, Score, score, whole
-from hoptrail.evals.benchmarks.graph.variants import Variant, prepared
+from hoptrail.evals.benchmarks.graph.pagerank import pagerank
+from hoptrail.evals.benchmarks.graph.recall import HITS, RecallScore, scorable, score
+from hoptrail.evals.benchmarks.graph.variants import Variant, prepare_variant
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities.query import query_entities
 from hoptrail.rag.entities.words import name_spans, split_words
 from hoptrail.rag.passage_graph.guided_hops import HopQuery, guided_hops
 from hoptrail.rag.passage_graph.hop_scoring import HopWeights
-from hoptrail.rag.passage_graph.pagerank import pagerank
-from hoptrail.rag.retrieval.retriever import DEFAULT_FUSION, DEFAULT_GUIDE
+from hoptrail.rag.retrieval.retriever import DEFAULT_FUSION, DEFAULT_HOP_WEIGHTS
 from hoptrail.rag.store.graph_index.reader import (
     AboutLinks,
     MentionLinks,
@@ -40,17 +41,23 @@ from hoptrail.rag.types import Candidates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DualLevelQuery:
-    """A question on both levels."""
+    """Entities and relation words of a question, the two levels of dual-level retrieval."""
 
     entities: tuple[str, ...]
-    """The names in it, as they stand there, each once."""
+    """Names in the question, spelled as there, each once."""
 
     relations: str
-    """What is left of it without them; may be empty."""
+    """The question without its names; may be empty."""
 
 
 def dual_level(question: str) -> DualLevelQuery:
-    """The levels of a question; one without capitals is all relation."""
+    """Splits a question into its names and the words around them.
+
+    HuixiangDou2's dual level (arXiv 2503.06474; repository at commit 8fd41f3) has a model write
+    low-level keywords, which are searched among entities, and high-level ones, searched among
+    relations. Here both come from the question itself without a model. A question without capitals
+    has no names.
+    """
     found = split_words(question)
     spans = list(name_spans(found))
     named = {at for first, last in spans for at in range(first, last + 1)}
@@ -73,18 +80,18 @@ _OFF = 10**6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMask:
-    """A graph with parts of it out of sight."""
+    """Passage graph with kinds of links hidden, for the ablation."""
 
     graph: PassageGraph
     titles: bool = True
-    """Whether a passage leads to what its names are the titles of."""
+    """Whether names lead to the passages that have them as titles."""
     aliases: bool = True
-    """Whether a passage is about more than its title as it stands."""
+    """Whether variants of a title count, or only the title as written."""
     mentions: bool = True
-    """Whether a name leads to what mentions it."""
+    """Whether names lead to the passages that mention them."""
 
     def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
-        """Where rows point to."""
+        """Links from rows to names (`PassageGraph.outgoing`)."""
         found = self.graph.outgoing(rows)
         if self.titles:
             return found
@@ -92,7 +99,7 @@ class GraphMask:
         return tuple(replace(out, candidates=none) for out in found)
 
     def about(self, keys: Sequence[int]) -> AboutLinks:
-        """The rows about keys."""
+        """Rows that have names as their subjects (`PassageGraph.about`)."""
         found = self.graph.about(keys)
         sure = found.strengths >= (0.0 if self.aliases else 1.0)
         return AboutLinks(
@@ -100,29 +107,32 @@ class GraphMask:
         )
 
     def mentioning(self, keys: Sequence[int], limit: int) -> MentionLinks:
-        """The rows that mention keys."""
+        """Rows that mention names (`PassageGraph.mentioning`)."""
         return self.graph.mentioning(keys if self.mentions else (), limit)
 
     def counts(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """How many rows mention keys."""
+        """Number of rows that mention each name (`PassageGraph.counts`)."""
         return self.graph.counts(keys)
 
     def names(self, rows: Sequence[int]) -> NDArray[np.int64]:
-        """How many names rows mention."""
+        """Number of names that each row mentions (`PassageGraph.names`)."""
         return self.graph.names(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A question with its hybrid candidates."""
+class SeededQuery:
+    """Question with its query vector, names and hybrid search candidates."""
 
     text: str
     query: HopQuery
     own: Candidates
 
 
-class Bench:
-    """One store's snapshot and links, and the questions asked of it so far; use it as a block."""
+class AblationStore:
+    """Snapshot, passage graph and vectors of a store, and a cache of seeded queries.
+
+    A context manager.
+    """
 
     def __init__(self, root: Path, embedder: Embedder) -> None:
         self._stack = ExitStack()
@@ -131,7 +141,7 @@ class Bench:
         self._snapshot = self._store.snapshot()
         self.graph: PassageGraph = self._stack.enter_context(self._snapshot.graph())
         self.vectors = self._snapshot.vectors
-        self._starts: dict[str, Start] = {}
+        self._starts: dict[str, SeededQuery] = {}
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -146,8 +156,8 @@ class Bench:
         """Closes the store."""
         self._stack.close()
 
-    def start(self, question: str) -> Start:
-        """A question's hybrid candidates, searched for once."""
+    def start(self, question: str) -> SeededQuery:
+        """Hybrid search candidates of a question, cached."""
         known = self._starts.get(question)
         if known is not None:
             return known
@@ -155,107 +165,113 @@ class Bench:
         dense = self._snapshot.dense(vector, _DEPTH)
         own = DEFAULT_FUSION.fuse(self._snapshot.lexical(question, _DEPTH), dense, _DEPTH)
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
-        query = HopQuery(asked=query_entities(question), vector=vector, nearest=nearest)
-        start = self._starts[question] = Start(text=question, query=query, own=own)
+        query = HopQuery(entities=query_entities(question), vector=vector, nearest=nearest)
+        start = self._starts[question] = SeededQuery(text=question, query=query, own=own)
         return start
 
     def records(self, found: Candidates) -> list[str]:
-        """The records of the best candidates."""
+        """Record ids of the best `HITS` candidates, best first; an id may repeat."""
         passages = self._store.resolve(found.rows[:HITS])
         return [one.document_id for one in passages if one is not None]
 
 
-System = Callable[[Bench, Start], Candidates]
+RetrievalSystem = Callable[[AblationStore, SeededQuery], Candidates]
 
 
-def systems() -> Mapping[str, System]:
-    """Every system by name, the whole one first."""
-    return {"all of it": _guide(), **_without(), **_hopping(), **_walks(), **_levels()}
+def systems() -> Mapping[str, RetrievalSystem]:
+    """All systems of the ablation by name; the full system comes first."""
+    return {
+        "all of it": _hops(),
+        **_without_component(),
+        **_rounds_and_reads(),
+        **_pagerank_systems(),
+        **_dual_level_systems(),
+    }
 
 
 def ablation(
-    folder: Path, variant: Variant, cache: StoreCache, chosen: Mapping[str, System]
-) -> list[Score]:
-    """Each of the systems on one set.
+    folder: Path, variant: Variant, cache: StoreCache, chosen: Mapping[str, RetrievalSystem]
+) -> list[RecallScore]:
+    """Recall of each of the systems on one data set.
 
     Raises:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
-    made = prepared(folder, variant, cache)
-    questions = whole(made.dataset.questions)
-    with Bench(made.store.root, cache.embedder) as bench:
+    made = prepare_variant(folder, variant, cache)
+    questions = scorable(made.dataset.questions)
+    with AblationStore(made.store.root, cache.embedder) as bench:
         return [
             score(made, name, _rank(bench, system), questions) for name, system in chosen.items()
         ]
 
 
-def _rank(bench: Bench, system: System) -> Callable[[str], Iterable[str]]:
+def _rank(bench: AblationStore, system: RetrievalSystem) -> Callable[[str], Iterable[str]]:
     return lambda question: bench.records(system(bench, bench.start(question)))
 
 
-def _guide(guide: HopWeights = DEFAULT_GUIDE, **sight: bool) -> System:
-    """Guided hops with other weights, or with parts of the graph out of sight."""
+def _hops(guide: HopWeights = DEFAULT_HOP_WEIGHTS, **visible: bool) -> RetrievalSystem:
+    """Guided hops with other weights, or with kinds of links hidden (`GraphMask`)."""
 
-    def walk(bench: Bench, start: Start) -> Candidates:
-        graph = GraphMask(graph=bench.graph, **sight) if sight else bench.graph
+    def walk(bench: AblationStore, start: SeededQuery) -> Candidates:
+        graph = GraphMask(graph=bench.graph, **visible) if visible else bench.graph
         return guided_hops(start.query, start.own, graph, bench.vectors, guide).candidates
 
     return walk
 
 
-def _without() -> dict[str, System]:
-    guide = DEFAULT_GUIDE
+def _without_component() -> dict[str, RetrievalSystem]:
+    guide = DEFAULT_HOP_WEIGHTS
     return {
         "hybrid alone": lambda _bench, start: start.own,
-        "without names of the question": _guide(replace(guide, named=0.0, spoken=0.0)),
-        "without its titles": _guide(replace(guide, named=0.0)),
-        "without its rare names": _guide(replace(guide, spoken=0.0)),
-        "without hops": _guide(replace(guide, rounds=0)),
-        "without hops by title": _guide(titles=False),
-        "without hops by rare mention": _guide(replace(guide, shared=0.0)),
-        "without hops by open mention": _guide(replace(guide, open=0.0)),
-        "without hops by mention": _guide(replace(guide, shared=0.0, open=0.0)),
-        "without any mentions": _guide(mentions=False),
-        "without degree": _guide(replace(guide, degree=0.0)),
-        "without the target's own share": _guide(replace(guide, own=0.0)),
-        "without variants of titles": _guide(aliases=False),
-        "without dilution": _guide(replace(guide, names=_OFF)),
-        "parts of names as good as names": _guide(replace(guide, whole=1.0)),
+        "without names of the question": _hops(replace(guide, title_bonus=0.0, mention_bonus=0.0)),
+        "without its titles": _hops(replace(guide, title_bonus=0.0)),
+        "without its rare names": _hops(replace(guide, mention_bonus=0.0)),
+        "without hops": _hops(replace(guide, rounds=0)),
+        "without hops by title": _hops(titles=False),
+        "without hops by rare mention": _hops(replace(guide, rare_name_weight=0.0)),
+        "without hops by open mention": _hops(replace(guide, residual_weight=0.0)),
+        "without hops by mention": _hops(replace(guide, rare_name_weight=0.0, residual_weight=0.0)),
+        "without any mentions": _hops(mentions=False),
+        "without degree": _hops(replace(guide, popularity_penalty=0.0)),
+        "without the target's own share": _hops(replace(guide, target_share=0.0)),
+        "without variants of titles": _hops(aliases=False),
+        "without dilution": _hops(replace(guide, source_name_limit=_OFF)),
+        "parts of names as good as names": _hops(replace(guide, partial_title=1.0)),
     }
 
 
-def _hopping() -> dict[str, System]:
-    guide = DEFAULT_GUIDE
+def _rounds_and_reads() -> dict[str, RetrievalSystem]:
+    guide = DEFAULT_HOP_WEIGHTS
     return {
-        "two rounds": _guide(replace(guide, rounds=2)),
-        "three rounds": _guide(replace(guide, rounds=3)),
-        "twenty passages read": _guide(replace(guide, reads=20)),
-        "five passages read": _guide(replace(guide, reads=5)),
+        "two rounds": _hops(replace(guide, rounds=2)),
+        "three rounds": _hops(replace(guide, rounds=3)),
+        "twenty passages read": _hops(replace(guide, reads=20)),
+        "five passages read": _hops(replace(guide, reads=5)),
     }
 
 
-def _walks() -> dict[str, System]:
-    """PageRank in place of hops, and on top of them."""
+def _pagerank_systems() -> dict[str, RetrievalSystem]:
+    """Systems with PageRank in place of hops, and added to them."""
 
-    def from_hybrid(bench: Bench, start: Start) -> Candidates:
+    def from_hybrid(bench: AblationStore, start: SeededQuery) -> Candidates:
         return pagerank(_seeds(start.own), bench.graph)
 
-    def from_names(bench: Bench, start: Start) -> Candidates:
+    def from_names(bench: AblationStore, start: SeededQuery) -> Candidates:
         return pagerank(_seeds(named(bench, start)), bench.graph)
 
-    def beside_names(bench: Bench, start: Start) -> Candidates:
+    def beside_names(bench: AblationStore, start: SeededQuery) -> Candidates:
         own = named(bench, start)
-        return _mixed(own, pagerank(_seeds(own), bench.graph), 1.0)
+        return _weighted_sum(own, pagerank(_seeds(own), bench.graph), 1.0)
 
-    def after_hops(share: float) -> System:
-        def walk(bench: Bench, start: Start) -> Candidates:
-            own = whole_walk(bench, start)
-            return _mixed(own, pagerank(_seeds(own), bench.graph), share)
+    def after_hops(share: float) -> RetrievalSystem:
+        def walk(bench: AblationStore, start: SeededQuery) -> Candidates:
+            own = full_system(bench, start)
+            return _weighted_sum(own, pagerank(_seeds(own), bench.graph), share)
 
         return walk
 
-    named = _guide(replace(DEFAULT_GUIDE, rounds=0))
-    whole_walk = _guide()
+    named = _hops(replace(DEFAULT_HOP_WEIGHTS, rounds=0))
+    full_system = _hops()
     return {
         "PageRank from hybrid": from_hybrid,
         "PageRank from hybrid and names": from_names,
@@ -265,33 +281,35 @@ def _walks() -> dict[str, System]:
     }
 
 
-def _levels() -> dict[str, System]:
-    """HuixiangDou2's two levels of a question (`dual_level`)."""
-    whole_walk = _guide()
+def _dual_level_systems() -> dict[str, RetrievalSystem]:
+    """Systems with HuixiangDou2's two levels of a question (`dual_level`)."""
+    full_system = _hops()
 
-    def second_search(share: float) -> System:
-        def walk(bench: Bench, start: Start) -> Candidates:
+    def second_search(share: float) -> RetrievalSystem:
+        def walk(bench: AblationStore, start: SeededQuery) -> Candidates:
             rest = dual_level(start.text).relations
             if not rest.strip():
-                return whole_walk(bench, start)
-            own = _mixed(start.own, bench.start(rest).own, share)
-            return whole_walk(bench, replace(start, own=own))
+                return full_system(bench, start)
+            own = _weighted_sum(start.own, bench.start(rest).own, share)
+            return full_system(bench, replace(start, own=own))
 
         return walk
 
-    def entity_search(bench: Bench, start: Start) -> Candidates:
+    def entity_search(bench: AblationStore, start: SeededQuery) -> Candidates:
         names = " ".join(dual_level(start.text).entities)
         if not names:
-            return whole_walk(bench, start)
-        return whole_walk(bench, replace(start, own=_mixed(start.own, bench.start(names).own, 0.3)))
+            return full_system(bench, start)
+        return full_system(
+            bench, replace(start, own=_weighted_sum(start.own, bench.start(names).own, 0.3))
+        )
 
-    def open_vector(bench: Bench, start: Start) -> Candidates:
+    def open_vector(bench: AblationStore, start: SeededQuery) -> Candidates:
         rest = dual_level(start.text).relations
         if not rest.strip():
-            return whole_walk(bench, start)
+            return full_system(bench, start)
         level = bench.start(rest).query
         query = replace(start.query, vector=level.vector, nearest=level.nearest)
-        return whole_walk(bench, replace(start, query=query))
+        return full_system(bench, replace(start, query=query))
 
     return {
         "relations as what is open": open_vector,
@@ -301,12 +319,12 @@ def _levels() -> dict[str, System]:
 
 
 def _seeds(found: Candidates) -> Candidates:
-    """The ten best, weighed by the square of their score."""
+    """The ten best candidates as PageRank seeds, weighted by their squared scores."""
     return Candidates(rows=found.rows[:_SEEDS], scores=np.maximum(0, found.scores[:_SEEDS]) ** 2)
 
 
-def _mixed(own: Candidates, other: Candidates, share: float) -> Candidates:
-    """Scores of both over each one's best, the other's times `share`."""
+def _weighted_sum(own: Candidates, other: Candidates, share: float) -> Candidates:
+    """Sum of two rankings' scores, each divided by its best; the second times `share`."""
     total: dict[int, float] = {}
     for found, weight in ((own, 1.0), (other, share)):
         top = float(found.scores[0]) if len(found.scores) and found.scores[0] > 0 else 1.0

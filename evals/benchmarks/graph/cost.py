@@ -1,8 +1,10 @@
-"""What the passage graph costs at a size: building it, its bytes, a query, an update.
+"""Build time, bytes, query latency and update time of the passage graph by corpus size.
 
-The same documents go into a store with a graph and one without, a batch to each in turn, so that a
-busy machine slows both. The two modes of search are asked alternately for the same reason. What a
-graph of a real corpus costs is measured by `hoptrail.evals.benchmarks.store --graph`.
+    python -m hoptrail.evals.benchmarks.graph --cost [--passages 10000,100000]
+
+The same synthetic documents go into a store with a graph and one without, a batch to each in turn,
+so that a busy machine slows both. The two modes of search alternate for the same reason. The graph
+of a real corpus is measured by `python -m hoptrail.evals.benchmarks.store --graph DATASET`.
 """
 
 from __future__ import annotations
@@ -15,10 +17,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from hoptrail.evals.benchmarks.graph.pagerank import pagerank
 from hoptrail.evals.benchmarks.graph.synthetic_names import NamedCorpus
-from hoptrail.evals.benchmarks.store.__main__ import DIMENSION, GivenVectors
-from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, Query
-from hoptrail.rag.passage_graph.pagerank import pagerank
+from hoptrail.evals.benchmarks.store.synthetic import (
+    DIMENSION,
+    PER_DOCUMENT,
+    GivenVectors,
+    SyntheticQuery,
+)
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.store import Store, StoreSpec
@@ -31,19 +37,19 @@ _SEEDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """One size; times in milliseconds."""
+class PassageGraphCost:
+    """Cost of the passage graph at one corpus size; latencies in milliseconds."""
 
     passages: int
     extracted_per_second: float
-    """Passages whose names are found, nothing written."""
+    """Passages whose names are extracted in a second, nothing written."""
     graph_per_second: float
-    """Passages over the graph's own time: finding names and writing them."""
+    """Passages divided by the seconds that the graph adds: extracting names and writing links."""
     graph_per_second_first: float
     graph_per_second_last: float
-    """The same of the first and of the last tenth."""
+    """`graph_per_second` of the first and of the last tenth of the corpus."""
     graph_per_cpu_second: float
-    """The same by processor time, which a busy machine does not stretch."""
+    """`graph_per_second` by processor time, which other processes do not lengthen."""
     ingest_per_second: float
     """Passages committed, without a graph."""
     plain_mb: float
@@ -57,16 +63,22 @@ class Cost:
     hybrid_p95: float
     pagerank_p50: float
     pagerank_p95: float
-    """The walk alone, from ten hybrid seeds."""
+    """PageRank alone, from ten dense seeds."""
     replace_p50: float
-    """One document of 20 passages, with the graph."""
+    """Replacing one document of 20 passages, with the graph."""
     replace_plain_p50: float
     load: float
-    """Of the machine, over the last minute."""
+    """Load average of the machine over the last minute."""
 
 
-def cost(root: Path, passages: int, *, queries: int = _QUERIES) -> Cost:
-    """Fills two stores of that size and measures them."""
+def cost(root: Path, passages: int, *, queries: int = _QUERIES) -> PassageGraphCost:
+    """Fills a store with a graph and one without to a size, and measures both.
+
+    Args:
+        root: an empty folder.
+        passages: of each store.
+        queries: searches timed by each mode.
+    """
     corpus = NamedCorpus(passages, dimension=DIMENSION)
     with _store(root / "links", "links") as links, _store(root / "none", "none") as plain:
         built, bare, finding, cpu, sources = _filled(corpus, links, plain)
@@ -79,14 +91,14 @@ def cost(root: Path, passages: int, *, queries: int = _QUERIES) -> Cost:
             store.compact()
         size = plain.stats().bytes
         added = links.stats().bytes - size
-    own = [some - other for some, other in zip(built, bare, strict=True)]
-    tenth = max(1, len(own) // 10)
-    return Cost(
+    added_seconds = [some - other for some, other in zip(built, bare, strict=True)]
+    tenth = max(1, len(added_seconds) // 10)
+    return PassageGraphCost(
         passages=passages,
         extracted_per_second=passages / finding,
-        graph_per_second=passages / sum(own),
-        graph_per_second_first=_BATCH * tenth / sum(own[:tenth]),
-        graph_per_second_last=_BATCH * tenth / sum(own[-tenth:]),
+        graph_per_second=passages / sum(added_seconds),
+        graph_per_second_first=_BATCH * tenth / sum(added_seconds[:tenth]),
+        graph_per_second_last=_BATCH * tenth / sum(added_seconds[-tenth:]),
         graph_per_cpu_second=passages / cpu,
         ingest_per_second=passages / sum(bare),
         plain_mb=size / 1e6,
@@ -112,7 +124,12 @@ def _store(root: Path, graph: str) -> Store:
 def _filled(
     corpus: NamedCorpus, links: Store, plain: Store
 ) -> tuple[list[float], list[float], float, float, list[IndexedDocument]]:
-    """Seconds by batch with a graph and without, of finding names, and of the graph's processor."""
+    """Ingests the corpus into both stores.
+
+    Returns:
+        Wall seconds by batch with a graph and without; seconds of name extraction; processor
+        seconds that the graph adds; documents to draw queries from.
+    """
     documents = corpus.documents()
     built: list[float] = []
     bare: list[float] = []
@@ -128,8 +145,10 @@ def _filled(
     return built, bare, finding, cpu, sources
 
 
-def _asked(store: Store, queries: Sequence[Query]) -> tuple[list[float], list[float], list[float]]:
-    """Times of a search by each mode, and of a walk from the hybrid candidates."""
+def _asked(
+    store: Store, queries: Sequence[SyntheticQuery]
+) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of graph search, hybrid search and PageRank, one each a query."""
     searcher = Retriever(store, GivenVectors(queries))
     graph, hybrid, walks = [], [], []
     for query in queries:
@@ -138,11 +157,11 @@ def _asked(store: Store, queries: Sequence[Query]) -> tuple[list[float], list[fl
             searcher.search(query.text, mode=mode)
         graph.append(_ms(lambda text=query.text: searcher.search(text, mode="graph")))
         hybrid.append(_ms(lambda text=query.text: searcher.search(text, mode="hybrid")))
-        walks.append(_walk(store, query))
+        walks.append(_pagerank_ms(store, query))
     return graph, hybrid, walks
 
 
-def _walk(store: Store, query: Query) -> float:
+def _pagerank_ms(store: Store, query: SyntheticQuery) -> float:
     snapshot = store.snapshot()
     found = snapshot.dense(query.vector, _SEEDS)
     seeds = Candidates(rows=found.rows, scores=found.scores.clip(0) ** 2)

@@ -1,4 +1,7 @@
-"""Recall of every mode of search side by side, on the same stores in the same run."""
+"""Recall@k of BM25, dense, hybrid and graph search on the same stores in the same run.
+
+python -m hoptrail.evals.benchmarks.graph DATA --quality [--sets NAME...] [--variants NAME...]
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from hoptrail.evals.benchmarks.graph.variants import Prepared, Variant, prepared, recorded
+from hoptrail.evals.benchmarks.graph.variants import (
+    PreparedVariant,
+    Variant,
+    prepare_variant,
+    recorded,
+)
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
 from hoptrail.evals.store_cache import StoreCache
@@ -25,13 +33,13 @@ MODES: Mapping[Mode, str] = {
     "graph": "graph",
 }
 
-Rank = Callable[[str], Iterable[str]]
-"""A question to record ids, best first; a record may come again."""
+RankRecords = Callable[[str], Iterable[str]]
+"""Maps a question to record ids, best first; an id may repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One system on one set; recall in percent, means over the questions."""
+class RecallScore:
+    """Recall of one system on one data set, in percent, means over the questions."""
 
     set: str
     variant: Variant
@@ -40,29 +48,29 @@ class Score:
     recall_2: float
     recall_5: float
     recall_10: float | None
-    """None: so many were not recorded."""
+    """None: the recorded rankings are shorter than ten."""
     all_5: float
     """Percent of the questions with all supports among the first five."""
     ms: float | None
-    """Median of a search; None: not ours."""
+    """Median milliseconds of a search; None for recorded rankings."""
 
 
-def quality(folder: Path, variant: Variant, cache: StoreCache, most: int) -> list[Score]:
-    """All modes on a set, and what was recorded of another system on the questions it covers.
+def quality(folder: Path, variant: Variant, cache: StoreCache, most: int) -> list[RecallScore]:
+    """Recall of all search modes on a data set, and of another system's recorded rankings.
 
     Args:
-        folder: of the set.
-        variant: which form of it.
-        cache: where its store is kept.
-        most: questions asked, spread over the set.
+        folder: the data set.
+        variant: as it is, without titles, or without capitals.
+        cache: keeps its store.
+        most: questions at most, spread evenly over the set.
 
     Raises:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
-    made = prepared(folder, variant, cache)
-    questions = whole(made.dataset.questions)
+    made = prepare_variant(folder, variant, cache)
+    questions = scorable(made.dataset.questions)
     questions = questions[:: -(-len(questions) // most)]
-    found: list[Score] = []
+    found: list[RecallScore] = []
     with Store.open(made.store.root, embedder=cache.embedder) as store:
         searcher = Retriever(store, cache.embedder)
         # No mode is charged for embedding the questions.
@@ -71,36 +79,38 @@ def quality(folder: Path, variant: Variant, cache: StoreCache, most: int) -> lis
         others = recorded(folder) if variant == "whole" else {}
         covered = [one for one in questions if one.id in others]
         if covered:
-            found.append(_theirs(made, others, covered))
+            found.append(_recorded_score(made, others, covered))
             beside = score(made, "graph, same questions", _ranked(searcher, "graph"), covered)
             found.append(beside)
     return found
 
 
-def whole(questions: Iterable[Question]) -> list[Question]:
-    """The questions whose recall may be scored."""
+def scorable(questions: Iterable[Question]) -> list[Question]:
+    """The questions whose recall can be scored: all supports are known."""
     return [one for one in questions if one.support_is_whole]
 
 
-def score(made: Prepared, system: str, rank: Rank, questions: Sequence[Question]) -> Score:
-    """A system's recall on some questions."""
+def score(
+    made: PreparedVariant, system: str, rank: RankRecords, questions: Sequence[Question]
+) -> RecallScore:
+    """Recall of a system on some questions, with the median time of a search."""
     rankings, spent = [], []
     for one in questions:
         started = time.perf_counter()
         ids = first_occurrences(rank(one.question))
         spent.append(time.perf_counter() - started)
         rankings.append(ids)
-    return _scored(made, system, rankings, questions, ms=1e3 * median(spent))
+    return _score_of(made, system, rankings, questions, ms=1e3 * median(spent))
 
 
-def _scored(
-    made: Prepared,
+def _score_of(
+    made: PreparedVariant,
     system: str,
     rankings: Sequence[Sequence[str]],
     questions: Sequence[Question],
     *,
     ms: float | None,
-) -> Score:
+) -> RecallScore:
     def mean(k: int) -> float:
         pairs = zip(rankings, questions, strict=True)
         return 100 * fmean(
@@ -109,7 +119,7 @@ def _scored(
 
     pairs = zip(rankings, questions, strict=True)
     complete = [set(one.supporting_ids) <= set(ranking[:5]) for ranking, one in pairs]
-    return Score(
+    return RecallScore(
         set=made.name,
         variant=made.variant,
         system=system,
@@ -122,13 +132,13 @@ def _scored(
     )
 
 
-def _theirs(
-    made: Prepared, others: Mapping[str, Sequence[str]], covered: Sequence[Question]
-) -> Score:
-    return _scored(made, "recorded", [others[one.id] for one in covered], covered, ms=None)
+def _recorded_score(
+    made: PreparedVariant, others: Mapping[str, Sequence[str]], covered: Sequence[Question]
+) -> RecallScore:
+    return _score_of(made, "recorded", [others[one.id] for one in covered], covered, ms=None)
 
 
-def _ranked(searcher: Retriever, mode: Mode) -> Rank:
+def _ranked(searcher: Retriever, mode: Mode) -> RankRecords:
     def rank(question: str) -> list[str]:
         hits = searcher.search(question, k=HITS, mode=mode).hits
         return [hit.passage.document_id for hit in hits]

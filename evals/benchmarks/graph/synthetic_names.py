@@ -1,8 +1,7 @@
-"""Synthetic corpora with names: the store's own (`store_corpus`), with some of the words named.
+"""Synthetic corpora with names: those of `benchmarks.store.synthetic`, some words made into names.
 
-Of the names that English Wikipedia's passages mention, a few stand in very many passages and most
-in one or two: names are drawn by Zipf's law from twice as many as there are passages. A document's
-title is one of them.
+As in English Wikipedia, a few names occur in very many passages and most in one or two: names are
+drawn by Zipf's law from twice as many as there are passages. A document's title is one of them.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, Corpus, Query
+from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, SyntheticCorpus, SyntheticQuery
 from hoptrail.rag.types import IndexedDocument, Passage, passage_id
 
 NAMES = 8
-"""Names of a passage."""
+"""Names in each passage."""
 _PER_PASSAGE = 2
 _SENTENCE = 14
 _SYLLABLES = (
@@ -27,11 +26,11 @@ _ASKED = 2
 
 
 class NamedCorpus:
-    """`size` passages with names, the same for the same seed."""
+    """Corpus of `size` passages with names; equal seeds give equal corpora."""
 
     def __init__(self, size: int, *, dimension: int = 384, seed: int = 0) -> None:
         self.size = size
-        self._plain = Corpus(size, dimension=dimension, seed=seed)
+        self._plain = SyntheticCorpus(size, dimension=dimension, seed=seed)
         self._random = np.random.default_rng(seed + 1)
         self._count = _PER_PASSAGE * size
         self._shares = np.cumsum(1 / np.arange(1, self._count + 1))
@@ -46,7 +45,7 @@ class NamedCorpus:
         """One document of 20 passages, drawn anew on every call."""
         return self._named(self._plain.document(number, PER_DOCUMENT, version), number)
 
-    def query(self, source: IndexedDocument) -> Query:
+    def query(self, source: IndexedDocument) -> SyntheticQuery:
         """A query for one passage of a document: ten of its words, and two names."""
         plain = self._plain.query(source)
         drawn = self._random.integers(self._count, size=_ASKED)
@@ -54,7 +53,7 @@ class NamedCorpus:
         return replace(plain, text=f"{plain.text} {names} {source.document.title}?")
 
     def _named(self, document: IndexedDocument, number: int) -> IndexedDocument:
-        """The document with names among its words, sentences, and a title."""
+        """The document with names among its words, split into sentences, with a title."""
         # Titles are spread over common and rare names.
         title = name(number * PER_DOCUMENT * _PER_PASSAGE % self._count)
         texts = [self._text(one.text.split()) for one in document.passages]
@@ -86,7 +85,7 @@ class NamedCorpus:
 
 
 def name(number: int) -> str:
-    """The name of that rank: two capitalised words, or one for every fifth."""
+    """Name number `number` by frequency: two capitalised words, or one for every fifth."""
     base = len(_SYLLABLES)
     digits = [number // base**place % base for place in range(5)]
     word = "".join(_SYLLABLES[digit] for digit in digits[:3]).capitalize()

@@ -1,4 +1,4 @@
-"""The data sets of the graph's measurements: as they are, without titles, without capitals."""
+"""Variants of the data sets for the graph benchmark: whole, without titles, in lower case."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from hoptrail.evals.store_cache import PreparedStore, StoreCache, prepare_store
 from hoptrail.rag.ingest.pipeline import IngestEvent
 
 Variant = Literal["whole", "untitled", "lower"]
-"""`untitled`: no passage has a title. `lower`: no letter of corpus and questions is a capital,
-as in scripts that have none."""
+"""`whole`: as it is. `untitled`: no passage has a title. `lower`: corpus and questions in lower
+case, as in scripts without capitals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A data set and its store."""
+class PreparedVariant:
+    """Data set in one variant, and its store."""
 
     name: str
-    """Of the set, whatever the variant."""
+    """Name of the original set."""
     dataset: Dataset
     store: PreparedStore
     variant: Variant
 
 
-def prepared(folder: Path, variant: Variant, cache: StoreCache) -> Prepared:
-    """A set in one variant, ingested for real; the store is kept for the next run.
+def prepare_variant(folder: Path, variant: Variant, cache: StoreCache) -> PreparedVariant:
+    """Loads a data set in one variant and ingests it; the store is kept for the next run.
 
     Raises:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
     dataset = load_dataset(folder if variant == "whole" else _varied(folder, variant, cache.folder))
-    return Prepared(
+    return PreparedVariant(
         name=folder.resolve().name,
         dataset=dataset,
-        store=prepare_store(dataset, cache, _unheard),
+        store=prepare_store(dataset, cache, _ignore_event),
         variant=variant,
     )
 
 
 def recorded(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """What another system retrieved, by question id; empty if the set has no such recording.
+    """Recorded rankings of another system, record ids by question id; empty if the set has none.
 
     Read from the files `llm_*.jsonl` (perhaps gzipped) whose lines have `question_id` and
     `retrieved_ids`, best first.
@@ -60,7 +60,7 @@ def recorded(folder: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def _varied(folder: Path, variant: Variant, cache: Path) -> Path:
-    """Writes the variant of a set beside the stores."""
+    """Writes the variant of a data set into the cache folder."""
     made = cache / "variants" / f"{folder.resolve().name}-{variant}"
     made.mkdir(parents=True, exist_ok=True)
     for stem in ("corpus", "questions"):
@@ -86,5 +86,5 @@ def _lines(path: Path) -> Iterator[dict]:  # type: ignore[type-arg]
                 yield json.loads(line)
 
 
-def _unheard(_event: IngestEvent) -> None:
-    """Ingest's events; which records failed is in the prepared store."""
+def _ignore_event(_event: IngestEvent) -> None:
+    """Ignores an ingest event; `PreparedStore.missing` has the records that failed."""

@@ -1,1 +1,1 @@
-"""Benchmark of the store: search, ingest, crashes."""
+"""Benchmark of the store: search latency, ingest throughput, crash safety."""

@@ -1,13 +1,14 @@
-"""How fast a store is, beside its bare parts, and what a kill -9 leaves behind.
+"""Benchmark of the store: ingest throughput, search latency, memory, disk and crash safety.
 
     python -m hoptrail.evals.benchmarks.store [--passages 10000,100000] [--million] [--batch 1024]
                                           [--kills 30] [--graph DATASET] [--json]
 
 Embedding is excluded. A hybrid query is 50 candidates by words, 50 by vector, fusion, and the texts
-of ten. The bare parts answer the same queries over the same files in the same run, alternately, so
-that a busy machine slows both; the ratio is the number to trust there. They have nothing to set
-against the passage graph, so these stores are made without one (graph "none"); what it adds to
-ingest and to the files is measured apart, with --graph, on the real corpus of a data set.
+of ten. SQLite, Tantivy and NumPy alone (`bare_parts`) answer the same queries over the same files
+in the same run, alternately, so that a busy machine slows both: there the ratio is the number to
+trust. They have no passage graph, so these stores are made without one (graph "none"); what the
+graph adds to ingest and files is measured by --graph, on the real corpus of a data set. --kills
+kills a writer with SIGKILL and counts lost and torn documents.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hoptrail.evals.benchmarks.store.bare_parts import BareParts
 from hoptrail.evals.benchmarks.store.crash_test import trials
-from hoptrail.evals.benchmarks.store.graph_overhead import graph_cost
-from hoptrail.evals.benchmarks.store.synthetic import PER_DOCUMENT, Corpus, Query
+from hoptrail.evals.benchmarks.store.graph_overhead import graph_overhead
+from hoptrail.evals.benchmarks.store.synthetic import (
+    DIMENSION,
+    PER_DOCUMENT,
+    GivenVectors,
+    SyntheticCorpus,
+    SyntheticQuery,
+)
 from hoptrail.evals.datasets.native import load_dataset
-from hoptrail.rag.embedders.base import TextKind
-from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store, StoreSpec
-from hoptrail.rag.types import IndexedDocument, Vectors
+from hoptrail.rag.types import IndexedDocument
 
-DIMENSION = 384
 MILLION = 1_000_000
 _QUERIES = 200
 _REPLACEMENTS = 30
@@ -47,7 +48,7 @@ _PROBE = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from hoptrail.rag.store import Store
+from hoptrail.rag.store.store import Store
 started = time.perf_counter()
 store = Store.open(Path(sys.argv[1]))
 opened = time.perf_counter() - started
@@ -62,8 +63,8 @@ print(json.dumps([opened, first, kilobytes / 1024, rows]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """One size. Times in milliseconds, medians unless named otherwise."""
+class StoreTimings:
+    """Timings of a store at one size, in milliseconds, medians unless named otherwise."""
 
     passages: int
     ingest_per_second: float
@@ -76,73 +77,53 @@ class Timings:
     lexical_p50: float
     dense_p50: float
     filtered_p50: float
-    """Hybrid, with a filter that keeps 1 %."""
+    """Hybrid search with a filter that keeps 1 %."""
     replace_p50: float
-    """One document of 20 passages."""
+    """Replacing one document of 20 passages."""
     open_seconds: float
     first_query_seconds: float
-    """Both indexes once in a fresh process."""
+    """One query to each index in a fresh process."""
     peak_mb: float
     """Resident memory of that process after its first query."""
     disk_mb: float
     load: float
-    """Of the machine, over the last minute: above 0.5 a core the absolute times are not its own."""
+    """Load average over the last minute: above 0.5 a core the absolute times are too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kills:
-    """Trials of kill -9 amid ingest and replacement."""
+class CrashSummary:
+    """Totals of the crash test: SIGKILL during ingest and replacement."""
 
     trials: int
     acknowledged: int
     lost: int
     torn: int
     unclean: int
+    """Trials after which fsck finds a problem."""
 
 
-class GivenVectors:
-    """An embedder that was told the vectors of queries; of other texts it hashes the words."""
-
-    id = "bench"
-    dimension = DIMENSION
-    window = 1_000
-
-    def __init__(self, queries: Sequence[Query]) -> None:
-        self._vectors = {query.text: query.vector for query in queries}
-        self._other = HashEmbedder(DIMENSION)
-
-    def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
-        """Returns (len(texts), DIMENSION) float32."""
-        known = self._vectors
-        return np.stack([known[one] if one in known else self._hash(one) for one in texts])
-
-    def _hash(self, text: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self._other.embed([text])[0]
-        return vector
-
-
-def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
-    """Builds a store of that size, about `batch` passages a commit, and times it."""
-    corpus = Corpus(passages, dimension=DIMENSION)
+def measure(root: Path, passages: int, batch: int = 1024) -> StoreTimings:
+    """Builds a store of `passages` passages, about `batch` a commit, and times it."""
+    corpus = SyntheticCorpus(passages, dimension=DIMENSION)
     spec = StoreSpec(embedder=GivenVectors.id, dimension=DIMENSION, graph="none")
     with Store.create(root, spec) as store:
         rate, sources = _filled(store, corpus, batch)
         queries = [corpus.query(sources[at % len(sources)]) for at in range(_QUERIES)]
         searcher = Retriever(store, GivenVectors(queries))
         bare = BareParts(root / store.tenant, passages, DIMENSION)
-        asks: list[Callable[[Query], object]] = [
+        searches: list[Callable[[SyntheticQuery], object]] = [
             lambda query: searcher.search(query.text),
             bare.hybrid,
             lambda query: store.lexical(query.text, 50),
             lambda query: store.dense(query.vector, 50),
             lambda query: searcher.search(query.text, where={"tag": query.tag}),
         ]
-        hybrid, direct, lexical, dense, filtered = _alternately(asks, queries)
+        hybrid, direct, lexical, dense, filtered = _alternately(searches, queries)
         bare.close()
-        opened, first, memory = _fresh(root)
+        opened, first, memory = _fresh_process(root)
         replaced = [_timed(store.commit, [corpus.document(at)]) for at in range(_REPLACEMENTS)]
         disk = store.stats().bytes
-    return Timings(
+    return StoreTimings(
         passages=passages,
         ingest_per_second=rate,
         hybrid_p50=_median(hybrid),
@@ -162,10 +143,10 @@ def measure(root: Path, passages: int, batch: int = 1024) -> Timings:
     )
 
 
-def kills(root: Path, count: int) -> Kills:
-    """Runs the trials on one store."""
+def kills(root: Path, count: int) -> CrashSummary:
+    """Runs the crash test on one store."""
     done = trials(root, count)
-    return Kills(
+    return CrashSummary(
         trials=count,
         acknowledged=sum(one.acknowledged for one in done),
         lost=sum(one.lost for one in done),
@@ -175,10 +156,10 @@ def kills(root: Path, count: int) -> Kills:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Runs the benchmarks that the arguments choose."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--passages", default="10000,100000", help="sizes, by commas")
-    parser.add_argument("--million", action="store_true", help="a million as well")
+    parser.add_argument("--million", action="store_true", help="a million passages as well")
     parser.add_argument("--batch", type=int, default=1024, help="passages of a commit, at least")
     parser.add_argument("--kills", type=int, default=30, help="trials of kill -9; 0: none")
     parser.add_argument("--graph", type=Path, help="a data set: what a graph of its corpus costs")
@@ -189,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sizes += [MILLION] if chosen.million else []
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            _say(
+            _print(
                 "store",
                 asdict(measure(Path(folder) / "store", size, chosen.batch)),
                 as_json=chosen.json,
@@ -197,16 +178,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     corpus = () if chosen.graph is None else load_dataset(chosen.graph).documents
     for size in sizes if corpus else ():
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            cost = graph_cost(Path(folder), corpus, size, chosen.batch, DIMENSION)
-            _say("graph", asdict(cost), as_json=chosen.json)
+            cost = graph_overhead(Path(folder), corpus, size, chosen.batch, DIMENSION)
+            _print("graph", asdict(cost), as_json=chosen.json)
     if chosen.kills > 0:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             found = kills(Path(folder) / "store", chosen.kills)
-            _say("kill -9", asdict(found), as_json=chosen.json)
+            _print("kill -9", asdict(found), as_json=chosen.json)
 
 
-def _filled(store: Store, corpus: Corpus, size: int) -> tuple[float, list[IndexedDocument]]:
-    """Passages a second over the commits alone, and some documents to ask about."""
+def _filled(
+    store: Store, corpus: SyntheticCorpus, size: int
+) -> tuple[float, list[IndexedDocument]]:
+    """Passages a second over the commits alone, and some documents to draw queries from."""
     documents, seconds = corpus.documents(), 0.0
     sources: list[IndexedDocument] = []
     while batch := list(islice(documents, -(-size // PER_DOCUMENT))):
@@ -216,24 +199,24 @@ def _filled(store: Store, corpus: Corpus, size: int) -> tuple[float, list[Indexe
 
 
 def _alternately(
-    asks: Sequence[Callable[[Query], object]], queries: Iterable[Query]
+    searches: Sequence[Callable[[SyntheticQuery], object]], queries: Iterable[SyntheticQuery]
 ) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in asks]
+    times: list[list[float]] = [[] for _ in searches]
     for query in queries:
-        for ask in asks:
+        for search in searches:
             # Once to embed, cache the filter, and fault pages in; the second time counts.
-            ask(query)
-        for ask, spent in zip(asks, times, strict=True):
-            spent.append(_timed(ask, query))
+            search(query)
+        for search, spent in zip(searches, times, strict=True):
+            spent.append(_timed(search, query))
     return times
 
 
-def _fresh(root: Path) -> tuple[float, float, float]:
-    """Seconds to open and to answer first, and megabytes, in a process of its own."""
+def _fresh_process(root: Path) -> tuple[float, float, float]:
+    """Seconds to open, seconds of the first query and peak MB, in a process of its own."""
     command = [sys.executable, "-P", "-c", _PROBE, str(root)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    opened, first, memory, rows = json.loads(said)
-    assert rows > 0, "a fresh process found nothing"
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    opened, first, memory, rows = json.loads(output)
+    assert rows > 0, "A fresh process found nothing."
     return opened, first, memory
 
 
@@ -251,7 +234,7 @@ def _p95(times: Sequence[float]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
 
-def _say(title: str, values: dict[str, float], *, as_json: bool) -> None:
+def _print(title: str, values: dict[str, float], *, as_json: bool) -> None:
     rounded = {key: round(value, 3) for key, value in values.items()}
     if as_json:
         sys.stdout.write(json.dumps({"bench": title, **rounded}) + "\n")

@@ -1,6 +1,6 @@
-"""The same question put to SQLite, Tantivy and NumPy directly, over a store's own files.
+"""Baseline of the store benchmark: SQLite, Tantivy and NumPy queried directly over a store's files.
 
-No filter, no generation, no lock, no tie-break, no exact scores: what the parts cost by themselves.
+Without filters, generations, locks, tie-breaks and exact scores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur
 
-from hoptrail.evals.benchmarks.store.synthetic import Query
+from hoptrail.evals.benchmarks.store.synthetic import SyntheticQuery
 from hoptrail.rag.store.indexes.tantivy import SCHEMA
 from hoptrail.rag.text.analyzer import index_terms
 
@@ -23,7 +23,7 @@ _RANK_CONSTANT = 60
 
 
 class BareParts:
-    """Reads the files of a store that nobody has ever rewritten (row and slot are the same)."""
+    """Searcher over the files of a store without deletions (row numbers equal vector slots)."""
 
     def __init__(self, folder: Path, passages: int, dimension: int) -> None:
         self._searcher = tantivy.Index.open(str(folder / "tantivy" / "0")).searcher()
@@ -32,7 +32,7 @@ class BareParts:
         self._catalogue = sqlite3.connect(folder / "catalogue.db")
 
     def lexical(self, text: str) -> list[int]:
-        """The rows of the best by BM25."""
+        """Rows of the 50 best passages by BM25."""
         terms = [
             (Occur.Should, tantivy.Query.term_query(SCHEMA, "words", term, "freq"))
             for term in dict.fromkeys(index_terms("english", text))
@@ -43,14 +43,14 @@ class BareParts:
         return [int(row) for row in rows if row is not None]
 
     def dense(self, vector: NDArray[np.float32]) -> list[int]:
-        """The rows of the best by inner product."""
+        """Rows of the 50 best passages by inner product; `vector` is (dimension,)."""
         scores = self._vectors @ vector
         best = np.argpartition(scores, -_DEPTH)[-_DEPTH:]
         rows: list[int] = best[np.argsort(-scores[best])].tolist()
         return rows
 
-    def hybrid(self, query: Query) -> list[str]:
-        """The texts of the ten best by reciprocal rank."""
+    def hybrid(self, query: SyntheticQuery) -> list[str]:
+        """Texts of the ten best passages by reciprocal rank fusion (k = 60)."""
         fused: dict[int, float] = {}
         for rows in (self.lexical(query.text), self.dense(query.vector)):
             for rank, row in enumerate(rows, start=1):

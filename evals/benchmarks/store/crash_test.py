@@ -1,4 +1,7 @@
-"""kill -9 amid writing, then a fresh look: is all that was acknowledged there and whole?"""
+"""Crash test of the store: kills a writer with SIGKILL, then checks every acknowledged document.
+
+python -m hoptrail.evals.benchmarks.store --passages "" --kills 30
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,29 @@ WRITER = "hoptrail.evals.benchmarks.store.crash_writer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One kill and what was found afterwards."""
+class CrashTrial:
+    """One kill of the writer and the state of the store after it."""
 
     acknowledged: int
     """Versions of documents whose commit had returned before the kill."""
     lost: int
+    """Documents older than their last acknowledged version."""
     torn: int
+    """Documents of which catalogue, words and vectors disagree."""
     report: FsckReport
 
 
-def trials(root: Path, count: int, *, seed: int = 0, spec: StoreSpec = SPEC) -> list[Trial]:
-    """Kills a writer `count` times on one store that lives on from trial to trial."""
+def trials(root: Path, count: int, *, seed: int = 0, spec: StoreSpec = SPEC) -> list[CrashTrial]:
+    """Kills a writer `count` times on one store, which is kept from trial to trial."""
     source = random.Random(seed)
     Store.create(root, spec).close()
     acknowledged: dict[str, int] = {}
     return [_trial(root, acknowledged, number, source) for number in range(count)]
 
 
-def _trial(root: Path, acknowledged: dict[str, int], number: int, source: random.Random) -> Trial:
+def _trial(
+    root: Path, acknowledged: dict[str, int], number: int, source: random.Random
+) -> CrashTrial:
     tried, count = _killed(root, acknowledged, seed=number, delay=source.uniform(0.02, 0.8))
     lost = torn = 0
     with Store.open(root) as store:
@@ -45,19 +52,22 @@ def _trial(root: Path, acknowledged: dict[str, int], number: int, source: random
             found = int(present.get(name, 0))
             lost += found < least
             torn += not _whole(store, name, found)
-            assert found <= max(tried.get(name, 0), least), "a version nobody wrote"
+            assert found <= max(tried.get(name, 0), least), (
+                "The store has a version that was never written."
+            )
             # What was in flight may have been committed without its line being printed.
             acknowledged[name] = max(found, least)
-    return Trial(acknowledged=count, lost=lost, torn=torn, report=fsck(root))
+    return CrashTrial(acknowledged=count, lost=lost, torn=torn, report=fsck(root))
 
 
 def _killed(
     root: Path, acknowledged: dict[str, int], seed: int, delay: float
 ) -> tuple[dict[str, int], int]:
-    """Runs a writer and kills it `delay` seconds after its first word.
+    """Runs a writer and kills it `delay` seconds after its first line.
 
     Returns:
-        The last version of each document it had tried, and how many were acknowledged.
+        The last version of each document that the writer tried, and the number of acknowledged
+        versions.
     """
     command = [sys.executable, "-P", "-m", WRITER, str(root), str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -76,7 +86,7 @@ def _killed(
 
 
 def _whole(store: Store, name: str, number: int) -> bool:
-    """Whether catalogue, words and vectors hold exactly that version of a document."""
+    """Whether catalogue, words and vectors hold exactly version `number` of a document."""
     wanted = version(name, number)
     passages = store.passages_of(name)
     if passages != tuple(wanted.passages) or store.document(name) != wanted.document:

@@ -1,10 +1,10 @@
-"""A writer to be killed: replaces documents for ever, and says what was acknowledged.
+"""Writer process of the crash test: replaces documents until killed, printing each acknowledgement.
 
     python -m hoptrail.evals.benchmarks.store.crash_writer STORE SEED [TURNS]
 
 Before a commit it prints `try ID VERSION`, after it `done ID VERSION`, one line a document. What a
-version looks like follows from its id and number alone, so that whoever reads the store later can
-tell a whole document from a torn one.
+version looks like follows from its id and number alone, so that the crash test can tell a whole
+document from a torn one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPEC = StoreSpec(embedder="kill", dimension=16)
 
 
 def version(identifier: str, number: int) -> IndexedDocument:
-    """Version `number` of a document: 1 to 20 passages that all name it."""
+    """Document in version `number`: 1 to 20 passages that all mention its id."""
     source = random.Random(f"{identifier}/{number}")
     text, passages = "", []
     for part in range(source.randint(1, 20)):
@@ -55,11 +55,11 @@ def version(identifier: str, number: int) -> IndexedDocument:
 
 
 def main(root: Path, seed: int, turns: int | None) -> None:
-    """Writes until killed, or for a number of turns."""
+    """Replaces documents until killed, or for a number of turns."""
     source = random.Random(seed)
     with Store.open(root) as store:
         written = {key: int(value) for key, value in store.fingerprints().items()}
-        say(f"ready {seed}")
+        print_line(f"ready {seed}")
         while turns is None or turns > 0:
             turns = None if turns is None else turns - 1
             # Writers with different seeds own different documents.
@@ -67,15 +67,15 @@ def main(root: Path, seed: int, turns: int | None) -> None:
             names = [f"document{seed % 7}-{number}" for number in chosen]
             batch = [(name, written.get(name, 0) + 1) for name in names]
             for name, number in batch:
-                say(f"try {name} {number}")
+                print_line(f"try {name} {number}")
             store.commit([version(name, number) for name, number in batch])
             for name, number in batch:
                 written[name] = number
-                say(f"done {name} {number}")
+                print_line(f"done {name} {number}")
 
 
-def say(line: str) -> None:
-    """Prints a line at once: a line in a buffer would die with the process."""
+def print_line(line: str) -> None:
+    """Prints a line and flushes it: a buffered line would be lost with the process."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

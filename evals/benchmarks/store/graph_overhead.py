@@ -1,7 +1,9 @@
-"""What the passage graph costs a store: time at ingest, and bytes, on a real corpus.
+"""Ingest time and bytes that the passage graph adds to a store, on a real corpus.
+
+    python -m hoptrail.evals.benchmarks.store --graph DATASET
 
 The same documents, one passage each, go into a store with a graph and one without, a batch to each
-in turn, so that a busy machine slows both. What the first takes longer is the graph's own time.
+in turn, so that a busy machine slows both. The difference in time is the graph's own.
 """
 
 from __future__ import annotations
@@ -24,29 +26,29 @@ _PARTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphCost:
-    """One size."""
+class GraphOverhead:
+    """Cost of the graph at one store size."""
 
     passages: int
     per_second: float
-    """Passages, over the graph's own time: names found and rows written."""
+    """Passages divided by the graph's own seconds: extracting names and writing links."""
     first_per_second: float
     last_per_second: float
-    """The same of the first and of the last tenth: equal if the cost does not grow."""
+    """`per_second` of the first and of the last tenth: equal if the cost does not grow."""
     plain_mb: float
-    """The store without a graph."""
+    """Size of the store without a graph."""
     graph_mb: float
-    """What the graph adds to it."""
+    """Bytes that the graph adds, in MB."""
     share: float
     """graph_mb / plain_mb."""
     replace_ms: float
-    """The median of replacing one document of one passage, with the graph."""
+    """Median milliseconds of replacing one document of one passage, with the graph."""
 
 
-def graph_cost(
+def graph_overhead(
     root: Path, corpus: Sequence[Document], passages: int, batch: int, dimension: int
-) -> GraphCost:
-    """Fills both stores with `passages` documents; a corpus that is smaller comes again."""
+) -> GraphOverhead:
+    """Fills both stores with `passages` documents; a smaller corpus is repeated."""
     random = np.random.default_rng(0)
     vectors = unit(random.normal(size=(_VECTORS, dimension)))
     documents = _documents(corpus, vectors)
@@ -66,7 +68,7 @@ def graph_cost(
             store.compact()
         bytes_plain = plain.stats().bytes
         added = links.stats().bytes - bytes_plain
-    return GraphCost(
+    return GraphOverhead(
         passages=passages,
         per_second=passages / sum(spent),
         first_per_second=batch * tenth / sum(spent[:tenth]),

@@ -1,37 +1,44 @@
-"""Synthetic corpora for timing a store: Zipf words, clustered unit vectors, documents of 20.
+"""Synthetic corpora and queries for timing a store: Zipf words, clustered unit vectors.
 
 Never random Gaussian vectors: without clusters an approximate index looks far worse than it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.types import Document, IndexedDocument, Passage, passage_id
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, passage_id
 
+DIMENSION = 384
 TYPES = 100_000
+"""Words of the vocabulary."""
 WORDS = 100
+"""Words of a passage."""
 PER_DOCUMENT = 20
+"""Passages of a document."""
 TAGS = 100
+"""Values of the metadata key `tag`."""
 _CLUSTERS = 1000
 _LETTERS = np.array(list("bcdfghklmnprstvz"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Ten terms of one passage and that passage's vector, with noise."""
+class SyntheticQuery:
+    """Query of ten terms of one passage and that passage's vector with noise."""
 
     text: str
     vector: NDArray[np.float32]
     tag: int
 
 
-class Corpus:
-    """`size` passages, the same for the same seed."""
+class SyntheticCorpus:
+    """Corpus of `size` passages in documents of 20; equal seeds give equal corpora."""
 
     def __init__(self, size: int, *, dimension: int = 384, seed: int = 0) -> None:
         self.size = size
@@ -78,7 +85,7 @@ class Corpus:
             fingerprint=f"{number}-{version}",
         )
 
-    def query(self, source: IndexedDocument) -> Query:
+    def query(self, source: IndexedDocument) -> SyntheticQuery:
         """A query for one passage of a document."""
         at = int(self._random.integers(len(source.passages)))
         words = source.passages[at].text.split()
@@ -87,11 +94,32 @@ class Corpus:
         vector = unit((source.vectors[at] + noise)[np.newaxis])[0]
         tag = source.document.metadata["tag"]
         assert isinstance(tag, int)
-        return Query(text=" ".join(words[one] for one in chosen), vector=vector, tag=tag)
+        return SyntheticQuery(text=" ".join(words[one] for one in chosen), vector=vector, tag=tag)
+
+
+class GivenVectors:
+    """Embedder that returns the given vectors for queries and hashed words for other texts."""
+
+    id = "bench"
+    dimension = DIMENSION
+    window = 1_000
+
+    def __init__(self, queries: Sequence[SyntheticQuery]) -> None:
+        self._vectors = {query.text: query.vector for query in queries}
+        self._other = HashEmbedder(DIMENSION)
+
+    def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
+        """Returns (len(texts), DIMENSION) float32."""
+        known = self._vectors
+        return np.stack([known[one] if one in known else self._hash(one) for one in texts])
+
+    def _hash(self, text: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self._other.embed([text])[0]
+        return vector
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(n, d) rows L2-normalised, float32."""
+    """L2-normalises the rows of (n, d) vectors; float32."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: NDArray[np.float32] = (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
     return found

@@ -1,1 +1,1 @@
-"""Benchmark of the corpus tree: calibration, search, growth, scale."""
+"""Benchmark of the corpus tree: score calibration, search recall, incremental insertion, scale."""

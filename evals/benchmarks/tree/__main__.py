@@ -1,4 +1,4 @@
-"""The tree: what calibration is worth, what a search of it finds without a model, what it costs.
+"""Benchmark of the corpus tree: calibration, search recall, incremental insertion, scale.
 
     python -m hoptrail.evals.benchmarks.tree --fits [--seeds N]
     python -m hoptrail.evals.benchmarks.tree DATA --simulation [--questions N] [--draws N]
@@ -7,8 +7,13 @@
     python -m hoptrail.evals.benchmarks.tree DATA --growth [--sets NAME...]
     python -m hoptrail.evals.benchmarks.tree --scale 100000 [--per-document N] [--method METHOD]
 
-DATA is the folder of the data sets. Stores are made by the real ingest and kept in the store cache,
-so only the first run embeds. Whoever chooses a weight looks at the training sets alone: --sets
+--fits measures nDCG@10 and time of each calibration of scores on synthetic slates; --simulation
+nDCG@10 and recall@10 of tree search by iteration, under a simulated scorer; --local recall of tree
+search without a model; --medical tree search in one document of a million characters; --growth a
+tree grown by insertion beside one built at once; --scale time and memory of a build.
+
+DATA is the folder that holds the data sets. Stores are made by the real ingest and kept in the
+store cache, so only the first run embeds. Weights are chosen on the training sets alone: --sets
 2wiki_train500 musique_train100 hotpot_train100.
 """
 
@@ -22,13 +27,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from hoptrail.evals.benchmarks.tree.calibration_fit import Fit, fits
-from hoptrail.evals.benchmarks.tree.ground_truth import world_of
-from hoptrail.evals.benchmarks.tree.incremental import IncrementalTree, growth
-from hoptrail.evals.benchmarks.tree.local_search import Local, local
-from hoptrail.evals.benchmarks.tree.long_document import SET, OneDocument, one_document
+from hoptrail.evals.benchmarks.tree.calibration_fit import CalibrationScore, calibration_scores
+from hoptrail.evals.benchmarks.tree.ground_truth import labelled_tree
+from hoptrail.evals.benchmarks.tree.incremental import IncrementalTree, incremental_trees
+from hoptrail.evals.benchmarks.tree.local_search import LocalSearchScore, local_search_scores
+from hoptrail.evals.benchmarks.tree.long_document import SET, LongDocumentScore, long_document
 from hoptrail.evals.benchmarks.tree.scaling import BuiltTree, scale
-from hoptrail.evals.benchmarks.tree.simulated_scorer import Curve, simulation
+from hoptrail.evals.benchmarks.tree.simulated_scorer import SimulatedSearchScore, simulation
 from hoptrail.evals.store_cache import StoreCache, add_cache_options
 from hoptrail.rag.embedders.caching import CachingEmbedder
 from hoptrail.rag.embedders.loading import load_embedder
@@ -39,16 +44,23 @@ from hoptrail.rag.tree.types import Method
 DEVELOPMENT = ("2wiki_hipporag", "musique_dev", "hotpot_dev")
 SIMULATED = (*DEVELOPMENT, "noveleval")
 
-Measured = Fit | Curve | Local | IncrementalTree | BuiltTree | OneDocument
+Measured = (
+    CalibrationScore
+    | SimulatedSearchScore
+    | LocalSearchScore
+    | IncrementalTree
+    | BuiltTree
+    | LongDocumentScore
+)
 
 _SHOWN = (3, 4, 5, 7, 10, 20)
-"""Iterations of a curve that the table has."""
+"""Iterations of a curve that the table shows."""
 _NAMES, _WIDTH = 15, 5
-"""Characters that a column of names and one of numbers has at least."""
+"""Least widths of a column of names and of one of numbers, in characters."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the benchmark that the arguments choose; returns the exit code."""
     options = _parser().parse_args(arguments)
     header = ""
     try:
@@ -70,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measured(options: argparse.Namespace) -> Iterator[Measured]:
     if options.fits:
-        yield from fits(options.seeds)
+        yield from calibration_scores(options.seeds)
     elif options.scale:
         yield scale(options.scale, per_document=options.per_document, method=options.method)
     else:
@@ -81,23 +93,23 @@ def _measured(options: argparse.Namespace) -> Iterator[Measured]:
 def _on_sets(options: argparse.Namespace, cache: StoreCache) -> Iterator[Measured]:
     if options.medical:
         name = (options.sets or [SET])[0]
-        yield one_document(options.data / name, cache, options.questions or 200)
+        yield long_document(options.data / name, cache, options.questions or 200)
         return
     for name in options.sets or (SIMULATED if options.simulation else DEVELOPMENT):
         most = options.questions or (60 if options.simulation else 1_000_000)
         folder = options.data / name
-        with world_of(folder, cache, most=most, method=options.method) as (world, store):
+        with labelled_tree(folder, cache, most=most, method=options.method) as (labelled, store):
             searcher = Retriever(store, cache.embedder)
             if options.simulation:
-                yield from simulation(world, draws=options.draws)
+                yield from simulation(labelled, draws=options.draws)
             elif options.growth:
-                yield from growth(world, searcher)
+                yield from incremental_trees(labelled, searcher)
             else:
-                yield from local(world, searcher, fusions=options.fusions)
+                yield from local_search_scores(labelled, searcher, fusions=options.fusions)
 
 
 def _cells(one: Measured) -> Iterator[tuple[str, str, bool]]:
-    """A column's name, the value in it, and whether that is a number."""
+    """Columns of a result: name, value, and whether the value is a number."""
     for name, value in asdict(one).items():
         if isinstance(value, tuple):
             for iteration in _SHOWN:
@@ -119,15 +131,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m hoptrail.evals.benchmarks.tree", description="Measure the tree."
     )
     parser.add_argument("data", type=Path, metavar="DATA", nargs="?", default=Path())
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--fits", action="store_true", help="the calibrations on made-up slates")
-    what.add_argument("--simulation", action="store_true", help="searches by a simulated scorer")
-    what.add_argument("--local", action="store_true", help="searches by the local scorer")
-    what.add_argument("--medical", action="store_true", help="one document of a million characters")
-    what.add_argument("--growth", action="store_true", help="a grown tree beside a fresh one")
-    what.add_argument("--scale", type=int, metavar="LEAVES", help="planting a tree so large")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--fits", action="store_true", help="the calibrations on synthetic slates")
+    choice.add_argument("--simulation", action="store_true", help="searches by a simulated scorer")
+    choice.add_argument("--local", action="store_true", help="searches by the local scorer")
+    choice.add_argument(
+        "--medical", action="store_true", help="one document of a million characters"
+    )
+    choice.add_argument("--growth", action="store_true", help="a grown tree beside a fresh one")
+    choice.add_argument(
+        "--scale", type=int, metavar="LEAVES", help="build a tree over so many leaves"
+    )
     parser.add_argument("--sets", nargs="+", metavar="NAME")
-    parser.add_argument("--questions", type=int, metavar="N", help="most of a set")
+    parser.add_argument("--questions", type=int, metavar="N", help="most questions of a set")
     parser.add_argument("--seeds", type=int, default=30, metavar="N", help="draws of --fits")
     parser.add_argument("--draws", type=int, default=1, metavar="N", help="of --simulation's noise")
     parser.add_argument("--fusions", action="store_true", help="every way of fusing")

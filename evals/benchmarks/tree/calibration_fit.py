@@ -1,9 +1,12 @@
-"""The reference's calibration: 200 steps of AdamW, written in NumPy, to hold ours against.
+"""Benchmark of score calibration: ridge regression against LATTICE's gradient fit.
 
-LATTICE's repository (nilesh2797/lattice at b24930d, `calib_utils.py`) departs from its paper
+    python -m hoptrail.evals.benchmarks.tree --fits [--seeds N]
+
+`gradient` is the reference: 200 steps of AdamW, written in NumPy. LATTICE's repository
+(nilesh2797/lattice at b24930d, `calib_utils.py`) departs from its paper
 (arXiv 2510.13217, section 3.3): a temperature, weights by score, another optimiser. This is the
-repository's version with one repair: it divides by the largest value whatever that is, which turns
-every sign when no score is above 0; here small maxima are left alone.
+repository's version with one repair: it divides by the largest value whatever that is, which flips
+every sign when no score is above 0; here values with a small maximum are not divided.
 """
 
 from __future__ import annotations
@@ -31,39 +34,39 @@ STEPS = 200
 RATE = 1e-2
 DECAY = 1e-4
 LONGEST = 1.0
-"""Norm that a gradient is cut down to."""
+"""Largest norm of a gradient (clipping)."""
 TEMPERATURE = 5.0
 START = 0.01
 """Standard deviation of the values before the first step."""
 LEAST_MAXIMUM = 0.1
-"""A largest value of no more than this is not made 1."""
+"""Values are divided by their maximum only if it is above this."""
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 
 
 def gradient(seen: Observations, *, steps: int = STEPS, seed: int = 0) -> Latent:
-    """Latent values by minimising `loss` from θ ~ N(0, 0.01²), a = 1, b = 0.
+    """Latent relevance values that minimise `loss`, by AdamW from θ ~ N(0, 0.01²), a = 1, b = 0.
 
     A value is a·θ, divided by the largest and cut at 0. Offsets are b in units of scores.
 
     Args:
         seen: the scores of one query.
         steps: of the optimiser.
-        seed: of the start.
+        seed: of the initial θ.
     """
     items, slates = int(seen.items.max()) + 1, int(seen.slates.max()) + 1
     random = np.random.default_rng(seed)
     # One vector for one optimiser: θ, then b, then a.
     state = np.concatenate((random.normal(0, START, items), np.zeros(slates), [1.0]))
     shares = _shares(seen)
-    mean, square = np.zeros_like(state), np.zeros_like(state)
+    momentum, square = np.zeros_like(state), np.zeros_like(state)
     for step in range(1, steps + 1):
         slope = loss_slope(state, seen, shares)
         slope *= min(1.0, LONGEST / (float(np.sqrt(slope @ slope)) + 1e-6))
-        mean = _BETAS[0] * mean + (1 - _BETAS[0]) * slope
+        momentum = _BETAS[0] * momentum + (1 - _BETAS[0]) * slope
         square = _BETAS[1] * square + (1 - _BETAS[1]) * slope * slope
         root = np.sqrt(square / (1 - _BETAS[1] ** step)) + _EPSILON
-        state = state * (1 - RATE * DECAY) - RATE * (mean / (1 - _BETAS[0] ** step)) / root
+        state = state * (1 - RATE * DECAY) - RATE * (momentum / (1 - _BETAS[0] ** step)) / root
     values = state[-1] * state[:items]
     largest = float(values.max())
     if largest > LEAST_MAXIMUM:
@@ -76,7 +79,7 @@ def loss(state: Floats, seen: Observations) -> float:
 
     Args:
         state: θ of all items, b of all slates, a.
-        seen: the scores; their weights are those of `calibrate.weights`, summing to 1.
+        seen: the scores; their weights are those of `calibration.weights`, normalised to sum 1.
     """
     residuals = _residuals(state, seen)
     return float(_shares(seen) @ (residuals * residuals))
@@ -86,10 +89,12 @@ def loss_slope(state: Floats, seen: Observations, shares: Floats) -> Floats:
     """The gradient of `loss`, of the shape of the state; `shares` are the weights."""
     slates = int(seen.slates.max()) + 1
     items = len(state) - 1 - slates
-    pull = 2 * shares * _residuals(state, seen)
-    by_item = np.bincount(seen.items, pull, minlength=items) * (state[-1] * TEMPERATURE)
-    by_slate = np.bincount(seen.slates, pull, minlength=slates)
-    scale = TEMPERATURE * float(pull @ state[seen.items])
+    residual_gradient = 2 * shares * _residuals(state, seen)
+    by_item = np.bincount(seen.items, residual_gradient, minlength=items) * (
+        state[-1] * TEMPERATURE
+    )
+    by_slate = np.bincount(seen.slates, residual_gradient, minlength=slates)
+    scale = TEMPERATURE * float(residual_gradient @ state[seen.items])
     return np.concatenate((by_item, by_slate, [scale]))
 
 
@@ -111,33 +116,33 @@ SLATES = 24
 FRESH = 14
 ANCHORS = 10
 SPREADS = ((0.05, 0.08), (0.15, 0.08), (0.15, 0.10), (0.15, 0.15), (0.25, 0.10), (0.25, 0.15))
-"""Standard deviations of a slate's bias and of a score's noise."""
+"""Standard deviations of a slate's bias and of a score's noise, on scores 0..1."""
 K = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """One calibration on scores of one kind; means over the seeds."""
+class CalibrationScore:
+    """Quality and speed of one calibration at one bias and noise; means over the seeds."""
 
     fit: str
     bias: float
     noise: float
     seeds: int
     ndcg_10: float
-    """Against the true relevance as gain."""
+    """nDCG@10, 0..1, with the true relevance as gain."""
     spearman: float
     """Rank correlation with the true relevance, -1..1."""
     ms: float
-    """Median of a fit, or of the faster half where the machine is busy."""
+    """Median milliseconds of a fit."""
 
 
-def fits(
+def calibration_scores(
     seeds: int, spreads: Sequence[tuple[float, float]] = SPREADS, anchors: int = ANCHORS
-) -> list[Fit]:
-    """Every calibration on every kind of scores, each pair of them on the same `seeds` draws."""
+) -> list[CalibrationScore]:
+    """Scores of every calibration at every (bias, noise) pair, on the same `seeds` draws."""
     found = []
     for bias, noise in spreads:
-        drawn = [observed(bias, noise, anchors, seed) for seed in range(seeds)]
+        drawn = [synthetic_scores(bias, noise, anchors, seed) for seed in range(seeds)]
         for name, calibrate in FITS.items():
             values, spent = [], []
             for seen, _ in drawn:
@@ -146,7 +151,7 @@ def fits(
                 spent.append(time.perf_counter() - started)
             pairs = [(one, truth) for one, (_, truth) in zip(values, drawn, strict=True)]
             found.append(
-                Fit(
+                CalibrationScore(
                     fit=name,
                     bias=bias,
                     noise=noise,
@@ -159,15 +164,17 @@ def fits(
     return found
 
 
-def observed(bias: float, noise: float, anchors: int, seed: int) -> tuple[Observations, Floats]:
-    """Scores of made-up slates, and the true relevance of the leaves, (336,)."""
+def synthetic_scores(
+    bias: float, noise: float, anchors: int, seed: int
+) -> tuple[Observations, Floats]:
+    """Synthetic scores of 24 slates, and the true relevance of the leaves, (336,), 0..1."""
     random = np.random.default_rng(seed)
     truth = random.beta(1, 3, SLATES * FRESH)
     scores: list[Floats] = []
     items: list[Numbers] = []
     for slate in range(SLATES):
         fresh = np.arange(slate * FRESH, (slate + 1) * FRESH)
-        old = _drawn(random, scores, items, min(anchors, slate * FRESH))
+        old = _drawn_anchors(random, scores, items, min(anchors, slate * FRESH))
         shown = np.concatenate((fresh, old))
         given: Floats = truth[shown] + random.normal(0, bias) + random.normal(0, noise, len(shown))
         scores.append(np.clip(given, 0, 1).round(2))
@@ -180,13 +187,13 @@ def observed(bias: float, noise: float, anchors: int, seed: int) -> tuple[Observ
     return seen, truth
 
 
-def _drawn(
+def _drawn_anchors(
     random: np.random.Generator,
     scores: Sequence[Floats],
     items: Sequence[Numbers],
     count: int,
 ) -> Numbers:
-    """Anchors without replacement, by e to the power of what they scored so far."""
+    """Anchors drawn without replacement, with odds of exp(mean score so far)."""
     if not count:
         return np.empty(0, dtype=np.int64)
     seen = np.concatenate(items)
@@ -196,7 +203,7 @@ def _drawn(
 
 
 def graded_ndcg(values: Floats, truth: Floats, k: int = K) -> float:
-    """nDCG@k with the true relevance as linear gain; equal values in the order of a draw."""
+    """nDCG@k with the true relevance as linear gain; ties in random order, with a fixed seed."""
     order = np.lexsort((np.random.default_rng(len(values)).random(len(values)), -values))[:k]
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.sort(truth)[::-1][:k]
@@ -204,7 +211,7 @@ def graded_ndcg(values: Floats, truth: Floats, k: int = K) -> float:
 
 
 def spearman(values: Floats, truth: Floats) -> float:
-    """Spearman's rank correlation; equal values share the mean of their ranks."""
+    """Spearman's rank correlation, -1..1; equal values share the mean of their ranks."""
     return float(np.corrcoef(_ranks(values), _ranks(truth))[0, 1])
 
 

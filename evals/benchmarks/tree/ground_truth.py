@@ -1,4 +1,4 @@
-"""A real corpus as a tree, with the true relevance of everything in it to real questions."""
+"""Corpus tree of a data set, with the true relevance of leaves and nodes to its questions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.evals.benchmarks.graph.variants import prepared
+from hoptrail.evals.benchmarks.graph.variants import prepare_variant
 from hoptrail.evals.datasets.types import Question
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.store.store import Store
@@ -23,16 +23,17 @@ from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Passage, Vectors
 
 SUPPORT = 0.85
-"""True relevance of a supporting record, or of one of the best grade; other grades lie between."""
+"""True relevance of a supporting record, or of one of the best grade; other grades lie between
+`LIKE` and this."""
 LIKE = 0.65
-"""True relevance of a leaf like the question that supports nothing, at most."""
+"""Largest true relevance of a leaf that supports nothing but resembles the question."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question as a simulation knows it."""
+class LabelledQuestion:
+    """Question with its vector and its graded records."""
 
     number: int
     text: str
@@ -44,100 +45,100 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InMemoryLeaves:
-    """The leaves of a store, vectors and texts in memory: many searches open them again."""
+    """Leaves of a store with vectors and texts in memory, since many searches read them."""
 
     generation: int
     numbers: NDArray[np.int64]
-    """Rows, ascending; what stands at a place of the other fields belongs to the row there."""
+    """Rows, ascending; the other fields are parallel to it."""
     firsts: NDArray[np.int64]
     points: Vectors
     bodies: Sequence[str]
 
     def rows(self) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """Rows of all leaves, ascending (`Leaves.rows`)."""
         return self.numbers
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """First row of the document of each leaf (`Leaves.documents`)."""
         return self.firsts[self.places(rows)]
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
-        """As of `Leaves`."""
+        """Vectors of leaves, (len(rows), dimension) (`Leaves.vectors`)."""
         return self.points[self.places(rows)]
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
-        """As of `Leaves`."""
+        """Texts of leaves (`Leaves.texts`)."""
         return tuple(self.bodies[place] for place in self.places(rows).tolist())
 
     def places(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where rows stand."""
+        """Indices of rows in the parallel fields."""
         found: NDArray[np.int64] = np.searchsorted(self.numbers, np.asarray(rows, dtype=np.int64))
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledTree:
-    """A set's store as a tree in memory, and the questions about it."""
+    """Tree over the store of a data set, in memory, and the questions about it."""
 
     name: str
     leaves: InMemoryLeaves
     records: Sequence[str]
-    """Which record of the corpus each leaf is of, by place."""
+    """Record id of each leaf, parallel to `leaves.numbers`."""
     rows: Mapping[str, int]
-    """By passage id."""
+    """Row by passage id."""
     tree: Tree
     view: TreeView
-    questions: Sequence[Asked]
+    questions: Sequence[LabelledQuestion]
     seconds: float
     cpu_seconds: float
-    """What planting the tree took."""
+    """Processor seconds of building the tree; `seconds` is wall time."""
 
     def ranking(self, rows: Sequence[int]) -> list[str]:
-        """The records of leaves; one may come again."""
+        """Record ids of leaves, in their order; an id may repeat."""
         return [self.records[place] for place in self.leaves.places(rows).tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """How relevant everything is to one question, 0..1."""
+class TrueRelevance:
+    """True relevance of all leaves and nodes to one question, 0..1."""
 
     leaves: Mapping[int, float]
-    """By row."""
+    """Relevance by row."""
     nodes: Mapping[int, float]
-    """By number: the best leaf below."""
+    """Relevance by node number: that of the best leaf below."""
 
     def of(self, ref: Ref) -> float:
-        """Of a leaf or a node."""
+        """Relevance of a leaf or a node."""
         return self.leaves[ref.number] if ref.leaf else self.nodes[ref.number]
 
 
 @contextmanager
-def world_of(
+def labelled_tree(
     folder: Path, cache: StoreCache, *, most: int, method: Method = "bottom-up"
 ) -> Iterator[tuple[LabelledTree, Store]]:
-    """A set's tree, built without a model, and its store, for the time of a `with` block.
+    """Tree of a data set, built without a model, and its open store; a context manager.
 
     Args:
-        folder: the set; its store is made by the real ingest and kept.
-        cache: where.
-        most: questions at most, spread over those whose supports are known.
+        folder: the data set; its store is made by the real ingest and kept.
+        cache: keeps the store.
+        most: questions at most, spread evenly over those whose supports are known.
         method: how the tree is built.
 
     Raises:
         DatasetError, SettingsError, EmbedderError, StoreError: as loading and ingest raise them.
     """
-    made = prepared(folder, "whole", cache)
+    made = prepare_variant(folder, "whole", cache)
     questions = [one for one in made.dataset.questions if one.support_is_whole]
     questions = questions[:: -(-len(questions) // most)]
     with Store.open(made.store.root, embedder=cache.embedder) as store:
         stored = StoreLeaves(store)
-        leaves, passages = held(store, stored)
+        leaves, passages = leaves_in_memory(store, stored)
         spec = TreeSpec(
             method=method, embedder=cache.embedder.id, dimension=cache.embedder.dimension
         )
         started, spent = time.perf_counter(), time.process_time()
         tree = build_tree(leaves, spec)
-        world = LabelledTree(
+        labelled = LabelledTree(
             name=made.name,
             leaves=leaves,
             records=[one.document_id for one in passages],
@@ -146,16 +147,16 @@ def world_of(
             view=TreeView(tree, leaves),
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - spent,
-            questions=_asked(questions, cache),
+            questions=_labelled_questions(questions, cache),
         )
-        yield world, store
+        yield labelled, store
 
 
-def held(store: Store, leaves: Leaves) -> tuple[InMemoryLeaves, list[Passage]]:
-    """The leaves of a store that nobody else writes, read into memory, and their passages."""
+def leaves_in_memory(store: Store, leaves: Leaves) -> tuple[InMemoryLeaves, list[Passage]]:
+    """Reads the leaves of a store into memory, with their passages; no other process may write."""
     rows = leaves.rows()
     passages = [one for one in store.resolve(rows) if one is not None]
-    assert len(passages) == len(rows), "somebody wrote to the store"
+    assert len(passages) == len(rows), "Another process wrote to the store."
     kept = InMemoryLeaves(
         generation=leaves.generation,
         numbers=rows,
@@ -166,10 +167,10 @@ def held(store: Store, leaves: Leaves) -> tuple[InMemoryLeaves, list[Passage]]:
     return kept, passages
 
 
-def _asked(questions: Sequence[Question], cache: StoreCache) -> list[Asked]:
+def _labelled_questions(questions: Sequence[Question], cache: StoreCache) -> list[LabelledQuestion]:
     vectors = cache.embedder.embed([one.question for one in questions], "query")
     return [
-        Asked(number=number, text=one.question, vector=vector, grades=_grades(one))
+        LabelledQuestion(number=number, text=one.question, vector=vector, grades=_grades(one))
         for number, (one, vector) in enumerate(zip(questions, vectors, strict=True))
     ]
 
@@ -179,21 +180,21 @@ def _grades(question: Question) -> dict[str, int]:
     return graded or dict.fromkeys(question.supporting_ids, 1)
 
 
-def truth_of(world: LabelledTree, asked: Asked) -> Truth:
-    """Supports are what the set says; everything else is relevant by its likeness, less than they.
+def true_relevance(labelled: LabelledTree, asked: LabelledQuestion) -> TrueRelevance:
+    """True relevance to one question: supports by grade, other leaves by cosine, at most `LIKE`.
 
-    A corpus where nothing but the supports is relevant at all would be too easy: a model finds
-    texts near a question somewhat relevant.
+    A corpus where only the supports have any relevance would be too easy: a model finds texts near
+    a question somewhat relevant.
     """
-    likeness = np.clip(world.leaves.points @ asked.vector, 0, None).astype(np.float64)
-    values = LIKE * likeness / max(float(likeness.max()), 1e-9)
+    similarity = np.clip(labelled.leaves.points @ asked.vector, 0, None).astype(np.float64)
+    values = LIKE * similarity / max(float(similarity.max()), 1e-9)
     best = max(asked.grades.values())
-    for place, record in enumerate(world.records):
+    for place, record in enumerate(labelled.records):
         if record in asked.grades:
             values[place] = LIKE + (SUPPORT - LIKE) * asked.grades[record] / best
-    leaves = dict(zip(world.leaves.numbers.tolist(), values.tolist(), strict=True))
+    leaves = dict(zip(labelled.leaves.numbers.tolist(), values.tolist(), strict=True))
     nodes: dict[int, float] = {}
-    for node in reversed(list(world.tree.walk(ROOT))):
+    for node in reversed(list(labelled.tree.walk(ROOT))):
         below = [nodes[one] for one in node.children] + [leaves[row] for row in node.rows]
         nodes[node.number] = max(below)
-    return Truth(leaves=leaves, nodes=nodes)
+    return TrueRelevance(leaves=leaves, nodes=nodes)

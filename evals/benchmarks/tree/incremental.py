@@ -1,7 +1,10 @@
-"""A tree that grew leaf by leaf beside one that was built at once, over the same leaves.
+"""Benchmark of incremental insertion: trees grown leaf by leaf beside trees built at once.
 
-Both are searched for the same questions: by a simulated scorer (`lattice_simulation`) and by the
-local one, the latter without seeds, which would lead around what the tree does badly.
+    python -m hoptrail.evals.benchmarks.tree DATA --growth [--sets NAME...]
+
+Both have the same leaves and are searched for the same questions: by a simulated scorer
+(`simulated_scorer`) and by the local one, the latter without seeds, which would hide what the tree
+does badly. Measured are nDCG@10, recall@10, time of an insertion and broken invariants.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.evals.benchmarks.tree.ground_truth import InMemoryLeaves, LabelledTree
-from hoptrail.evals.benchmarks.tree.local_search import walks
+from hoptrail.evals.benchmarks.tree.local_search import search_questions
 from hoptrail.evals.benchmarks.tree.scaling import depth_of
 from hoptrail.evals.benchmarks.tree.simulated_scorer import simulation
 from hoptrail.evals.metrics.aggregate import average
@@ -30,120 +33,120 @@ from hoptrail.rag.tree.view import TreeView
 from hoptrail.rag.types import Vectors
 
 SHARE = 0.3
-"""Of the leaves come one by one."""
+"""Share of the leaves that is inserted one by one."""
 SPREAD = (0.15, 0.10)
 """The simulated scorer's bias and noise."""
 TREES = 3
-"""Of each kind."""
+"""Number of fresh trees, and of grown trees."""
 SIMULATED = 60
-"""Questions at most that the simulated scorer is asked: it hardly differs between trees."""
+"""Questions at most that the simulated scorer answers: it hardly differs between trees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncrementalTree:
-    """One tree; quality in percent."""
+    """Size and search quality of one tree; nDCG and recall in percent."""
 
     set: str
     tree: str
     """`fresh` or `grown`."""
     seed: int
-    """Of the tree, and of the order in which leaves came."""
+    """Seed of the tree and of the order of insertion."""
     questions: int
     leaves: int
     inserted: int
     insert_ms: float
-    """Mean of one insertion; 0: there was none."""
+    """Mean milliseconds of one insertion; 0: there was none."""
     nodes: int
     depth: int
     faults: int
-    """Invariants that do not hold; 0 is the only good number."""
+    """Number of broken invariants; must be 0."""
     simulated_ndcg_10: float
     simulated_recall_10: float
     local_recall_10: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SomeLeaves:
-    """Those of a store's leaves that have come so far."""
+class LeafSubset:
+    """Leaves of a store that are inserted so far."""
 
     whole: InMemoryLeaves
     numbers: NDArray[np.int64]
     generation: int
 
     def rows(self) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """Rows of all leaves, ascending (`Leaves.rows`)."""
         return self.numbers
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """First row of the document of each leaf (`Leaves.documents`)."""
         return self.whole.documents(rows)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
-        """As of `Leaves`."""
+        """Vectors of leaves, (len(rows), dimension) (`Leaves.vectors`)."""
         return self.whole.vectors(rows)
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
-        """As of `Leaves`."""
+        """Texts of leaves (`Leaves.texts`)."""
         return self.whole.texts(rows)
 
 
-def growth(
-    world: LabelledTree, searcher: Retriever, trees: int = TREES
+def incremental_trees(
+    labelled: LabelledTree, searcher: Retriever, trees: int = TREES
 ) -> Iterator[IncrementalTree]:
-    """Fresh trees of a world, each followed by one of which 30 % of the leaves came one by one.
+    """Pairs of a fresh tree and a grown tree, 30 % of whose leaves are inserted one by one.
 
-    The search of one tree by a weak scorer leaves much to chance: fresh trees that differ by their
-    seed alone differ by three points on 290 questions. So only means over some of them say much.
+    Recall of a weak scorer depends much on chance: fresh trees that differ by their seed alone
+    differ by three points on 290 questions. Compare means over several trees.
 
     Args:
-        world: a set.
+        labelled: the tree of a data set.
         searcher: of its store.
-        trees: of each kind; each has a seed, and each grown one leaves come in an order of its own.
+        trees: number of pairs; each has its own seed and order of insertion.
     """
     for seed in range(trees):
-        spec = replace(world.tree.spec, seed=seed)
-        yield _measured(world, searcher, "fresh", build_tree(world.leaves, spec), 0, 0.0)
-        yield _grown(world, searcher, spec)
+        spec = replace(labelled.tree.spec, seed=seed)
+        yield _measured(labelled, searcher, "fresh", build_tree(labelled.leaves, spec), 0, 0.0)
+        yield _grown(labelled, searcher, spec)
 
 
-def _grown(world: LabelledTree, searcher: Retriever, spec: TreeSpec) -> IncrementalTree:
-    rows = world.leaves.rows()
+def _grown(labelled: LabelledTree, searcher: Retriever, spec: TreeSpec) -> IncrementalTree:
+    rows = labelled.leaves.rows()
     order = np.random.default_rng(spec.seed).permutation(len(rows))
     late = rows[order[: round(SHARE * len(rows))]]
     here = np.setdiff1d(rows, late)
-    leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=1)
+    leaves = LeafSubset(whole=labelled.leaves, numbers=here, generation=1)
     tree = build_tree(leaves, spec)
     started = time.perf_counter()
     for row in late.tolist():
         here = np.union1d(here, [row])
-        leaves = SomeLeaves(whole=world.leaves, numbers=here, generation=leaves.generation + 1)
+        leaves = LeafSubset(whole=labelled.leaves, numbers=here, generation=leaves.generation + 1)
         tree = sync_tree(tree, leaves, extractive_texts).tree
     spent = 1e3 * (time.perf_counter() - started) / max(1, len(late))
-    return _measured(world, searcher, "grown", tree, len(late), spent)
+    return _measured(labelled, searcher, "grown", tree, len(late), spent)
 
 
 def _measured(
-    world: LabelledTree, searcher: Retriever, name: str, tree: Tree, inserted: int, spent: float
+    labelled: LabelledTree, searcher: Retriever, name: str, tree: Tree, inserted: int, spent: float
 ) -> IncrementalTree:
-    here = replace(world, tree=tree, view=TreeView(tree, world.leaves))
+    here = replace(labelled, tree=tree, view=TreeView(tree, labelled.leaves))
     some = replace(here, questions=here.questions[:: -(-len(here.questions) // SIMULATED)])
     (curve,) = simulation(some, spreads=(SPREAD,), fits=("ridge",))
-    walked = walks(here, searcher, TreeSearchSettings(seeds=0))
+    walked = search_questions(here, searcher, TreeSearchSettings(seeds=0))
     recalls = [
-        recall(world.ranking(one.leaves.rows.tolist()), one.asked.grades.keys(), 10)
+        recall(labelled.ranking(one.leaves.rows.tolist()), one.asked.grades.keys(), 10)
         for one in walked
     ]
     return IncrementalTree(
-        set=world.name,
+        set=labelled.name,
         tree=name,
         seed=tree.spec.seed,
         questions=len(walked),
-        leaves=len(world.leaves.numbers),
+        leaves=len(labelled.leaves.numbers),
         inserted=inserted,
         insert_ms=spent,
         nodes=len(tree.nodes),
         depth=depth_of(tree),
-        faults=len(tree_faults(tree, world.leaves.numbers.tolist(), world.leaves.vectors)),
+        faults=len(tree_faults(tree, labelled.leaves.numbers.tolist(), labelled.leaves.vectors)),
         simulated_ndcg_10=100 * curve.ndcg_10[-1],
         simulated_recall_10=100 * curve.recall_10[-1],
         local_recall_10=100 * (average(recalls).value or 0.0),

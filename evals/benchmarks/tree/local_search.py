@@ -1,7 +1,9 @@
-"""The tree searched without a model, beside hybrid search, and the two fused.
+"""Benchmark of tree search without a model, beside hybrid search and fused with it.
 
-The scorer is the local one: words in common, the embedder's likeness, names to follow. The search
-is seeded with what hybrid search found, as the strategy `lattice` seeds it.
+    python -m hoptrail.evals.benchmarks.tree DATA --local [--sets NAME...] [--fusions]
+
+The scorer is the local one: shared words, cosine similarity, names to follow. The search is seeded
+with the hits of hybrid search, as in the strategy `lattice`. Measured are recall@2, @5 and @10.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 from hoptrail.agents.nodes.evidence_pool import CHEAP_HYBRID
 from hoptrail.agents.nodes.tree_navigator import FUSED_LEAVES
-from hoptrail.evals.benchmarks.tree.ground_truth import Asked, LabelledTree
+from hoptrail.evals.benchmarks.tree.ground_truth import LabelledQuestion, LabelledTree
 from hoptrail.evals.metrics.ranking import first_occurrences, recall
 from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion
 from hoptrail.rag.retrieval.retriever import Retriever
@@ -25,9 +27,9 @@ from hoptrail.rag.tree.search.types import TreeSearchResult, TreeSearchSettings
 from hoptrail.rag.types import Candidates, Mode
 
 DEPTH = 50
-"""Hits of cheap search that are fused with the leaves."""
+"""Hits of hybrid search that are fused with the leaves."""
 FUSED = "fused"
-"""The system that is fused as the product does it."""
+"""Name of the system with the product's own fusion."""
 FUSION: Fusion = MinMaxFusion(lexical_weight=CHEAP_HYBRID, floor=None)
 FUSIONS: Mapping[str, Fusion] = {
     "reciprocal rank 10": ReciprocalRankFusion(k=10),
@@ -42,12 +44,12 @@ FUSIONS: Mapping[str, Fusion] = {
         for weight in (0.4, 0.5, 0.6, 0.7)
     },
 }
-"""Weights are those of the cheap search."""
+"""Other fusions by name; weights are those of hybrid search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
-    """One system on one set; recall in percent, means over the questions."""
+class LocalSearchScore:
+    """Recall of one system on one data set, in percent, means over the questions."""
 
     set: str
     system: str
@@ -56,101 +58,110 @@ class Local:
     recall_5: float
     recall_10: float
     looked: float
-    """Leaves that a scorer was shown for a question; 0: no tree was searched."""
+    """Leaves scored for a question, mean; 0: no tree was searched."""
     calls: float
-    """Slates scored for a question."""
+    """Slates scored for a question, mean."""
     ms: float
-    """Median of a question's search of the tree."""
+    """Median milliseconds of a tree search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
-    """What one question found in the tree and beside it."""
+class QuestionSearch:
+    """Results of one question: hybrid search and tree search."""
 
-    asked: Asked
+    asked: LabelledQuestion
     cheap: Candidates
-    """Of hybrid search, or whichever mode was asked for."""
+    """Hits of hybrid search, or of the mode given."""
     leaves: Candidates
+    """Leaves of the tree search, best first."""
     found: TreeSearchResult
     seconds: float
 
 
-def local(world: LabelledTree, searcher: Retriever, *, fusions: bool = False) -> list[Local]:
-    """Hybrid search, the tree with and without seeds, and hybrid search and tree fused.
+def local_search_scores(
+    labelled: LabelledTree, searcher: Retriever, *, fusions: bool = False
+) -> list[LocalSearchScore]:
+    """Recall of hybrid search, of tree search with and without seeds, and of their fusion.
 
     Args:
-        world: a set and its tree.
+        labelled: the tree of a data set.
         searcher: of its store.
-        fusions: whether every way of fusing is tried, or the product's alone.
+        fusions: whether all of `FUSIONS` are measured too.
     """
-    seeded = walks(world, searcher, TreeSearchSettings())
-    alone = walks(world, searcher, TreeSearchSettings(seeds=0))
+    seeded = search_questions(labelled, searcher, TreeSearchSettings())
+    alone = search_questions(labelled, searcher, TreeSearchSettings(seeds=0))
     tried = FUSIONS if fusions else {}
     return [
-        _scored(world, "hybrid", seeded, [one.cheap for one in seeded], searched=False),
-        _scored(world, "tree, unseeded", alone, [one.leaves for one in alone]),
-        _scored(world, "tree", seeded, [one.leaves for one in seeded]),
-        _scored(world, FUSED, seeded, [fused(one, FUSION) for one in seeded]),
+        _scored(labelled, "hybrid", seeded, [one.cheap for one in seeded], searched=False),
+        _scored(labelled, "tree, unseeded", alone, [one.leaves for one in alone]),
+        _scored(labelled, "tree", seeded, [one.leaves for one in seeded]),
+        _scored(labelled, FUSED, seeded, [fused(one, FUSION) for one in seeded]),
         *(
-            _scored(world, name, seeded, [fused(one, fusion) for one in seeded])
+            _scored(labelled, name, seeded, [fused(one, fusion) for one in seeded])
             for name, fusion in tried.items()
         ),
     ]
 
 
-def walks(
-    world: LabelledTree, searcher: Retriever, settings: TreeSearchSettings, mode: Mode = "hybrid"
-) -> list[Walk]:
-    """Asks every question of a world: cheap search, then the tree from what that found."""
-    return [_walk(world, searcher, settings, asked, mode) for asked in world.questions]
+def search_questions(
+    labelled: LabelledTree, searcher: Retriever, settings: TreeSearchSettings, mode: Mode = "hybrid"
+) -> list[QuestionSearch]:
+    """Searches for every question: first by `mode`, then in the tree, seeded with those hits."""
+    return [
+        _search_question(labelled, searcher, settings, asked, mode) for asked in labelled.questions
+    ]
 
 
-def _walk(
-    world: LabelledTree, searcher: Retriever, settings: TreeSearchSettings, asked: Asked, mode: Mode
-) -> Walk:
+def _search_question(
+    labelled: LabelledTree,
+    searcher: Retriever,
+    settings: TreeSearchSettings,
+    asked: LabelledQuestion,
+    mode: Mode,
+) -> QuestionSearch:
     hits = searcher.search(asked.text, k=DEPTH, mode=mode).hits
     cheap = Candidates(
-        rows=np.array([world.rows[hit.passage.id] for hit in hits], dtype=np.int64),
+        rows=np.array([labelled.rows[hit.passage.id] for hit in hits], dtype=np.int64),
         scores=np.array([hit.score for hit in hits], dtype=np.float32),
     )
     started = time.perf_counter()
     # A search without seeds asks for none.
-    seeds = world.view.seeds(asked.vector, cheap.rows.tolist(), settings.seeds)
+    seeds = labelled.view.seeds(asked.vector, cheap.rows.tolist(), settings.seeds)
     search = TreeSearch(settings, seeds)
     found = run_search(
-        search, lambda numbers: world.view.open(asked.vector, numbers), local_scorer(asked.text)
+        search, lambda numbers: labelled.view.open(asked.vector, numbers), local_scorer(asked.text)
     )
     seconds = time.perf_counter() - started
     leaves = Candidates(
         rows=np.array([leaf.row for leaf in found.leaves], dtype=np.int64),
         scores=np.array([leaf.relevance for leaf in found.leaves], dtype=np.float32),
     )
-    return Walk(asked=asked, cheap=cheap, leaves=leaves, found=found, seconds=seconds)
+    return QuestionSearch(asked=asked, cheap=cheap, leaves=leaves, found=found, seconds=seconds)
 
 
-def fused(walk: Walk, fusion: Fusion) -> Candidates:
-    """As `agents.navigating` does it: no more leaves than are read."""
-    leaves = walk.leaves
+def fused(search: QuestionSearch, fusion: Fusion) -> Candidates:
+    """Fuses hybrid hits and leaves as `agents.nodes.tree_navigator` does: the best leaves only."""
+    leaves = search.leaves
     best = Candidates(rows=leaves.rows[:FUSED_LEAVES], scores=leaves.scores[:FUSED_LEAVES])
-    return fusion.fuse(walk.cheap, best)
+    return fusion.fuse(search.cheap, best)
 
 
 def _scored(
-    world: LabelledTree,
+    labelled: LabelledTree,
     system: str,
-    walked: Sequence[Walk],
+    walked: Sequence[QuestionSearch],
     rankings: Sequence[Candidates],
     *,
     searched: bool = True,
-) -> Local:
-    ranked = [first_occurrences(world.ranking(one.rows.tolist())) for one in rankings]
+) -> LocalSearchScore:
+    ranked = [first_occurrences(labelled.ranking(one.rows.tolist())) for one in rankings]
 
     def mean(k: int) -> float:
         pairs = zip(walked, ranked, strict=True)
         return 100 * fmean(recall(ids, one.asked.grades.keys(), k) or 0.0 for one, ids in pairs)
 
-    return Local(
-        set=world.name,
+    return LocalSearchScore(
+        set=labelled.name,
         system=system,
         questions=len(walked),
         recall_2=mean(2),

@@ -1,8 +1,10 @@
-"""What a tree costs at a size, without a model: time and the most memory, over made-up leaves.
+"""Build time and peak memory of a corpus tree by size, without a model, over synthetic leaves.
+
+    python -m hoptrail.evals.benchmarks.tree --scale 100000 [--per-document N] [--method METHOD]
 
 Leaves scatter about topics, topics about fields, as texts do; without clusters any clustering looks
-worse than it is. Texts are drawn when they are asked for, so what is measured beside the vectors
-is the builder's memory.
+worse than it is. Texts are generated on demand, so the memory measured beside the vectors is the
+builder's.
 """
 
 from __future__ import annotations
@@ -24,38 +26,38 @@ from hoptrail.rag.types import Vectors
 DIMENSION = 384
 FIELDS = 100
 TOPICS = 40
-"""Of each field."""
+"""Topics of each field."""
 _WORDS = 30
-"""Of a leaf: some of its topic, some of its field, the rest of all."""
+"""Words of a leaf: some of its topic, some of its field, the rest of the whole vocabulary."""
 _BLOCK = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltTree:
-    """One tree."""
+    """Cost and shape of one tree built over synthetic leaves."""
 
     leaves: int
     per_document: int
     method: Method
     seconds: float
     cpu_seconds: float
-    """Of all cores together: a busy machine does not stretch it."""
+    """Processor seconds of all cores; other processes do not lengthen it."""
     vectors_mb: float
     peak_mb: float
-    """The most memory that the whole process had so far, its vectors and libraries included."""
+    """Peak memory of the process in MiB, vectors and libraries included."""
     nodes: int
     depth: int
     """Edges from the root to the deepest leaf."""
     mean_fanout: float
     lonely: int
-    """Last nodes with one leaf."""
+    """Lowest nodes with a single leaf."""
     siblings: float
-    """Mean cosine of a leaf to the sum of the other leaves beside it."""
+    """Mean cosine of a leaf to the sum of its sibling leaves, -1..1."""
     load: float
 
 
-class MadeLeaves:
-    """`count` leaves in documents of `per_document`; the same for the same numbers."""
+class SyntheticLeaves:
+    """Synthetic leaves in documents of `per_document`; equal arguments give equal leaves."""
 
     generation = 1
 
@@ -74,20 +76,20 @@ class MadeLeaves:
             self._points[rows] = points / np.linalg.norm(points, axis=1, keepdims=True)
 
     def rows(self) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """Rows of all leaves, ascending (`Leaves.rows`)."""
         return np.arange(self._count, dtype=np.int64)
 
     def documents(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """As of `Leaves`."""
+        """First row of the document of each leaf (`Leaves.documents`)."""
         numbers = np.asarray(rows, dtype=np.int64)
         return numbers - numbers % self._per_document
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
-        """As of `Leaves`."""
+        """Vectors of leaves, (len(rows), dimension) (`Leaves.vectors`)."""
         return self._points[np.asarray(rows, dtype=np.int64)]
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
-        """As of `Leaves`."""
+        """Texts of leaves (`Leaves.texts`)."""
         return tuple(self._text(row) for row in np.asarray(rows, dtype=np.int64).tolist())
 
     def _text(self, row: int) -> str:
@@ -101,8 +103,8 @@ class MadeLeaves:
 
 
 def scale(count: int, *, per_document: int, method: Method) -> BuiltTree:
-    """Plants a tree over made-up leaves; run it in a process of its own for the memory."""
-    leaves = MadeLeaves(count, per_document=per_document)
+    """Builds a tree over synthetic leaves; for `peak_mb`, run it in a process of its own."""
+    leaves = SyntheticLeaves(count, per_document=per_document)
     spec = TreeSpec(method=method, embedder="made-up", dimension=DIMENSION)
     started, spent = time.perf_counter(), time.process_time()
     tree = build_tree(leaves, spec)
@@ -131,12 +133,12 @@ def depth_of(tree: Tree) -> int:
 
 
 def peak_mb() -> float:
-    """The most memory that this process ever had, in MiB."""
+    """Peak resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _siblings(leaves: MadeLeaves, groups: Sequence[tuple[int, ...]]) -> float:
+def _siblings(leaves: SyntheticLeaves, groups: Sequence[tuple[int, ...]]) -> float:
     found, count = 0.0, 0
     for rows in groups:
         if len(rows) > 1:

@@ -1,8 +1,10 @@
-"""The search of a real tree by a simulated scorer: quality by iteration under each calibration.
+"""Benchmark of tree search by a simulated scorer: nDCG and recall by iteration and calibration.
 
-A score is the truth, plus what the slate is off by, plus noise, cut to 0..1 and rounded to whole
-percents as a model gives them. A node's slate is off by the same amount under every calibration,
-and so is each of its scores: the calibrations differ by what they make of them and open next.
+    python -m hoptrail.evals.benchmarks.tree DATA --simulation [--questions N] [--draws N]
+
+A score is the true relevance, plus the bias of its slate, plus noise, clipped to 0..1 and rounded
+to whole percents, as a model gives them. Bias and noise of a node's slate are the same under every
+calibration: the calibrations differ in the relevance they estimate and so in the nodes they open.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ from statistics import fmean, stdev
 import numpy as np
 
 from hoptrail.evals.benchmarks.tree.calibration_fit import FITS
-from hoptrail.evals.benchmarks.tree.ground_truth import Asked, LabelledTree, Truth, truth_of
+from hoptrail.evals.benchmarks.tree.ground_truth import (
+    LabelledQuestion,
+    LabelledTree,
+    TrueRelevance,
+    true_relevance,
+)
 from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
 from hoptrail.rag.tree.search.best_first import TreeSearch
 from hoptrail.rag.tree.search.calibration import Calibrate, Latent, Observations
@@ -23,14 +30,14 @@ from hoptrail.rag.tree.search.types import Slate, SlateScorer, SlateScores, Tree
 
 K = 10
 SPREADS = ((0.05, 0.08), (0.15, 0.08), (0.15, 0.15), (0.25, 0.08), (0.25, 0.15))
-"""Standard deviations of a slate's bias and of a score's noise."""
+"""Standard deviations of a slate's bias and of a score's noise, on scores 0..1."""
 PLAIN = TreeSearchSettings(seeds=0, patience=0, stretched=True)
-"""No early stop: every run makes all iterations, and the curves are of the tree alone."""
+"""Settings without seeds and early stop: every search makes all iterations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """One calibration under one scorer on one set; means over the searches."""
+class SimulatedSearchScore:
+    """Quality of one calibration under one scorer on one data set; means over the searches."""
 
     set: str
     fit: str
@@ -39,26 +46,26 @@ class Curve:
     searches: int
     """Questions times draws."""
     behind: float
-    """Points of nDCG@10 after the last iteration that the first of the calibrations has more."""
+    """Points of nDCG@10 after the last iteration by which the first calibration is better."""
     behind_error: float
-    """Its standard error over the searches; 0: there is but one."""
+    """Standard error of `behind` over the searches; 0: there is one search."""
     ndcg_10: tuple[float, ...]
-    """By iteration, against the set's grades; 0..1."""
+    """nDCG@10 by iteration, against the grades of the data set; 0..1."""
     recall_10: tuple[float, ...]
     calls: float
     """Slates scored in one search."""
     looked: float
     """Leaves scored in one search."""
     fit_ms: float
-    """Mean of the last fit of a search, its largest."""
+    """Mean milliseconds of the last, largest fit of a search."""
     nodes: float
     scores: float
-    """Items and scores that it was over."""
+    """Scores of that last fit; `nodes` are its items."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Timed:
-    """A calibration that notes how long its last fit took, and over what."""
+class TimedCalibration:
+    """Calibration that records time and size of its last fit."""
 
     calibrate: Calibrate
     seconds: float = 0.0
@@ -66,7 +73,7 @@ class Timed:
     scores: int = 0
 
     def __call__(self, seen: Observations) -> Latent:
-        """As the calibration."""
+        """Fits, and records time and size."""
         started = time.perf_counter()
         found = self.calibrate(seen)
         self.seconds = time.perf_counter() - started
@@ -80,49 +87,58 @@ class _Run:
     recall_10: Sequence[float]
     calls: int
     looked: int
-    last: Timed
+    last: TimedCalibration
 
 
 def simulation(
-    world: LabelledTree,
+    labelled: LabelledTree,
     *,
     spreads: Sequence[tuple[float, float]] = SPREADS,
     fits: Sequence[str] = tuple(FITS),
     settings: TreeSearchSettings = PLAIN,
     draws: int = 1,
-) -> list[Curve]:
-    """Every calibration with every scorer, on all questions of a world.
+) -> list[SimulatedSearchScore]:
+    """Quality of every calibration with every scorer, on all questions of a tree.
 
-    One draw of biases and noise leaves half a point to chance on 40 questions: what opens one other
-    node early finds other leaves. Who compares calibrations asks for several.
+    One draw of biases and noise leaves half a point to chance on 40 questions, since one other node
+    opened early leads to other leaves. Compare calibrations over several draws.
+
+    Args:
+        labelled: the tree of a data set.
+        spreads: standard deviations of bias and noise, one scorer each.
+        fits: names of `FITS`; `behind` is relative to the first.
+        settings: of the tree search.
+        draws: of biases and noise, for each question.
     """
-    truths = [truth_of(world, asked) for asked in world.questions]
+    truths = [true_relevance(labelled, asked) for asked in labelled.questions]
     found = []
     for bias, noise in spreads:
         runs = {
             fit: [
-                _run(world, asked, scorer(truth, asked, bias, noise, draw), fit, settings)
-                for asked, truth in zip(world.questions, truths, strict=True)
+                _run(labelled, asked, scorer(truth, asked, bias, noise, draw), fit, settings)
+                for asked, truth in zip(labelled.questions, truths, strict=True)
                 for draw in range(draws)
             ]
             for fit in fits
         }
         found += [
-            _curve(world.name, fit, (bias, noise), some, beside=runs[fits[0]])
+            _curve(labelled.name, fit, (bias, noise), some, beside=runs[fits[0]])
             for fit, some in runs.items()
         ]
     return found
 
 
-def scorer(truth: Truth, asked: Asked, bias: float, noise: float, draw: int = 0) -> SlateScorer:
-    """A simulated model; equal for equal questions, nodes and draws."""
+def scorer(
+    truth: TrueRelevance, asked: LabelledQuestion, bias: float, noise: float, draw: int = 0
+) -> SlateScorer:
+    """Simulated scorer; gives equal scores for equal questions, nodes and draws."""
 
     def one(slate: Slate) -> SlateScores:
         random = np.random.default_rng((asked.number, slate.node, draw))
-        off = random.normal(0, bias)
+        slate_bias = random.normal(0, bias)
         errors = random.normal(0, noise, len(slate.shown))
         true = np.array([truth.of(item.ref) for item in slate.shown])
-        given = np.round(np.clip(true + off + errors, 0, 1), 2).tolist()
+        given = np.round(np.clip(true + slate_bias + errors, 0, 1), 2).tolist()
         return SlateScores(scores=dict(enumerate(given)))
 
     def grade(slates: Sequence[Slate]) -> list[SlateScores]:
@@ -132,19 +148,23 @@ def scorer(truth: Truth, asked: Asked, bias: float, noise: float, draw: int = 0)
 
 
 def _run(
-    world: LabelledTree, asked: Asked, grade: SlateScorer, fit: str, settings: TreeSearchSettings
+    labelled: LabelledTree,
+    asked: LabelledQuestion,
+    grade: SlateScorer,
+    fit: str,
+    settings: TreeSearchSettings,
 ) -> _Run:
-    """One search; a curve that ends early goes on level."""
-    timed = Timed(calibrate=FITS[fit])
+    """One search; the curves of one that ends early are continued at their last value."""
+    timed = TimedCalibration(calibrate=FITS[fit])
     search = TreeSearch(settings, calibrate=timed)
     gains: list[float] = []
     shares: list[float] = []
     while numbers := search.beam():
-        slates = search.slates(world.view.open(asked.vector, numbers))
+        slates = search.slates(labelled.view.open(asked.vector, numbers))
         while slates:
             slates = search.take(grade(slates))
         rows = [leaf.row for leaf in search.leaves()]
-        ranking = first_occurrences(world.ranking(rows))
+        ranking = first_occurrences(labelled.ranking(rows))
         gains.append(ndcg(ranking, asked.grades, K) or 0.0)
         shares.append(recall(ranking, asked.grades.keys(), K) or 0.0)
     gains += gains[-1:] * (settings.iterations - len(gains))
@@ -160,11 +180,11 @@ def _curve(
     runs: Sequence[_Run],
     *,
     beside: Sequence[_Run],
-) -> Curve:
+) -> SimulatedSearchScore:
     behind = [
         100 * (other.ndcg_10[-1] - run.ndcg_10[-1]) for other, run in zip(beside, runs, strict=True)
     ]
-    return Curve(
+    return SimulatedSearchScore(
         set=name,
         fit=fit,
         bias=spread[0],

@@ -1,4 +1,4 @@
-"""What all parsers share: the parsed page, and the checks of size and emptiness."""
+"""Shared by all parsers: the parsed page, and the checks of size and emptiness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hoptrail.rag.ingest.files import UnreadableFile, os_refusal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a parser found. An empty title: the file has none."""
+    """Title and text of a parsed file. An empty title: the file has none."""
 
     title: str
     text: str

@@ -1,4 +1,4 @@
-"""Bytes into text without guessing, and names for bytes that are no text."""
+"""Decoding of bytes to text by declared encodings, without guessing; signatures of binary files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML to title and text."""
+"""HTML parser: title, and text with blank lines between blocks."""
 
 from __future__ import annotations
 

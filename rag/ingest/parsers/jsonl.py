@@ -1,4 +1,4 @@
-"""JSON lines, plain or gzipped: one record a line, a bad line does not end the file.
+"""JSON Lines parser, plain or gzipped: one record a line; a bad line does not end the file.
 
 A file is streamed, so its size needs no limit; a line has one, and so has what a gzip archive may
 grow to: one that grows too far is refused where it does, the records before that stand.
@@ -40,7 +40,7 @@ _LONGEST_ID = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A document that was read."""
+    """A parsed document."""
 
     document: Document
     is_record: bool
@@ -51,7 +51,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line(Generic[T]):
-    """What a line of a .jsonl file was read as."""
+    """A line of a .jsonl file, parsed."""
 
     number: int
     value: T
@@ -61,7 +61,7 @@ class Line(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordLimits:
-    """Bytes of a line, and bytes and ratio that a gzip archive may grow to."""
+    """Limits of a .jsonl file: bytes of a line, bytes and ratio that a gzip archive may grow to."""
 
     line_bytes: int
     gz_bytes: int

@@ -1,4 +1,4 @@
-"""Files into documents, each within limits, none of them fetching anything.
+"""Parser of files into documents, within limits of size, time and memory, without network.
 
 Plain text, Markdown and JSON lines are decoded here, at a cost their size bounds. HTML and PDF are
 parsed by one long-lived child process (`worker.py`), which is killed and replaced when it takes
@@ -39,7 +39,7 @@ _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParseLimits:
-    """What one file may cost. All must be above 0."""
+    """Limits of size, time and memory for one file. All must be above 0."""
 
     file_bytes: int = 100_000_000
     """Of a file that is read whole; .jsonl is streamed and has no such limit."""
@@ -68,7 +68,7 @@ def _nothing() -> None:
 
 
 class Parser:
-    """Reads files. A context manager: leaving it ends the child process."""
+    """Parses files by suffix. A context manager: leaving it ends the child process."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""PDF to title and text."""
+"""PDF parser: title, and text with a blank line between pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a store."""
+"""Audit of the catalogue against itself, document by document; the problems that fsck reports."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Kind = Literal[
 """catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
 document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
 metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
-index differs from the catalogue · graph: the links differ from what texts and triples say · tree:
-its file cannot be read, or it is no tree over the passages that are there."""
+index differs from the catalogue · graph: the links differ from those of the texts and triples ·
+tree: its file cannot be read, or it is no tree over the passages of the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong."""
+    """A problem found by fsck."""
 
     kind: Kind
     what: str
     """For people; names the document if there is one."""
     repairable: bool
-    """Whether `--repair` mends it; otherwise `what` says what to do."""
+    """Whether `--repair` repairs it; otherwise `what` says what to do."""
     document_id: str | None = None
 
 
@@ -52,14 +52,14 @@ _AGAIN = "it cannot be repaired: delete the document and ingest it again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A problem and the statements that mend it."""
+    """A problem and the statements that repair it."""
 
     problem: Problem
     remedy: tuple[Remedy, ...] = field(default=())
 
 
 def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]:
-    """Everything wrong inside the catalogue; call it inside a transaction."""
+    """The problems inside the catalogue; call it inside a transaction."""
     for (verdict,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
         if verdict != "ok":
             what = f"SQLite finds {verdict!r}: put back a copy, or ingest into a new store"
@@ -79,7 +79,7 @@ def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]
 
 
 def expected_lexical(connection: Connection) -> dict[int, int]:
-    """The CRC-32 of what the lexical index must hold, by row."""
+    """The CRC-32 that each row must have in the lexical index."""
     lines = connection.execute(
         "SELECT p.row, d.title, p.text FROM passages p JOIN documents d ON d.doc = p.doc"
     )
@@ -87,7 +87,7 @@ def expected_lexical(connection: Connection) -> dict[int, int]:
 
 
 def expected_vectors(connection: Connection) -> dict[int, int]:
-    """The CRC-32 of what the dense index must hold, by row."""
+    """The CRC-32 that each row must have in the dense index."""
     return dict(connection.execute("SELECT row, crc FROM embeddings").fetchall())
 
 
@@ -106,8 +106,8 @@ def _passages(
             yield _finding("passage", identifier, f"row {row} has wrong offsets; {_AGAIN}")
         elif body != text[start:stop]:
             what = f"passage {one} differs from characters {start} to {stop} of its document"
-            mend = ("UPDATE passages SET text = ? WHERE row = ?", (text[start:stop], row))
-            yield _finding("passage", identifier, what, mend)
+            repair = ("UPDATE passages SET text = ? WHERE row = ?", (text[start:stop], row))
+            yield _finding("passage", identifier, what, repair)
 
 
 def _vectors(
@@ -137,7 +137,7 @@ def _facets(connection: Connection, doc: int, identifier: str, metadata: str) ->
 
 
 def _orphans(connection: Connection) -> Iterator[Finding]:
-    """Rows that belong to no document; they hide from searches but cost space."""
+    """Rows that belong to no document; no search finds them, but they cost space."""
     owned = {
         "passages": "doc IN (SELECT doc FROM documents)",
         "embeddings": "row IN (SELECT row FROM passages WHERE doc IN (SELECT doc FROM documents))",

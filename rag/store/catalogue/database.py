@@ -1,4 +1,4 @@
-"""The catalogue: one SQLite file (WAL, synchronous=FULL) that is the truth about a tenant.
+"""The catalogue's database: one SQLite file (WAL, synchronous=FULL), its schema and reads.
 
     meta        format, embedder, dimension, backends; generation, next row, passages, index epochs
     documents   doc (the number of its first row), id, title, metadata, fingerprint, CRC of all that
@@ -6,17 +6,17 @@
     passages    row, id, document, offsets, text
     embeddings  row, vector (little-endian float32), CRC
     facets      facet, document: the equality filters
-    log         what each generation brought to life (alive 1) and what it killed (0), as rows
-    garbage     rows that are not alive but may still stand in a derived index
-    outbox      rows that an index outside the commit (Chroma) has yet to learn about
+    log         rows that each generation added (alive 1) and removed (0)
+    garbage     dead rows that a derived index may still hold
+    outbox      changed rows that an index outside the commit (Chroma) has not applied yet
     traces      row, and the entities it is about, mentions, and may point to: the passage graph
-    abouts      entity, row, strength: who is about an entity, as the traces say
-    mentions    entity, row: who mentions it, as the traces and triples say
-    triples     row, subject, relation, object: what a user imported, gone with its document
-    read_by     row, model, failure: who has read a passage for triples, gone with its document
+    abouts      entity, row, strength: the rows that are about an entity, derived from the traces
+    mentions    entity, row: the rows that mention it, derived from traces and triples
+    triples     row, subject, relation, object: imported triples, deleted with their document
+    read_by     row, model, failure: passages read for triples by a model, likewise
 
-Row numbers are burnt before anything is written under them and never used again, so what a crash
-leaves behind can never come alive. Each call borrows a connection for itself: no cursor is shared
+Row numbers are allocated before anything is written under them and never reused, so the rows of a
+crashed write never become alive. Each call borrows a connection for itself: no cursor is shared
 between threads, and a connection is used by one thread at a time.
 """
 
@@ -88,7 +88,7 @@ _BUSY_SECONDS = 10.0
 
 
 class Connection(sqlite3.Connection):
-    """A connection that remembers which commits of others it has seen."""
+    """An SQLite connection that remembers which commits of others it has seen."""
 
     seen: int = -1
 
@@ -97,7 +97,7 @@ class Connection(sqlite3.Connection):
         return self._data_version() != self.seen
 
     def mark(self) -> None:
-        """Remembers the present state; call it before reading what must not be older."""
+        """Records the newest commit as seen; call it before reading."""
         self.seen = self._data_version()
 
     def _data_version(self) -> int:
@@ -106,7 +106,7 @@ class Connection(sqlite3.Connection):
 
 
 class Catalogue:
-    """Reads of the catalogue, and the connections for whoever writes it."""
+    """Read access to the catalogue, and connections for writers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,7 +117,7 @@ class Catalogue:
 
     @staticmethod
     def make(path: Path, meta: Mapping[str, str | int]) -> None:
-        """Writes a new, empty catalogue."""
+        """Creates an empty catalogue file."""
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.execute("PRAGMA page_size=8192")
@@ -129,7 +129,7 @@ class Catalogue:
             connection.close()
 
     def connect(self) -> Connection:
-        """A connection of one's own (the writer's); closed with the catalogue."""
+        """A new connection, as the writer needs; closed with the catalogue."""
         assert not self._closed, "the store is closed"
         connection = sqlite3.connect(
             self.path,
@@ -160,7 +160,7 @@ class Catalogue:
             self._idle.append(connection)
 
     def close(self) -> None:
-        """Closes every connection; whoever still reads gets sqlite3.ProgrammingError."""
+        """Closes every connection; a call still running gets sqlite3.ProgrammingError."""
         with self._guard:
             self._closed = True
             self._idle.clear()
@@ -171,7 +171,7 @@ class Catalogue:
 
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[Connection]:
-    """One read transaction: all that is read inside belongs to one generation."""
+    """A read transaction: all reads inside belong to one generation."""
     connection.execute("BEGIN")
     try:
         yield connection
@@ -180,12 +180,12 @@ def snapshot(connection: Connection) -> Iterator[Connection]:
 
 
 def meta(connection: sqlite3.Connection) -> dict[str, str | int]:
-    """All of the meta table."""
+    """The meta table as a dictionary."""
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
 def document(connection: Connection, identifier: str) -> Document | None:
-    """A document as a whole."""
+    """A document by number, whole."""
     with snapshot(connection):
         found = connection.execute(
             "SELECT doc, title, metadata FROM documents WHERE id = ?", (identifier,)
@@ -252,7 +252,7 @@ def passages_of(connection: sqlite3.Connection, identifier: str) -> tuple[Passag
 
 
 def spans(connection: Connection) -> tuple[int, NDArray[np.int64]]:
-    """As `Store.spans`, in one transaction."""
+    """`Store.spans`, in one transaction."""
     with snapshot(connection):
         generation = int(meta(connection)["generation"])
         return generation, row_spans(connection)
@@ -266,7 +266,7 @@ def row_spans(connection: Connection) -> NDArray[np.int64]:
 
 
 def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[np.int64]:
-    """The rows of the documents that have every one of the facets, ascending."""
+    """The rows of the documents that have every one of the filter tokens, ascending."""
     each = " INTERSECT ".join("SELECT doc FROM facets WHERE facet = ?" for _ in wanted)
     ranges = connection.execute(
         f"SELECT d.doc, d.rows FROM ({each}) f JOIN documents d ON d.doc = f.doc ORDER BY d.doc",
@@ -276,7 +276,7 @@ def rows_with(connection: sqlite3.Connection, wanted: Sequence[str]) -> NDArray[
 
 
 def expanded(ranges: Sequence[tuple[int, int]] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """(first, count) pairs as the row numbers they stand for."""
+    """Row numbers of (first, count) pairs."""
     if len(ranges) == 0:
         return np.empty(0, dtype=np.int64)
     pairs = np.asarray(ranges, dtype=np.int64)
@@ -303,7 +303,7 @@ def vectors_of(
 def known_vectors(
     connection: sqlite3.Connection, rows: NDArray[np.int64], dimension: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Those of the rows (ascending) that are still there, and their vectors.
+    """The rows (ascending) that still exist, and their vectors.
 
     Raises:
         StoreDamaged: a vector of another length.

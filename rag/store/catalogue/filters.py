@@ -1,6 +1,6 @@
-"""Metadata as equality filters: one facet a key and value, the same in every index.
+"""Metadata equality filters: one token a key and value, the same in every index.
 
-A facet is a hash, so that it is short, needs no escaping, and means the same to Tantivy, Chroma and
+A token is a hash, so that it is short, needs no escaping, and means the same to Tantivy, Chroma and
 SQLite. Types do not mix: True, 1 and "1" are three values; 1 and 1.0 are one number (JSON does not
 tell them apart).
 """
@@ -16,7 +16,7 @@ from hoptrail.rag.types import Scalar, Where
 
 
 def filter_token(key: str, value: Scalar) -> str:
-    """The facet (32 hex digits) of one key and value.
+    """The filter token (32 hex digits) of one key and value.
 
     Raises:
         SettingsError: a value that is no finite scalar, or a key that is no string.
@@ -27,7 +27,7 @@ def filter_token(key: str, value: Scalar) -> str:
 
 
 def filter_tokens(where: Where | Mapping[str, Scalar]) -> tuple[str, ...]:
-    """The facets of a filter or of a document's metadata, sorted."""
+    """The filter tokens of a filter or of a document's metadata, sorted."""
     if not where:
         return ()
     return tuple(sorted(filter_token(key, value) for key, value in where.items()))

@@ -1,4 +1,4 @@
-"""Writes of the catalogue: what one commit changes, inside transactions that the store opens."""
+"""Writes of the catalogue: the changes of one commit, in transactions that the store opens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import IndexedDocument
 
 KEPT_GENERATIONS = 512
-"""How far back a reader can catch up from the log; beyond that it reads the live rows anew."""
+"""Generations in the log: a reader further behind reads all live rows again."""
 
 _BATCH = 2000
 
@@ -28,7 +28,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A document and the rows it was given; `doc` is the first of them."""
+    """A document and the row numbers assigned to it; `doc` is the first of them."""
 
     doc: int
     item: IndexedDocument
@@ -53,7 +53,7 @@ def writing(connection: Connection) -> Iterator[Connection]:
 
 
 def number(connection: Connection, key: str) -> int:
-    """One number of the meta table."""
+    """A number of the meta table."""
     value: int = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
     return value
 
@@ -64,9 +64,10 @@ def set_meta(connection: Connection, key: str, value: str | int) -> None:
 
 
 def allocate_rows(connection: Connection, count: int) -> int:
-    """Takes `count` row numbers that nobody will get again; a transaction of its own.
+    """Allocates `count` row ids, never reused, in its own transaction.
 
-    They are garbage until their commit: if it never comes, a later write sweeps them out.
+    Until their commit they are listed as garbage, so a crash leaves nothing behind: a later write
+    removes them.
     """
     with writing(connection):
         first = number(connection, "next_row")
@@ -76,7 +77,7 @@ def allocate_rows(connection: Connection, count: int) -> int:
 
 
 def assign_rows(first: int, puts: Sequence[IndexedDocument]) -> list[Placed]:
-    """Gives every document its rows from `first` on; one without passages burns one row."""
+    """Assigns rows to every document, from `first` on; one without passages uses one row."""
     placed = []
     for item in puts:
         placed.append(Placed(doc=first, item=item))
@@ -85,12 +86,12 @@ def assign_rows(first: int, puts: Sequence[IndexedDocument]) -> list[Placed]:
 
 
 def rows_needed(puts: Sequence[IndexedDocument]) -> int:
-    """Row numbers that `place` gives out."""
+    """The number of row ids that `assign_rows` uses."""
     return sum(max(1, len(item.passages)) for item in puts)
 
 
 def remove(connection: Connection, ids: Collection[str]) -> list[Span]:
-    """Deletes documents as a whole; unknown ids are skipped. Returns the rows that died."""
+    """Deletes documents as a whole; unknown ids are skipped. Returns the deleted rows."""
     gone: list[Span] = []
     for identifier in ids:
         found = connection.execute(
@@ -111,7 +112,7 @@ def remove(connection: Connection, ids: Collection[str]) -> list[Span]:
 
 
 def insert(connection: Connection, placed: Sequence[Placed]) -> None:
-    """Writes documents, passages, vectors and facets."""
+    """Inserts documents, passages, vectors and filter tokens."""
     connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)", map(_line, placed))
     connection.executemany("INSERT INTO texts VALUES (?, ?)", _parts(placed))
     connection.executemany(
@@ -130,7 +131,7 @@ def insert(connection: Connection, placed: Sequence[Placed]) -> None:
 
 
 def record_generation(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> int:
-    """Starts a new generation that records what changed; returns its number."""
+    """Adds a generation with the changed rows to the log; returns its number."""
     generation = number(connection, "generation") + 1
     set_meta(connection, "generation", generation)
     grown = sum(rows for _, rows in born) - sum(rows for _, rows in died)
@@ -143,28 +144,29 @@ def record_generation(connection: Connection, born: Sequence[Span], died: Sequen
 
 
 def garbage_rows(connection: Connection) -> list[Span]:
-    """Rows that a derived index may hold although they are not alive."""
+    """Rows that a derived index may hold although they are deleted."""
     return connection.execute("SELECT first, rows FROM garbage ORDER BY first").fetchall()
 
 
 def mark_garbage(connection: Connection, died: Sequence[Span]) -> None:
-    """Marks what died for a later write to sweep out; all earlier garbage has been.
+    """Lists deleted rows as garbage for a later write to remove from the indexes.
 
-    The rows just burnt are alive now, and the rest was in this write's batch.
+    Of the garbage listed before, the rows just allocated are alive now, and this write's batch
+    removed the rest from the indexes.
     """
     connection.execute("DELETE FROM garbage")
     connection.executemany("INSERT INTO garbage VALUES (?, ?)", merged_spans(died))
 
 
 def add_to_outbox(connection: Connection, born: Sequence[Span], died: Sequence[Span]) -> None:
-    """Writes down what an index outside the commit has yet to learn."""
+    """Queues changes for an index that is not part of the commit (transactional outbox)."""
     lines = [(first, rows, 1) for first, rows in merged_spans(born)]
     lines += [(first, rows, 0) for first, rows in merged_spans(died)]
     connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", lines)
 
 
 def passages_without(connection: Connection, gone: Collection[str]) -> int:
-    """Passages of all documents but those."""
+    """The passages of all documents except those."""
     left = number(connection, "passages")
     for identifier in gone:
         found = connection.execute(
@@ -175,7 +177,7 @@ def passages_without(connection: Connection, gone: Collection[str]) -> int:
 
 
 def merged_spans(spans: Sequence[Span]) -> list[Span]:
-    """The same rows in as few spans as possible, ascending; empty ones left out."""
+    """Merges spans of rows, ascending; empty ones are left out."""
     merged: list[Span] = []
     for first, rows in sorted(spans):
         if rows == 0:
@@ -188,12 +190,12 @@ def merged_spans(spans: Sequence[Span]) -> list[Span]:
 
 
 def vector_bytes(vector: NDArray[np.float32]) -> bytes:
-    """A vector as the catalogue keeps it."""
+    """The bytes of a vector as stored."""
     return np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
 def live_batches(connection: Connection, dimension: int, *, vectors: bool) -> Iterator[IndexBatch]:
-    """Every live row, ascending, as an index learns it when it is built anew."""
+    """All live rows in batches, ascending, for rebuilding an index."""
     lines = connection.execute(
         "SELECT p.row, p.id, d.title, p.text, p.doc FROM passages p "
         "JOIN documents d ON d.doc = p.doc ORDER BY p.row"
@@ -214,13 +216,13 @@ def live_batches(connection: Connection, dimension: int, *, vectors: bool) -> It
 
 
 def facets_of(connection: Connection, doc: int) -> tuple[str, ...]:
-    """The facets of a document number, sorted."""
+    """The filter tokens of a document number, sorted."""
     lines = connection.execute("SELECT facet FROM facets WHERE doc = ? ORDER BY facet", (doc,))
     return tuple(one for (one,) in lines)
 
 
 def facets_by_row(connection: Connection, first: int, rows: int) -> dict[int, tuple[str, ...]]:
-    """The facets of every row of the span that is alive."""
+    """The filter tokens of every live row of the span."""
     lines = connection.execute(
         "SELECT row, doc FROM passages WHERE row >= ? AND row < ?", (first, first + rows)
     ).fetchall()
@@ -229,7 +231,7 @@ def facets_by_row(connection: Connection, first: int, rows: int) -> dict[int, tu
 
 
 def document_crc(title: str, metadata: str, text: str) -> int:
-    """The CRC-32 of a document as the catalogue keeps it."""
+    """The CRC-32 of a document in the catalogue."""
     return zlib.crc32(f"{title}\0{metadata}\0{text}".encode())
 
 

@@ -1,4 +1,4 @@
-"""The protocols of an index backend: a lexical index, a dense index, and who keeps their files."""
+"""Protocols of an index backend: lexical index, dense index, and the backend that keeps them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from hoptrail.rag.types import Candidates, Vectors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an index can do; what it lacks is refused with `BackendRefused` when asked for."""
+    """Capabilities of an index; what it lacks is refused with `BackendRefused` when asked for."""
 
     multi_process: bool
     """Several processes may have it open, one of them writing."""
 
     persistent: bool
-    """It lies on disk; otherwise each process builds it from the catalogue."""
+    """It is on disk; otherwise each process builds it from the catalogue."""
 
     filters_before_ranking: bool
-    """A metadata filter never costs results: k come back whenever k exist."""
+    """A metadata filter never costs results: k hits come back whenever k exist."""
 
 
 class LexicalIndex(Protocol):
-    """One generation of an index by words."""
+    """One generation of a lexical index."""
 
     @property
     def traits(self) -> Capabilities:
-        """What it can do."""
+        """Capabilities of the index."""
 
     def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
-        """The k best rows for analysed terms (repetitions count).
+        """The k best rows by BM25 for analysed terms (repetitions count).
 
         Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
         the statistics of the whole store.
@@ -45,11 +45,11 @@ class LexicalIndex(Protocol):
 
 
 class DenseIndex(Protocol):
-    """One generation of an index by vector."""
+    """One generation of a dense index."""
 
     @property
     def traits(self) -> Capabilities:
-        """What it can do."""
+        """Capabilities of the index."""
 
     def search(self, vector: NDArray[np.float32], k: int, scope: RowFilter) -> Candidates:
         """The k best rows by inner product with `vector`, (dimension,) float32.
@@ -65,24 +65,24 @@ IndexT_co = TypeVar("IndexT_co", covariant=True)
 
 
 class IndexBackend(Protocol[IndexT_co]):
-    """Keeps a derived index beside the catalogue; an epoch is one build of it.
+    """Storage of a derived index beside the catalogue; an epoch is one build of it.
 
     All writing happens under the store's writer lock, `reading` in any thread.
     """
 
     @property
     def traits(self) -> Capabilities:
-        """What the index can do."""
+        """Capabilities of the index."""
 
     @property
     def deferred(self) -> bool:
-        """Whether it learns of a commit afterwards, from the catalogue's outbox."""
+        """Whether it gets the entries of a commit afterwards, from the catalogue's outbox."""
 
     def admit(self, passages: int) -> None:
         """Raises BackendRefused if the store may not grow to that many passages."""
 
     def lag(self, state: Generation) -> str | None:
-        """Why what lies on disk does not reflect the state, or None if it does."""
+        """The reason why the files on disk do not reflect the state; None if they do."""
 
     def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
         """Writes a batch that is durable once the block has ended; the catalogue commits later.
@@ -91,19 +91,19 @@ class IndexBackend(Protocol[IndexT_co]):
         """
 
     def settle(self, writer: Connection) -> None:
-        """Applies what the outbox holds, after the catalogue's commit."""
+        """Applies the changes in the outbox, after the catalogue's commit."""
 
     def reading(self, state: Generation) -> IndexT_co:
-        """The index as of a state."""
+        """The index of a generation, for searches."""
 
     def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
-        """Makes a new build from all live rows of the state, ascending."""
+        """Writes a new build from all live rows of the state, ascending."""
 
     def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
-        """(row, CRC-32 of what it holds for it) of each live row, as often as it is held."""
+        """Pairs (row, CRC-32 of the entry) of each entry of a live row; a row may come twice."""
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
-        """Whether dead rows take more room than live ones; `rows` were given out so far."""
+        """Whether dead rows take more room than live ones; `rows`: row numbers allocated so far."""
 
     def tidy(self, epoch: int) -> None:
         """Removes every build but this one."""

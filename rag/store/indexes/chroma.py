@@ -1,4 +1,4 @@
-"""The Chroma dense index: embedded, one process, fed from the catalogue's outbox.
+"""Chroma dense index: embedded, one process, fed from the catalogue's outbox.
 
 A second process corrupts an embedded Chroma or never sees its writes, so its folder is locked while
 it is open. A write to two databases at once left 14 of 20 kills inconsistent; so what Chroma has to
@@ -42,7 +42,7 @@ _PAGE = 2000
 
 
 class ChromaIndex:
-    """The collection, read against one state."""
+    """The Chroma collection as of one generation."""
 
     traits = TRAITS
 
@@ -104,7 +104,7 @@ class ChromaIndex:
 
 
 class ChromaBackend:
-    """Keeps Chroma's folders of a tenant; each build has one of its own."""
+    """Keeps Chroma's folders of a tenant; each build has its own."""
 
     traits = TRAITS
     deferred = True

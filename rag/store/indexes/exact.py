@@ -1,4 +1,4 @@
-"""The exact dense index: every live vector against the query, in one pass over the slot file."""
+"""Exact dense index: brute-force scan of all live vectors in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GATHER_BELOW = 8
 
 
 class ExactIndex:
-    """One generation of the slot file."""
+    """One generation of the vector file."""
 
     traits = TRAITS
 
@@ -71,7 +71,7 @@ class ExactIndex:
 
 
 class ExactBackend:
-    """Keeps the slot files of a tenant; each build has a file and a map of its own."""
+    """Keeps the vector files of a tenant; each build has a file and a map of its own."""
 
     traits = TRAITS
     deferred = False

@@ -1,4 +1,4 @@
-"""The rank-bm25 lexical index: for small corpora, and the oracle of the others in tests.
+"""rank-bm25 lexical index: in memory, for small corpora; the reference of the others in tests.
 
 `rank_bm25.BM25Okapi` with k1 = 1.5, b = 0.75, built in memory from the catalogue when a query finds
 that the store has moved on. Its idf is replaced: the library's turns negative for a word in more
@@ -51,7 +51,7 @@ class _Model:
 
 
 class RankBm25Index:
-    """Scores with the model of its generation, which it has built when first asked."""
+    """BM25 over one generation, built at the first query."""
 
     traits = TRAITS
 

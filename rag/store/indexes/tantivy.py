@@ -1,4 +1,4 @@
-"""The Tantivy lexical index: incremental, on disk, one writer, many readers.
+"""Tantivy lexical index: incremental, on disk, one writer, many readers.
 
 BM25 with Tantivy's k1 = 1.2, b = 0.75 and idf = ln(1 + (N - n + 0.5) / (n + 0.5)), which is never
 negative (Robertson & Zaragoza 2009, section 3.2, with Lucene's one inside the logarithm). Until a
@@ -69,7 +69,7 @@ _EVERY_ROW = Query.const_score_query(Query.all_query(), 0.0)
 
 
 class TantivyIndex:
-    """One searcher and the state it is read against."""
+    """A Tantivy searcher as of one generation."""
 
     traits = TRAITS
 
@@ -158,7 +158,7 @@ class _Found:
 
 
 class TantivyBackend:
-    """Keeps the Tantivy folders of a tenant; each build has one of its own."""
+    """Keeps the Tantivy folders of a tenant; each build has its own."""
 
     traits = TRAITS
     deferred = False

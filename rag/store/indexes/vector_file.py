@@ -1,4 +1,4 @@
-"""The slot file: vectors by slot, append-only and memory-mapped; and the exact scan over it.
+"""Vector file: append-only, memory-mapped vectors by slot, and the exact scan over them.
 
 Slot s lies at byte s * dimension * 4. Rows are never reused, so a slot is written once and readers
 in other processes need no lock. In the first file of a store, row and slot are the same number; a

@@ -1,4 +1,4 @@
-"""A finished structure → the tree: numbers, parents, counts and totals.
+"""Assembly of a finished structure into a tree: numbers, parents, counts and totals.
 
 `Branch` is what builders make: a node that does not know its number yet.
 """
@@ -29,7 +29,7 @@ class Branch:
 
 
 def assemble_tree(root: Branch, leaves: Leaves, spec: TreeSpec) -> Tree:
-    """The tree of a root: numbers go layer by layer from the root down, `ROOT` first."""
+    """Assembles the tree of a root: numbers go layer by layer from the root down, `ROOT` first."""
     nodes: dict[int, Node] = {}
     waiting = deque([(root, NO_PARENT)])
     number = ROOT

@@ -1,4 +1,4 @@
-"""A tree from the leaves up: what belongs together becomes a node, layer upon layer.
+"""Bottom-up tree builder: similar leaves become a node, layer upon layer.
 
 The passages of one document stand together, in runs of adjacent ones; documents too small for a
 node of their own share one with what is near. Then the nodes of a layer are grouped until they are
@@ -35,7 +35,7 @@ Row = NDArray[np.int64]
 
 
 def bottom_up(leaves: Leaves, spec: TreeSpec, embed: Embed | None = None) -> Builder:
-    """Builds a tree from the leaves up.
+    """Builds a tree bottom-up.
 
     Args:
         leaves: what it is built over.
@@ -99,7 +99,7 @@ def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
 
 
 def last_nodes(rows: Row, leaves: Leaves, spec: TreeSpec) -> list[Row]:
-    """What stands together right above the leaves: ascending rows each, `spec.fanout` at most.
+    """Groups of leaves for the nodes right above them: ascending rows, `spec.fanout` at most.
 
     The runs of each document, where those that fill less than half a node share one with near ones.
 

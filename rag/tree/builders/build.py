@@ -1,4 +1,4 @@
-"""A whole tree without a model, and how a tree is best made for some leaves."""
+"""Tree build without a model, and the choice of the method for some leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PASSES = 3
 
 
 def default_spec(leaves: Leaves, embedder: str, *, over: LeafKind = "passages") -> TreeSpec:
-    """How to make a tree without a model.
+    """The spec of a tree that is built without a model.
 
     Args:
         leaves: what it is to be built over.
@@ -41,7 +41,7 @@ def default_spec(leaves: Leaves, embedder: str, *, over: LeafKind = "passages") 
 
 
 def choose_method(leaves: Leaves, model: str = "") -> Method:
-    """The method that suits some leaves.
+    """Chooses the build method that suits some leaves.
 
     Bottom-up keeps the passages of a document together; for independent records a model finds
     better topics from the top down. (LATTICE, Table 4: the wrong one costs 9 to 12 points of
@@ -57,7 +57,7 @@ def choose_method(leaves: Leaves, model: str = "") -> Method:
 def builder_for(
     spec: TreeSpec, embed: Embed | None = None
 ) -> Callable[[Leaves, TreeSpec], Builder]:
-    """What begins a build by the method of `spec`; `embed`: of the texts that a model writes."""
+    """The builder of `spec`'s method; `embed`: embeds the texts that a model writes."""
     match spec.method:
         case "bottom-up":
             return lambda leaves, spec: bottom_up(leaves, spec, embed)
@@ -68,7 +68,7 @@ def builder_for(
 
 
 def build_tree(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = None) -> Tree:
-    """The tree of some leaves, with texts in the documents' own words; asks nobody.
+    """Builds the tree of some leaves with extractive texts, without a model.
 
     Raises:
         SettingsError: a fan-out that makes the tree too deep.

@@ -1,12 +1,12 @@
-"""Groups of at most so many, near ones together: average linkage under a cap, part by part.
+"""Clustering with a size cap: average linkage, part by part.
 
 A large set is first cut into parts by the means of a sample (spherical k-means: Dhillon and Modha,
 2001), block by block, so that only a part is in memory; a part is cut until it is small; in a small
-one the two likest groups that fit together become one, again and again. The same seed gives the
-same groups.
+one the two most similar groups that fit together are merged, again and again. The same seed gives
+the same groups.
 
-Measured on three sets of passages against k-means whose clusters take no more than the cap: a
-search by likeness of a tree of such groups finds 4 to 10 of 100 more after ten nodes.
+Measured on three sets of passages against size-capped k-means: a search by similarity over a tree
+of such groups finds 4 to 10 of 100 passages more after ten nodes.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ Source = Callable[[Places], Vectors]
 """Vectors of places, (n, dimension) float32; their lengths do not matter."""
 
 FULL = 0.75
-"""How full to leave groups that are made by halving."""
-_MAX_FILL = 0.9
-"""How full groups may be on the average, where fewer save a whole layer."""
+"""How full to leave groups that are made by halving, as a share of the cap."""
+MAX_FILL = 0.9
+"""How full groups may be on average where fewer of them save a layer, as a share of the cap."""
 _NOISE = np.float32(1e-5)
 _NEVER = np.float32(-4.0)
-"""Less than any likeness."""
+"""Less than any similarity."""
 
-_RESIDENT = 50_000
+RESIDENT = 50_000
 """Vectors in memory at once."""
-_SAMPLE = 16_384
-_BLOCK = 8192
+SAMPLE = 16_384
+"""Vectors drawn to represent a set that is larger than `RESIDENT`."""
+BLOCK = 8192
+"""Vectors read at once from such a set."""
 _PARTS = 64
 _SMALL = 2048
 """Vectors of a part that becomes groups at once."""
-_ALIKE = 0.9
-"""A share in one part that is no progress."""
+_NO_PROGRESS = 0.9
+"""The share of the vectors in one part from which on a division counts as no progress."""
 _ROUNDS = 8
 
 
@@ -51,32 +53,33 @@ def capped_clusters(
     weights: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> list[Places]:
-    """Parts the places 0..count-1 into groups that weigh at most `cap`, near ones together.
+    """Clusters the places 0..count-1 into groups that weigh at most `cap`.
 
-    A group of one stands only where none has room for it and none can spare one.
+    A group has one member only where no other group has room for it or can spare a member.
 
     Args:
-        source: the vectors.
-        count: how many.
-        cap: at least 2.
-        weights: of each place, 1..cap; 1 each unless told.
-        seed: of all that is drawn.
+        source: returns the vectors of places 0..count-1.
+        count: number of vectors.
+        cap: upper limit of a group's weight, at least 2.
+        weights: (count,) weight of each vector, 1..cap; None: 1 each.
+        seed: seed of the random generator.
 
     Returns:
-        Ascending places each; the groups by their first place.
+        Groups of ascending places, ordered by their first place.
     """
-    heavy = np.ones(count, dtype=np.int64) if weights is None else weights
+    weight = np.ones(count, dtype=np.int64) if weights is None else weights
     assert cap >= 2, "a cap of one leaf"
-    assert count == 0 or 1 <= heavy.min() <= heavy.max() <= cap, "a weight beyond the cap"
-    cutter = _Cutter(heavy, cap, np.random.default_rng(seed))
+    assert count == 0 or 1 <= weight.min() <= weight.max() <= cap, "a weight beyond the cap"
+    cutter = _Cutter(weight, cap, np.random.default_rng(seed))
     groups = [np.sort(group) for group in cutter.streamed(source, np.arange(count))]
     return sorted(groups, key=lambda group: int(group[0]))
 
 
 def packed_clusters(source: Source, count: int, cap: int, *, seed: int = 0) -> list[Places]:
-    """As `capped`, with no more groups than must be: all but one are full.
+    """As `capped_clusters`, with as few groups as possible: all but one are full.
 
-    Halves are cut across the direction that most of `_SAMPLE` of them differ in.
+    A set is halved across the first principal direction of a sample of `SAMPLE` vectors. Arguments
+    are those of `capped_clusters`.
     """
     random = np.random.default_rng(seed)
     groups: list[Places] = []
@@ -94,20 +97,24 @@ def packed_clusters(source: Source, count: int, cap: int, *, seed: int = 0) -> l
 
 
 def bisect(vectors: Vectors, seed: int = 0) -> tuple[Places, Places]:
-    """Two groups of vectors (at least 2), near ones together, neither smaller than a third."""
+    """Bisects vectors (at least 2) into two clusters, neither smaller than a third.
+
+    Returns:
+        The ascending places of the two groups.
+    """
     count = len(vectors)
     assert count >= 2, "one cannot be halved"
     unit = units(vectors)
     means = _means(unit, 2, np.random.default_rng(seed))
-    leaning = (unit @ (means[0] - means[-1])).astype(np.float64)
-    order = np.argsort(-leaning, kind="stable")
+    margin = (unit @ (means[0] - means[-1])).astype(np.float64)
+    order = np.argsort(-margin, kind="stable")
     least = max(1, count // 3)
-    cut = int(np.clip(np.count_nonzero(leaning > 0), least, count - least))
+    cut = int(np.clip(np.count_nonzero(margin > 0), least, count - least))
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
 class _Cutter:
-    """Cuts sets of places until they are groups."""
+    """Divides sets of places into parts, and small parts into groups."""
 
     def __init__(self, weights: NDArray[np.int64], cap: int, random: np.random.Generator) -> None:
         self._weights = weights
@@ -115,12 +122,12 @@ class _Cutter:
         self._random = random
 
     def streamed(self, source: Source, places: Places) -> Iterator[Places]:
-        """Groups of places, of which only a part is in memory at once."""
-        if len(places) <= _RESIDENT:
+        """Groups of places; only the vectors of a part are in memory at once."""
+        if len(places) <= RESIDENT:
             if len(places):
                 yield from self._resident(units(source(places)), places)
             return
-        some = np.sort(self._random.choice(places, _SAMPLE, replace=False))
+        some = np.sort(self._random.choice(places, SAMPLE, replace=False))
         means = _means(units(source(some)), _PARTS, self._random, _SMALL // 64)
         nearest = np.concatenate(
             [np.argmax(units(source(one)) @ means.T, axis=1) for one in _blocks(places)]
@@ -143,7 +150,7 @@ class _Cutter:
 
     def _grouped(self, vectors: Vectors, weights: NDArray[np.int64]) -> list[Places]:
         groups = _linked(vectors, weights, self._cap, self._random)
-        last = len(vectors) == len(self._weights) and weights.sum() <= _MAX_FILL * self._cap**2
+        last = len(vectors) == len(self._weights) and weights.sum() <= MAX_FILL * self._cap**2
         most = self._cap if last else len(groups)
         return _dissolved(vectors, weights, groups, self._cap, most)
 
@@ -151,20 +158,20 @@ class _Cutter:
 def _linked(
     vectors: Vectors, weights: NDArray[np.int64], cap: int, random: np.random.Generator
 ) -> list[Places]:
-    """Groups by average linkage: the two likest of all that fit together become one, and again.
+    """Groups by average linkage: merges the two most similar groups that fit together, repeatedly.
 
-    The mean likeness between the members of two groups follows from those of the groups that they
-    were made of (Lance and Williams, 1967), so each step takes time in proportion to their number.
+    The mean similarity between the members of two groups follows from those of the groups that were
+    merged (Lance and Williams, 1967), so each step takes time in proportion to their number.
     """
-    likeness = vectors @ vectors.T
-    # Copies of one text would all have the same nearest, and each step would look at all of them.
-    likeness += _NOISE * random.random(likeness.shape, dtype=np.float32)
-    likeness = np.maximum(likeness, likeness.T)
+    similarity = vectors @ vectors.T
+    # Copies of one text would all have the same nearest, and each step would visit all of them.
+    similarity += _NOISE * random.random(similarity.shape, dtype=np.float32)
+    similarity = np.maximum(similarity, similarity.T)
     weight = weights.copy()
     groups: list[list[int]] = [[place] for place in range(len(vectors))]
-    likeness[weight[:, np.newaxis] + weight > cap] = _NEVER
-    np.fill_diagonal(likeness, _NEVER)
-    nearest, best = likeness.argmax(axis=1), likeness.max(axis=1)
+    similarity[weight[:, np.newaxis] + weight > cap] = _NEVER
+    np.fill_diagonal(similarity, _NEVER)
+    nearest, best = similarity.argmax(axis=1), similarity.max(axis=1)
     while best[one := int(best.argmax())] > _NEVER:
         other = int(nearest[one])
         share = np.float32(len(groups[one]) / (len(groups[one]) + len(groups[other])))
@@ -172,25 +179,25 @@ def _linked(
         groups[other] = []
         weight[one] += weight[other]
         weight[other] = cap
-        row = share * likeness[one] + (1 - share) * likeness[other]
+        row = share * similarity[one] + (1 - share) * similarity[other]
         row[weight + weight[one] > cap] = _NEVER
         row[one] = _NEVER
-        likeness[one] = likeness[:, one] = row
-        likeness[other] = likeness[:, other] = _NEVER
+        similarity[one] = similarity[:, one] = row
+        similarity[other] = similarity[:, other] = _NEVER
         best[other] = _NEVER
         stale = np.flatnonzero((nearest == one) | (nearest == other) | (row > best))
         for place in [one, *stale.tolist()]:
-            nearest[place] = likeness[place].argmax()
-            best[place] = likeness[place, nearest[place]]
+            nearest[place] = similarity[place].argmax()
+            best[place] = similarity[place, nearest[place]]
     return [np.array(sorted(group)) for group in groups if group]
 
 
 def _dissolved(
     vectors: Vectors, weights: NDArray[np.int64], groups: list[Places], cap: int, most: int
 ) -> list[Places]:
-    """The groups, the lightest given to others until there are `most`, as far as there is room.
+    """Dissolves the lightest groups into others until `most` are left, as far as there is room.
 
-    Nor does one of a single leaf stay that can be given away, or that another can lend one to.
+    A group with a single member is dissolved too, or gets a member of another group.
     """
     while len(groups) > 1:
         groups = sorted(groups, key=lambda group: -int(weights[group].sum()))
@@ -198,47 +205,47 @@ def _dissolved(
         alone = weights[last].sum() == 1
         if len(groups) <= most and not alone:
             break
-        taken = _taken(vectors, weights, others, last, cap)
-        if taken is None:
-            return _lent(vectors, weights, others, last) if alone else groups
-        groups = taken
+        absorbed = _absorbed(vectors, weights, others, last, cap)
+        if absorbed is None:
+            return _with_spare_leaf(vectors, weights, others, last) if alone else groups
+        groups = absorbed
     return groups
 
 
-def _taken(
+def _absorbed(
     vectors: Vectors, weights: NDArray[np.int64], others: Sequence[Places], last: Places, cap: int
 ) -> list[Places] | None:
-    """The other groups with the members of the last in those nearest; None: there is no room."""
+    """The other groups with the members of the last added to the nearest; None: no room."""
     grown = list(others)
     means = units(np.array([vectors[group].sum(axis=0) for group in others]))
-    likeness = vectors[last] @ means.T
+    similarity = vectors[last] @ means.T
     room = cap - np.array([weights[group].sum() for group in others])
     for at, place in enumerate(last.tolist()):
-        likeness[at, room < weights[place]] = _NEVER
-        home = int(likeness[at].argmax())
-        if likeness[at, home] == _NEVER:
+        similarity[at, room < weights[place]] = _NEVER
+        home = int(similarity[at].argmax())
+        if similarity[at, home] == _NEVER:
             return None
         grown[home] = np.append(grown[home], place)
         room[home] -= weights[place]
     return grown
 
 
-def _lent(
+def _with_spare_leaf(
     vectors: Vectors, weights: NDArray[np.int64], others: Sequence[Places], lone: Places
 ) -> list[Places]:
-    """The groups, where the lone one got the nearest leaf that another can do without."""
-    rich = [group[weights[group] == 1] for group in others if weights[group].sum() > 2]
-    spare = np.concatenate([*rich, lone[:0]])
+    """The groups, with the nearest leaf that another group can spare moved to the lone one."""
+    donors = [group[weights[group] == 1] for group in others if weights[group].sum() > 2]
+    spare = np.concatenate([*donors, lone[:0]])
     if not len(spare):
         return [*others, lone]
-    lent = spare[int(np.argmax(vectors[spare] @ vectors[lone[0]]))]
-    return [*(group[group != lent] for group in others), np.append(lone, lent)]
+    moved = spare[int(np.argmax(vectors[spare] @ vectors[lone[0]]))]
+    return [*(group[group != moved] for group in others), np.append(lone, moved)]
 
 
 def _means(vectors: Vectors, many: int, random: np.random.Generator, least: int = 1) -> Vectors:
-    """The unit means of spherical k-means, `many` or fewer.
+    """Unit means of spherical k-means, `many` or fewer.
 
-    Those that fewer than `least` are nearest to are left out, unless all are such.
+    Means with fewer than `least` vectors are left out, unless all are such.
     """
     means = _spread(vectors, min(many, len(vectors)), random)
     nearest = np.argmax(vectors @ means.T, axis=1)
@@ -252,7 +259,7 @@ def _means(vectors: Vectors, many: int, random: np.random.Generator, least: int 
 
 
 def _spread(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors:
-    """Some of the vectors, far from each other (k-means++: Arthur and Vassilvitskii, 2007)."""
+    """Initial means, far from each other (k-means++: Arthur and Vassilvitskii, 2007)."""
     chosen = [int(random.integers(len(vectors)))]
     gap = np.full(len(vectors), np.inf)
     for _ in range(many - 1):
@@ -265,24 +272,24 @@ def _spread(vectors: Vectors, many: int, random: np.random.Generator) -> Vectors
 
 
 def _centred(vectors: Vectors, numbers: NDArray[np.int64]) -> Vectors:
-    """The unit mean of the vectors of each number, 0 and up, none left out."""
+    """Unit mean of the vectors of each cluster number; numbers count from 0 without a gap."""
     # A product is five times faster than sums by index (np.add.reduceat).
     belongs = numbers == np.arange(int(numbers.max()) + 1)[:, np.newaxis]
     return units(belongs.astype(np.float32) @ vectors)
 
 
 def _parts(nearest: NDArray[np.int64]) -> Iterator[Places]:
-    """The places of each number; runs of equal length where that would make no progress."""
+    """The places of each cluster; four parts of equal length where one has nearly all of them."""
     order = np.argsort(nearest, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(nearest[order])) + 1)
-    if max(map(len, parts)) > _ALIKE * len(nearest):
+    if max(map(len, parts)) > _NO_PROGRESS * len(nearest):
         parts = np.array_split(order, 4)
     yield from (np.sort(part) for part in parts)
 
 
 def _along(source: Source, places: Places, random: np.random.Generator) -> Iterator[Vectors]:
-    """How far places lie along the direction that a sample of them most differs in."""
-    some = places if len(places) <= _SAMPLE else np.sort(random.choice(places, _SAMPLE, False))
+    """The coordinates of places along the first principal direction of a sample, by block."""
+    some = places if len(places) <= SAMPLE else np.sort(random.choice(places, SAMPLE, False))
     sample = units(source(some))
     sample -= sample.mean(axis=0)
     along: NDArray[np.float32] = random.normal(size=sample.shape[1:]).astype(np.float32)
@@ -294,11 +301,11 @@ def _along(source: Source, places: Places, random: np.random.Generator) -> Itera
 
 
 def _blocks(places: Places) -> Iterator[Places]:
-    return (places[at : at + _BLOCK] for at in range(0, len(places), _BLOCK))
+    return (places[at : at + BLOCK] for at in range(0, len(places), BLOCK))
 
 
 def units(vectors: Vectors) -> Vectors:
-    """(n, dimension) float32: the directions of vectors; one of no length keeps none."""
+    """(n, dimension) float32: the vectors L2-normalised; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
     return unit

@@ -1,4 +1,4 @@
-"""Texts of nodes in the documents' own words, for a tree that no model writes.
+"""Extractive node texts: titles, key phrases and first sentences, for a tree without a model.
 
 A node's text is the titles of leaves near its middle, the phrases that many of its leaves have and
 few of its siblings' do (TF-IDF, a node being a document and its siblings the collection), and the
@@ -51,7 +51,7 @@ _ENDS = re.compile(r"(?<=[^\s.]{2}[.!?])\s|(?<=[。！？])|\n\s*\n")
 
 
 def with_extractive_texts(tree: Tree, leaves: Leaves) -> Tree:
-    """The tree with a text at every node but the root; those that are written stay."""
+    """Gives every node but the root an extractive text; texts that are there stay."""
     untold = [node.number for node in tree.walk() if node.number != ROOT and not node.text]
     nodes = dict(tree.nodes)
     for number, text in extractive_texts(tree, untold, leaves).items():
@@ -60,7 +60,7 @@ def with_extractive_texts(tree: Tree, leaves: Leaves) -> Tree:
 
 
 def extractive_texts(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
-    """The texts of some nodes other than the root, by number: about 80 words at most, never blank.
+    """Extractive texts of some nodes, by number: about 80 words at most, never blank.
 
     The same leaves and the same siblings give the same text.
     """

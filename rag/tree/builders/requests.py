@@ -1,9 +1,9 @@
-"""What building a tree asks of a language model: requests out, replies in.
+"""Requests of a tree builder to a language model, and the replies it takes.
 
-A builder is a generator. It yields all requests that can be answered side by side and is sent their
-replies in the same order; None stands for a reply that could not be had, for which it has words of
-its own. Equal inputs give equal requests in equal order, so a build that was cut short goes on by
-being run again with the replies that were kept.
+A builder is a generator. It yields all requests that can be answered in parallel and is sent their
+replies in the same order. None stands for a missing reply; the builder then uses extractive text or
+clustering instead. Equal inputs give equal requests in equal order, so an interrupted build
+continues when it is run again with the replies that were kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hoptrail.rag.tree.types import Tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryRequest:
-    """Prompt S: what the children of a node share and what tells it from others."""
+    """Request for a node's summary (prompts/tree/summarize_node.md): what its children share."""
 
     texts: tuple[str, ...]
     """The children's texts, in order."""
@@ -24,14 +24,17 @@ class SummaryRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescriptorsRequest:
-    """Prompt K: five descriptors of one document, from one or two words to a short description."""
+    """Request for five descriptors of a document (prompts/tree/describe_document.md).
+
+    The prompt is prompts/tree/describe_document.md.
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A group of descriptors."""
+    """A topic: a group of descriptors."""
 
     name: str
     description: str
@@ -41,18 +44,22 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicsRequest:
-    """Prompt T: descriptors and how many leaves have each → groups."""
+    """Request to group descriptors into topics (prompts/tree/group_topics.md).
+
+    The prompt is prompts/tree/group_topics.md, or assign_topics.md where the topics are known.
+    """
 
     descriptors: tuple[tuple[str, int], ...]
+    """Each descriptor with the number of leaves that have it."""
     most: int
-    """Groups at most."""
+    """Upper limit of the number of topics."""
     known: tuple[Topic, ...] = ()
-    """Groups to put them into; empty: the model makes them."""
+    """Topics to assign the descriptors to; empty: the model makes the topics."""
 
 
 Request = SummaryRequest | DescriptorsRequest | TopicsRequest
 Reply = str | tuple[str, ...] | tuple[Topic, ...] | None
-"""To a `SummaryAsk` the text, to a `DescriptorsAsk` five texts, to a `TopicsAsk` the groups."""
+"""A text for a `SummaryRequest`, five for a `DescriptorsRequest`, topics for a `TopicsRequest`."""
 
 Builder = Generator[tuple[Request, ...], tuple[Reply, ...], Tree]
 
@@ -60,13 +67,17 @@ Builder = Generator[tuple[Request, ...], tuple[Reply, ...], Tree]
 def next_requests(
     builder: Builder, replies: tuple[Reply, ...] | None
 ) -> tuple[Request, ...] | Tree:
-    """What a builder asks next, or its tree; `replies` is None for one that has not begun.
+    """The next requests of a builder, or its tree; `replies` is None at the beginning.
 
-    For threads and loops: neither can hand on the `StopIteration` of a generator.
+    For threads and event loops, neither of which can pass on the `StopIteration` of a generator.
+
+    Args:
+        builder: the running build.
+        replies: the replies to its last requests; None for a builder that has not begun.
     """
     try:
         return next(builder) if replies is None else builder.send(replies)
-    except StopIteration as whole:
-        tree = whole.value
+    except StopIteration as finished:
+        tree = finished.value
         assert isinstance(tree, Tree)
         return tree

@@ -1,4 +1,4 @@
-"""Descriptors of documents sorted into topics by a model, and what it left undone done for it.
+"""Topic grouping of document descriptors by a model, completed by rules where it left gaps.
 
 A model leaves descriptors out, names them twice, makes up others, makes more groups than it may or
 one that holds nearly everything. What it named twice stays where it was named first; what it left
@@ -68,7 +68,7 @@ class Listing:
 
 
 def listing(described: Sequence[Descriptors], most: int) -> Listing | None:
-    """The descriptors to group a branch by: general ones, but more than `most` different ones.
+    """The descriptors by which a branch is grouped: general ones, but more than `most`.
 
     Where these would be too many for one question, a more general level that has but a few.
 
@@ -92,7 +92,7 @@ def listing(described: Sequence[Descriptors], most: int) -> Listing | None:
 
 @dataclass(slots=True, kw_only=True)
 class Grouping:
-    """Topics of a branch, and which descriptors they hold."""
+    """The topics of a branch and the descriptors of each."""
 
     listing: Listing
     topics: list[Topic]
@@ -143,7 +143,7 @@ class Grouping:
 
 
 def grouping(found: Listing, topics: Iterable[Topic], most: int) -> Grouping:
-    """What a model made of a listing: topics of one name are one, and the largest are kept."""
+    """The topics in a model's reply: equal names merged, the largest kept."""
     merged: dict[str, Topic] = {}
     for topic in topics:
         name = _folded(topic.name)

@@ -1,4 +1,17 @@
-"""Which leaves that were scored before are shown again, so that slates can be compared."""
+"""Best-first search of the tree by scores: a beam of nodes an iteration, without I/O.
+
+    search = TreeSearch(settings, seeds)
+    while numbers := search.beam():
+        slates = search.slates(view.open(vector, numbers))
+        while slates:
+            slates = search.take(score(slates))
+    found = search.found()
+
+After LATTICE (arXiv 2510.13217, section 3): the children of an opened node and some anchors are
+scored side by side, all scores of the query are fitted anew after each iteration, and what is
+opened next follows from the fit. Ours: seeds of cheap retrieval, one expansion of four kept for
+the node most similar to the query, an early stop, and replies that may lack scores.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +22,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hoptrail.rag.tree.search.anchors import sample_anchors
 from hoptrail.rag.tree.search.calibration import CALIBRATIONS, Calibrate
 from hoptrail.rag.tree.search.path_relevance import PathRelevance
 from hoptrail.rag.tree.search.types import (
@@ -31,37 +45,17 @@ from hoptrail.rag.tree.search.types import (
 from hoptrail.rag.tree.types import ROOT
 from hoptrail.rag.types import tie_break
 
-_BY_STANDING = 0.7
-"""The share drawn by standing; the rest is drawn evenly, so that the scale has a lower end too."""
-
-
-def sample_anchors(
-    standings: NDArray[np.float64], count: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draws `count` places of `standings`, each once; all of them where there are no more.
-
-    First with odds exp(standing), without replacement (LATTICE, section 3.3), by the Gumbel trick
-    (the largest of standing + Gumbel noise are such a draw); then evenly from the rest.
-    """
-    if len(standings) <= count:
-        return np.arange(len(standings))
-    by_standing = round(_BY_STANDING * count)
-    order = np.argsort(-(standings + random.gumbel(size=len(standings))), kind="stable")
-    rest = random.permutation(order[by_standing:])
-    return np.concatenate((order[:by_standing], rest[: count - by_standing]))
-
-
 LEADS = 5
-"""Best leaves that a scorer may read on from."""
+"""Number of best leaves whose names a scorer may use."""
 MOST_FAILURES = 3
-"""A node whose slate got no score so often is not opened again."""
+"""A node is not opened again after so many slates without any score."""
 CALM = 0.8
 """An early stop needs a frontier below this share of the last of the best leaves."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Trial:
-    """A node that is being opened."""
+class _Opening:
+    """A node being opened in this iteration."""
 
     node: int
     standing: float
@@ -83,10 +77,10 @@ class _Trial:
         assert self.slate is not None
         return len(self.missing) == len(self.slate.items)
 
-    def noted(self) -> Expansion:
-        """As the record of the search keeps it."""
+    def expansion(self) -> Expansion:
+        """The expansion for the record of the search."""
         assert self.slate is not None
-        marks = [
+        item_scores = [
             ItemScore(ref=item.ref, score=self.scores.get(place))
             for place, item in enumerate(self.slate.shown)
         ]
@@ -95,15 +89,15 @@ class _Trial:
             node=self.node,
             standing=self.standing,
             reserve=self.reserve,
-            items=tuple(marks[:cut]),
-            anchors=tuple(marks[cut:]),
+            items=tuple(item_scores[:cut]),
+            anchors=tuple(item_scores[cut:]),
             calls=self.calls,
             failed=self.failed,
         )
 
 
 class TreeSearch:
-    """One search; `beam`, `slates`, `take` in this order, over and over.
+    """One search of a tree; call `beam`, `slates`, `take` in this order, over and over.
 
     A child that was not scored is asked for once more; then it counts as unscored, not as
     worthless: an inner node is taken for the mean of its siblings, a leaf is not among the found.
@@ -116,9 +110,12 @@ class TreeSearch:
         *,
         calibrate: Calibrate | None = None,
     ) -> None:
-        """The root is where it starts, beside the `seeds`, best first, each node once.
+        """Starts at the root and at the seeds.
 
-        `calibrate`: instead of the one that the settings name.
+        Args:
+            settings: settings of the search; None: the defaults.
+            seeds: further nodes to start with, best first, each node once.
+            calibrate: replaces the calibration that the settings name.
         """
         self._settings = settings or TreeSearchSettings()
         self._standings = PathRelevance(
@@ -129,19 +126,19 @@ class TreeSearch:
             priors={seed.path[-1]: seed.prior for seed in seeds},
         )
         self._frontier: dict[int, float] = {ROOT: 0.0}
-        """Likeness to the query by node number."""
+        """By node number: similarity to the query."""
         self._frontier |= {seed.path[-1]: seed.likeness for seed in seeds}
         self._random = np.random.default_rng(self._settings.seed)
         self._items: dict[Ref, Item] = {}
-        """All that was scored."""
+        """All scored items."""
         self._rows: list[Ref] = []
-        """The leaves among them."""
+        """The scored leaves."""
         self._done: set[int] = set()
         """Nodes that do not come back to the frontier."""
         self._looked: set[int] = set()
         self._failures: dict[int, int] = {}
-        self._trials: list[_Trial] = []
-        self._asked: list[_Trial] = []
+        self._openings: list[_Opening] = []
+        self._asked: list[_Opening] = []
         self._steps: list[Step] = []
         self._chosen = self._slates = self._calls = self._re_asks = 0
         self._leaves: tuple[LeafResult, ...] = ()
@@ -151,47 +148,48 @@ class TreeSearch:
 
     def beam(self) -> tuple[int, ...]:
         """The numbers of the nodes to open next; empty: the search is over."""
-        assert not self._trials, "take the answers first"
+        assert not self._openings, "take the answers first"
         self._ended = self._ended or self._over()
         if self._ended is None:
-            self._trials = self._choose()
-        return tuple(trial.node for trial in self._trials)
+            self._openings = self._choose()
+        return tuple(opening.node for opening in self._openings)
 
     def slates(self, opened: Sequence[Opened]) -> tuple[Slate, ...]:
-        """What to have scored of the opened nodes.
+        """The slates of the opened nodes, for the scorer.
 
-        One without children, or that is not among them, has nothing visible below and leaves the
-        frontier. Where that is all of them the tuple is empty and no iteration was made.
+        A node without visible children leaves the frontier. If all are such, the tuple is empty and
+        no iteration was made.
         """
         items = {found.node: found.items for found in opened}
-        self._done |= {trial.node for trial in self._trials if not items.get(trial.node)}
-        self._trials = [trial for trial in self._trials if items.get(trial.node)]
+        self._done |= {opening.node for opening in self._openings if not items.get(opening.node)}
+        self._openings = [opening for opening in self._openings if items.get(opening.node)]
         leads = self._leads()
-        for trial in self._trials:
-            children = items[trial.node]
-            anchors = self._anchors(trial.node, leaves=children[0].ref.leaf)
-            trial.slate = Slate(node=trial.node, items=children, anchors=anchors, leads=leads)
-        self._asked = list(self._trials)
-        return tuple(trial.slate for trial in self._trials if trial.slate is not None)
+        for opening in self._openings:
+            children = items[opening.node]
+            anchors = self._anchors(opening.node, leaves=children[0].ref.leaf)
+            opening.slate = Slate(node=opening.node, items=children, anchors=anchors, leads=leads)
+        self._asked = list(self._openings)
+        return tuple(opening.slate for opening in self._openings if opening.slate is not None)
 
-    def take(self, graded: Sequence[SlateScores]) -> tuple[Slate, ...]:
-        """Takes the answers, in the order of the slates that were given last.
+    def take(self, scores: Sequence[SlateScores]) -> tuple[Slate, ...]:
+        """Adds the scores of the slates that were returned last, in their order.
 
-        Returns slates that lack scores, to be asked again; empty: the iteration is over.
+        Returns:
+            Slates that lack scores, to be scored again; empty: the iteration is over.
         """
         again = []
-        for trial, answer in zip(self._asked, graded, strict=True):
-            if self._heard(trial, answer):
-                again.append(trial)
+        for opening, answer in zip(self._asked, scores, strict=True):
+            if self._add_scores(opening, answer):
+                again.append(opening)
         self._asked = again
         if not again:
             self._close()
-        return tuple(_re_ask(trial) for trial in again)
+        return tuple(_re_ask(opening) for opening in again)
 
     def stop(self, reason: Ended) -> None:
-        """Ends the search; scores of an iteration that is not over count as far as they came."""
-        self._trials = [trial for trial in self._trials if trial.slate is not None]
-        if self._trials:
+        """Ends the search; scores of an unfinished iteration count as far as they arrived."""
+        self._openings = [opening for opening in self._openings if opening.slate is not None]
+        if self._openings:
             self._close()
         self._ended = self._ended or reason
 
@@ -204,7 +202,7 @@ class TreeSearch:
         return self._leaves
 
     def found(self) -> TreeSearchResult:
-        """What came of it, once it is over."""
+        """The result, once the search is over."""
         assert self._ended is not None, "the search goes on"
         return TreeSearchResult(
             leaves=self._leaves,
@@ -232,9 +230,9 @@ class TreeSearch:
         ahead = max(self._standing(number) for number in self._frontier)
         return ahead < CALM * leaves[settings.stable - 1].relevance
 
-    def _choose(self) -> list[_Trial]:
-        trials: list[_Trial] = []
-        while self._frontier and len(trials) < self._settings.beam:
+    def _choose(self) -> list[_Opening]:
+        openings: list[_Opening] = []
+        while self._frontier and len(openings) < self._settings.beam:
             self._chosen += 1
             every = self._settings.explore_every
             reserve = every > 0 and self._chosen % every == 0
@@ -243,8 +241,10 @@ class TreeSearch:
                 self._frontier, key=lambda number: (-rank(number), number != ROOT, _tie(number))
             )
             standing, likeness = self._standing(node), self._frontier.pop(node)
-            trials.append(_Trial(node=node, standing=standing, likeness=likeness, reserve=reserve))
-        return trials
+            openings.append(
+                _Opening(node=node, standing=standing, likeness=likeness, reserve=reserve)
+            )
+        return openings
 
     def _leads(self) -> tuple[Lead, ...]:
         best = self._leaves[:LEADS]
@@ -262,41 +262,41 @@ class TreeSearch:
         places = sample_anchors(standings, self._settings.leaf_anchors, self._random)
         return tuple(self._items[self._rows[place]] for place in places)
 
-    def _heard(self, trial: _Trial, answer: SlateScores) -> bool:
-        """Notes one answer; returns whether to ask again for what it lacks."""
-        assert trial.slate is not None
-        wanted = set(trial.missing) if trial.calls else None
+    def _add_scores(self, opening: _Opening, answer: SlateScores) -> bool:
+        """Adds the scores of one slate; returns whether to ask for missing ones again."""
+        assert opening.slate is not None
+        wanted = set(opening.missing) if opening.calls else None
         for place, score in answer.scores.items():
             assert 0 <= score <= 1, f"a score of {score!r}"
-            if wanted is None or trial.slate.shown[place].ref in wanted:
-                trial.scores[place] = score
-        if trial.slate.leaves:
-            self._looked |= {item.ref.number for item in trial.slate.items}
-        trial.calls += 1
+            if wanted is None or opening.slate.shown[place].ref in wanted:
+                opening.scores[place] = score
+        if opening.slate.leaves:
+            self._looked |= {item.ref.number for item in opening.slate.items}
+        opening.calls += 1
         self._calls += 1
-        again = trial.calls == 1 and bool(trial.missing) and not trial.failed
+        again = opening.calls == 1 and bool(opening.missing) and not opening.failed
         self._re_asks += again
         return again
 
     def _close(self) -> None:
-        """Ends the iteration: scores are noted and fitted, the frontier grows."""
-        # What becomes of each is settled before any grows: a seed may stand beside its parent,
-        # whose children are then not all new.
-        for trial in self._trials:
-            if trial.failed:
-                self._return(trial)
+        """Ends the iteration: fits relevance to the scores and adds children to the frontier."""
+        # First all nodes are marked as done or returned, then children are added: a seed may be
+        # opened beside its parent, whose children are then not all new.
+        for opening in self._openings:
+            if opening.failed:
+                self._put_back(opening)
             else:
-                self._done.add(trial.node)
-        for trial in self._trials:
-            if not trial.failed:
-                self._grow(trial)
+                self._done.add(opening.node)
+        for opening in self._openings:
+            if not opening.failed:
+                self._expand(opening)
         self._standings.fit()
         self._leaves = self._ranked()
-        self._steps.append(tuple(trial.noted() for trial in self._trials))
+        self._steps.append(tuple(opening.expansion() for opening in self._openings))
         best = frozenset(leaf.row for leaf in self._leaves[: self._settings.stable])
-        self._calm = self._calm + len(self._trials) if best == self._best else 0
+        self._calm = self._calm + len(self._openings) if best == self._best else 0
         self._best = best
-        self._trials, self._asked = [], []
+        self._openings, self._asked = [], []
 
     def _ranked(self) -> tuple[LeafResult, ...]:
         found = [
@@ -305,24 +305,24 @@ class TreeSearch:
         ]
         return tuple(sorted(found, key=lambda leaf: (-leaf.relevance, _tie(leaf.row))))
 
-    def _return(self, trial: _Trial) -> None:
-        failures = self._failures[trial.node] = self._failures.get(trial.node, 0) + 1
+    def _put_back(self, opening: _Opening) -> None:
+        failures = self._failures[opening.node] = self._failures.get(opening.node, 0) + 1
         if failures < MOST_FAILURES:
-            self._frontier[trial.node] = trial.likeness
+            self._frontier[opening.node] = opening.likeness
         else:
-            self._done.add(trial.node)
+            self._done.add(opening.node)
 
-    def _grow(self, trial: _Trial) -> None:
-        assert trial.slate is not None
-        self._standings.opened(trial.node, trial.slate.items)
-        for place, item in enumerate(trial.slate.shown):
-            if place in trial.scores:
-                self._standings.note(self._slates, item.ref, trial.scores[place])
+    def _expand(self, opening: _Opening) -> None:
+        assert opening.slate is not None
+        self._standings.opened(opening.node, opening.slate.items)
+        for place, item in enumerate(opening.slate.shown):
+            if place in opening.scores:
+                self._standings.note(self._slates, item.ref, opening.scores[place])
         self._slates += 1
-        for place, item in enumerate(trial.slate.items):
+        for place, item in enumerate(opening.slate.items):
             if not item.ref.leaf and item.ref.number not in self._done:
                 self._frontier[item.ref.number] = item.likeness
-            if place in trial.scores:
+            if place in opening.scores:
                 self._items[item.ref] = item
                 self._rows += [item.ref] if item.ref.leaf else []
 
@@ -331,20 +331,20 @@ class TreeSearch:
 
 
 def run_search(
-    search: TreeSearch, open_: Callable[[Sequence[int]], Sequence[Opened]], grade: SlateScorer
+    search: TreeSearch, open_: Callable[[Sequence[int]], Sequence[Opened]], scorer: SlateScorer
 ) -> TreeSearchResult:
-    """Drives a search to its end with a scorer that answers at once."""
+    """Runs a search to its end with a synchronous scorer."""
     while numbers := search.beam():
         slates = search.slates(open_(numbers))
         while slates:
-            slates = search.take(grade(slates))
+            slates = search.take(scorer(slates))
     return search.found()
 
 
-def _re_ask(trial: _Trial) -> Slate:
-    slate = trial.slate
+def _re_ask(opening: _Opening) -> Slate:
+    slate = opening.slate
     assert slate is not None
-    return replace(slate, missing=trial.missing)
+    return replace(slate, missing=opening.missing)
 
 
 @lru_cache(maxsize=65_536)

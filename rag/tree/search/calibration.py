@@ -1,7 +1,7 @@
-"""What scores of many slates say together: one latent relevance an item, one offset a slate.
+"""Calibration of scores from many slates: one latent relevance an item, one offset a slate.
 
 A scorer is generous in one call and stingy in the next. Items shown in several slates (the
-anchors) tell how much: score = relevance of the item + offset of the slate + noise, fitted by
+anchors) show how much: score = relevance of the item + offset of the slate + noise, fitted by
 weighted least squares over all scores of one query (LATTICE, arXiv 2510.13217, section 3.3).
 """
 
@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 Calibration = Literal["ridge", "mean", "last"]
 
 PULL = 0.03
-"""How firmly `ridge` holds relevance near the mean score. With less, what was shown once too often
-stands above what was shown often; with more, offsets take what sets a slate of good items apart."""
+"""Ridge penalty that pulls relevance towards the mean score. With less, items shown once rank too
+often above items shown often; with more, offsets absorb the difference of a slate of good items."""
 STIFFNESS = 1.0
-"""How firmly `ridge` holds offsets near 0; anything from 0.01 to 3 does as well."""
+"""Ridge penalty that pulls offsets towards 0; anything from 0.01 to 3 does as well."""
 _LEAST_WEIGHT = 0.1
 _ROUNDS = 8
 """Two or three are the rule; no search of the bench needed more than five."""
@@ -31,7 +31,7 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observations:
-    """Scores in the order in which they came; three arrays of one length, not empty.
+    """The scores of a search in order of arrival; three arrays of one length, not empty.
 
     Items and slates are numbered from 0 without a gap.
     """
@@ -44,19 +44,19 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Latent:
-    """What was fitted."""
+    """The result of a calibration: relevances and offsets."""
 
     values: Floats
     """(items,), 0..1: relevance."""
     offsets: Floats
-    """(slates,): how much more the slate's scores were than its items are worth."""
+    """(slates,): how much a slate's scores exceed the relevance of its items."""
 
 
 Calibrate = Callable[[Observations], Latent]
 
 
 def weights(scores: Floats) -> Floats:
-    """How much a score counts: high ones are told apart with more care.
+    """The weight of each score: high scores are told apart with more care.
 
     2·max(sigmoid(s − 0.5), 0.1), as LATTICE's repository has it (b24930d), without the norm.
     """
@@ -65,7 +65,7 @@ def weights(scores: Floats) -> Floats:
 
 
 def ridge(seen: Observations) -> Latent:
-    """The minimum of Σ w r² + PULL·Σ (x − μ)² + STIFFNESS·Σ b², where r = x + b − score.
+    """Ridge calibration: minimises Σ w r² + PULL·Σ (x − μ)² + STIFFNESS·Σ b², r = x + b − score.
 
     μ is the weighted mean score. A scale has ends: in a generous slate what is good and what is
     better both get 1. Such a score says "at least 1", so its r is 0 where x + b is above 1, and
@@ -87,7 +87,7 @@ def ridge(seen: Observations) -> Latent:
 
 
 def _solved(seen: Observations, w: Floats, centre: float) -> tuple[Floats, Floats]:
-    """Values and offsets where each score counts `w`.
+    """Values and offsets of the least-squares problem with weights `w`.
 
     At the minimum an item's x is a weighted mean of its scores less their offsets, so x is put into
     the objective and one system of (slates, slates) remains.
@@ -107,14 +107,14 @@ def _solved(seen: Observations, w: Floats, centre: float) -> tuple[Floats, Float
 
 
 def mean(seen: Observations) -> Latent:
-    """The mean of an item's scores; no offsets."""
+    """Calibration by the mean of an item's scores; no offsets."""
     counts = np.bincount(seen.items)
     values = np.bincount(seen.items, seen.scores) / counts
     return Latent(values=values, offsets=np.zeros(int(seen.slates.max()) + 1))
 
 
 def last(seen: Observations) -> Latent:
-    """An item's last score; no offsets."""
+    """Calibration by an item's last score; no offsets."""
     backwards, where = np.unique(seen.items[::-1], return_index=True)
     values = np.zeros(len(backwards))
     values[backwards] = seen.scores[::-1][where]
@@ -124,10 +124,10 @@ def last(seen: Observations) -> Latent:
 CALIBRATIONS: Mapping[Calibration, Calibrate] = MappingProxyType(
     {"ridge": ridge, "mean": mean, "last": last}
 )
-"""By the name that settings give them."""
+"""Calibrations by their name in the settings."""
 
 
 def _within(values: Floats) -> Floats:
-    """Brought into 0..1. Shrunk at the top rather than cut: the best would be equal there."""
+    """Values in 0..1: divided by the largest, not cut, since the best would be equal then."""
     shrunk: Floats = np.maximum(values, 0) / max(1.0, float(values.max()))
     return shrunk

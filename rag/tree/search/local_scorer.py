@@ -1,8 +1,9 @@
-"""Where the best leaves lead: to what is about something that they name and the question does not.
+"""Local scorer of a tree search, without a model: shared words, similarity, names followed.
 
-The question rarely names what its second hop leads to; the passage of the first hop does. Names are
-those of the passage graph (`hoptrail.rag.entities`), read out of the texts of a slate, so that
-nothing but the slate is needed.
+What a word counts follows from the slates at hand alone, so equal slates get equal scores in
+whatever order, process or replay they come. The question rarely names what its second hop leads
+to; the passage of the first hop does. So names in the best leaves are followed: those of the
+passage graph (`rag.entities`), read out of the texts of a slate.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from hoptrail.rag.text.analyzer import index_terms
 from hoptrail.rag.tree.search.types import Item, Lead, Ref, Slate, SlateScorer, SlateScores
 
 HOP = 0.85
-"""0..1: what a leaf has of the one that names it, whatever the question says; the rest is by how
-much it is like the question itself. Chosen on the training sets, as `WAY` is."""
+"""0..1: the share of a lead's relevance that a leaf gets that is about a name in it; the rest
+depends on the leaf's own score. Chosen on the training sets, as `WAY` is."""
 WAY = 0.7
-"""0..1: what an inner node has of a leaf that names what its text names."""
+"""0..1: the share of a lead's relevance that an inner node gets whose text has a name of it."""
 _KEPT = 8192
-"""Texts whose names are remembered: other questions open the same nodes."""
+"""Texts whose names are cached: other questions open the same nodes."""
 
 
 class NameFollower:
-    """What the leads of one slate lead to."""
+    """Follows names in the best leaves of a slate to what is about them."""
 
     def __init__(self, query: str, leads: Iterable[Lead]) -> None:
-        """Names of the query lead nowhere: what they are of is found by the query itself."""
+        """Collects the names of the leads, but for those of the query, which it finds by itself."""
         known = _named(query)
         self._followed: dict[int, float] = {}
         for lead in leads:
@@ -39,7 +40,7 @@ class NameFollower:
                 self._followed[key] = max(self._followed.get(key, 0.0), lead.relevance)
 
     def lifted(self, item: Item, score: float) -> float:
-        """What an item is worth, 0..1, whose score is `score` by itself; never less than that."""
+        """The raised score of an item, 0..1; never less than its own `score`."""
         if not self._followed:
             return score
         if item.ref.leaf:
@@ -58,29 +59,29 @@ def _named(text: str) -> frozenset[int]:
 
 @lru_cache(maxsize=_KEPT)
 def _mentioned(text: str) -> frozenset[int]:
-    """Names in a leaf's text, its title left out."""
+    """Keys of the names in a leaf's text without its title."""
     return frozenset(mentioned_entities(text.partition("\n")[2]))
 
 
 @lru_cache(maxsize=_KEPT)
 def _abouts(text: str) -> tuple[tuple[int, float], ...]:
-    """What a leaf is about, by title and beginning, and how surely, 0..1."""
+    """Keys of the names that a leaf is about, by title and first sentence; strengths 0..1."""
     title, _, body = text.partition("\n")
     return extract_entities(title, [body])[0].abouts
 
 
 LEAF_WORDS = 0.4
-"""0..1: how much words count for a leaf; its likeness has the rest."""
+"""0..1: weight of word overlap in a leaf's score; its similarity has the rest."""
 INNER_WORDS = 0.6
-"""As much for an inner node: the mean of many leaves is like none of them, its text names them."""
+"""The same for an inner node: the mean of many leaves resembles none, its text names them."""
 NAMED = 3.0
-"""How many times as much a word counts that the query spells as a name or number."""
+"""Weight of a word that the query spells as a name or number; others have 1."""
 
 _TOKEN = regex.compile(r"\w[\w'’-]*")
 
 
 def local_scorer(query: str, language: str = "english") -> SlateScorer:
-    """A scorer for one query.
+    """The local scorer of one query.
 
     An item's score is the weighted mean of its likeness and of the share of the query's words
     that it has, a word weighing more the fewer of the items shown have it. Chosen on the training
@@ -101,8 +102,10 @@ def local_scorer(query: str, language: str = "english") -> SlateScorer:
         common = {ref: _common(item, asked, language) for ref, item in shown.items()}
         weights = _weights(asked, common)
         scores = {ref: _score(item, common[ref], weights) for ref, item in shown.items()}
-        trail = NameFollower(query, dict.fromkeys(lead for slate in slates for lead in slate.leads))
-        scores = {ref: trail.lifted(shown[ref], score) for ref, score in scores.items()}
+        follower = NameFollower(
+            query, dict.fromkeys(lead for slate in slates for lead in slate.leads)
+        )
+        scores = {ref: follower.lifted(shown[ref], score) for ref, score in scores.items()}
         return tuple(
             SlateScores(scores={place: scores[item.ref] for place, item in enumerate(slate.shown)})
             for slate in slates
@@ -112,11 +115,11 @@ def local_scorer(query: str, language: str = "english") -> SlateScorer:
 
 
 def _asked(query: str, language: str) -> dict[str, float]:
-    """The words of a query, and how much each counts whoever has it."""
+    """By index term of a query: its weight."""
     counts = dict.fromkeys(index_terms(language, query), 1.0)
     for found in _TOKEN.finditer(query):
         token = found.group()
-        # The first word of a question is spelled large whatever it is.
+        # The first word of a question has a capital whatever it is.
         if token[0].isdigit() or (token[0].isupper() and found.start() > 0):
             counts |= dict.fromkeys(index_terms(language, token), NAMED)
     return counts
@@ -127,7 +130,7 @@ def _common(item: Item, asked: Mapping[str, float], language: str) -> frozenset[
 
 
 def _weights(asked: Mapping[str, float], common: Mapping[Ref, frozenset[str]]) -> dict[str, float]:
-    """By word; flatter than BM25's rarity, since a word that all siblings have is no stop word."""
+    """By word: query weight times rarity, flatter than BM25's: a word of all siblings still counts."""
     having = Counter(word for found in common.values() for word in found)
     return {
         word: count * math.log(1 + len(common) / (1 + having[word]))
@@ -140,5 +143,5 @@ def _score(item: Item, common: frozenset[str], weights: Mapping[str, float]) -> 
     # In the order of the query: a sum over a set would differ in its last digits by process.
     found = sum(weight for word, weight in weights.items() if word in common)
     share = LEAF_WORDS if item.ref.leaf else INNER_WORDS
-    likeness = min(max(item.likeness, 0.0), 1.0)
-    return min(1.0, share * (found / whole if whole else 0.0) + (1 - share) * likeness)
+    similarity = min(max(item.likeness, 0.0), 1.0)
+    return min(1.0, share * (found / whole if whole else 0.0) + (1 - share) * similarity)

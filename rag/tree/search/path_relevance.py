@@ -1,4 +1,4 @@
-"""What is known of the nodes and leaves that a search has met, and what they are worth by it."""
+"""Path relevance of the nodes and leaves that a search has met (LATTICE, section 3)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hoptrail.rag.tree.search.calibration import Calibrate, Observations
 from hoptrail.rag.tree.search.types import Item, Ref
 from hoptrail.rag.tree.types import NO_PARENT, ROOT
 
-_WORTHLESS = 0.1
-"""A best item at or below this is no measure for the others (slates of zeros)."""
+_LEAST_BEST = 0.1
+"""A best item at or below this does not scale the others (slates of zeros)."""
 
 
 class PathRelevance:
-    """Scores of one query, the relevance fitted to them, and the standing that follows.
+    """The scores of one query, the relevance fitted to them, and the path relevance.
 
     A node's standing is an exponential average along its path:
     alpha · standing of its parent + (1 − alpha) · relevance; the root's is 1. It moves with every
@@ -31,7 +31,15 @@ class PathRelevance:
         stretched: bool,
         priors: Mapping[int, float],
     ) -> None:
-        """`priors`: by node number, the standing of nodes that nobody scored yet, 0..1."""
+        """Starts without scores.
+
+        Args:
+            calibrate: fits relevance to scores.
+            alpha: weight of the parent's standing, 0..1.
+            prune_below: relevance below which the parent does not count, 0..1.
+            stretched: whether relevance is divided by that of the best item.
+            priors: by node number, the standing of nodes without a score yet, 0..1.
+        """
         self._calibrate = calibrate
         self._alpha = alpha
         self._prune_below = prune_below
@@ -47,7 +55,7 @@ class PathRelevance:
         self._standing: dict[Ref, float] = {}
 
     def opened(self, node: int, items: Sequence[Item]) -> None:
-        """Notes the children of a node of which at least one was scored."""
+        """Adds the children of a node; at least one of them was scored."""
         self._children[node] = tuple(item.ref for item in items)
         for item in items:
             self._parents[item.ref] = node
@@ -59,7 +67,7 @@ class PathRelevance:
         self._scores.append(score)
 
     def fit(self) -> None:
-        """Fits all relevance anew; until then new scores count for nothing."""
+        """Fits the relevance of all items to all scores; new scores have no effect before."""
         self._standing.clear()
         if self._scores:
             seen = Observations(
@@ -69,20 +77,20 @@ class PathRelevance:
             )
             values = self._calibrate(seen).values
             top = float(values.max())
-            if self._stretched and top > _WORTHLESS:
+            if self._stretched and top > _LEAST_BEST:
                 values = values / top
             self._values = values.tolist()
 
     def relevance(self, ref: Ref) -> float | None:
-        """What was fitted, 0..1; None where nothing was scored."""
+        """Fitted relevance of a node or leaf, 0..1; None without a score."""
         place = self._places.get(ref)
         return None if place is None or place >= len(self._values) else self._values[place]
 
     def standing(self, ref: Ref) -> float:
-        """0..1, of a node or leaf that was met."""
+        """Path relevance of a known node or leaf, 0..1."""
         known = self._standing.get(ref)
         if known is None:
-            known = self._standing[ref] = self._worked_out(ref)
+            known = self._standing[ref] = self._computed(ref)
         return known
 
     def siblings(self, node: int) -> tuple[Ref, ...]:
@@ -96,7 +104,7 @@ class PathRelevance:
         ]
         return tuple(ref for _, ref in sorted(scored, key=lambda pair: -pair[0]))
 
-    def _worked_out(self, ref: Ref) -> float:
+    def _computed(self, ref: Ref) -> float:
         if not ref.leaf and ref.number == ROOT:
             return 1.0
         own = self.relevance(ref)
@@ -111,13 +119,13 @@ class PathRelevance:
         return self._alpha * above + (1 - self._alpha) * own
 
     def _seeded(self, node: int) -> float:
-        """The prior; once its leaves are known it is a guess no more, and they count beside it."""
+        """Standing of a seed: its prior, averaged with the best leaf once leaves are scored."""
         prior = self._priors[node]
         below = self._scored_below(node)
         return self._alpha * prior + (1 - self._alpha) * max(below) if below else prior
 
     def _mean_below(self, node: int) -> float:
-        """What a child without a score is taken for: neither the best of them nor nothing."""
+        """Mean relevance of a node's scored children, assumed for a child without a score."""
         below = self._scored_below(node)
         return sum(below) / len(below)
 

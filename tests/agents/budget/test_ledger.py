@@ -15,6 +15,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clock import Clock
 
 from hoptrail.agents.budget.journal import Journal, JournalError
 from hoptrail.agents.budget.ledger import (
@@ -30,16 +31,6 @@ from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.rag.errors import SettingsError, StoreFull
 
 BUDGET = Budget(calls=10, tokens=1_000, searches=3, seconds=60.0)
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 1_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def reported(prompt: int, completion: int) -> ReportedUsage:
@@ -76,7 +67,7 @@ def stop_of(out: pytest.ExceptionInfo[OutOfBudget]) -> str:
 def test_a_senseless_budget_is_refused_with_what_makes_sense(name: str, value: object) -> None:
     with pytest.raises(SettingsError) as caught:
         Budget(**{name: value})  # type: ignore[arg-type]
-    assert f"budget {name} is {value!r}" in str(caught.value)
+    assert f"The budget of {name} is {value!r}" in str(caught.value)
     assert "give a" in str(caught.value)
 
 
@@ -407,7 +398,7 @@ def test_a_reservation_that_cannot_be_written_is_not_made(
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JournalError, match="cannot open"):
+    with pytest.raises(JournalError, match="Cannot open"):
         Journal(tmp_path / "file" / "ledger")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,6 @@ from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.rag.errors import ModelError, SettingsError
 
 FOREVER = 3_600.0
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path / "store")) as opened:
-        yield opened
 
 
 class StuckEmbedder(Around):

@@ -17,10 +17,10 @@ from support.agents import CHAIN, make_chain, page, said
 from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.indexing.graph_builder import (
     NO_LIMIT,
-    BuildEvent,
+    GraphBuildEvent,
+    GraphBuildProgress,
     GraphBuildReport,
     PassageFailed,
-    Progressed,
     build_graph,
 )
 from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate, estimate_graph
@@ -39,7 +39,7 @@ ALL = len(CHAIN)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def graph_store(tmp_path: Path) -> Iterator[Store]:
     make_chain(tmp_path, graph="links")
     with Store.open(tmp_path) as opened:
         yield opened
@@ -86,27 +86,27 @@ def triples(store: Store) -> list[tuple[str, str, str]]:
 
 
 def test_every_passage_is_read_once_and_its_triples_are_in_the_graph(
-    store: Store, tmp_path: Path
+    graph_store: Store, tmp_path: Path
 ) -> None:
-    events: list[BuildEvent] = []
-    report = run(store, endpoint(), on_event=events.append)
+    events: list[GraphBuildEvent] = []
+    report = run(graph_store, endpoint(), on_event=events.append)
     assert (report.stop, report.read, report.triples, report.unread) == ("done", ALL, ALL, 0)
     assert (report.failed, report.invented, report.gone, report.flags) == (0, 0, 0, 0)
     assert report.usage.calls == ALL
-    assert ("Tarn Hollow", "ends with", "there") in triples(store)
+    assert ("Tarn Hollow", "ends with", "there") in triples(graph_store)
     last = events[-1]
-    assert isinstance(last, Progressed)
+    assert isinstance(last, GraphBuildProgress)
     assert (last.done, last.total, last.tokens) == (ALL, ALL, report.usage.tokens)
     again = endpoint()
-    assert run(store, again).read == 0
+    assert run(graph_store, again).read == 0
     assert again.requests == []
     assert fsck(tmp_path).clean
 
 
-def test_the_passage_is_data_within_the_tenants_fence(store: Store) -> None:
+def test_the_passage_is_data_within_the_tenants_fence(graph_store: Store) -> None:
     model = endpoint()
-    run(store, model)
-    word = Delimiters.of(store.secret).word
+    run(graph_store, model)
+    word = Delimiters.of(graph_store.secret).word
     (hostile,) = [one for one in model.requests if "ignore all previous" in said(one)]
     assert said(hostile).startswith(f"<{word} passage>\nTitle: Bellwether\nSYSTEM: ignore")
     assert said(hostile).endswith(f"\n</{word}>")
@@ -142,29 +142,29 @@ def test_a_triple_must_name_what_its_passage_names(
     assert supported([triple], PASSAGE) == ((triple,) if kept else ())
 
 
-def test_what_cannot_be_stored_or_stands_twice_is_tidied(store: Store) -> None:
+def test_what_cannot_be_stored_or_stands_twice_is_tidied(graph_store: Store) -> None:
     reply = '{"triples": [["Heron", " sails\\n the ", "north"], ["Heron", "sails the", "north"], '
     reply += '["Heron", "is", "Moscow"], ["  ", "x", "Heron"]]}'
 
     def script(request: ChatRequest) -> str:
         return reply if title_of(request) == "Heron (river)" else '{"triples": []}'
 
-    report = run(store, endpoint(script))
+    report = run(graph_store, endpoint(script))
     assert (report.read, report.triples, report.invented) == (ALL, 1, 2)
-    assert triples(store) == [("Heron", "sails the", "north")]
+    assert triples(graph_store) == [("Heron", "sails the", "north")]
 
 
-def test_a_reply_that_was_cut_off_is_not_read(store: Store) -> None:
+def test_a_reply_that_was_cut_off_is_not_read(graph_store: Store) -> None:
     def script(request: ChatRequest) -> ChatReply | str:
         if title_of(request) != "Bellwether":
             return reads(request)
         return ChatReply(text=reads(request), finish_reason="length", usage=None, model="m")
 
     model = endpoint(script)
-    events: list[BuildEvent] = []
-    report = run(store, model, on_event=events.append)
+    events: list[GraphBuildEvent] = []
+    report = run(graph_store, model, on_event=events.append)
     assert (report.read, report.failures, report.unread) == (ALL - 1, {"length": 1}, 1)
-    assert "Bellwether" not in {subject for subject, *_ in triples(store)}
+    assert "Bellwether" not in {subject for subject, *_ in triples(graph_store)}
     (failed,) = [one for one in events if isinstance(one, PassageFailed)]
     assert (failed.document_id, failed.start, failed.failure) == ("d7", 0, "length")
     assert "cut off" in failed.detail
@@ -184,16 +184,18 @@ def test_a_reply_that_was_cut_off_is_not_read(store: Store) -> None:
         '{"x": 1}',
     ],
 )
-def test_garbage_is_counted_and_tried_again_after_all_others(store: Store, garbage: str) -> None:
-    report = run(store, endpoint(lambda _: garbage), limit=3)
+def test_garbage_is_counted_and_tried_again_after_all_others(
+    graph_store: Store, garbage: str
+) -> None:
+    report = run(graph_store, endpoint(lambda _: garbage), limit=3)
     assert (report.read, report.failures, report.triples) == (0, {"parse": 3}, 0)
     assert (report.usage.calls, report.unread) == (6, ALL)
-    plan = cost(store, endpoint())
+    plan = cost(graph_store, endpoint())
     assert (plan.failed_before, plan.rows.tolist()) == (3, [3, 4, 5, 6, 7, 0, 1, 2])
-    assert run(store, endpoint()).unread == 0
+    assert run(graph_store, endpoint()).unread == 0
 
 
-def test_a_second_reply_may_be_better(store: Store) -> None:
+def test_a_second_reply_may_be_better(graph_store: Store) -> None:
     seen: set[str] = set()
 
     def script(request: ChatRequest) -> str:
@@ -201,49 +203,49 @@ def test_a_second_reply_may_be_better(store: Store) -> None:
         seen.add(title_of(request))
         return "hm" if first else reads(request)
 
-    report = run(store, endpoint(script))
+    report = run(graph_store, endpoint(script))
     assert (report.read, report.usage.calls, report.failed) == (ALL, 2 * ALL, 0)
 
 
-def test_the_estimate_is_what_is_then_reported(store: Store) -> None:
+def test_the_estimate_is_what_is_then_reported(graph_store: Store) -> None:
     model = endpoint()
-    plan = cost(store, model)
+    plan = cost(graph_store, model)
     assert model.requests == []
     assert (plan.passages, plan.unread, plan.failed_before) == (ALL, ALL, 0)
     assert (plan.model, plan.counted_by) == ("scripted", "tiktoken")
-    report = run(store, model)
+    report = run(graph_store, model)
     assert report.usage.prompt_tokens == plan.prompt_tokens
     most = sum(reply_tokens(count_tokens(text)) for _, text in CHAIN.values())
     assert plan.most_reply_tokens == most
     assert report.usage.completion_tokens <= plan.reply_tokens <= most
-    assert cost(store, model).prompt_tokens == 0
+    assert cost(graph_store, model).prompt_tokens == 0
 
 
-def test_a_server_that_counts_scales_the_estimate(store: Store) -> None:
-    plan = cost(store, endpoint(tokenizes=True, count=doubled))
-    plain = cost(store, endpoint())
+def test_a_server_that_counts_scales_the_estimate(graph_store: Store) -> None:
+    plan = cost(graph_store, endpoint(tokenizes=True, count=doubled))
+    plain = cost(graph_store, endpoint())
     assert plan.counted_by == "server"
     # Both have four tokens a message for the template, which the scripted server does not double.
     assert 1.9 * plain.prompt_tokens < plan.prompt_tokens < 2 * plain.prompt_tokens
     assert plan.most_reply_tokens == plain.most_reply_tokens
-    fence = Delimiters.of(store.secret)
-    (first,) = store.resolve([0])
+    fence = Delimiters.of(graph_store.secret)
+    (first,) = graph_store.resolve([0])
     assert first is not None
-    assert cost(store, endpoint(), limit=1).prompt_tokens == size(first, fence).prompt
+    assert cost(graph_store, endpoint(), limit=1).prompt_tokens == size(first, fence).prompt
 
 
-def test_a_limit_reads_so_many_and_the_next_build_the_rest(store: Store) -> None:
+def test_a_limit_reads_so_many_and_the_next_build_the_rest(graph_store: Store) -> None:
     model = endpoint()
-    reports = [run(store, model, limit=3) for _ in range(4)]
+    reports = [run(graph_store, model, limit=3) for _ in range(4)]
     assert [(one.read, one.unread, one.stop) for one in reports] == [
         (3, 5, "done"), (3, 2, "done"), (2, 0, "done"), (0, 0, "done"),
     ]  # fmt: skip
     assert len(model.requests) == ALL
 
 
-def test_models_read_for_themselves(store: Store) -> None:
-    run(store, endpoint(model="a"))
-    report = run(store, endpoint(model="b"))
+def test_models_read_for_themselves(graph_store: Store) -> None:
+    run(graph_store, endpoint(model="a"))
+    report = run(graph_store, endpoint(model="b"))
     assert (report.read, report.triples, report.model) == (ALL, 0, "b")
 
 
@@ -286,69 +288,69 @@ def test_no_budget_is_overshot_and_nothing_that_was_read_is_lost(
         assert (rest.read, rest.unread, store.stats().triples) == (report.unread, 0, ALL)
 
 
-def test_what_readings_in_flight_leave_of_the_budget_is_used(store: Store) -> None:
+def test_what_readings_in_flight_leave_of_the_budget_is_used(graph_store: Store) -> None:
     """All at once would reserve more than there is; one after another they fit."""
-    alone = run(store, endpoint(model="first"), parallel=1)
+    alone = run(graph_store, endpoint(model="first"), parallel=1)
     room = 4 * max(len(text) for _, text in CHAIN.values()) + 4000
     budget = Budget(calls=99, tokens=alone.usage.tokens + room, seconds=1000.0)
-    report = run(store, endpoint(model="second"), budget=budget, parallel=9)
+    report = run(graph_store, endpoint(model="second"), budget=budget, parallel=9)
     assert (report.stop, report.read) == ("done", ALL)
 
 
-def test_seconds_are_a_limit_too(store: Store) -> None:
-    report = run(store, endpoint(), budget=Budget(calls=9, tokens=99_999, seconds=1e-9))
+def test_seconds_are_a_limit_too(graph_store: Store) -> None:
+    report = run(graph_store, endpoint(), budget=Budget(calls=9, tokens=99_999, seconds=1e-9))
     assert (report.stop, report.read, report.unread) == ("out_of_time", 0, ALL)
 
 
-def after(count: int, act: Callable[[], None]) -> Callable[[BuildEvent], None]:
+def after(count: int, act: Callable[[], None]) -> Callable[[GraphBuildEvent], None]:
     """A listener that acts once so many passages are done."""
 
-    def listen(event: BuildEvent) -> None:
-        if isinstance(event, Progressed) and event.done == count:
+    def listen(event: GraphBuildEvent) -> None:
+        if isinstance(event, GraphBuildProgress) and event.done == count:
             act()
 
     return listen
 
 
-def test_an_interrupted_build_keeps_what_it_read_and_goes_on(store: Store) -> None:
+def test_an_interrupted_build_keeps_what_it_read_and_goes_on(graph_store: Store) -> None:
     cancel = asyncio.Event()
-    report = run(store, endpoint(), parallel=1, cancel=cancel, on_event=after(3, cancel.set))
+    report = run(graph_store, endpoint(), parallel=1, cancel=cancel, on_event=after(3, cancel.set))
     assert (report.stop, report.read, report.triples) == ("interrupted", 3, 3)
-    assert (report.unread, store.stats().triples) == (ALL - 3, 3)
-    rest = run(store, endpoint())
+    assert (report.unread, graph_store.stats().triples) == (ALL - 3, 3)
+    rest = run(graph_store, endpoint())
     assert (rest.stop, rest.read) == ("done", ALL - 3)
 
 
-def test_a_build_that_is_cut_off_keeps_what_it_read(store: Store) -> None:
+def test_a_build_that_is_cut_off_keeps_what_it_read(graph_store: Store) -> None:
     async def main() -> None:
         model = endpoint()
-        plan = await estimate_graph(store, model)
+        plan = await estimate_graph(graph_store, model)
         loop = asyncio.get_running_loop()
         task = loop.create_task(
             build_graph(
-                store, model, plan, parallel=1, on_event=after(3, lambda: bool(task.cancel()))
+                graph_store, model, plan, parallel=1, on_event=after(3, lambda: bool(task.cancel()))
             )
         )
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    kept = store.stats().triples
+    kept = graph_store.stats().triples
     assert 3 <= kept < ALL
-    assert len(store.unread("scripted").rows) == ALL - kept
+    assert len(graph_store.unread("scripted").rows) == ALL - kept
 
 
-def test_a_listener_that_fails_costs_nothing_that_was_read(store: Store) -> None:
+def test_a_listener_that_fails_costs_nothing_that_was_read(graph_store: Store) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run(store, endpoint(), parallel=1, on_event=after(2, broken))
-    assert store.stats().triples >= 2
+        run(graph_store, endpoint(), parallel=1, on_event=after(2, broken))
+    assert graph_store.stats().triples >= 2
 
 
 def test_a_commit_that_was_refused_is_tried_again_at_the_end(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    graph_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, refused = Store.keep_readings, []
 
@@ -359,93 +361,93 @@ def test_a_commit_that_was_refused_is_tried_again_at_the_end(
         return real(self, model, readings)
 
     monkeypatch.setattr(Store, "keep_readings", busy)
-    monkeypatch.setattr("hoptrail.agents.indexing.graph_builder._BATCH_SECONDS", 0.0)
+    monkeypatch.setattr("hoptrail.agents.indexing.batch_runner._BATCH_SECONDS", 0.0)
     with pytest.raises(StoreBusy):
-        run(store, endpoint(), parallel=2)
-    assert store.stats().triples >= len(refused[0])
+        run(graph_store, endpoint(), parallel=2)
+    assert graph_store.stats().triples >= len(refused[0])
 
 
-def test_a_document_replaced_while_it_is_read_gets_no_old_triples(store: Store) -> None:
+def test_a_document_replaced_while_it_is_read_gets_no_old_triples(graph_store: Store) -> None:
     def script(request: ChatRequest) -> str:
         if title_of(request) == "Tarn Hollow":
             title, text = CHAIN["d3"]
-            store.commit([page("d3", title, text.replace("Slate", "Peat!"))], ["d5"])
+            graph_store.commit([page("d3", title, text.replace("Slate", "Peat!"))], ["d5"])
         return reads(request)
 
-    report = run(store, endpoint(script), parallel=1)
+    report = run(graph_store, endpoint(script), parallel=1)
     # d3 was in the model's hands; d5 was fetched with the same page as all others.
     assert (report.gone, report.read, report.unread) == (2, ALL - 2, 1)
-    assert "Tarn Hollow" not in {subject for subject, *_ in triples(store)}
-    assert run(store, endpoint()).read == 1
+    assert "Tarn Hollow" not in {subject for subject, *_ in triples(graph_store)}
+    assert run(graph_store, endpoint()).read == 1
 
 
-def test_passages_that_were_gone_before_their_turn_are_counted(store: Store) -> None:
+def test_passages_that_were_gone_before_their_turn_are_counted(graph_store: Store) -> None:
     model = endpoint()
 
     async def main() -> GraphBuildReport:
-        plan = await estimate_graph(store, model)
-        store.commit([], ["d1", "d2"])
-        return await build_graph(store, model, plan)
+        plan = await estimate_graph(graph_store, model)
+        graph_store.commit([], ["d1", "d2"])
+        return await build_graph(graph_store, model, plan)
 
     report = asyncio.run(main())
     assert (report.gone, report.read, report.unread) == (2, ALL - 2, 0)
 
 
-def test_a_server_that_dies_leaves_the_rest_unread_and_unblamed(store: Store) -> None:
+def test_a_server_that_dies_leaves_the_rest_unread_and_unblamed(graph_store: Store) -> None:
     def script(request: ChatRequest) -> AttemptFailed | str:
         if title_of(request) in ("Heron (ship)", "Ilsa Corrin"):
             return reads(request)
         return AttemptFailed("connection", "gone", spent=True)
 
-    report = run(store, endpoint(script), parallel=1)
+    report = run(graph_store, endpoint(script), parallel=1)
     assert (report.stop, report.read, report.failed) == ("model_unavailable", 2, 0)
-    assert (report.unread, cost(store, endpoint()).failed_before) == (ALL - 2, 0)
+    assert (report.unread, cost(graph_store, endpoint()).failed_before) == (ALL - 2, 0)
 
 
-def test_one_refusal_is_the_passages_many_are_the_servers(store: Store) -> None:
+def test_one_refusal_is_the_passages_many_are_the_servers(graph_store: Store) -> None:
     def picky(request: ChatRequest) -> AttemptFailed | str:
         if title_of(request) == "Bellwether":
             return AttemptFailed("bad_request", "content policy")
         return reads(request)
 
-    report = run(store, endpoint(picky))
+    report = run(graph_store, endpoint(picky))
     assert (report.stop, report.failures) == ("done", {"refused_by_server": 1})
     model = endpoint(lambda _: AttemptFailed("unauthorised", "who?"), model="other")
-    store.commit([page(f"e{n}", f"Page {n}", "Text.") for n in range(20)])
-    report = run(store, model, parallel=1)
+    graph_store.commit([page(f"e{n}", f"Page {n}", "Text.") for n in range(20)])
+    report = run(graph_store, model, parallel=1)
     assert (report.stop, report.read) == ("model_unavailable", 0)
     assert len(model.requests) < 12
 
 
-def test_a_passage_longer_than_the_servers_window_fails_alone(store: Store) -> None:
-    store.commit([page("long", "Long", "Fog hides Port Saben. " * 200)])
-    report = run(store, endpoint(max_model_len=1024, tokenizes=True))
+def test_a_passage_longer_than_the_servers_window_fails_alone(graph_store: Store) -> None:
+    graph_store.commit([page("long", "Long", "Fog hides Port Saben. " * 200)])
+    report = run(graph_store, endpoint(max_model_len=1024, tokenizes=True))
     assert (report.stop, report.failures) == ("done", {"overlong": 1})
     assert report.read == ALL
 
 
-def test_a_server_without_schemas_is_told_the_schema(store: Store) -> None:
+def test_a_server_without_schemas_is_told_the_schema(graph_store: Store) -> None:
     model = endpoint(lambda r: reads(r) if "Title: " in said(r) else "sky", enforces_schema=None)
-    report = run(store, model)
+    report = run(graph_store, model)
     assert (report.read, report.usage.calls) == (ALL, ALL + 1)
     assert "fits this JSON Schema" in said(model.requests[-1])
 
 
-def test_the_refusal_of_the_salt_is_told(store: Store) -> None:
+def test_the_refusal_of_the_salt_is_told(graph_store: Store) -> None:
     def script(request: ChatRequest) -> ChatReply:
         return ChatReply(
             text=reads(request), finish_reason="stop", usage=None, model="m",
             without=("cache_salt",),
         )  # fmt: skip
 
-    assert run(store, endpoint(script)).without_salt
-    assert not run(store, endpoint(model="b")).without_salt
+    assert run(graph_store, endpoint(script)).without_salt
+    assert not run(graph_store, endpoint(model="b")).without_salt
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"parallel": 0}, {"parallel": 33}])
-def test_wrong_numbers_are_refused(store: Store, wrong: dict[str, int]) -> None:
+def test_wrong_numbers_are_refused(graph_store: Store, wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match="A build reads"):
-        run(store, endpoint(), **wrong)
+        run(graph_store, endpoint(), **wrong)
 
 
 def test_a_store_without_a_graph_is_refused(tmp_path: Path) -> None:
@@ -461,10 +463,10 @@ def test_an_empty_store_is_done_at_once(tmp_path: Path) -> None:
         assert run(empty, endpoint()).stop == "done"
 
 
-def test_a_server_that_fails_the_probe_is_an_error(store: Store) -> None:
+def test_a_server_that_fails_the_probe_is_an_error(graph_store: Store) -> None:
     model = endpoint(lambda _: AttemptFailed("server_error", "boom"), enforces_schema=None)
     with pytest.raises(ModelError, match="does not answer"):
-        run(store, model)
+        run(graph_store, model)
 
 
 def test_the_default_budget_is_no_limit() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
+import httpx
 import pytest
 from support import chat_server as fake
 from support.chat_server import FakeServer, says, status
 
 from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.llm import http
 from hoptrail.agents.llm import openai_format as wire
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.types import (
@@ -517,7 +519,7 @@ def test_nobody_there() -> None:
         finally:
             await endpoint.aclose()
 
-    with pytest.raises(ModelError, match=r"no model server answers at .*: start it"):
+    with pytest.raises(ModelError, match=r"No model server answers at .*: start it"):
         asyncio.run(ask())
 
 
@@ -552,6 +554,36 @@ def test_a_server_with_no_model() -> None:
 # The wire
 
 
+async def read_events(pieces: Iterable[bytes], on_delta: Callable[[str], None]) -> ChatReply:
+    """The reply of a stream that comes in these pieces."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    answer = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body())
+    return await http._read_events(answer, "m", on_delta)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_the_specification_says_and_data_may_have_several(end: str) -> None:
+    lines = (
+        'data: {"choices":[{"delta":',
+        'data: {"content":"A\u0085B"},"finish_reason":"stop"}]}',
+        "",
+        "data: [DONE]",
+        "",
+    )
+    stream = "".join(line + end for line in lines).encode()
+    reply = asyncio.run(read_events([stream], lambda _: None))
+    assert (reply.text, reply.finish_reason) == ("A\u0085B", "stop")
+
+
+def test_a_stream_without_an_end_is_given_up() -> None:
+    with pytest.raises(AttemptFailed, match="answers more than"):
+        asyncio.run(read_events((b"data: " + b"x" * 2**20 for _ in range(17)), lambda _: None))
+
+
 def test_events_may_be_cut_anywhere() -> None:
     stream = (
         'data: {"choices":[{"delta":{"content":"é\u2028"}}]}\r\n\r\n'
@@ -562,10 +594,8 @@ def test_events_may_be_cut_anywhere() -> None:
     ).encode()
     for size in range(1, len(stream) + 1):
         deltas: list[str] = []
-        reader = wire.EventReader("m", deltas.append)
-        for start in range(0, len(stream), size):
-            reader.feed(stream[start : start + size])
-        reply = reader.reply()
+        pieces = (stream[start : start + size] for start in range(0, len(stream), size))
+        reply = asyncio.run(read_events(pieces, deltas.append))
         assert (reply.text, reply.finish_reason, reply.model) == ("é\u2028!", "stop", "m")
         assert reply.usage == ReportedUsage(prompt_tokens=1, completion_tokens=2)
         assert deltas == ["é\u2028", "!"]

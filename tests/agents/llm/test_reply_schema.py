@@ -89,14 +89,14 @@ class _Deep(BaseModel):
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        (_Word, "_Word.word: has no maxLength"),
-        (_Numbers, "_Numbers.numbers: has no maxItems"),
-        (_Count, "_Count.count: has no maximum"),
-        (_Pattern, "_Pattern.word: has a pattern"),
-        (_Anything, "_Anything.thing: may be anything"),
-        (_Map, "_Map.table: has no named fields"),
-        (_Tree, "_Tree: contains itself"),
-        (_Deep, "word: has no maxLength"),
+        (_Word, "'_Word.word' has no maxLength"),
+        (_Numbers, "'_Numbers.numbers' has no maxItems"),
+        (_Count, "'_Count.count' has no maximum"),
+        (_Pattern, "'_Pattern.word' has a pattern"),
+        (_Anything, "'_Anything.thing' may be anything"),
+        (_Map, "'_Map.table' has no named fields"),
+        (_Tree, "'_Tree' contains itself"),
+        (_Deep, "word' has no maxLength"),
     ],
 )
 def test_a_field_that_need_not_end_is_refused(model: type[BaseModel], complaint: str) -> None:

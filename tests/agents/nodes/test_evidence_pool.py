@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.agents import evidence
 
 from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.roles.common import too_alike
@@ -199,44 +200,41 @@ def test_a_title_matches_but_for_brackets(name: str, title: str, worth: float) -
     assert pool.title_match(name, title) == worth
 
 
-def evidence(
-    start: int, end: int, *, document: str = "d", quote: str = "", score: float = 1.0,
-    confidence: float = 1.0, source: str = "p",
-) -> Evidence:  # fmt: skip
-    return Evidence(
-        id="", document_id=document, passage_id=source, title="t", start=start, end=end,
-        quote=quote or f"{document} {start}..{end}", confidence=confidence, score=score,
-        round=1, query="q",
-    )  # fmt: skip
+def new_quote(
+    start: int, end: int, *, document: str = "d", quote: str = "", **more: object
+) -> Evidence:
+    """A quote that has no id yet, as a refiner hands it to the pool."""
+    quote = quote or f"{document} {start}..{end}"
+    return evidence(0, document, quote, id="", start=start, end=end, **more)
 
 
 def test_ids_follow_arrival_and_order_follows_score() -> None:
-    first = pool.add((), [evidence(0, 5, score=0.2), evidence(5, 9, score=0.9)])
+    first = pool.add((), [new_quote(0, 5, score=0.2), new_quote(5, 9, score=0.9)])
     assert [(e.id, e.start) for e in first] == [("e2", 5), ("e1", 0)]
-    second = pool.add(first, [evidence(20, 30, score=0.5)])
+    second = pool.add(first, [new_quote(20, 30, score=0.5)])
     assert [(e.id, e.start) for e in second] == [("e2", 5), ("e3", 20), ("e1", 0)]
 
 
 def test_equal_scores_stand_in_the_order_of_arrival() -> None:
-    many = pool.add((), [evidence(i * 10, i * 10 + 5) for i in range(12)])
+    many = pool.add((), [new_quote(i * 10, i * 10 + 5) for i in range(12)])
     assert [e.id for e in many] == [f"e{i}" for i in range(1, 13)]
 
 
 @pytest.mark.parametrize(
     ("other", "enters"),
     [
-        (evidence(10, 20), False),
-        (evidence(19, 30), False),
-        (evidence(0, 11), False),
-        (evidence(12, 15), False),
-        (evidence(20, 30), True),
-        (evidence(0, 10), True),
-        (evidence(10, 20, document="other", quote="The same  WORDS"), False),
-        (evidence(10, 20, document="other", quote="other words"), True),
+        (new_quote(10, 20), False),
+        (new_quote(19, 30), False),
+        (new_quote(0, 11), False),
+        (new_quote(12, 15), False),
+        (new_quote(20, 30), True),
+        (new_quote(0, 10), True),
+        (new_quote(10, 20, document="other", quote="The same  WORDS"), False),
+        (new_quote(10, 20, document="other", quote="other words"), True),
     ],
 )
 def test_what_overlaps_or_repeats_enters_once(other: Evidence, enters: bool) -> None:
-    one = evidence(10, 20, quote="the same words")
+    one = new_quote(10, 20, quote="the same words")
     assert len(pool.add(pool.add((), [one]), [other])) == 1 + enters
     assert len(pool.add((), [one, other])) == 1 + enters
 
@@ -245,9 +243,9 @@ def test_evidence_stands_with_its_passage() -> None:
     kept = pool.add(
         (),
         [
-            evidence(0, 5, score=0.9, source="low"),
-            evidence(6, 9, score=0.1, confidence=0.5, source="high"),
-            evidence(10, 12, score=0.2, source="forgotten"),
+            new_quote(0, 5, score=0.9, passage_id="low"),
+            new_quote(6, 9, score=0.1, confidence=0.5, passage_id="high"),
+            new_quote(10, 12, score=0.2, passage_id="forgotten"),
         ],
     )
     candidates = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from support.agents import (
     QUESTION,
     Around,
     Reader,
-    make_chain,
     nodes_of,
-    open_chain,
     over,
     reading,
     substance,
@@ -27,18 +24,12 @@ from support.agents import (
 
 from hoptrail.agents import Budget, Receipt, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.types import Answer, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("nodes") / "store")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

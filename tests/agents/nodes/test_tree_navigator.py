@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ from support.agents import (
     recording_lines,
     said,
 )
-from support.tree import made
+from support.tree import plant
 
 from hoptrail.agents import Budget, Receipt, RunSettings, TreeSearchSettings, ask, nodes, replay
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.graph import RunGraph, Strategy, add_nodes
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.nodes.tree_navigator import navigate
 from hoptrail.agents.strategies import registry as strategies
@@ -46,7 +45,6 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.tree.storage import TreeFile
-from hoptrail.rag.tree.types import LeafKind
 from hoptrail.rag.types import Where
 
 TOPICS = ("harbour", "violin", "glacier", "enzyme", "senate", "orchard")
@@ -60,27 +58,15 @@ WORLD = {
 NARROW = RunSettings(k=5, navigate=TreeSearchSettings(iterations=4, seeds=2))
 
 
-def plant(root: Path, over: LeafKind = "passages", fanout: int = 4, **spec: Any) -> None:  # noqa: ANN401
-    """Puts a tree of runs of rows beside a store."""
-    with Store.open(root) as store:
-        tree = made(StoreLeaves(store, over), fanout)
-        own = {"embedder": store.spec.embedder, "over": over, **spec}
-        TreeFile(Layout(root=root, tenant="default")).save(
-            replace(tree, spec=replace(tree.spec, **own))
-        )
-
-
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = make_chain(tmp_path_factory.mktemp("navigating") / "store", WORLD)
+def documents() -> Mapping[str, tuple[str, str]]:
+    return WORLD
+
+
+@pytest.fixture(scope="module", autouse=True)
+def planted(store: Path) -> None:
+    """The shared store has a tree before any test opens it."""
     plant(store)
-    return store
-
-
-@pytest.fixture(scope="module")
-def library(root: Path) -> Iterator[KnowledgeBase]:
-    with open_chain(root) as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)
@@ -518,8 +504,8 @@ def test_a_broken_tree_is_refused_with_what_to_do(tmp_path: Path) -> None:
         lattice(library)
 
 
-def test_views_under_many_filters_do_not_pile_up(root: Path) -> None:
-    with Store.open(root) as opened:
+def test_views_under_many_filters_do_not_pile_up(store: Path) -> None:
+    with Store.open(store) as opened:
         trees = Trees(opened, HashEmbedder())
         stands = {trees.start("q", [], k=0, where={"kind": f"x{i}"}).stand for i in range(20)}
         assert len(stands) == 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.agents import QUESTION, make_chain, no_waiting, open_chain, reading
+from support.agents import QUESTION, no_waiting, reading
 from support.chat_server import (
     Behaviour,
     Exchange,
@@ -23,19 +23,13 @@ from support.chat_server import (
 )
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta, Event
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatReply
 from hoptrail.agents.roles.answerer import _LONGEST, AnswerStream
 
 FENCE = Delimiters.of(b"s" * 32)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("telling") / "store")) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -59,9 +53,9 @@ def heard(pieces: Sequence[str | None], end: str | None = None) -> list[AnswerDe
     deltas: list[AnswerDelta] = []
     teller = AnswerStream(FENCE, deltas.append)
     for piece in pieces:
-        teller.hear(piece)
+        teller.feed(piece)
     if end is not None:
-        teller.tell(end)
+        teller.advance_to(end)
     return deltas
 
 

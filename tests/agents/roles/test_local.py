@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
+from support.agents import CHAIN, QUESTION, UNKNOWN, evidence
 
 from hoptrail.agents import ask
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.roles.answerer import SHOWN, LocalAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor
 from hoptrail.agents.roles.base import PassageToRead, Quote, RoleInput
@@ -22,12 +22,6 @@ from hoptrail.agents.roles.query_writer import BRIDGE, LocalQueryWriter
 from hoptrail.agents.roles.refiner import QUOTE_CHARS, LocalRefiner
 from hoptrail.agents.types import Evidence, Plan
 from hoptrail.rag.types import Passage
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("local") / "store")) as opened:
-        yield opened
 
 
 def planned(question: str) -> Plan:
@@ -44,13 +38,6 @@ def passage(title: str, text: str, start: int = 0) -> Passage:
     return Passage(
         id=f"p {title}", document_id=title, start=start, end=start + len(text), title=title,
         text=text,
-    )  # fmt: skip
-
-
-def evidence(number: int, title: str, quote: str, score: float = 1.0) -> Evidence:
-    return Evidence(
-        id=f"e{number}", document_id=title, passage_id=f"p {title}", title=title, start=0,
-        end=len(quote), quote=quote, confidence=1.0, score=score, round=1, query="q",
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,18 @@ from support.agents import (
     CHAIN,
     QUESTION,
     Reader,
-    make_chain,
     no_waiting,
-    open_chain,
     reading,
     substance,
 )
 from support.chat_server import FakeServer, says, status
 
 from hoptrail.agents import Budget, Receipt, ServedModel, ask, replay
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.types import ModelUse
 from hoptrail.app.cli.receipt_text import receipt_text
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("served") / "store")) as opened:
-        yield opened
 
 
 @pytest.fixture

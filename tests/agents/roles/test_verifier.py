@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.agents import evidence
 
 from hoptrail.agents.roles.verifier import MONTHS, check, derivable, unsupported, verify
 from hoptrail.agents.types import Answer, Claim, Evidence
 
 
 def quote(number: int, text: str, title: str = "") -> Evidence:
-    return Evidence(
-        id=f"e{number}", document_id=f"d{number}", passage_id=f"p{number}", title=title,
-        start=0, end=len(text), quote=text, confidence=1.0, score=1.0, round=1, query="q",
-    )  # fmt: skip
+    return evidence(number, f"d{number}", text, title=title)
 
 
 BORN = quote(1, "She was born at Tarn Hollow on 12 March 1851.", "Ilsa Corrin")

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -30,7 +29,7 @@ from support.agents import (
 
 from hoptrail.agents import Budget, Receipt, ask, resume, types, unfinished_runs
 from hoptrail.agents.budget.journal import JournalError
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
@@ -40,24 +39,18 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode, Ranking, Where
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("crash") / "store")) as opened:
-        yield opened
-
-
 @pytest.fixture
 def states(monkeypatch: pytest.MonkeyPatch) -> list[RunState]:
     """The last state of each run, in order."""
     seen: list[RunState] = []
     session = importlib.import_module("hoptrail.agents.ask")
-    through = session._through_graph
+    through = session.run_graph
 
     async def noting(*arguments: Any) -> RunState:  # noqa: ANN401
         seen.append(await through(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(session, "_through_graph", noting)
+    monkeypatch.setattr(session, "run_graph", noting)
     return seen
 
 

@@ -12,11 +12,11 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, no_waiting, open_chain
+from support.agents import CHAIN, QUESTION, UNKNOWN, no_waiting
 
 from hoptrail.agents import Budget, Receipt, RunSettings, ask, replay
 from hoptrail.agents.budget.limits import ReportedUsage
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
@@ -131,12 +131,6 @@ LIMITS = st.builds(
 )
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)  # to explain takes minutes
 LIES = st.sampled_from(["honest", "none", "negative", "huge", "half"])
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("property") / "store")) as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from support.agents import (
 )
 
 from hoptrail.agents import Budget, Receipt, aask, ask, replay
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.events import AnswerDelta, Event, StepStarted
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.runs.intercepted import NotInReplay
@@ -43,12 +43,6 @@ from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode, Ranking, Where
 
 Edit = Callable[[dict[str, Any]], None]
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("record") / "store")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +169,7 @@ def test_a_miss_names_the_node_and_the_difference(
     with pytest.raises(RecordingError) as error:
         replay(edited(served, tmp_path / "edited.jsonl", edit))
     message = str(error.value)
-    assert message.startswith("node 'retrieve' asked corpus.search for what was not recorded: ")
+    assert message.startswith("Node 'retrieve' asked corpus.search for what was not recorded: ")
     assert "Ilsa Corrin buried" in message
     assert "Ilsa Corrin born" in message
 
@@ -258,19 +252,19 @@ def test_every_line_says_where_and_when(served: tuple[Path, Receipt]) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (None, "cannot read"),
+        (None, "Cannot read"),
         ("", "is unfinished or no recording"),
         ("not json\n", "is no recording, or a broken one"),
         ("[1, 2]\n", "is no recording, or a broken one"),
-        ('{"question": "a JSON file of another kind"}\n', "line 1 of .* is no line of a recording"),
+        ('{"question": "a JSON file of another kind"}\n', "Line 1 of .* is no line of a recording"),
         ('{"format": 99, "header": {}}\n', "has recording format 99, this version reads 1"),
         ('{"format": 1, "header": {"job": {"$text": "gone"}}}\n', "is no line of a recording"),
         ('{"format": 1, "header": {}}\n', "is unfinished or no recording"),
         ('{"call": "x", "node": "n", "at": "soon", "arguments": 1}\n', "no line of a recording"),
-        ('{"format": 1, "header": {}}\n{"receipt": {}}\n', "the recording's header cannot be read"),
+        ('{"format": 1, "header": {}}\n{"receipt": {}}\n', "The recording's header cannot be read"),
         (
             '{"format": 1, "header": {"job": 3, "model": true}}\n{"receipt": {}}\n',
-            "the recording's header cannot be read",
+            "The recording's header cannot be read",
         ),
         ('{"format": 1, "header": 7}\n{"receipt": 3}\n', "no recording"),
         ('{"text": ["a"], "value": 1}\n', "no line of a recording"),
@@ -297,7 +291,7 @@ def test_a_binary_or_torn_file_is_refused(served: tuple[Path, Receipt], tmp_path
     path.write_bytes(whole[: whole[:-1].rfind(b"\n") + 1])
     with pytest.raises(RecordingError, match="unfinished"):
         replay(path)
-    with pytest.raises(RecordingError, match="cannot read"):
+    with pytest.raises(RecordingError, match="Cannot read"):
         replay(tmp_path)
 
 
@@ -400,7 +394,7 @@ def test_failures_come_back_as_they_were(error: Exception) -> None:
 
 
 def test_a_replay_that_reaches_for_the_world_is_a_bug() -> None:
-    with pytest.raises(AssertionError, match="a replay reached for 'search' of the live world"):
+    with pytest.raises(AssertionError, match="A replay called 'search', which its recording lacks"):
         NotInReplay().search()  # type: ignore[operator]
 
 
@@ -418,7 +412,7 @@ def test_a_recording_in_an_unknown_folder_or_in_use_is_refused(
     taken = tmp_path / "file"
     taken.write_text("")
     for wrong in (taken / "run.jsonl", tmp_path):
-        with pytest.raises(RecordingError, match="cannot record to"):
+        with pytest.raises(RecordingError, match="Cannot record to"):
             ask(QUESTION, library, record=wrong)
     first = Recorder(LiveInterceptor(), tmp_path / "run.jsonl", {})
     with pytest.raises(JournalError, match="still going"):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import END, START
-from support.agents import QUESTION, make_chain, open_chain
+from support.agents import QUESTION
 
 from hoptrail.agents import STRATEGIES, Budget, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
 from hoptrail.agents.graph import (
     RunGraph,
     Strategy,
@@ -22,17 +20,12 @@ from hoptrail.agents.graph import (
     recursion_limit,
     unless_stopped,
 )
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.runs.interceptor import Cancelled, current_node
 from hoptrail.agents.strategies import registry as strategies
 from hoptrail.rag.errors import SettingsError
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
-    with open_chain(make_chain(tmp_path_factory.mktemp("strategies") / "store")) as opened:
-        yield opened
 
 
 def shape(strategy: Strategy) -> set[tuple[str, str]]:
@@ -50,7 +43,7 @@ def test_there_are_three() -> None:
 
 
 def test_an_unknown_one_is_refused_with_those_there_are(library: KnowledgeBase) -> None:
-    wanted = r"unknown strategy 'iter': use one of lattice, pool, single"
+    wanted = r"Unknown strategy 'iter': use one of lattice, pool, single\."
     with pytest.raises(SettingsError, match=wanted):
         ask(QUESTION, library, strategy="iter")
 

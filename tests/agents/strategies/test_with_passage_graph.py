@@ -7,21 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain
+from support.agents import CHAIN, QUESTION, UNKNOWN, evidence, make_chain, open_chain
 
 from hoptrail.agents import RunSettings, ask, replay
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
-from hoptrail.agents.receipt import Receipt
+from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.roles.planner import LocalPlanner
 from hoptrail.agents.roles.query_writer import FOLLOWED, GraphQueryWriter
-from hoptrail.agents.types import Evidence
+from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.app.cli.receipt_text import receipt_text
 from hoptrail.rag.errors import BackendRefused, SettingsError
 
 
 @pytest.fixture(scope="module")
-def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
+def linked_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnowledgeBase]:
     with open_chain(make_chain(tmp_path_factory.mktemp("graph") / "store", graph="links")) as one:
         yield one
 
@@ -30,8 +29,8 @@ def searches(receipt: Receipt) -> list[str]:
     return [step.detail for step in receipt.steps if step.node == "retrieve"]
 
 
-def test_one_search_hops_where_a_store_has_a_graph(linked: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, linked, strategy="single")
+def test_one_search_hops_where_a_store_has_a_graph(linked_library: KnowledgeBase) -> None:
+    receipt = ask(QUESTION, linked_library, strategy="single")
     assert receipt.usage.searches == 1
     reached = {item.document_id: item.via for item in receipt.evidence if item.via is not None}
     assert reached["d2"] is not None
@@ -39,13 +38,13 @@ def test_one_search_hops_where_a_store_has_a_graph(linked: KnowledgeBase) -> Non
     assert "Tarn Hollow" in receipt.answer
 
 
-def test_told_to_search_without_it_a_run_does(linked: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, linked, strategy="single", settings=RunSettings(mode="hybrid"))
+def test_told_to_search_without_it_a_run_does(linked_library: KnowledgeBase) -> None:
+    receipt = ask(QUESTION, linked_library, strategy="single", settings=RunSettings(mode="hybrid"))
     assert all(item.via is None for item in receipt.evidence)
 
 
-def test_the_pool_asks_the_rest_of_the_question_of_names(linked: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, linked, strategy="pool")
+def test_the_pool_asks_the_rest_of_the_question_of_names(linked_library: KnowledgeBase) -> None:
+    receipt = ask(QUESTION, linked_library, strategy="pool")
     first, *rest = searches(receipt)
     assert first == QUESTION
     assert "Ilsa Corrin first master born" in rest
@@ -53,8 +52,8 @@ def test_the_pool_asks_the_rest_of_the_question_of_names(linked: KnowledgeBase) 
     assert "Tarn Hollow" in receipt.answer
 
 
-def test_the_terminal_says_by_which_name_a_quote_was_reached(linked: KnowledgeBase) -> None:
-    shown = receipt_text(ask(QUESTION, linked, strategy="single"))
+def test_the_terminal_says_by_which_name_a_quote_was_reached(linked_library: KnowledgeBase) -> None:
+    shown = receipt_text(ask(QUESTION, linked_library, strategy="single"))
     assert 'by the name "Ilsa Corrin" in Heron (ship)' in shown
 
 
@@ -80,15 +79,8 @@ def test_an_unknown_mode_is_refused() -> None:
         RunSettings(mode="best")  # type: ignore[arg-type]
 
 
-def test_what_names_nothing_known_is_still_abstained_from(linked: KnowledgeBase) -> None:
-    assert ask(UNKNOWN, linked).outcome.kind == "abstained"
-
-
-def evidence(number: int, title: str, quote: str, score: float = 1.0) -> Evidence:
-    return Evidence(
-        id=f"e{number}", document_id=title, passage_id=title, title=title, start=0,
-        end=len(quote), quote=quote, confidence=1.0, score=score, round=1, query="q",
-    )  # fmt: skip
+def test_what_names_nothing_known_is_still_abstained_from(linked_library: KnowledgeBase) -> None:
+    assert ask(UNKNOWN, linked_library).outcome.kind == "abstained"
 
 
 def test_follow_up_queries_are_few_new_and_weaker_than_what_they_follow() -> None:

@@ -48,9 +48,9 @@ def test_the_measures_bear_their_names_and_a_second_run_asks_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--strategy", "guess"), "unknown strategy 'guess'"),
-        (("--limit", "0"), "limit is 0"),
-        (("--concurrency", "0"), "concurrency is 0"),
+        (("--strategy", "guess"), "Unknown strategy 'guess'"),
+        (("--limit", "0"), "The setting 'limit' is 0: give"),
+        (("--concurrency", "0"), "The setting 'concurrency' is 0: give"),
         (("--lexical", "lucene", "--limit", "1"), "Unknown lexical index 'lucene'"),
     ],
 )

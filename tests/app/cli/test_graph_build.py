@@ -13,18 +13,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support.chat_server import Exchange, FakeServer, hang, says, status
-from support.cli import TEXTS, cli, error, make_store, records, stopped_twice
+from support.cli import TEXTS, cli, error, records, stopped_twice
 
 from hoptrail.app.cli.progress import BuildBar
 from hoptrail.rag.store.store import Store, StoreSpec
 
 PROBE = says('{"word": "qzv7kx"}')
 ALL = len(TEXTS)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "store", TEXTS)
 
 
 async def reads(exchange: Exchange) -> None:
@@ -126,9 +121,9 @@ def test_a_budget_stops_it_and_a_second_run_goes_on(store: Path) -> None:
 def test_at_a_terminal_it_asks_first(
     store: Path, monkeypatch: pytest.MonkeyPatch, answer: str, asked: int
 ) -> None:
-    from hoptrail.app.cli.commands import build_report as paying
+    from hoptrail.app.cli.commands import build_report
 
-    monkeypatch.setattr(paying, "_at_terminal", lambda: True)
+    monkeypatch.setattr(build_report, "_at_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda text, err: answer == "y\n")
     with FakeServer(reads) as server:
         result = cli(*build(store, server))
@@ -162,7 +157,9 @@ def test_wrong_usage_is_refused_before_anything_is_asked(store: Path, tmp_path: 
         assert "No store is named" in error("graph", "build", "--model", server.url, code=2)
         assert "No store of tenant" in error(*build(tmp_path / "none", server))
         assert "at least 1 passage" in error(*build(store, server, "--limit", 0), code=2)
-        assert "budget tokens" in error(*build(store, server, "--budget-tokens", -1), code=2)
+        assert "The budget of tokens is -1: " in error(
+            *build(store, server, "--budget-tokens", -1), code=2
+        )
         result = cli(*build(store, server, "--parallel", 99))
         assert (result.exit_code, "1 to 32" in result.stderr) == (2, True)
         assert server.chats == []
@@ -170,7 +167,7 @@ def test_wrong_usage_is_refused_before_anything_is_asked(store: Path, tmp_path: 
         spec = StoreSpec(embedder="hash-64", dimension=64, graph="none")
         Store.create(bare, spec).close()
         assert "without a passage graph" in error(*build(bare, server))
-    assert "no model server answers" in error(
+    assert "No model server answers" in error(
         "graph", "build", "--store", store, "--model", "http://127.0.0.1:9"
     )
 

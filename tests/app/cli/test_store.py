@@ -11,11 +11,6 @@ from support.cli import TEXTS, cli, error, make_store, process, records
 from hoptrail.rag.store.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "store", TEXTS)
-
-
 @pytest.mark.parametrize("mode", ["hybrid", "lexical", "dense"])
 def test_search_finds_exact_characters(store: Path, mode: str) -> None:
     result = cli("search", "who carved the altar", "--store", store, "--mode", mode, "--json")
@@ -86,7 +81,7 @@ def test_delete_says_what_it_deleted_and_what_is_unknown(store: Path) -> None:
         {"event": "deleted", "id": "Altar", "generation": 2},
         {"event": "unknown", "id": "Nix"},
     ]
-    assert result.stderr == "error: there is no document 'Nix'\n"
+    assert result.stderr == "error: There is no document 'Nix'.\n"
     with Store.open(store) as opened:
         assert sorted(opened.documents()) == ["Nightjar", "Quillane"]
     assert cli("delete", "Quillane", "--store", store).stdout == "deleted Quillane\n"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chat_server import Exchange, FakeServer, hang, says, status
-from support.cli import COMMAND, cli, error, make_store, records, stopped_twice
+from support.cli import COMMAND, RECORDS, cli, error, make_store, records, stopped_twice
 
-from hoptrail.app.cli.commands import build_report as paying
+from hoptrail.app.cli.commands import build_report
 from hoptrail.app.text import duration
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
@@ -23,14 +24,13 @@ from hoptrail.rag.tree.types import FANOUT, ROOT, Tree
 from hoptrail.rag.tree.update import stale_nodes
 from hoptrail.rag.tree.view import load_tree
 
-TEXTS = {f"d{at}": f"Record {at} is about the harbour of Port {at}." for at in range(12)}
 PROBE = says('{"word": "qzv7kx"}')
 SUMMARY = {"items": ["a record"], "shared": "harbours", "summary": "Records about the harbour"}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return make_store(tmp_path / "store", TEXTS)
+@pytest.fixture(scope="module")
+def texts() -> Mapping[str, str]:
+    return RECORDS
 
 
 async def sums_up(exchange: Exchange) -> None:
@@ -233,7 +233,7 @@ def test_a_server_that_dies_is_told_and_what_was_answered_stays(store: Path) -> 
     report = records(result.stdout)[-1]
     assert report["answered"] == 1
     assert result.exit_code == (0 if report["stop"] == "done" else 1)
-    assert "no model server answers" in error(*build(store, "--model", "http://127.0.0.1:9"))
+    assert "No model server answers" in error(*build(store, "--model", "http://127.0.0.1:9"))
 
 
 def test_from_the_top_down_no_embedder_is_needed(
@@ -307,7 +307,7 @@ def test_at_a_terminal_it_asks_first(
         questions.append(text)
         return agreed
 
-    monkeypatch.setattr(paying, "_at_terminal", lambda: True)
+    monkeypatch.setattr(build_report, "_at_terminal", lambda: True)
     monkeypatch.setattr("typer.confirm", confirm)
     with FakeServer(sums_up) as server:
         result = cli(*build(store, "--model", server.url))

@@ -12,7 +12,7 @@ from hoptrail.evals.benchmarks.graph import __main__ as graph
 from hoptrail.evals.benchmarks.graph.ablation import systems
 from hoptrail.evals.benchmarks.graph.cost import cost
 from hoptrail.evals.benchmarks.graph.synthetic_names import NAMES, NamedCorpus
-from hoptrail.evals.benchmarks.graph.variants import prepared, recorded
+from hoptrail.evals.benchmarks.graph.variants import prepare_variant, recorded
 from hoptrail.evals.store_cache import StoreCache
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.entities.extraction import mentioned_entities
@@ -95,7 +95,8 @@ def test_a_set_that_is_missing_is_the_users_mistake(
 def test_variants_take_titles_and_capitals_away(folder: Path) -> None:
     cache = StoreCache(folder=folder.parent / "cache", embedder=HashEmbedder())
     whole, untitled, lower = (
-        prepared(folder, variant, cache).dataset for variant in ("whole", "untitled", "lower")
+        prepare_variant(folder, variant, cache).dataset
+        for variant in ("whole", "untitled", "lower")
     )
     assert any(one.title for one in whole.documents)
     assert not any(one.title for one in untitled.documents)

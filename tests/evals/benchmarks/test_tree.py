@@ -19,25 +19,25 @@ from hoptrail.evals.benchmarks.tree.calibration_fit import (
     FITS,
     FRESH,
     SLATES,
-    fits,
+    calibration_scores,
     graded_ndcg,
     gradient,
     loss,
     loss_slope,
-    observed,
     spearman,
+    synthetic_scores,
 )
 from hoptrail.evals.benchmarks.tree.ground_truth import (
     LIKE,
     SUPPORT,
     LabelledTree,
-    truth_of,
-    world_of,
+    labelled_tree,
+    true_relevance,
 )
-from hoptrail.evals.benchmarks.tree.incremental import TREES, SomeLeaves, growth
-from hoptrail.evals.benchmarks.tree.local_search import FUSED, FUSIONS, local
-from hoptrail.evals.benchmarks.tree.long_document import one_document
-from hoptrail.evals.benchmarks.tree.scaling import MadeLeaves, scale
+from hoptrail.evals.benchmarks.tree.incremental import TREES, LeafSubset, incremental_trees
+from hoptrail.evals.benchmarks.tree.local_search import FUSED, FUSIONS, local_search_scores
+from hoptrail.evals.benchmarks.tree.long_document import long_document
+from hoptrail.evals.benchmarks.tree.scaling import SyntheticLeaves, scale
 from hoptrail.evals.benchmarks.tree.simulated_scorer import PLAIN, SPREADS, scorer, simulation
 from hoptrail.evals.regression import graph_search as floors_graph
 from hoptrail.evals.regression import tree_search as floors_tree
@@ -104,18 +104,18 @@ def test_generous_slates_are_seen_through() -> None:
 
 
 def test_the_history_is_that_of_the_longest_search() -> None:
-    seen, truth = observed(0.15, 0.1, ANCHORS, 0)
+    seen, truth = synthetic_scores(0.15, 0.1, ANCHORS, 0)
     assert (len(truth), len(seen.scores)) == (SLATES * FRESH, 566)
     assert seen.scores.min() >= 0
     assert seen.scores.max() <= 1
     assert np.array_equal(np.unique(seen.items), np.arange(len(truth)))
-    again, _ = observed(0.15, 0.1, ANCHORS, 0)
+    again, _ = synthetic_scores(0.15, 0.1, ANCHORS, 0)
     assert np.array_equal(again.scores, seen.scores)
 
 
 def test_offsets_are_worth_having() -> None:
-    """Acceptance check 2: bias .15, noise .10, 10 anchors: ridge at least .03 above the mean."""
-    found = {one.fit: one for one in fits(4, [(0.15, 0.10)])}
+    """Bias .15, noise .10, 10 anchors: ridge at least .03 of nDCG@10 above the mean."""
+    found = {one.fit: one for one in calibration_scores(4, [(0.15, 0.10)])}
     assert found.keys() == FITS.keys()
     assert found["ridge"].ndcg_10 >= found["mean"].ndcg_10 + 0.03
     assert found["ridge"].ndcg_10 >= found["gradient"].ndcg_10 - 0.01
@@ -165,7 +165,7 @@ def cache(folder: Path) -> StoreCache:
 
 @pytest.fixture(scope="module")
 def world(folder: Path, cache: StoreCache) -> Iterator[tuple[LabelledTree, Retriever]]:
-    with world_of(folder, cache, most=8) as (made, store):
+    with labelled_tree(folder, cache, most=8) as (made, store):
         yield made, Retriever(store, cache.embedder)
 
 
@@ -183,7 +183,7 @@ def test_the_truth_is_the_sets_and_a_node_has_its_best_leafs(
 ) -> None:
     here, _ = world
     asked = here.questions[2]
-    truth = truth_of(here, asked)
+    truth = true_relevance(here, asked)
     values = dict(zip(here.records, truth.leaves.values(), strict=True))
     assert sorted(truth.leaves) == here.leaves.numbers.tolist()
     for record, value in values.items():
@@ -200,7 +200,7 @@ def test_a_simulated_scorer_is_off_in_the_same_way_whenever_it_is_asked(
 ) -> None:
     here, _ = world
     asked = here.questions[0]
-    truth = truth_of(here, asked)
+    truth = true_relevance(here, asked)
     (opened,) = here.view.open(asked.vector, [ROOT])
     slate = Slate(node=ROOT, items=opened.items)
     (exact,) = scorer(truth, asked, 0, 0)([slate])
@@ -231,7 +231,7 @@ def test_search_without_a_model_beside_hybrid(
     world: tuple[LabelledTree, Retriever], folder: Path, cache: StoreCache
 ) -> None:
     here, searcher = world
-    found = {one.system: one for one in local(here, searcher, fusions=True)}
+    found = {one.system: one for one in local_search_scores(here, searcher, fusions=True)}
     assert list(found)[:4] == ["hybrid", "tree, unseeded", "tree", FUSED]
     assert len(found) == 4 + len(FUSIONS)
     beside = quality(folder, "whole", cache, 8)
@@ -247,7 +247,7 @@ def test_search_without_a_model_beside_hybrid(
 
 def test_a_tree_that_grew_has_the_same_leaves(world: tuple[LabelledTree, Retriever]) -> None:
     here, searcher = world
-    found = list(growth(here, searcher, 2))
+    found = list(incremental_trees(here, searcher, 2))
     assert [(one.tree, one.seed) for one in found] == [
         ("fresh", 0),
         ("grown", 0),
@@ -265,7 +265,7 @@ def test_a_tree_that_grew_has_the_same_leaves(world: tuple[LabelledTree, Retriev
 def test_some_of_the_leaves_are_leaves(world: tuple[LabelledTree, Retriever]) -> None:
     here, _ = world
     rows = here.leaves.numbers[::3]
-    some = SomeLeaves(whole=here.leaves, numbers=rows, generation=7)
+    some = LeafSubset(whole=here.leaves, numbers=rows, generation=7)
     assert np.array_equal(some.documents(rows), here.leaves.documents(rows))
     assert np.array_equal(some.vectors(rows), here.leaves.vectors(rows))
     assert some.texts(rows) == here.leaves.texts(rows)
@@ -283,7 +283,7 @@ def test_planting_at_a_size(per_document: int) -> None:
 
 
 def test_made_leaves_are_the_same_whenever_they_are_made() -> None:
-    first, again = MadeLeaves(50, per_document=4), MadeLeaves(50, per_document=4)
+    first, again = SyntheticLeaves(50, per_document=4), SyntheticLeaves(50, per_document=4)
     rows = first.rows()
     assert np.array_equal(first.vectors(rows), again.vectors(rows))
     assert first.texts([7, 9]) == again.texts([7, 9])
@@ -292,7 +292,7 @@ def test_made_leaves_are_the_same_whenever_they_are_made() -> None:
 
 
 def test_one_document(folder: Path, cache: StoreCache) -> None:
-    found = one_document(folder, cache, 8)
+    found = long_document(folder, cache, 8)
     assert (found.passages, found.questions) == (64, 8)
     assert 0 < found.looked <= 64
     for share in (found.hybrid_words, found.tree_words, found.fused_words):
@@ -370,11 +370,11 @@ def test_a_set_that_is_missing_is_the_users_mistake(
 def test_the_floors_of_the_tree(
     folder: Path, cache: StoreCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert floors_tree.tree_floors(folder.parent, ["topics"], cache, say=print) == []
+    assert floors_tree.tree_thresholds(folder.parent, ["topics"], cache, log=print) == []
     monkeypatch.setattr(floors_tree, "SETS", ("topics",))
     monkeypatch.setattr(floors_tree, "_SEEDS", 2)
     said: list[str] = []
-    found = floors_tree.tree_floors(folder.parent, ["topics", "other"], cache, say=said.append)
+    found = floors_tree.tree_thresholds(folder.parent, ["topics", "other"], cache, log=said.append)
     assert [one.set for one in found] == ["topics"] * 3 + ["made-up slates"] * 3
     assert all(one.reached for one in found[4:]), found
     hybrid = next(line for line in said if "hybrid" in line)
@@ -382,7 +382,7 @@ def test_the_floors_of_the_tree(
     assert len(said) == 4 + 2 * TREES + len(FITS)
 
 
-def test_the_floors_numbers_are_those_of_the_issue() -> None:
+def test_the_thresholds_of_tree_search_are_unchanged() -> None:
     assert (floors_tree.FUSED_LOSS, floors_tree.GROWN_LOSS) == (0.5, 2.0)
     assert (floors_tree.CALIBRATED_LEAD, floors_tree.FASTER) == (3.0, 5.0)
     assert set(floors_tree.SETS) == set(floors_graph.GRAPH_RECALL_AT_5)

@@ -18,10 +18,10 @@ from hoptrail.evals.regression import __main__ as floors_main
 from hoptrail.evals.regression import graph_search as floors_graph
 from hoptrail.evals.regression import strategies as floors
 from hoptrail.evals.regression.__main__ import main
-from hoptrail.evals.regression.strategies import Searched, floors_of, search_all
+from hoptrail.evals.regression.strategies import HybridBaseline, search_all, thresholds_of
 from hoptrail.evals.regression.threshold import Threshold
 from hoptrail.evals.reports.summary import Report, summarise
-from hoptrail.evals.runner import EvalConfig, evaluate
+from hoptrail.evals.runner import EvalConfig, aevaluate
 from hoptrail.evals.store_cache import StoreCache, prepare_store
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.retrieval.retriever import Retriever
@@ -50,15 +50,15 @@ def report(strategy: str, recall: float, contains: Mean) -> Report:
 
 
 def test_the_floors_of_a_set_by_hand() -> None:
-    searched = Searched(recall_at_5=53.38, answers_in_top=40)
+    searched = HybridBaseline(recall_at_5=53.38, answers_in_top=40)
     single = report("single", 0.55, Mean(value=0.9, count=80))
     pool = report("pool", 0.57, Mean(value=39 / 80, count=80))
-    hybrid, quotes, lead = floors_of("musique_dev", searched, single, pool)
+    hybrid, quotes, lead = thresholds_of("musique_dev", searched, single, pool)
     assert (hybrid.measured, hybrid.wanted, hybrid.reached) == (53.38, 53.4, True)
     assert (quotes.measured, quotes.wanted, quotes.reached) == (39, 40, False)
     assert (lead.measured, lead.wanted) == pytest.approx((57.0, 57.0))
     assert lead.reached
-    assert len(floors_of("another_set", searched, single, pool)) == 2
+    assert len(thresholds_of("another_set", searched, single, pool)) == 2
 
 
 @pytest.mark.parametrize(("measured", "reached"), [(68.0, True), (67.96, True), (67.94, False)])
@@ -70,7 +70,7 @@ def test_a_floor_is_compared_as_its_baseline_is_given(measured: float, reached: 
     ]  # fmt: skip
 
 
-def test_the_sets_and_numbers_are_those_of_the_issue() -> None:
+def test_the_thresholds_of_hybrid_search_are_unchanged() -> None:
     expected = {"2wiki_hipporag": 68.0, "musique_dev": 53.4, "hotpot_dev": 76.5}
     assert expected == floors.HYBRID_RECALL_AT_5
     assert (floors.LEAD, floors.TOP) == (2.0, 3)
@@ -98,7 +98,7 @@ def test_hybrid_search_is_measured_on_all_and_compared_on_some(data: Path, tmp_p
     assert everything.recall_at_5 == pytest.approx(100 * sum(shares) / 3)
     assert everything.answers_in_top == found > 0
     nothing = search_all(dataset, root, cache, ())
-    assert nothing == Searched(recall_at_5=everything.recall_at_5, answers_in_top=0)
+    assert nothing == HybridBaseline(recall_at_5=everything.recall_at_5, answers_in_top=0)
 
 
 def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
@@ -123,7 +123,7 @@ def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
         assert f"chain: {step}" in progress
     cache = StoreCache(folder=data.parent / "cache", embedder=HashEmbedder())
     trial = EvalConfig(strategy="pool", settings=RunSettings(mode="hybrid"))
-    pool = asyncio.run(evaluate(data / "chain", cache, trial))
+    pool = asyncio.run(aevaluate(data / "chain", trial, cache=cache))
     printed = float(re.findall(r"[\d.]+", rows[2])[-2])
     assert printed == pytest.approx(100 * (pool.measures["recall@5"].value or 0), abs=0.051)
 
@@ -145,7 +145,7 @@ def test_the_graph_has_floors_of_its_own(
         assert float(row.split()[-2]) == pytest.approx(hybrid + margin, abs=0.051)
 
 
-def test_the_graphs_numbers_are_those_of_the_issue() -> None:
+def test_the_thresholds_of_graph_search_are_unchanged() -> None:
     expected = {"2wiki_hipporag": 96.0, "musique_dev": 60.0, "hotpot_dev": 90.0}
     assert expected == floors_graph.GRAPH_RECALL_AT_5
     assert (floors_graph.UNTITLED_LEAD, floors_graph.ONE_HOP_LOSS) == (2.0, 1.0)

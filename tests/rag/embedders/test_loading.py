@@ -121,7 +121,7 @@ def test_unknown_specs_are_refused(spec: str) -> None:
 
 
 def test_a_model_of_a_server_says_that_its_server_must_be_named() -> None:
-    with pytest.raises(SettingsError, match=r"--embedder 'http://HOST:PORT/v1#BAAI/bge-small'"):
+    with pytest.raises(SettingsError, match=r"address: 'http://HOST:PORT/v1#BAAI/bge-small'"):
         load_embedder("BAAI/bge-small")
 
 

@@ -255,7 +255,7 @@ def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["anna:geheim@localhost", "http://anna:gehe/im@localhost:x/v1"])
 def test_a_password_in_what_is_no_url_is_not_shown(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"'…@localhost.*is no URL") as no:
+    with pytest.raises(SettingsError, match=r"'…@localhost.*is no address of a server") as no:
         OpenAIEmbedder(OpenAIEmbedderSettings(url=url))
     assert "gehe" not in str(no.value)
     assert no.value.__cause__ is None
@@ -297,7 +297,7 @@ def test_version_is_added_to_a_bare_address(connect: Connect, served: Served) ->
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", ""])
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no URL"):
+    with pytest.raises(SettingsError, match="is no address of a server"):
         OpenAIEmbedder(OpenAIEmbedderSettings(url=url))
 
 

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from support.clock import Clock
 
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
@@ -51,23 +52,6 @@ class CountingEmbedder(HashEmbedder):
         if len(self.calls) == self._fails_on:
             raise self._error("the embedder went away")
         return super().embed(texts, kind)
-
-
-class Clock:
-    """Seconds that only the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    spec = StoreSpec(embedder="hash-64", dimension=64)
-    with Store.create(tmp_path / "store", spec) as made:
-        yield made
 
 
 @pytest.fixture

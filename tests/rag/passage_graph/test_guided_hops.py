@@ -110,7 +110,7 @@ def walk(
         rows=np.array(rows, dtype=np.int64),
         scores=np.array([own[row] for row in rows], dtype=np.float32),
     )
-    query = HopQuery(asked=query_entities(question), vector=np.float32([1, 0, 0]), nearest=0.8)
+    query = HopQuery(entities=query_entities(question), vector=np.float32([1, 0, 0]), nearest=0.8)
     return guided_hops(query, candidates, graph, graph.vectors, replace(GUIDE, **guide))
 
 
@@ -131,16 +131,16 @@ def test_a_title_that_the_best_passage_names_is_lifted() -> None:
     assert standing(found, 0) == 1.0
     assert standing(found, 1) == pytest.approx(expected, abs=1e-6)
     assert standing(found, 2) == pytest.approx(0.1 / 0.9, abs=1e-6)
-    assert found.roads[1].row == 0
-    assert found.roads[1].key == entity_key("Ilsa Corrin")
-    assert 2 not in found.roads
+    assert found.hops[1].row == 0
+    assert found.hops[1].key == entity_key("Ilsa Corrin")
+    assert 2 not in found.hops
 
 
 def test_a_name_that_the_question_has_is_no_news() -> None:
     found = walk([SHIP, ILSA, OTHER], "what did Ilsa Corrin command", {0: 0.9})
     # It counts as named by the question, two words, and by no hop.
     assert standing(found, 1) == pytest.approx(0.7 * 1.0, abs=1e-6)
-    assert 1 not in found.roads
+    assert 1 not in found.hops
 
 
 def test_a_title_named_by_the_question_counts_by_its_words() -> None:
@@ -176,7 +176,7 @@ def test_a_shared_name_leads_to_what_the_question_leaves_open() -> None:
     start = Page(vector=(0.8, 0.6, 0), about={}, mentions=("Veil",))
     open_to = Page(vector=(0.6, -0.8, 0), about={}, mentions=("Veil",))
     beside = Page(vector=(0.8, 0.6, 0), about={}, mentions=("Veil",))
-    found = walk([start, open_to, beside], "who led it", {0: 1.0}, shared=0.0)
+    found = walk([start, open_to, beside], "who led it", {0: 1.0}, rare_name_weight=0.0)
     # What is left of (1, 0, 0) beside the first passage is (.6, -.8, 0): the second lies there.
     worth = min(1.0, 1.1 / (1 + 0.1 * math.log(3)))
     assert standing(found, 1) == pytest.approx(0.97 * worth * (0.5 + 0.5 * 0.75), abs=1e-6)
@@ -185,7 +185,8 @@ def test_a_shared_name_leads_to_what_the_question_leaves_open() -> None:
 
 def test_a_name_that_too_many_mention_is_not_followed() -> None:
     pages = [
-        Page(vector=(0.6, -0.8, 0), about={}, mentions=("Veil",)) for _ in range(GUIDE.common + 1)
+        Page(vector=(0.6, -0.8, 0), about={}, mentions=("Veil",))
+        for _ in range(GUIDE.common_name_limit + 1)
     ]
     found = walk([replace(SHIP, mentions=("Veil",)), *pages], "who led it", {0: 1.0})
     assert found.candidates.rows.tolist() == [0]
@@ -223,7 +224,7 @@ def test_standings_do_not_depend_on_where_rows_lie(order: list[int]) -> None:
 def test_nothing_found_leads_nowhere() -> None:
     found = walk([SHIP], "who led it", {})
     assert found.candidates.rows.tolist() == []
-    assert found.roads == {}
+    assert found.hops == {}
 
 
 def test_phrases_of_a_question_are_runs_of_its_words() -> None:

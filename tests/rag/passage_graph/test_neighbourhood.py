@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from hoptrail.rag.passage_graph.neighbourhood_builder import (
 from hoptrail.rag.passage_graph.shared_entities import SharedEntity, shared_entities
 from hoptrail.rag.store.graph_index.triples import Triple
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.types import Passage
+from hoptrail.rag.types import IndexedDocument, Passage
 
 HERON = "The vessel Heron was launched at Maddock Yard. Her first master was Ilsa Corrin."
 CORRIN = "This navigator was born at Tarn Hollow and taught at the Veil Institute."
@@ -38,18 +38,14 @@ LIST = "we met Otto Renn, Ilsa Corrin, Una Vey, Tom Orr, Ada Penn, Cy Lund and B
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Four documents; a ship leads to its master, she to her village, a list to everybody."""
-    with new_store(tmp_path) as made:
-        made.commit(
-            [
-                indexed("list", [LIST], title="Members", meta={"kind": "list"}),
-                indexed("heron", [HERON], title="Heron", meta={"kind": "ship"}),
-                indexed("corrin", [CORRIN], title="Ilsa Corrin", meta={"kind": "person"}),
-                indexed("hollow", [HOLLOW], title="Tarn Hollow", meta={"kind": "place"}),
-            ]
-        )
-        yield made
+def documents() -> list[IndexedDocument]:
+    """A ship leads to its master, she to her village, a list to everybody."""
+    return [
+        indexed("list", [LIST], title="Members", meta={"kind": "list"}),
+        indexed("heron", [HERON], title="Heron", meta={"kind": "ship"}),
+        indexed("corrin", [CORRIN], title="Ilsa Corrin", meta={"kind": "person"}),
+        indexed("hollow", [HOLLOW], title="Tarn Hollow", meta={"kind": "place"}),
+    ]
 
 
 def of(ego: Neighbourhood, level: int) -> list[tuple[str, bool]]:

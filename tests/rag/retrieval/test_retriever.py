@@ -60,7 +60,7 @@ def _indexed(number: int, text: str) -> IndexedDocument:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def tied_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """120 passages, many of them with equal words and so with equal scores."""
     texts = [
         f"The {SUBJECTS[n % 6]} {VERBS[n % 5]} near the {SUBJECTS[(n // 6) % 6]}."
@@ -73,8 +73,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def searcher(store: Store) -> Retriever:
-    return Retriever(store, EMBEDDER)
+def searcher(tied_store: Store) -> Retriever:
+    return Retriever(tied_store, EMBEDDER)
 
 
 queries = st.lists(st.sampled_from([*SUBJECTS, *VERBS, "Report", "7"]), min_size=1, max_size=5).map(
@@ -99,8 +99,10 @@ def test_best_first_without_repetition_and_prefix_stable(
 
 
 @given(query=queries, k=st.integers(1, 120))
-def test_dense_equals_brute_force(searcher: Retriever, store: Store, query: str, k: int) -> None:
-    passages = [one for name in store.documents() for one in store.passages_of(name)]
+def test_dense_equals_brute_force(
+    searcher: Retriever, tied_store: Store, query: str, k: int
+) -> None:
+    passages = [one for name in tied_store.documents() for one in tied_store.passages_of(name)]
     scores = EMBEDDER.embed([embedding_text(one) for one in passages]) @ EMBEDDER.embed([query])[0]
     expected = sorted(zip(scores.tolist(), (p.id for p in passages), strict=True), reverse=True)
     hits = searcher.search(query, k=k, mode="dense").hits
@@ -116,27 +118,29 @@ def test_dense_equals_brute_force(searcher: Retriever, store: Store, query: str,
     "fusion", [MinMaxFusion(), MinMaxFusion(lexical_weight=0.2), ReciprocalRankFusion()]
 )
 @given(query=queries)
-def test_hybrid_is_the_fusion_of_the_two_lists(store: Store, fusion: Fusion, query: str) -> None:
-    searcher = Retriever(store, EMBEDDER, fusion=fusion, depth=30)
+def test_hybrid_is_the_fusion_of_the_two_lists(
+    tied_store: Store, fusion: Fusion, query: str
+) -> None:
+    searcher = Retriever(tied_store, EMBEDDER, fusion=fusion, depth=30)
     hits = searcher.search(query, k=20, mode="hybrid").hits
     fused = fusion.fuse(
-        store.lexical(query, 30), store.dense(EMBEDDER.embed([query], "query")[0], 30), 30
+        tied_store.lexical(query, 30), tied_store.dense(EMBEDDER.embed([query], "query")[0], 30), 30
     )
-    passages = store.resolve(fused.rows)
+    passages = tied_store.resolve(fused.rows)
     scores = {p.id: s for p, s in zip(passages, fused.scores.tolist(), strict=True) if p}
     best = sorted(scores, key=lambda identifier: (-scores[identifier], tie_break(identifier)))[:20]
     assert [(hit.passage.id, hit.score) for hit in hits] == [(one, scores[one]) for one in best]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_filter_keeps_only_its_own(searcher: Retriever, store: Store, mode: Mode) -> None:
+def test_filter_keeps_only_its_own(searcher: Retriever, tied_store: Store, mode: Mode) -> None:
     hits = searcher.search("ship sank near", k=30, mode=mode, where={"odd": 1}).hits
     assert len(hits) == 30
     assert all(int(hit.passage.document_id.split("-")[1]) % 2 == 1 for hit in hits)
 
 
-def test_k_above_the_depth_is_filled(store: Store) -> None:
-    assert len(Retriever(store, EMBEDDER, depth=5).search("ship", k=100).hits) == 100
+def test_k_above_the_depth_is_filled(tied_store: Store) -> None:
+    assert len(Retriever(tied_store, EMBEDDER, depth=5).search("ship", k=100).hits) == 100
 
 
 def test_lexical_without_a_known_word_finds_nothing(searcher: Retriever) -> None:
@@ -172,9 +176,9 @@ def test_wrong_settings_are_refused(
         searcher.search(**settings)  # type: ignore[arg-type]
 
 
-def test_depth_below_one_is_refused(store: Store) -> None:
+def test_depth_below_one_is_refused(tied_store: Store) -> None:
     with pytest.raises(SettingsError, match="at least 1, not 0"):
-        Retriever(store, EMBEDDER, depth=0)
+        Retriever(tied_store, EMBEDDER, depth=0)
 
 
 def test_similarity_is_the_cosine(searcher: Retriever) -> None:
@@ -196,9 +200,9 @@ class CountingEmbedder(HashEmbedder):
         return super().embed(texts, kind)
 
 
-def test_a_query_is_embedded_once(store: Store) -> None:
+def test_a_query_is_embedded_once(tied_store: Store) -> None:
     embedder = CountingEmbedder()
-    searcher = Retriever(store, embedder)
+    searcher = Retriever(tied_store, embedder)
     searcher.search("ship")
     searcher.search("ship", mode="dense", k=3)
     searcher.similarity("ship", ["harbour"])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.paths import TESTS
+from support.store import sql
 from support.tree import bunched, made
 
 from hoptrail.rag.errors import (
@@ -49,13 +50,6 @@ def same(one: Tree, other: Tree) -> bool:
         == (other.spec, other.reflects, other.generation)
         and one.fresh == other.fresh
     )
-
-
-def sql(layout: Layout, statement: str) -> None:
-    connection = sqlite3.connect(layout.tree)
-    with connection:
-        connection.execute(statement)
-    connection.close()
 
 
 def test_a_tree_comes_back_as_it_was(layout: Layout) -> None:
@@ -231,14 +225,14 @@ def test_a_killed_writer_leaves_what_was_there(layout: Layout, before: bool) -> 
 
 
 BROKEN = {
-    "DELETE FROM nodes WHERE number = 0": "hangs nowhere",
+    "DELETE FROM nodes WHERE number = 0": "has no parent",
     "DELETE FROM nodes WHERE number = 5": "a node is missing",
-    "INSERT INTO nodes SELECT 99, text, 0, 0, x'', x'', total FROM nodes LIMIT 1": "nowhere",
+    "INSERT INTO nodes SELECT 99, text, 0, 0, x'', x'', total FROM nodes LIMIT 1": "no parent",
     "UPDATE nodes SET total = x'00' WHERE number = 5": "multiple of element size",
     "UPDATE nodes SET total = x'00000000' WHERE number = 5": "cannot reshape",
     "UPDATE nodes SET rows = x'00' WHERE number = 1": "multiple of element size",
     "UPDATE nodes SET children = 7 WHERE number = 1": "TypeError",
-    "UPDATE nodes SET count = 9 WHERE number = 1": "counts are wrong",
+    "UPDATE nodes SET count = 9 WHERE number = 1": "node counts are wrong",
     "UPDATE nodes SET children = (SELECT children FROM nodes WHERE number = 0) WHERE number = 17": (
         "has another parent"
     ),
@@ -254,7 +248,7 @@ BROKEN = {
 def test_what_is_no_tree_is_said_with_the_remedy(layout: Layout, harm: str) -> None:
     file = TreeFile(layout)
     file.save(made(LEAVES))
-    sql(layout, harm)
+    sql(layout.root, harm, file="tree.db")
     with pytest.raises(StoreDamaged, match=rf"(?s){BROKEN[harm]}.*hoptrail tree build"):
         file.load()
     file.delete()
@@ -299,7 +293,7 @@ def said(file: TreeFile) -> object:
 def test_another_format_is_refused(layout: Layout) -> None:
     file = TreeFile(layout)
     file.save(made(LEAVES))
-    sql(layout, "UPDATE meta SET value = 2 WHERE key = 'format'")
+    sql(layout.root, "UPDATE meta SET value = 2 WHERE key = 'format'", file="tree.db")
     for call in (file.load, file.exists, lambda: file.save(made(LEAVES))):
         with pytest.raises(TreeMismatch, match=r"format 2; this version reads 1.*tree build"):
             call()

@@ -21,7 +21,7 @@ from hoptrail.rag.tree.update import stale_nodes, sync_tree, with_texts
 LEAVES = bunched(120, passages=3)
 
 
-def sound(growth: TreeChange, leaves: SomeLeaves, before: Tree) -> Tree:
+def checked_change(growth: TreeChange, leaves: SomeLeaves, before: Tree) -> Tree:
     """The tree has all invariants, and what is said to differ from before is what differs."""
     tree = growth.tree
     assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
@@ -43,7 +43,7 @@ def told(tree: Tree, numbers: Sequence[int], leaves: Leaves) -> dict[int, str]:
 
 
 def grown(tree: Tree, leaves: SomeLeaves) -> Tree:
-    return sound(sync_tree(tree, leaves, told), leaves, tree)
+    return checked_change(sync_tree(tree, leaves, told), leaves, tree)
 
 
 @settings(max_examples=30, deadline=None)
@@ -164,7 +164,7 @@ def test_without_a_model_stale_and_new_texts_are_written_at_once() -> None:
 
 def test_texts_come_from_the_leaves_below() -> None:
     before = made(LEAVES.only(range(60)))
-    tree = sound(sync_tree(before, LEAVES), LEAVES, before)
+    tree = checked_change(sync_tree(before, LEAVES), LEAVES, before)
     for node in tree.walk():
         if node.rows and not node.text.startswith("node"):
             assert any(LEAVES.bodies[row].partition("\n")[0] in node.text for row in node.rows)
@@ -179,7 +179,7 @@ def test_a_models_texts_stay_until_it_writes_them_again() -> None:
     new = tree.nodes.keys() - before.nodes.keys()
     assert new <= set(stale_nodes(tree))
     growth = with_texts(tree, {number: "again" for number in stale_nodes(tree)})
-    assert sound(growth, replace(LEAVES, generation=tree.reflects), tree).generation == 3
+    assert checked_change(growth, replace(LEAVES, generation=tree.reflects), tree).generation == 3
     assert stale_nodes(growth.tree) == ()
     assert growth.touched == set(stale_nodes(tree))
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.store import indexed, new_store, vector
-from support.tree import bunched, made
+from support.tree import bunched, made, plant, tree_file
 
 from hoptrail.rag.errors import StoreBusy, TreeMismatch, TreeMissing
-from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.leaves import StoreLeaves
@@ -22,6 +19,7 @@ from hoptrail.rag.tree.search.types import Ref
 from hoptrail.rag.tree.storage import TreeFile
 from hoptrail.rag.tree.types import ROOT, LeafKind, Tree
 from hoptrail.rag.tree.view import TreeView, leaves_of, load_tree, open_view, sync_stored_tree
+from hoptrail.rag.types import IndexedDocument
 
 LEAVES = bunched(50, passages=3)
 TREE = made(LEAVES)
@@ -119,40 +117,26 @@ def test_a_tree_without_leaves_opens_to_nothing() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with new_store(tmp_path) as store:
-        store.commit(
-            [
-                indexed(f"d{n}", [f"ship {n}", f"sea {n}"], title=f"Log {n}", meta={"even": n % 2})
-                for n in range(30)
-            ]
-        )
-        yield store
-
-
-def plant(store: Store, over: LeafKind = "passages", **changes: object) -> Tree:
-    tree = made(StoreLeaves(store, over))
-    spec = replace(tree.spec, over=over, **{"fanout": 4, "embedder": "test", **changes})  # type: ignore[arg-type]
-    return file(store).save(replace(tree, spec=spec))
-
-
-def file(store: Store) -> TreeFile:
-    return TreeFile(Layout(root=store.root, tenant=store.tenant))
+def documents() -> list[IndexedDocument]:
+    return [
+        indexed(f"d{n}", [f"ship {n}", f"sea {n}"], title=f"Log {n}", meta={"even": n % 2})
+        for n in range(30)
+    ]
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
 def test_a_tree_older_than_its_store_is_caught_up(store: Store, over: LeafKind) -> None:
-    planted = plant(store, over)
+    planted = plant(store.root, over)
     store.commit([indexed("new", ["a new ship"]), indexed("d3", ["ship 3 again"])], ["d4"])
     tree = load_tree(store)
     leaves = StoreLeaves(store, over)
     assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
     assert (tree.reflects, tree.generation) == (2, planted.generation + 1)
     # Only in memory: the file is as it was until somebody writes it.
-    assert file(store).load().reflects == 1
+    assert tree_file(store.root).load().reflects == 1
     growth = sync_stored_tree(store)
     assert growth is not None
-    kept = file(store).load()
+    kept = tree_file(store.root).load()
     assert (kept.reflects, kept.generation, kept.nodes) == (2, 2, dict(growth.tree.nodes))
     assert load_tree(store).generation == 2
     again = sync_stored_tree(store)
@@ -179,7 +163,7 @@ def test_whatever_is_committed_the_file_follows(
 ) -> None:
     """Documents of so many passages come, are replaced and go; the tree grows after each commit."""
     with new_store(tmp_path_factory.mktemp("store")) as store:
-        plant(store, over)
+        plant(store.root, over)
         for turn, (puts, deletes) in enumerate(changes):
             store.commit(
                 [
@@ -189,7 +173,7 @@ def test_whatever_is_committed_the_file_follows(
                 [f"d{n}" for n in deletes - puts.keys()],
             )
             sync_stored_tree(store)
-            tree, leaves = file(store).load(), StoreLeaves(store, over)
+            tree, leaves = tree_file(store.root).load(), StoreLeaves(store, over)
             assert tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
             assert open_view(store, tree).count() == len(leaves.rows())
 
@@ -203,9 +187,9 @@ def test_a_store_without_a_tree_has_nothing_to_grow(store: Store) -> None:
 def test_growth_is_done_again_on_a_tree_that_was_built_meanwhile(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(store)
+    plant(store.root)
     store.commit([indexed("new", ["a new ship"])])
-    grow, rivals = TreeFile.grow, [lambda: plant(store)]
+    grow, rivals = TreeFile.grow, [lambda: plant(store.root)]
 
     def beaten(self: TreeFile, growth: object) -> bool:
         if rivals:
@@ -215,23 +199,23 @@ def test_growth_is_done_again_on_a_tree_that_was_built_meanwhile(
     monkeypatch.setattr(TreeFile, "grow", beaten)
     sync_stored_tree(store)
     # The rival's tree had the new passage, so there was nothing left to grow.
-    kept = file(store).load()
+    kept = tree_file(store.root).load()
     assert (kept.generation, kept.nodes[ROOT].count) == (2, 61)
 
 
 def test_a_tree_that_others_keep_changing_is_given_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(store)
+    plant(store.root)
     store.commit([indexed("new", ["a new ship"])])
     monkeypatch.setattr(TreeFile, "grow", lambda self, growth: False)
-    with pytest.raises(StoreBusy, match="run the same again"):
+    with pytest.raises(StoreBusy, match=r"keeps changing the tree .*: run the command again"):
         sync_stored_tree(store)
-    assert file(store).load().reflects == 1
+    assert tree_file(store.root).load().reflects == 1
 
 
 def test_a_tree_of_another_embedder_is_refused(store: Store) -> None:
-    plant(store, embedder="other")
+    plant(store.root, embedder="other")
     for call in (load_tree, sync_stored_tree):
         with pytest.raises(
             TreeMismatch, match=r"'other' \(8 dimensions\).*'test' \(8\).*tree build"
@@ -240,15 +224,15 @@ def test_a_tree_of_another_embedder_is_refused(store: Store) -> None:
 
 
 def test_a_tree_of_a_later_store_is_refused(store: Store) -> None:
-    tree = plant(store)
-    file(store).save(replace(tree, reflects=9))
+    tree = plant(store.root)
+    tree_file(store.root).save(replace(tree, reflects=9))
     with pytest.raises(TreeMismatch, match="an older copy was put back"):
         load_tree(store)
 
 
 @pytest.mark.parametrize("over", ["passages", "documents"])
 def test_filters_and_hits_of_a_store(store: Store, over: LeafKind) -> None:
-    plant(store, over)
+    plant(store.root, over)
     tree = load_tree(store)
     odd = open_view(store, tree, {"even": 1})
     assert (open_view(store, tree).count(), odd.count()) == (

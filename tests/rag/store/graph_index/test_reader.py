@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.store import indexed, new_store
+from support.store import indexed, new_store, sql
 
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.entities.extraction import entity_key, extract_entities
@@ -33,31 +33,19 @@ AMUNDSEN, FRAM, NANSEN, OSLO = (
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def documents() -> list[IndexedDocument]:
     """Four documents whose names link them."""
-    with new_store(tmp_path) as made:
-        made.commit(
-            [
-                indexed(
-                    "amundsen",
-                    [
-                        "He went to the pole on the Fram.",
-                        "His house near Oslo is kept.",
-                    ],
-                    title="Roald Amundsen",
-                    meta={"kind": "person"},
-                ),
-                indexed("fram", ["This ship was built by Nansen."], title="Fram", meta={"n": 1}),
-                indexed(
-                    "oslo",
-                    ["This town keeps the Fram."],
-                    title="Oslo",
-                    meta={"n": 2},
-                ),
-                indexed("empty", [], title="Fram"),
-            ]
-        )
-        yield made
+    return [
+        indexed(
+            "amundsen",
+            ["He went to the pole on the Fram.", "His house near Oslo is kept."],
+            title="Roald Amundsen",
+            meta={"kind": "person"},
+        ),
+        indexed("fram", ["This ship was built by Nansen."], title="Fram", meta={"n": 1}),
+        indexed("oslo", ["This town keeps the Fram."], title="Oslo", meta={"n": 2}),
+        indexed("empty", [], title="Fram"),
+    ]
 
 
 def rows_of(store: Store, name: str) -> list[int]:
@@ -88,14 +76,6 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
             at = [column[0] for column in cursor.description].index("row")
             found[table] = sorted((*one[:at], ids[one[at]], *one[at + 1 :]) for one in cursor)
     return found
-
-
-def sql(store_root: Path, *statements: str) -> None:
-    connection = sqlite3.connect(store_root / "default" / "catalogue.db")
-    with connection:
-        for one in statements:
-            connection.execute(one)
-    connection.close()
 
 
 def test_who_is_about_a_name_and_who_mentions_it(store: Store) -> None:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.store import indexed, new_store
+from support.store import indexed, new_store, sql
 
 from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import BackendRefused, SettingsError
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.graph_index.triples import Extraction
 from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import IndexedDocument
 
 FACT = ("Nansen", "built", "Gjøa")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with new_store(tmp_path) as made:
-        made.commit(
-            [
-                indexed("fram", ["The ship that Nansen built.", "It lies in Oslo."], title="Fram"),
-                indexed("oslo", ["A town of Norway."], title="Oslo"),
-                indexed("empty", []),
-            ]
-        )
-        yield made
+def documents() -> list[IndexedDocument]:
+    return [
+        indexed("fram", ["The ship that Nansen built.", "It lies in Oslo."], title="Fram"),
+        indexed("oslo", ["A town of Norway."], title="Oslo"),
+        indexed("empty", []),
+    ]
 
 
 def unread(store: Store, model: str = "m") -> list[int]:
@@ -79,11 +74,7 @@ def test_marks_survive_compaction_and_a_rebuilt_graph(store: Store, tmp_path: Pa
     store.keep_readings("m", [Extraction(row=1, triples=[FACT])])
     store.compact()
     store.close()
-    connection = sqlite3.connect(tmp_path / "default" / "catalogue.db")
-    with connection:
-        connection.execute("DELETE FROM mentions")
-        connection.execute("INSERT INTO read_by VALUES (77, 'm', '')")
-    connection.close()
+    sql(tmp_path, "DELETE FROM mentions", "INSERT INTO read_by VALUES (77, 'm', '')")
     assert {one.kind for one in fsck(tmp_path).problems} == {"graph"}
     assert fsck(tmp_path, repair=True).clean
     with Store.open(tmp_path) as again:

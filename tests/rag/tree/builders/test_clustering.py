@@ -98,9 +98,9 @@ def test_groups_are_closer_than_runs_of_what_is_cut_blindly() -> None:
 def test_a_large_set_is_cut_by_a_sample_and_only_parts_are_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster, "_RESIDENT", 400)
-    monkeypatch.setattr(cluster, "_SAMPLE", 200)
-    monkeypatch.setattr(cluster, "_BLOCK", 100)
+    monkeypatch.setattr(cluster, "RESIDENT", 400)
+    monkeypatch.setattr(cluster, "SAMPLE", 200)
+    monkeypatch.setattr(cluster, "BLOCK", 100)
     monkeypatch.setattr(cluster, "_SMALL", 150)
     monkeypatch.setattr(cluster, "_PARTS", 6)
     vectors = bunched(3000, topics=60).points

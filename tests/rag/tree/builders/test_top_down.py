@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tree import DIMENSION, TOPICS, SomeLeaves, bunched
+from support.tree import DIMENSION, TOPICS, SomeLeaves, bunched, sound
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.tree.builders.requests import (
@@ -23,7 +23,6 @@ from hoptrail.rag.tree.builders.requests import (
 )
 from hoptrail.rag.tree.builders.top_down import top_down
 from hoptrail.rag.tree.builders.topics import Grouping, grouping, listing
-from hoptrail.rag.tree.invariants import tree_faults
 from hoptrail.rag.tree.types import ROOT, Node, Tree, TreeSpec
 
 Answer = Callable[[Request], Reply]
@@ -49,10 +48,6 @@ def grown(
         assert asks, "nothing is asked, but a reply waited for"
         asked.append(asks)
         replies = tuple(answer(ask) for ask in asks)
-
-
-def sound(tree: Tree, leaves: SomeLeaves) -> bool:
-    return tree_faults(tree, leaves.rows().tolist(), leaves.vectors) == []
 
 
 def topic_of(text: str) -> int:
@@ -140,9 +135,9 @@ def test_a_tree_is_never_deeper_than_it_may_be() -> None:
 
 
 def test_a_sample_divides_what_is_too_much_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._RESIDENT", 100)
-    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._SAMPLE", 50)
-    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down._BLOCK", 64)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.RESIDENT", 100)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.SAMPLE", 50)
+    monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.BLOCK", 64)
     leaves = bunched(300)
     tree, _ = grown(leaves, spec(8))
     assert sound(tree, leaves)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoptrail.rag.tree.search.best_first import sample_anchors
+from hoptrail.rag.tree.search.anchors import sample_anchors
 
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.integers(0, 15), st.integers(0, 99))

@@ -1,4 +1,4 @@
-"""Personalised PageRank over the passages and the names they share: HippoRAG 2's propagation.
+"""Personalised PageRank over passages and the names they share, as in HippoRAG 2.
 
 HippoRAG 2 (arXiv 2502.14802, section 3.4) ranks passages by the walk that starts anew at its seeds
 with probability `1 - damping` and else goes to a neighbour:
@@ -11,8 +11,9 @@ vectors", section 3), many passages at once: a passage with residual r keeps `(1
 hands on the rest. Only the passages with the greatest residuals are ever asked for their links, so
 the cost does not grow with the corpus; what is left in residuals bounds the error.
 
-Guided hops (`guided_hops`) rank better at the same cost; this is what they were measured
-against (`hoptrail.evals.benchmarks.graph --ablation`).
+Guided hops (`hoptrail.rag.passage_graph.guided_hops`), the product's own search, rank better at the
+same cost; this is the baseline that they are measured against
+(`python -m hoptrail.evals.benchmarks.graph DATA --ablation`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from hoptrail.rag.types import Candidates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRankSettings:
-    """How far the walk is followed."""
+    """Damping, weights and cut-offs of the walk."""
 
     damping: float = 0.5
     """Chance to go on instead of starting anew, in [0, 1); HippoRAG 2's value."""
@@ -49,10 +50,12 @@ class PageRankSettings:
     def __post_init__(self) -> None:
         """Refuses what has no limit or no meaning."""
         if not 0 <= self.damping < 1:
-            raise SettingsError(f"The damping must lie in [0, 1), not {self.damping!r}.")
+            raise SettingsError(
+                f"The damping of PageRank must lie in [0, 1), not {self.damping!r}."
+            )
         if not (self.titled > 0 and self.common >= 2 and self.rounds >= 0 and self.reads >= 1):
             raise SettingsError(
-                "Propagation needs titled > 0, common >= 2, rounds >= 0 and reads >= 1."
+                "PageRank needs titled > 0, common >= 2, rounds >= 0 and reads >= 1."
             )
 
 
@@ -71,7 +74,7 @@ class _Edges:
 def pagerank(
     seeds: Candidates, graph: PassageGraph, settings: PageRankSettings = DEFAULT
 ) -> Candidates:
-    """Where a walk from the seeds is found in the end.
+    """Ranks passages by their probability in a random walk that restarts at the seeds.
 
     Args:
         seeds: passages and how much of the start each gets: scores >= 0, their sum above 0.
@@ -99,7 +102,7 @@ def pagerank(
 
 
 def _greatest(left: dict[int, float], settings: PageRankSettings) -> list[int]:
-    """The rows with the most to hand on, with all that tie with the last of them."""
+    """The rows with the greatest residuals, with all that tie with the last of them."""
     some = sorted((row for row in left if left[row] > settings.least), key=lambda row: -left[row])
     if len(some) <= settings.reads:
         return some
@@ -155,11 +158,11 @@ def _edges(
     mentions = graph.counts(names.tolist())
     passing = (mentions <= settings.common) & (counts <= settings.common)
     names, counts, alone = names[passing], counts[passing], alone[passing]
-    worth = np.log1p(settings.common / counts)
+    rarity = np.log1p(settings.common / counts)
     every = _out(outgoing, settings)
     out = _some(every, np.isin(every.target, names))
     place = np.searchsorted(names, out.target)
-    out = replace(out, weight=out.weight * worth[place])
+    out = replace(out, weight=out.weight * rarity[place])
     away = alone[place] != np.array(reads, dtype=np.int64)[out.source]
     return _some(out, away), _some(back, np.isin(back.source, names))
 

@@ -1,8 +1,8 @@
-"""The receipt: what was answered, on which characters it stands, by what road, at what cost.
+"""The receipt of a run: the answer, its quotes with offsets, the steps, the cost, the stop reason.
 
-`canonical()` is what two runs are compared by: everything but `environment` (versions, machine,
-wall times), as sorted JSON. `receipt.schema.json` beside this file is generated from the records
-here, and a test keeps the two equal.
+`Receipt.canonical` is the form in which two runs are compared: everything but `environment`
+(versions, machine, wall times), as sorted JSON. `agents/receipt.schema.json` is generated from
+the records here, and a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FINISHED: frozenset[StopReason] = frozenset({"sufficient", "no_progress", "max_r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What may differ between two equal runs: left out of comparisons."""
+    """The environment of a run (versions, machine, times), left out of comparisons."""
 
     run: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -47,26 +47,26 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """One question's answer and everything needed to check it."""
+    """The receipt of one question: its answer and all that is needed to check it."""
 
     schema_version: Literal["1"] = "1"
     question: str
     strategy: str
     model: str
-    """The served model's name; empty where none played."""
+    """The served model's name; empty where the roles were local."""
     answer: str
     extractive: bool
     """True: the answer is the documents' own words, no model reasoned over them."""
     outcome: Outcome
     stop: StopReason
     claims: tuple[Claim, ...]
-    """Those that hold, in order."""
+    """The claims that hold, in order."""
     dropped: tuple[Claim, ...]
-    """Those that did not, each with the reason."""
+    """The claims that do not hold, each with the reason."""
     evidence: tuple[Evidence, ...]
-    """The pool, best first, every quote checked against the stored document."""
+    """The evidence pool, best first, every quote checked against the stored document."""
     source_changed: tuple[str, ...]
-    """Ids of evidence whose document moved during the run; they are not in `evidence`."""
+    """Ids of evidence whose document changed during the run; they are not in `evidence`."""
     candidates: tuple[Candidate, ...]
     """Every passage found, best first, by id."""
     plan: Plan | None
@@ -75,7 +75,7 @@ class Receipt:
     fallbacks: int
     """Role calls that the local player answered because the model's reply could not be used."""
     flags: tuple[str, ...]
-    """What was odd about the spending, such as usage reported outside its reservation."""
+    """Oddities of the spending, such as usage reported outside its reservation."""
     budget: Budget
     usage: Usage
     generation: int
@@ -120,17 +120,17 @@ def _adapter() -> TypeAdapter[Receipt]:
 def outcome_of(
     answer: Answer | None, stop: StopReason, evidence: int, source_changed: int
 ) -> Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
-    Answered: every claim held and the text says no more than they do. Partial: something held, but
-    claims were dropped or the search was cut short. Abstained: nothing held; why is the nearest
-    cause.
+    Answered: every claim holds and the text says no more than they do. Partial: a claim holds, but
+    others were dropped or the search was cut short. Abstained: no claim holds; the reason is the
+    nearest cause.
 
     Args:
-        answer: as verified; None where no answer was tried.
+        answer: the verified answer; None where no answer was tried.
         stop: why the run stopped.
-        evidence: pieces in the pool that are still true.
-        source_changed: pieces whose document moved during the run.
+        evidence: number of quotes in the pool that still match their document.
+        source_changed: number of quotes whose document changed during the run.
     """
     held = [claim for claim in answer.claims if claim.verdict == "holds"] if answer else []
     if answer is None or not held:
@@ -142,7 +142,7 @@ def outcome_of(
 def _why(
     answer: Answer | None, stop: StopReason, evidence: int, source_changed: int
 ) -> AbstainReason:
-    """Why nothing is answered."""
+    """The reason for an abstention."""
     finished = stop in FINISHED
     if source_changed and not evidence:
         return "source_changed"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from support.store import indexed, new_store
 
 from hoptrail.evals.benchmarks.graph.ablation import DualLevelQuery, dual_level
+from hoptrail.evals.benchmarks.graph.pagerank import PageRankSettings, pagerank
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.passage_graph.pagerank import PageRankSettings, pagerank
 from hoptrail.rag.store.graph_index.reader import AboutLinks, MentionLinks, PassageLinks
 from hoptrail.rag.types import Candidates
 
@@ -93,8 +93,8 @@ def dense(graph: Listed, shares: Sequence[float], walk: PageRankSettings) -> NDA
             has[row, title] = walk.titled
     holders = (has > 0).sum(axis=0)
     usable = (holders > 1) & (holders <= walk.common)
-    worth = np.where(usable, np.log(1 + walk.common / np.maximum(1, holders)), 0.0)
-    out = has * worth
+    rarity = np.where(usable, np.log(1 + walk.common / np.maximum(1, holders)), 0.0)
+    out = has * rarity
     back = np.where(usable, has, 0.0).T
     back /= np.maximum(back.sum(axis=1, keepdims=True), 1e-300)
     step = np.zeros((rows, rows))
@@ -195,7 +195,7 @@ def test_without_seeds_there_is_nothing() -> None:
     [{"damping": 1.0}, {"damping": -0.1}, {"common": 1}, {"reads": 0}, {"titled": 0.0}],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(SettingsError, match=r"damping|Propagation"):
+    with pytest.raises(SettingsError, match=r"damping|PageRank"):
         PageRankSettings(**wrong)  # type: ignore[arg-type]
 
 

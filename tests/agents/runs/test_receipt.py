@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, get_args
@@ -11,11 +10,11 @@ from typing import Any, get_args
 import jsonschema
 import pydantic
 import pytest
-from support.agents import CHAIN, QUESTION, UNKNOWN, make_chain, open_chain, reading
+from support.agents import CHAIN, QUESTION, UNKNOWN, reading
 
 from hoptrail.agents import Receipt, ask
-from hoptrail.agents.corpus.knowledge_base import KnowledgeBase
-from hoptrail.agents.receipt import Environment, outcome_of, schema
+from hoptrail.agents.knowledge_base import KnowledgeBase
+from hoptrail.agents.runs.receipt import Environment, outcome_of, schema
 from hoptrail.agents.types import AbstainReason, Answer, Claim, Outcome, OutcomeKind, StopReason
 
 SHIPPED = json.loads(files("hoptrail.agents").joinpath("receipt.schema.json").read_text("utf-8"))
@@ -23,15 +22,13 @@ VALIDATOR = jsonschema.Draft202012Validator(SHIPPED)
 
 
 @pytest.fixture(scope="module")
-def receipts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Receipt]]:
+def receipts(library: KnowledgeBase) -> list[Receipt]:
     """Of an extractive, a served and an abstaining run."""
-    library: KnowledgeBase
-    with open_chain(make_chain(tmp_path_factory.mktemp("receipts") / "store")) as library:
-        yield [
-            ask(QUESTION, library),
-            ask(QUESTION, library, model=reading()),
-            ask(UNKNOWN, library, strategy="single"),
-        ]
+    return [
+        ask(QUESTION, library),
+        ask(QUESTION, library, model=reading()),
+        ask(UNKNOWN, library, strategy="single"),
+    ]
 
 
 def test_the_shipped_schema_is_that_of_the_records() -> None:

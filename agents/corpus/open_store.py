@@ -1,0 +1,89 @@
+"""An open store as runs use it: its corpus, secret, default search mode and folder of runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hoptrail.agents.corpus.live import LiveCorpus
+from hoptrail.agents.corpus.live_tree import Trees
+from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.loading import load_embedder, recorded_embedder
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.store.spec import check_embedder
+from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStore:
+    """A store opened for questions, which many of them may share.
+
+    Close it when the last one is answered.
+    """
+
+    corpus: Corpus
+    secret: bytes
+    runs: Path | None
+    """None: runs are not kept on disk and cannot be resumed."""
+    store: Store | None = None
+    embedder: Embedder | None = None
+    retriever: Retriever | None = None
+    mode: Mode = "hybrid"
+    """How a question is searched unless it is told."""
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        tenant: str = "default",
+        embedder: str | Embedder | None = None,
+        keep_runs: bool = True,
+    ) -> Self:
+        """Opens a tenant's store for questions.
+
+        Args:
+            folder: the store's folder.
+            tenant: whose documents.
+            embedder: one, or its name for `load_embedder`; None: the one that the store records.
+            keep_runs: whether runs are kept on disk until their receipt is written.
+
+        Raises:
+            StoreError: it is missing, damaged, or was made with another embedder.
+            EmbedderError: the embedder that it names cannot be found.
+        """
+        store = Store.open(Path(folder), tenant=tenant)
+        try:
+            if embedder is None:
+                embedder = recorded_embedder(store.spec.embedder)
+            elif isinstance(embedder, str):
+                embedder = load_embedder(embedder)
+            check_embedder(store.spec, embedder, str(folder))
+        except BaseException:
+            store.close()
+            raise
+        retriever = Retriever(store, embedder)
+        return cls(
+            corpus=LiveCorpus(store, retriever, Trees(store, embedder)),
+            secret=store.secret,
+            runs=Path(folder) / tenant / "runs" if keep_runs else None,
+            store=store,
+            embedder=embedder,
+            retriever=retriever,
+            mode=retriever.mode,
+        )
+
+    def close(self) -> None:
+        """Closes the threads and the store it was opened with, unless a call is still inside."""
+        idle = self.corpus.close() if isinstance(self.corpus, LiveCorpus) else True
+        if idle and self.store is not None:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
