@@ -54,13 +54,13 @@ class FsckReport:
     passages: int
     generation: int
     problems: tuple[Problem, ...]
-    """What is wrong now."""
+    """Problems that remain."""
     repaired: tuple[Problem, ...]
-    """What was wrong before the repair and no longer is."""
+    """Problems that the repair removed."""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong now."""
+        """Whether no problem remains."""
         return not self.problems
 
 
@@ -74,7 +74,7 @@ def fsck(
     Args:
         root: the folder of all tenants.
         tenant: which one.
-        repair: mend what follows from the catalogue; documents beyond repair are only named.
+        repair: repair what is derived; documents beyond repair are only named.
         wait: seconds to wait for a writer to finish.
 
     Raises:
@@ -139,11 +139,11 @@ def _index_problems(
     """Compares an index with the catalogue: each live row once, with the right content."""
     if lag is not None:
         return [Problem(kind=kind, what=lag, repairable=True)]
-    keeper = parts.lexical if kind == "lexical" else parts.dense
-    if not keeper.traits.persistent:
+    backend = parts.lexical if kind == "lexical" else parts.dense
+    if not backend.traits.persistent:
         return []
     missing, twice, wrong = dict(expected), 0, 0
-    for row, crc in keeper.audit(state):
+    for row, crc in backend.audit(state):
         if missing.pop(row, None) is None:
             twice += 1
         elif crc != expected[row]:
@@ -168,7 +168,7 @@ def _repair(parts: Backends, connection: Connection, problems: Iterable[Problem]
     if "tree" in kinds:
         TreeFile(parts.layout).delete()
     parts.dense.settle(connection)
-    # A passage whose text was mended is wrong in the lexical index as well.
+    # A passage whose text was repaired is wrong in the lexical index as well.
     rebuild(
         parts,
         connection,
@@ -187,8 +187,8 @@ def audit_tree(
 ) -> Iterator[Problem]:
     """The inconsistencies of the tree, if there is one; call it inside a transaction.
 
-    One that is older than the store is not wrong: whoever opens it takes up what is missing. Its
-    leaves cannot be compared with the store's then.
+    A tree older than the store is no inconsistency, since `load_tree` brings it up to date; its
+    leaves are not compared with the store's then.
     """
     try:
         tree = TreeFile(layout).load()

@@ -37,10 +37,10 @@ _OPENING = 12
 """Words among which a subject must end."""
 
 _FIRST = 60
-"""Words of a first sentence that are looked at for other names."""
+"""Words of a first sentence that are searched for other names."""
 
 _MOST_ALSO = 4
-"""Other names that a first sentence may give: more are a list."""
+"""Maximum number of other names of a first sentence: more are a list."""
 
 # The last word before such a name: looked at first, it spares most names the expression.
 _CUES = frozenset(
@@ -55,7 +55,7 @@ _ALSO = re.compile(
 )
 _STOP = re.compile(r"[.!?\n。]")
 _REACH = 4
-"""Words before a name that may say it is another name."""
+"""Words before a name that may introduce it as an alias."""
 
 
 def title_aliases(title: Words) -> Iterator[Alias]:
@@ -82,7 +82,7 @@ def subject_aliases(found: Words, span: Span, strength: float) -> Iterator[Alias
 
 
 def subject(found: Words, first_name: Span) -> Span | None:
-    """What the first sentence of a text is about, if it opens with that.
+    """The subject of the first sentence, if the text opens with it.
 
     Either all words before its verb ("is", "was") or before a bracket, or else its first name, if
     that comes within the first four words, and a comma right after it, and later a verb.
@@ -115,7 +115,7 @@ def other_names(found: Words, named: list[Span]) -> Iterator[Alias]:
 
 
 def _first_sentence(found: Words) -> int:
-    """How many words the first sentence has; a colon or semicolon ends none."""
+    """Number of words of the first sentence; a colon or semicolon does not end it."""
     most = min(len(found.keys), _FIRST)
     ends = (
         at for at in range(1, most) if found.breaks[at] == SENTENCE and _STOP.search(found.gap(at))
@@ -124,7 +124,7 @@ def _first_sentence(found: Words) -> int:
 
 
 def _is_also(found: Words, start: int) -> bool:
-    """Do the words before a name say that it is another name?"""
+    """Whether the words before a name introduce it as an alias."""
     if not start or normalize(found.word(start - 1)) not in _CUES:
         return False
     before = found.parts[max(0, 2 * (start - _REACH)) : 2 * start + 1]
@@ -132,7 +132,7 @@ def _is_also(found: Words, start: int) -> bool:
 
 
 def _without_brackets(title: Words) -> int:
-    """How many words a title has before the brackets that it ends in; all, if in none."""
+    """Number of words of a title before brackets at its end."""
     count = len(title.keys)
     if ")" in title.gap(count):
         opened = (at for at in range(count - 1, 0, -1) if "(" in title.gap(at))
@@ -141,7 +141,7 @@ def _without_brackets(title: Words) -> int:
 
 
 def _articles(found: Words, span: Span, strength: float) -> Iterator[Alias]:
-    """Without its article, or with "the" if it has none."""
+    """The name without its article, or with "the" if it has none."""
     first, last = span
     if last < first:
         return
@@ -171,7 +171,7 @@ def _of_person(found: Words, span: Span, strength: float) -> Iterator[Alias]:
 
 
 def _before_verb(found: Words) -> int:
-    """How many words stand before the first verb or bracket; 0 if something else ends sooner."""
+    """Number of words before the first verb or bracket; 0 if the clause ends sooner."""
     for at in range(1, min(len(found.keys), _OPENING)):
         gap = found.gap(at)
         if "(" in gap or "（" in gap or normalize(found.word(at)) in _VERBS:
@@ -182,7 +182,7 @@ def _before_verb(found: Words) -> int:
 
 
 def _has_verb(found: Words, start: int) -> bool:
-    """Does the first sentence have a verb or a bracket from that word on?"""
+    """Whether the first sentence has a verb or a bracket from a word on."""
     for at in range(start, min(len(found.keys), _FIRST)):
         if "(" in found.gap(at) or normalize(found.word(at)) in _VERBS:
             return True
@@ -192,7 +192,7 @@ def _has_verb(found: Words, start: int) -> bool:
 
 
 def _is_name(found: Words, last: int) -> bool:
-    """Are the words up to that one a name: capitals, joined by nothing but joining words?"""
+    """Whether the words up to `last` are a name: capitals with joining words only."""
     kinds = found.kinds[: last + 1]
     if len(kinds) > LONGEST or (not last and kinds[0] & COMMON):
         return False
@@ -201,14 +201,14 @@ def _is_name(found: Words, last: int) -> bool:
 
 
 def _first_of_several(found: Words, span: Span) -> Span:
-    """A name up to an "and" in it."""
+    """The part of a name before an "and" in it."""
     first, last = span
     end = next((at for at in range(first + 1, last) if found.word(at) == "and"), last + 1)
     return first, end - 1
 
 
 def _is_acronym(found: Words, span: Span) -> bool:
-    """Does it stand in brackets right after the words whose initials it is, and they open all?"""
+    """Whether a span is an acronym in brackets right after the opening words it abbreviates."""
     at, last = span
     if at != last or not found.gap(at).endswith("(") or not found.gap(at + 1).startswith(")"):
         return False

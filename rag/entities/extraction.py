@@ -34,18 +34,17 @@ from hoptrail.rag.entities.words import (
 )
 
 VERSION = 4
-"""Raised whenever the traces of one and the same text change: stores then build them anew."""
+"""Version of the extraction: a store rebuilds its graph when it has another one."""
 
 _MOST_CANDIDATES = 512
 _SUBJECT, _BESIDE_TITLE = 0.9, 0.6
-"""How surely a passage is about what it opens with: without a title that says what it is about, and
-with one."""
+"""Strength of the subject of a passage's first sentence: without a title that names it, and with."""
 
 _INHERITED = 0.6
-"""What an untitled document opens with, its later passages are about by this much of it."""
+"""Factor of that strength for the later passages of a document without a title."""
 
 _LIST = 50
-"""Names beyond which a passage is a list of them: less than 1 % of Wikipedia's passages."""
+"""Number of names above which a passage is a list: less than 1 % of Wikipedia's passages."""
 
 _LONGEST_QUOTED = 8
 _LONGEST_PERSON = 4
@@ -115,7 +114,7 @@ def mentioned_entities(text: str) -> dict[int, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """A text as its names are found in it."""
+    """A text with its words and names."""
 
     text: str
     found: Words
@@ -126,7 +125,7 @@ class _Reading:
     keys: list[int]
 
     def mentions(self) -> dict[int, Span | str]:
-        """The names by key, and where each comes first; the maximal ones before all others."""
+        """By key: the first occurrence of each name; maximal names first."""
         found = self.found
         mentions: dict[int, Span | str] = {}
         for key, span in zip(self.keys, self.spans, strict=True):
@@ -142,7 +141,7 @@ class _Reading:
         return mentions
 
     def sequences(self) -> Iterable[int]:
-        """The keys of what may be a title elsewhere, the first few hundred."""
+        """Keys of spans that may be titles of other passages, the first few hundred."""
         within = candidate_keys(self.found, _MOST_CANDIDATES)
         if self.content is None:
             return within
@@ -152,7 +151,7 @@ class _Reading:
         return chain(runs, within)
 
     def subject_names(self, strength: float) -> Iterator[Alias]:
-        """The names of what the first sentence says it is about; a list is about nothing."""
+        """Names of the subject of the first sentence; a list of names has none."""
         found, spans = self.found, self.spans
         if not spans or len(set(self.keys)) > _LIST:
             return
@@ -163,7 +162,7 @@ class _Reading:
             yield from aliases.other_names(found, spans)
 
     def surnames(self, known: dict[int, int]) -> dict[int, int]:
-        """The full name of each surname that stands alone only after it.
+        """By key: the full name of each surname that occurs alone only after it.
 
         `known`: the full name of each surname so far in the document, 0 if it is that of two;
         those of this text are added.
@@ -196,7 +195,7 @@ def _read(text: str) -> _Reading:
 
 
 def _is_telling(title: Words, first: Words) -> bool:
-    """Is a title what a document is about: does its first passage have half its words or more?
+    """Whether a title names the subject: the first passage has half of its words or more.
 
     A file's name, a number or "Chapter three" is none.
     """
@@ -210,7 +209,7 @@ def _is_telling(title: Words, first: Words) -> bool:
 
 
 def _strongest(named_so: Iterable[Alias]) -> dict[int, float]:
-    """Keys of names, each with the highest strength given for it; 0 is the key of no name."""
+    """By key: the highest strength given for a name; key 0 is left out."""
     strengths: dict[int, float] = {}
     for key, strength in named_so:
         if key and strength > strengths.get(key, 0.0):
@@ -219,7 +218,7 @@ def _strongest(named_so: Iterable[Alias]) -> dict[int, float]:
 
 
 def _quoted(text: str) -> Iterator[tuple[int, str]]:
-    """What stands in quotation marks and begins with a capital: titles of works, nicknames."""
+    """Quoted spans that begin with a capital: titles of works, nicknames."""
     for quoted in _QUOTED.findall(text) if _QUOTES.search(text) else ():
         if quoted[0].isupper():
             found = split_words(quoted)
@@ -242,7 +241,7 @@ def _dates(found: Words) -> Iterator[tuple[int, Span]]:
 
 
 def _number(found: Words, at: int, most: int) -> int:
-    """The number that a word is, if it is one up to `most`; else 0."""
+    """The value of a word that is a number up to `most`; else 0."""
     if not 0 <= at < len(found.kinds) or not found.kinds[at] & DIGIT:
         return 0
     word = found.word(at)

@@ -37,10 +37,10 @@ _WORDS = 5
 """Words of a candidate; for Chinese characters it is `LONGEST`."""
 
 _TELLING = 3
-"""Stop words of a language that say that a text in Latin letters is in it."""
+"""Number of stop words of a language that identify a text in Latin letters as in it."""
 
 _LOOKED_AT = 2000
-"""Words of a text that its language is told by."""
+"""Words of a text from which its language is detected."""
 
 _UNSPACED = regex.compile(r"[\p{Han}\p{Katakana}ー]+")
 _SYLLABLES = regex.compile(r"\p{Hiragana}{1,3}")

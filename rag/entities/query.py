@@ -26,7 +26,7 @@ from hoptrail.rag.entities.words import (
 
 _LONGEST = 10
 _MOST_WORDS = 200
-"""Words of a question that are looked at: a pasted page is no question."""
+"""Words of a question that are read; a pasted page has more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

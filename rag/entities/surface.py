@@ -53,7 +53,7 @@ def proper_names(text: str) -> tuple[str, ...]:
 
 
 def only_opens_sentences(name: str, text: str) -> bool:
-    """Does a single word stand nowhere in a text but where a capital says nothing?"""
+    """Whether a single word occurs only where any word has a capital, such as sentence starts."""
     if " " in name:
         return False
     found = re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)

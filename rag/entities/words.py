@@ -19,7 +19,7 @@ from itertools import accumulate
 import regex
 
 LONGEST = 8
-"""Words that a span has at most, if it is to be looked up as another passage's title."""
+"""Maximum number of words of a span that is looked up as a title."""
 
 CAPITAL, DIGIT, COMMON, LINK, SHORT, ABBREVIATION, OPENER, MONTH, INNER = (
     1 << bit for bit in range(9)
@@ -131,15 +131,15 @@ class Words:
     """What ends before each word: NONE, CLAUSE or SENTENCE."""
 
     def word(self, at: int) -> str:
-        """A word as it stands in the text."""
+        """A word as spelled in the text."""
         return self.parts[2 * at + 1]
 
     def gap(self, at: int) -> str:
-        """What stands before a word, or at the end of the text."""
+        """The gap before a word, or at the end of the text."""
         return self.parts[2 * at]
 
     def surface(self, span: Span) -> str:
-        """The span as it stands in the text."""
+        """The span as spelled in the text."""
         return "".join(self.parts[2 * span[0] + 1 : 2 * span[1] + 2])
 
     def key(self, span: Span) -> int:
@@ -287,7 +287,7 @@ def month(word: str) -> int:
 
 
 class _Known(dict[str, tuple[int, int]]):
-    """Key and kind of each word seen lately."""
+    """Cache by word: its key and kind."""
 
     def __missing__(self, word: str) -> tuple[int, int]:
         folded = normalize(word)
@@ -301,7 +301,7 @@ class _Known(dict[str, tuple[int, int]]):
 
 
 class _Gaps(dict[str, int]):
-    """What each gap between words ends."""
+    """Cache by gap between words: what it ends (NONE, CLAUSE or SENTENCE)."""
 
     def __missing__(self, gap: str) -> int:
         ends = _gap(gap)

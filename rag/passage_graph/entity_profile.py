@@ -34,7 +34,7 @@ class ProfileTriple:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityProfile:
-    """Passages and triples of an entity; in each list the passage with the fewest names is first."""
+    """Passages and triples of an entity; in both lists passages with few names come first."""
 
     about: tuple[Passage, ...]
     mentioning: tuple[Passage, ...]

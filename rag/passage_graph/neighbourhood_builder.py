@@ -1,7 +1,7 @@
 """Builds a neighbourhood in the passage graph breadth first, from the best links of each node.
 
 Nodes are passages and names. A link is that a passage is about a name or mentions it, or an
-imported triple between two names. The result does not depend on row numbers or on the order of commits.
+imported triple between two names. The order of rows and of commits does not matter.
 """
 
 from __future__ import annotations
@@ -110,14 +110,7 @@ class NeighbourhoodBuilder:
         near: Callable[[Rows], NDArray[np.float64]] | None,
         bounds: NeighbourhoodLimits,
     ) -> None:
-        """Binds a graph reader.
-
-        Args:
-            links: the passage graph.
-            resolve: returns the passages of rows.
-            near: returns the cosine of rows to the query; None: rank by links and rarity.
-            bounds: the limits.
-        """
+        """`near` returns the cosines of rows to the query; None: ranks by links and rarity."""
         self.links = links
         self.surfaces: dict[int, str] = {}
         """By key: the spelling of the name where it was first read."""
@@ -279,9 +272,9 @@ class NeighbourhoodBuilder:
         return leads
 
     def _best_names(self, leads: Mapping[int, set[int]]) -> list[Place]:
-        """Names, best first: by the most similar row they lead to; without a query, by rarity.
+        """Names, best first: by the most similar row they lead to.
 
-        Without a query phrases in small letters come last: they say less than names.
+        Without a query: names before phrases in small letters, then by rarity.
         """
         keys = sorted(leads)
         ranks: dict[int, Rank]
@@ -342,12 +335,12 @@ def _is_phrase(name: str) -> bool:
 
 
 def _spelling(passage: Passage, key: int) -> str | None:
-    """How a name stands in a passage's title or text."""
+    """Spelling of a name in a passage's title or text; None if it is not there."""
     return surface_form(passage.title, key) or surface_form(passage.text, key)
 
 
 def _short(text: str) -> str:
-    """The text on one line that is not too long: a text in capitals is one long name."""
+    """The text on one line, cut to the length of a label."""
     whole = line(text)
     return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 1] + "…"
 

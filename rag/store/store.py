@@ -50,14 +50,7 @@ from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.maintenance import compact, compact_if_bloated, rebuild_stale
 from hoptrail.rag.store.snapshot import Snapshot, ViewCache, check_graph
 from hoptrail.rag.store.spec import FORMAT, StoreSpec, create_store, read_spec
-from hoptrail.rag.types import (
-    EVERYTHING,
-    Candidates,
-    Document,
-    IndexedDocument,
-    Passage,
-    Where,
-)
+from hoptrail.rag.types import EVERYTHING, Candidates, Document, IndexedDocument, Passage, Where
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
 

@@ -31,8 +31,6 @@ def surviving_nodes(
 ) -> list[int | None]:
     """The old node that each new group of leaves continues, by most leaves in common.
 
-    So ids and texts survive a regrouping.
-
     Args:
         nodes: by number, the leaves of each old node.
         groups: the same leaves, grouped anew; none is empty.
@@ -154,10 +152,7 @@ class MutableTree:
         self._make_room(parent)
 
     def _regroup(self, number: int) -> None:
-        """Groups the children of a node and of its siblings anew, as a fresh build would.
-
-        A group that is mostly of one node keeps that node, whose text is still nearly right.
-        """
+        """Groups the children of a node and its siblings anew; most groups keep a node's text."""
         like = self._nodes[number]
         here = self._nodes[like.parent].children
         siblings = [self._nodes[one] for one in here]

@@ -172,7 +172,7 @@ class TreeView:
 def load_tree(store: Store) -> Tree:
     """Loads the tree of a store, brought up to the present generation.
 
-    What came and went since it was written is taken up in memory alone (`grown` writes it).
+    Changes since the tree was saved are applied in memory only (`sync_stored_tree` saves them).
 
     Raises:
         TreeMissing: there is none.

@@ -38,7 +38,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def check_text(text: str, text_chars: int) -> str:
-    """Returns the text. Raises Refused if it is blank or longer than `text_chars`."""
+    """Returns the text. Raises UnreadableFile if it is blank or longer than `text_chars`."""
     if len(text) > text_chars:
         raise too_long(text_chars)
     if not text.strip():

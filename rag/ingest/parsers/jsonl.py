@@ -94,7 +94,7 @@ def read_lines(
         source: the file.
         limits: what it may cost.
         parse: gets a line, or why it could not be read, and its number from 1; None: a blank line.
-            Raises `Refused` for one that is no record.
+            Raises UnreadableFile for a line that is no record.
     """
     try:
         yield from _records(source, limits, parse)

@@ -42,29 +42,29 @@ class ParseLimits:
     """Limits of size, time and memory for one file. All must be above 0."""
 
     file_bytes: int = 100_000_000
-    """Of a file that is read whole; .jsonl is streamed and has no such limit."""
+    """Size of a file that is read whole; .jsonl is streamed and has no such limit."""
     seconds: float = 60.0
-    """For parsing one HTML or PDF file."""
+    """Time to parse one HTML or PDF file."""
     memory_bytes: int = 2_000_000_000
     """Address space of the child that parses them."""
     text_chars: int = 50_000_000
-    """Of the text a file gives."""
+    """Length of the text of a file."""
     line_bytes: int = 50_000_000
-    """Of one line of a .jsonl file."""
+    """Size of one line of a .jsonl file."""
     gz_bytes: int = 1_000_000_000
-    """To which a .jsonl.gz file may unpack."""
+    """Unpacked size of a .jsonl.gz file."""
     gz_ratio: float = 200.0
-    """Of unpacked to packed bytes, once 10 MB are unpacked."""
+    """Ratio of unpacked to packed bytes, once 10 MB are unpacked."""
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for a limit that lets nothing through."""
+        """Raises SettingsError for a limit that is not above 0."""
         for name in self.__slots__:
             if not getattr(self, name) > 0:
                 raise SettingsError(f"The limit {name} is {getattr(self, name)!r}. Set it above 0.")
 
 
 def _nothing() -> None:
-    """What there is to do while a file is parsed, unless somebody has something."""
+    """Default callback while a file is parsed: does nothing."""
 
 
 class Parser:
@@ -164,7 +164,7 @@ class _Child:
         self._replies: Connection | None = None
 
     def parse(self, source: SourceFile) -> tuple[str, str]:
-        """Returns title and text. Raises Refused."""
+        """Returns title and text. Raises UnreadableFile."""
         try:
             if self._process is None:
                 self._start()
@@ -187,7 +187,7 @@ class _Child:
         return reply["title"], reply["text"]
 
     def close(self) -> None:
-        """Kills the process and lets go of its pipes."""
+        """Kills the process and closes its pipes."""
         process, self._process = self._process, None
         for connection in (self._requests, self._replies):
             if connection and not connection.closed:

@@ -1,4 +1,4 @@
-"""The passage graph checked against the texts and triples it follows from."""
+"""Consistency check of the passage graph against the texts and triples it is derived from."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ODD = tuple(np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 
 
 
 class _Sum:
-    """What stands for a set of (key, row, strength) in any order: a count and a sum of hashes."""
+    """Order-independent checksum of a set of (key, row, strength): a count and a sum of hashes."""
 
     def __init__(self) -> None:
         self.count = 0
         self.total = np.uint64(0)
 
     def add(self, lines: Sequence[tuple[int, int, float]]) -> None:
-        """Adds some lines, none of which was added before."""
+        """Adds lines, each at most once."""
         if not lines:
             return
         keys, rows, strengths = zip(*lines, strict=True)
@@ -40,7 +40,7 @@ class _Sum:
 
 
 def audit_links(connection: Connection, graph: str) -> Iterator[Problem]:
-    """Everything wrong with the passage graph; call it inside a transaction."""
+    """All inconsistencies of the passage graph; call it inside a transaction."""
     reason = linking.staleness(connection, graph)
     if reason is not None:
         yield _problem(reason)
@@ -53,7 +53,7 @@ def audit_links(connection: Connection, graph: str) -> Iterator[Problem]:
 
 
 def _compared(connection: Connection) -> Iterator[Problem]:
-    """What is stored beside what texts and triples say."""
+    """Differences between the stored graph and the one derived from texts and triples."""
     wrong = 0
     abouts, mentions = _Sum(), _Sum()
     for right in linking.recomputed(connection):

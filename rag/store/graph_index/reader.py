@@ -1,4 +1,4 @@
-"""The passage graph as a search reads it: who is about an entity, who mentions it, what it says.
+"""Reader of the passage graph: links between entities and passages, and imported triples.
 
 An entity is the 64-bit key of a name (`hoptrail.rag.entities`). All look-ups are bounded: a name
 that half the corpus mentions costs no more than one that a few passages do.
@@ -29,7 +29,7 @@ from hoptrail.rag.store.types import RowFilter
 from hoptrail.rag.types import Rows
 
 _SCANNED = 2048
-"""Rows of one entity that are looked at for those that a filter keeps."""
+"""Rows of one entity that are read to find those that a filter keeps."""
 _LAST = (1 << 63) - 1
 _OUTGOING = (
     "SELECT row, abouts, mentions, candidates FROM traces "
@@ -40,7 +40,7 @@ _ABOUT = (
     "AND a.row < coalesce((SELECT row FROM abouts WHERE key = j.value ORDER BY row "
     f"LIMIT 1 OFFSET ?2), {_LAST}) WHERE EXISTS (SELECT 1 FROM abouts WHERE key = j.value)"
 )
-"""Most of what may be a title is none, so that is asked first."""
+"""Looked up first, since most candidates for a title are none."""
 _MENTIONING = (
     "SELECT m.key, m.row FROM json_each(?1) j CROSS JOIN mentions m ON m.key = j.value "
     "WHERE NOT EXISTS (SELECT 1 FROM mentions WHERE key = j.value LIMIT 1 OFFSET ?2)"
@@ -66,19 +66,19 @@ def _none() -> Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageLinks:
-    """What one row points to: int64 entities, each once. All empty: the row is not in scope."""
+    """The entities of one row, as int64 keys, each once; all empty if the row is not in scope."""
 
     abouts: Keys = field(default_factory=_none)
     strengths: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
-    """Of `abouts`, in (0, 1]."""
+    """Strengths of `abouts`, in (0, 1]."""
     mentions: Keys = field(default_factory=_none)
     candidates: Keys = field(default_factory=_none)
-    """What in it may be another passage's title, maximal names first."""
+    """Keys of spans that may be another passage's title, maximal names first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AboutLinks:
-    """Row `rows[i]` is about `keys[i]`; ordered by key, then row."""
+    """Links of rows to their subjects: row `rows[i]` is about `keys[i]`; ordered by key, then row."""
 
     keys: Keys
     rows: Rows
@@ -87,7 +87,7 @@ class AboutLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MentionLinks:
-    """Row `rows[i]` mentions `keys[i]`; ordered by key, then row."""
+    """Mention links: row `rows[i]` mentions `keys[i]`; ordered by key, then row."""
 
     keys: Keys
     rows: Rows
@@ -95,7 +95,7 @@ class MentionLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTriple:
-    """An imported triple and the row it was read in."""
+    """An imported triple and the row of its passage."""
 
     row: int
     subject: str
@@ -104,7 +104,7 @@ class StoredTriple:
 
 
 class GraphReader:
-    """The links between the rows of one snapshot that a filter keeps; for one thread at a time.
+    """The passage graph of one snapshot under a filter; for one thread at a time.
 
     All calls are answered from one read transaction, so they agree with each other. It may be of
     a later generation than the snapshot; then rows that died meanwhile are missing and rows that
@@ -130,7 +130,7 @@ class GraphReader:
         return np.where(self._kept(rows), rows, -1)
 
     def outgoing(self, rows: Rows | Sequence[int]) -> tuple[PassageLinks, ...]:
-        """What each row points to, in the order of `rows`.
+        """The entities of each row, in the order of `rows`.
 
         Raises:
             StoreDamaged: a row's traces have a length that they cannot have.
@@ -174,7 +174,7 @@ class GraphReader:
         return MentionLinks(keys=named[keep], rows=rows[keep])
 
     def counts(self, keys: Keys | Sequence[int], limit: int = 1000) -> NDArray[np.int64]:
-        """How many rows mention each entity, in the order of `keys`; `limit` stands for that many.
+        """(keys,): number of rows that mention each entity, counted up to `limit`.
 
         As with the weights of words, rows outside the filter count.
         """
@@ -185,7 +185,7 @@ class GraphReader:
         return found
 
     def names(self, rows: Rows | Sequence[int]) -> NDArray[np.int64]:
-        """How many names each row mentions, in the order of `rows`; 0 for one not in scope."""
+        """(rows,): number of names that each row mentions; 0 for a row not in scope."""
         wanted = np.asarray(rows, dtype=np.int64)
         counted = np.array(self._asked(_NAMES, _json(wanted)), dtype=np.int64).reshape(-1)
         return np.where(self._kept(wanted), counted, 0)
@@ -212,7 +212,7 @@ class GraphReader:
 
 
 def _mask(scope: RowFilter) -> NDArray[np.bool_]:
-    """Which rows may appear."""
+    """By row: whether it is in scope."""
     if not scope.facets:
         return scope.state.live
     allowed = np.zeros(len(scope.state.live), dtype=np.bool_)
@@ -236,10 +236,10 @@ def _json(numbers: NDArray[np.int64]) -> str:
 
 
 class PassageGraph(Protocol):
-    """The part of a passage graph that a search may see; entities are keys, passages rows."""
+    """The interface of a passage graph that a search needs; entities are keys, passages rows."""
 
     def outgoing(self, rows: Sequence[int]) -> tuple[PassageLinks, ...]:
-        """Where each of the rows points to."""
+        """The entities of each row, in the order of `rows`."""
 
     def about(self, keys: Sequence[int]) -> AboutLinks:
         """The rows that are about any of the keys."""
@@ -248,7 +248,7 @@ class PassageGraph(Protocol):
         """The rows that mention any of the keys; keys with more rows than that are left out."""
 
     def counts(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """How many rows mention each of the keys."""
+        """(keys,): number of rows that mention each key."""
 
     def names(self, rows: Sequence[int]) -> NDArray[np.int64]:
-        """How many names each of the rows mentions."""
+        """(rows,): number of names that each row mentions."""

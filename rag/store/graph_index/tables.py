@@ -1,4 +1,4 @@
-"""The passage graph as the catalogue keeps it: written with the passages, built anew, checked.
+"""Tables of the passage graph in the catalogue: writes with each commit, and rebuilds.
 
 `traces` says what each row points to; `abouts` and `mentions` say the same by entity, so that both
 directions cost one look-up. All three follow from titles, texts and imported triples. They are
@@ -41,7 +41,7 @@ _PASSAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityRow:
-    """A row and its traces as they are stored: every entity once, in the first two ascending."""
+    """A row and its entities as stored: each once; `abouts` and `mentions` ascending."""
 
     row: int
     abouts: Sequence[tuple[int, float]]
@@ -57,7 +57,7 @@ class EntityRow:
 
 
 def extracted(puts: Sequence[IndexedDocument]) -> list[list[PassageEntities]]:
-    """The traces of every passage, document by document; work for the processor alone."""
+    """The entities of every passage, by document; pure computation."""
     return [
         extract_entities(item.document.title, [passage.text for passage in item.passages])
         for item in puts
@@ -65,12 +65,12 @@ def extracted(puts: Sequence[IndexedDocument]) -> list[list[PassageEntities]]:
 
 
 def linked(first: int, found: Sequence[PassageEntities]) -> list[EntityRow]:
-    """The traces of a document whose first row is `first`."""
+    """The rows of a document whose first row is `first`, with their entities."""
     return [_linked(first + at, one, ()) for at, one in enumerate(found)]
 
 
 def write(connection: Connection, rows: Sequence[EntityRow]) -> None:
-    """Writes rows that the graph does not hold yet, in the order of the tables' keys."""
+    """Inserts new rows, in the order of the tables' keys."""
     connection.executemany(
         "INSERT INTO traces VALUES (?, ?, ?, ?)", ((one.row, *one.blobs()) for one in rows)
     )
@@ -81,7 +81,7 @@ def write(connection: Connection, rows: Sequence[EntityRow]) -> None:
 
 
 def clear(connection: Connection, spans: Spans) -> None:
-    """Takes rows, their triples and the marks of their readers out of the graph."""
+    """Deletes rows with their triples and the marks of models that read them."""
     abouts: list[tuple[int, int]] = []
     mentions: list[tuple[int, int]] = []
     for first, rows in spans:
@@ -99,7 +99,7 @@ def clear(connection: Connection, spans: Spans) -> None:
 
 
 def mark(connection: Connection, generation: int) -> None:
-    """Writes down that the graph has all of that generation, if it had all of the one before."""
+    """Records that the graph is complete up to a generation, if it was up to the one before."""
     connection.execute(
         "UPDATE meta SET value = ?1 WHERE key = 'graph_generation' AND value = ?1 - 1 "
         "AND (SELECT value FROM meta WHERE key = 'graph_version') = ?2",
@@ -108,7 +108,7 @@ def mark(connection: Connection, generation: int) -> None:
 
 
 def staleness(connection: Connection, graph: str) -> str | None:
-    """Why the tables do not reflect the catalogue or the extraction in use, or None."""
+    """The reason why the tables do not reflect the catalogue or the extraction; None if they do."""
     if graph == "none":
         return None
     values = meta(connection)
@@ -125,7 +125,7 @@ def staleness(connection: Connection, graph: str) -> str | None:
 
 
 def build(connection: Connection, graph: str) -> None:
-    """Builds the graph anew from the catalogue; call it inside a write transaction.
+    """Rebuilds the graph from the catalogue; call it inside a write transaction.
 
     Triples and marks of readers stay if their passage is there.
     """
@@ -155,7 +155,7 @@ def build(connection: Connection, graph: str) -> None:
 
 
 def recomputed(connection: Connection) -> Iterator[EntityRow]:
-    """What the graph must hold: every row that is alive, from its text and its triples."""
+    """The rows that the graph must hold: all live rows, from their texts and triples."""
     lines: Iterable[tuple[int, str, int, str]] = connection.execute(_PASSAGES)
     for _, group in groupby(lines, key=itemgetter(0)):
         passages = list(group)
@@ -167,7 +167,7 @@ def recomputed(connection: Connection) -> Iterator[EntityRow]:
 
 
 def named_in(subject: str, thing: str) -> set[int]:
-    """The entities that a triple makes its passage mention."""
+    """The entities of a triple, which its passage counts as mentioning."""
     return {key for key in (entity_key(subject), entity_key(thing)) if key}
 
 
@@ -183,7 +183,7 @@ def about_strengths(blob: bytes) -> NDArray[np.float32]:
 
 
 def key_bytes(keys: Sequence[int]) -> bytes:
-    """Entities as the catalogue keeps them."""
+    """Entity keys as little-endian int64 bytes."""
     return struct.pack(f"<{len(keys)}q", *keys)
 
 

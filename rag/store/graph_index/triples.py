@@ -1,4 +1,4 @@
-"""Triples that a language model has read out of passages, imported by whoever has them.
+"""Triples that a language model extracted from passages: checks, storage, passages still unread.
 
 They are the user's own data: nothing else in the store could give them back. Each belongs to one
 passage, whose traces then mention its subject and its object, and goes away with its document.
@@ -26,7 +26,7 @@ _MENTIONED = "SELECT row FROM mentions WHERE key = ? AND row >= ? AND row < ?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Triple:
-    """A relation between two names, and where it was read."""
+    """A relation between two names, and the document or passage it was extracted from."""
 
     document_id: str
     subject: str
@@ -38,15 +38,15 @@ class Triple:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What became of an import."""
+    """Result of an import of triples."""
 
     generation: int
-    """The one that has the triples; the present one if all were known already."""
+    """Generation that has the triples; the present one if all were known."""
     added: int
     known: int
-    """Stood in the store before, or twice in the import."""
+    """Triples that were in the store before, or twice in the import."""
     unplaced: tuple[Triple, ...]
-    """Of documents or passages that the store does not have: nothing was kept of them."""
+    """Triples of unknown documents or passages, which were not imported."""
 
 
 def check_triples(triples: Iterable[Triple]) -> None:
@@ -73,7 +73,7 @@ def check_triples(triples: Iterable[Triple]) -> None:
 def insert_triples(
     connection: Connection, triples: Sequence[Triple]
 ) -> tuple[int, tuple[Triple, ...]]:
-    """Writes triples and what they make their rows mention, inside a write transaction.
+    """Inserts triples and the mentions that follow from them, inside a write transaction.
 
     Returns:
         How many are new, and those that no passage was found for.
@@ -93,7 +93,7 @@ def insert_triples(
 def write_triples(
     connection: Connection, placed: Mapping[int, Iterable[tuple[str, str, str]]]
 ) -> int:
-    """Writes the triples of rows that are alive, inside a write transaction; returns the new."""
+    """Inserts triples of live rows, inside a write transaction; returns the new ones."""
     before = connection.total_changes
     connection.executemany(
         "INSERT OR IGNORE INTO triples VALUES (?, ?, ?, ?)",
@@ -122,7 +122,7 @@ def _row(connection: Connection, triple: Triple) -> int | None:
 
 
 def _mention(connection: Connection, row: int, found: Iterable[tuple[str, str, str]]) -> None:
-    """Adds the names of triples to what a row mentions."""
+    """Adds the names of triples to the mentions of a row."""
     line = connection.execute("SELECT mentions FROM traces WHERE row = ?", (row,)).fetchone()
     if line is None:
         raise StoreDamaged(f"Row {row} has no links in the catalogue: run hoptrail fsck --repair.")
@@ -136,7 +136,7 @@ def _mention(connection: Connection, row: int, found: Iterable[tuple[str, str, s
         )
 
 
-# What failed before comes last: a few hopeless passages must not stand before all others.
+# Passages that failed before come last, so that a few hopeless ones do not hold up the others.
 _UNREAD = (
     "SELECT p.row FROM passages p JOIN documents d ON d.doc = p.doc "
     "LEFT JOIN read_by r ON r.row = p.row AND r.model = ? "
@@ -151,41 +151,41 @@ _ALIVE = "SELECT 1 FROM passages p JOIN documents d ON d.doc = p.doc WHERE p.row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """What a model's reading of one passage came to."""
+    """Triples that a model extracted from one passage, or why it failed."""
 
     row: int
     triples: Sequence[tuple[str, str, str]] = ()
     """Subject, relation and object, none of them blank."""
     failure: str = ""
-    """Why it gave nothing; empty: it was read. A passage that failed counts as unread."""
+    """Reason of a failure; empty: success. A passage that failed counts as unread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveResult:
-    """What became of readings."""
+    """Result of saving extractions."""
 
     generation: int
-    """The one that has their triples; the present one if none was new."""
+    """Generation that has the triples; the present one if none was new."""
     added: int
-    """New triples."""
+    """Number of new triples."""
     gone: int
-    """Readings of passages that the store has no longer: nothing was kept of them."""
+    """Number of extractions whose passages were deleted; nothing of them was saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingPassages:
-    """The passages that a model has not read."""
+    """Passages from which a model has not extracted triples yet."""
 
     rows: Rows
-    """Those never tried first, ascending; then those that failed."""
+    """Passages never tried, ascending; then those that failed."""
     failed: int
-    """How many of them failed before."""
+    """Number of them that failed before."""
 
 
 def check_readings(model: str, readings: Sequence[Extraction]) -> None:
-    """Raises SettingsError for a model without a name, or a triple that says nothing."""
+    """Raises SettingsError for a model without a name, or a triple with a blank part."""
     if not model.strip():
-        raise SettingsError("A reading needs the name of the model that read.")
+        raise SettingsError("An extraction needs the name of its model.")
     for one in readings:
         for triple in one.triples:
             if len(triple) != 3 or not all(_sound(part) for part in triple):
@@ -193,7 +193,7 @@ def check_readings(model: str, readings: Sequence[Extraction]) -> None:
 
 
 def unread(connection: Connection, model: str) -> PendingPassages:
-    """The passages that a model has yet to read; call it inside a transaction."""
+    """The passages that a model has not read; call it inside a transaction."""
     rows = [row for (row,) in connection.execute(_UNREAD, (model,))]
     failed = connection.execute(_FAILED, (model,)).fetchone()[0]
     return PendingPassages(rows=np.array(rows, dtype=np.int64), failed=failed)
@@ -202,7 +202,7 @@ def unread(connection: Connection, model: str) -> PendingPassages:
 def save_extractions(
     connection: Connection, model: str, readings: Sequence[Extraction]
 ) -> tuple[int, int]:
-    """Writes marks and triples, inside a write transaction.
+    """Saves extractions: marks passages as read, inserts triples, inside a write transaction.
 
     Returns:
         How many triples are new, and how many passages are gone.

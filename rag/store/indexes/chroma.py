@@ -125,10 +125,10 @@ class ChromaBackend:
             ) from None
 
     def admit(self, passages: int) -> None:
-        """Any number of passages."""
+        """Accepts any number of passages."""
 
     def lag(self, state: Generation) -> str | None:
-        """Why the collection does not reflect the state, or None."""
+        """The reason why the collection does not reflect the state; None if it does."""
         from chromadb.errors import ChromaError  # noqa: PLC0415
 
         if not self._path(state.dense_epoch).is_dir():
@@ -146,11 +146,11 @@ class ChromaBackend:
         return None
 
     def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
-        """Nothing before the commit: it goes through the outbox."""
+        """Does nothing: changes go through the outbox, after the commit."""
         return nullcontext()
 
     def settle(self, writer: Connection) -> None:
-        """Applies the outbox and strikes off what is done."""
+        """Applies the outbox and deletes applied entries."""
         spans = writer.execute("SELECT first, rows, alive FROM outbox").fetchall()
         if not spans:
             return
@@ -166,12 +166,12 @@ class ChromaBackend:
             writer.executemany("DELETE FROM outbox WHERE first = ?", [(one[0],) for one in spans])
 
     def reading(self, state: Generation) -> ChromaIndex:
-        """The index of a state."""
+        """The index of a generation."""
         collection = self._collection(state.dense_epoch)
         return ChromaIndex(collection, self._catalogue, self._dimension, state)
 
     def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
-        """Makes a new collection of all live rows."""
+        """Writes a new collection of all live rows."""
         shutil.rmtree(self._path(epoch), ignore_errors=True)
         collection = self._collection(epoch)
         for batch in batches:
@@ -189,7 +189,7 @@ class ChromaBackend:
                     yield row, zlib.crc32(np.asarray(vector, dtype="<f4").tobytes())
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
-        """Never: dead rows leave it by themselves."""
+        """Returns False: dead rows are deleted one by one."""
         return False
 
     def tidy(self, epoch: int) -> None:
@@ -260,7 +260,7 @@ class ChromaBackend:
 
 
 def _gap(scores: NDArray[np.float32], k: int) -> bool:
-    """Whether k were found and the worst found is clearly below the k-th: none is missing there."""
+    """Whether k were found and the last is clearly below the k-th, so that no tie is missing."""
     if len(scores) < k:
         return False
     return bool(scores.min() < np.partition(scores, len(scores) - k)[len(scores) - k] - MARGIN)

@@ -27,7 +27,7 @@ TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_rankin
 
 _SMALL = 8192
 _GATHER_BELOW = 8
-"""A filter that keeps less than one row in this many is gathered; else all rows are scanned."""
+"""If a filter keeps less than one row in this many, its rows are gathered; else all are scanned."""
 
 
 class ExactIndex:
@@ -83,10 +83,10 @@ class ExactBackend:
         one_thread()
 
     def admit(self, passages: int) -> None:
-        """Any number of passages."""
+        """Accepts any number of passages."""
 
     def lag(self, state: Generation) -> str | None:
-        """Why the file does not reflect the state, or None."""
+        """The reason why the file does not reflect the state; None if it does."""
         try:
             needed = self._map(state.dense_epoch).size(len(state.live))
         except (OSError, ValueError) as error:
@@ -98,15 +98,15 @@ class ExactBackend:
 
     @contextmanager
     def write(self, epoch: int, batch: IndexBatch) -> Iterator[None]:
-        """Writes the vectors and waits for the disk, at the start of the block."""
+        """Writes the vectors with fdatasync, at the start of the block."""
         self._put(epoch, batch)
         yield
 
     def settle(self, writer: Connection) -> None:
-        """Nothing is left to do after the commit."""
+        """Does nothing after the commit."""
 
     def reading(self, state: Generation) -> ExactIndex:
-        """The index of a state."""
+        """The index of a generation."""
         mapped = self._open
         slots = self._map(state.dense_epoch)
         if (
@@ -120,7 +120,7 @@ class ExactBackend:
         return ExactIndex(mapped.vectors, slots, state)
 
     def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
-        """Writes a new file of all live rows, close together."""
+        """Writes a new file of all live rows without gaps."""
         self._file(epoch).path.unlink(missing_ok=True)
         SlotMap.save(self._map_path(epoch), state.live)
         for batch in batches:
@@ -136,7 +136,7 @@ class ExactBackend:
                 yield row, zlib.crc32(vectors[slot].tobytes())
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
-        """Whether more than half of the slots are dead, in a file that is worth the trouble."""
+        """Whether more than half of the slots are dead, in a file of some size."""
         return self._map(epoch).size(rows) > 2 * passages + _SMALL
 
     def tidy(self, epoch: int) -> None:
@@ -147,7 +147,7 @@ class ExactBackend:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Releases the file."""
         self._open = None
 
     def _put(self, epoch: int, batch: IndexBatch) -> None:

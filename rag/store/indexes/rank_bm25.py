@@ -47,7 +47,7 @@ class _Model:
     generation: int
     rows: Rows
     okapi: _Okapi | None
-    """None: there is no word to find."""
+    """None if no passage has a word."""
 
 
 class RankBm25Index:
@@ -78,7 +78,7 @@ class RankBm25Index:
 
 
 class RankBm25Backend:
-    """Builds the model; nothing of it lies on disk."""
+    """Backend that builds the BM25 model in memory."""
 
     traits = TRAITS
     deferred = False
@@ -106,33 +106,33 @@ class RankBm25Backend:
             )
 
     def lag(self, state: Generation) -> str | None:
-        """Nothing on disk can lag."""
+        """Returns None: there are no files."""
         return None
 
     def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
-        """Nothing is written."""
+        """Does nothing: there are no files."""
         return nullcontext()
 
     def settle(self, writer: Connection) -> None:
-        """Nothing is left to do after the commit."""
+        """Does nothing after the commit."""
 
     def reading(self, state: Generation) -> RankBm25Index:
-        """The index of a state."""
+        """The index of a generation."""
         return RankBm25Index(self, state)
 
     def build(self, epoch: int, batches: Iterable[IndexBatch], state: Generation) -> None:
-        """Nothing is written."""
+        """Does nothing: there are no files."""
 
     def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
-        """Nothing is kept that could differ."""
+        """Yields nothing: there are no files."""
         return iter(())
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
-        """Never: dead rows leave it by themselves."""
+        """Returns False: the model has live rows only."""
         return False
 
     def tidy(self, epoch: int) -> None:
-        """Nothing lies on disk."""
+        """Does nothing: there are no files."""
 
     def close(self) -> None:
         """Frees the model."""

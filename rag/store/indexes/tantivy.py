@@ -49,9 +49,9 @@ _EXTRA = 14
 _LOW_BITS = 13
 """Of the 24 of a float32, so that 11 are left."""
 _NEAR = 1 - 2.0**-10 - 2.0**-14
-"""A step, and the doubt of 256 terms: what scores below this share of the k-th stays below it."""
+"""A rounding step plus the error of 256 terms: what is below this share of the k-th stays there."""
 _MANY = 512
-"""From here on a set of rows is a bit set of the segment, below it a union of terms."""
+"""Number of rows from which on a set is a bit set of the segment; below it is a union of terms."""
 
 
 def _schema() -> tantivy.Schema:
@@ -93,7 +93,7 @@ class TantivyIndex:
         return Candidates(rows=found.rows[best], scores=scores[best])
 
     def _fetch(self, query: Query, k: int, scope: RowFilter) -> _Found:
-        """The best k live rows, and whatever may score as high as the k-th."""
+        """The best k live rows, and all rows that may score as high as the k-th."""
         most = max(1, self._searcher.num_docs)
         limit = min(most, k + _EXTRA + min(self._garbage, 3 * k))
         while True:
@@ -110,7 +110,7 @@ class TantivyIndex:
             limit = min(most, limit * 4)
 
     def _certain(self, found: _Found, clauses: Sequence[Query]) -> NDArray[np.float32]:
-        """The rounded scores, whatever the order in which the union has added."""
+        """The rounded scores, independent of the order in which the union added."""
         # Two sums of n terms differ by at most 2 (n - 1) 2**-24 of their value; of two, by nothing.
         doubt = 2 * (len(clauses) - 1) if len(clauses) > 2 else 0
         scores = _stepped(found.scores, -doubt)
@@ -169,10 +169,10 @@ class TantivyBackend:
         self._open: tuple[int, tantivy.Index] | None = None
 
     def admit(self, passages: int) -> None:
-        """Any number of passages."""
+        """Accepts any number of passages."""
 
     def lag(self, state: Generation) -> str | None:
-        """Why the folder does not reflect the state, or None."""
+        """The reason why the folder does not reflect the state; None if it does."""
         path = self._path(state.lexical_epoch)
         if not path.is_dir():
             return "the lexical index is missing" if state.passages else None
@@ -193,14 +193,14 @@ class TantivyBackend:
         return None
 
     def write(self, epoch: int, batch: IndexBatch) -> AbstractContextManager[None]:
-        """Sweeps out dead rows and adds the new ones during the block, commits at its end."""
+        """Deletes dead rows and adds new ones during the block, and commits at its end."""
         return self._writing(epoch, [batch], _HEAP)
 
     def settle(self, writer: Connection) -> None:
-        """Nothing is left to do after the commit."""
+        """Does nothing after the commit."""
 
     def reading(self, state: Generation) -> TantivyIndex:
-        """The index of a state."""
+        """The index of a generation."""
         index = self._index(state.lexical_epoch)
         index.reload()
         return TantivyIndex(index.searcher(), state)
@@ -212,7 +212,7 @@ class TantivyBackend:
             pass
 
     def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
-        """(row, CRC-32 of its words) for each live row, as often as it stands in the index."""
+        """Pairs (row, CRC-32 of its text) of each entry of a live row; a row may come twice."""
         index = self._index(state.lexical_epoch)
         index.reload()
         searcher = index.searcher()
@@ -227,7 +227,7 @@ class TantivyBackend:
         yield from zip(rows[alive].tolist(), crcs[alive].tolist(), strict=True)
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
-        """Never: dead rows leave it by themselves."""
+        """Returns False: Tantivy merges segments by itself."""
         return False
 
     def tidy(self, epoch: int) -> None:
@@ -238,7 +238,7 @@ class TantivyBackend:
                     shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
-        """Lets go of the folder."""
+        """Releases the folder."""
         self._open = None
 
     @contextmanager

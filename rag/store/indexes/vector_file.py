@@ -32,7 +32,7 @@ _SMALLEST = 1024
 
 
 class SlotFile:
-    """Vectors by slot."""
+    """File of vectors by slot."""
 
     def __init__(self, path: Path, dimension: int) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class SlotFile:
         self._dimension = dimension
 
     def write(self, first: int, block: NDArray[np.float32]) -> None:
-        """Writes (n, dimension) from slot `first` on and waits until the disk has it."""
+        """Writes (n, dimension) vectors from slot `first` on, with fdatasync."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             needed = (first + len(block)) * self._stride
@@ -57,7 +57,7 @@ class SlotFile:
             os.close(descriptor)
 
     def capacity(self) -> int:
-        """Slots the file has room for; 0 if there is none."""
+        """Number of slots of the file; 0 if there is no file."""
         try:
             return self.path.stat().st_size // self._stride
         except FileNotFoundError:
@@ -74,7 +74,7 @@ class SlotFile:
 
 
 class SlotMap:
-    """Which slot holds which row.
+    """Map between slots and rows.
 
     The rows alive when the file was built fill the first slots in order; those that came later
     follow one by one.
@@ -88,7 +88,7 @@ class SlotMap:
 
     @classmethod
     def load(cls, path: Path) -> SlotMap:
-        """Reads a map; where there is none, row and slot are the same number."""
+        """Reads a map; without a file, slot and row are the same number."""
         if not path.exists():
             return cls(np.empty(0, dtype=np.int64), 0)
         numbers = np.load(path, allow_pickle=False)
@@ -98,7 +98,7 @@ class SlotMap:
 
     @staticmethod
     def save(path: Path, live: NDArray[np.bool_]) -> None:
-        """Writes the map of a file that is about to be built from the live rows."""
+        """Writes the map for a file built from the live rows."""
         numbers = np.append(np.flatnonzero(live), len(live)).astype(np.int64)
         with path.open("wb") as file:
             np.save(file, numbers, allow_pickle=False)
@@ -106,7 +106,7 @@ class SlotMap:
             os.fsync(file.fileno())
 
     def size(self, rows: int) -> int:
-        """Slots needed for all rows below `rows`."""
+        """Number of slots for all rows below `rows`."""
         return len(self._old) + max(0, rows - self._base)
 
     def rows(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -144,7 +144,7 @@ def one_thread() -> None:
 
 
 def near_best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """The places of all scores that may be among the k best, by a margin; never -inf.
+    """Places of all scores that may be among the k best, within a margin; never -inf.
 
     The k-th largest maximum of disjoint blocks cannot exceed the k-th largest score. A block is a
     column here: along rows the same maxima take ten times as long.

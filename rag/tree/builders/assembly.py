@@ -23,7 +23,7 @@ class Branch:
     """An inner node with all below it: either other branches, or leaves by row."""
 
     text: str = ""
-    """Empty: still to be written."""
+    """Empty: not written yet."""
     branches: tuple[Branch, ...] = ()
     rows: tuple[int, ...] = ()
 
@@ -51,7 +51,7 @@ def assemble_tree(root: Branch, leaves: Leaves, spec: TreeSpec) -> Tree:
 
 
 def _summed(nodes: dict[int, Node], leaves: Leaves, spec: TreeSpec) -> Tree:
-    """With what follows from the leaves: each node's count and total, from below."""
+    """The tree with the count and total of each node, computed from the leaves up."""
     last = [node for node in nodes.values() if node.rows]
     groups = [np.array(node.rows, dtype=np.int64) for node in last]
     sums = sums_of(groups, leaves, spec.dimension)

@@ -28,7 +28,7 @@ from hoptrail.rag.types import Vectors
 Embed = Callable[[Sequence[str]], Vectors]
 """Texts to unit vectors, (n, dimension) float32."""
 
-_ASKED = 256
+_REQUESTED = 256
 """Nodes whose children's texts are in memory at once."""
 
 Row = NDArray[np.int64]
@@ -38,12 +38,12 @@ def bottom_up(leaves: Leaves, spec: TreeSpec, embed: Embed | None = None) -> Bui
     """Builds a tree bottom-up.
 
     Args:
-        leaves: what it is built over.
-        spec: how; without a `model` nothing is asked and texts are the documents' own words.
-        embed: of summaries; None: nodes are grouped by the means of their leaves all the same.
+        leaves: the leaves of the tree.
+        spec: settings; without a `model` there are no requests and texts are extractive.
+        embed: embeds summaries; None: nodes are grouped by the means of their leaves.
 
     Raises:
-        SettingsError: a fan-out with which the tree would be too deep.
+        SettingsError: the tree would be too deep with this fan-out.
     """
     rows = leaves.rows()
     check_room(len(rows), spec.fanout)
@@ -74,19 +74,19 @@ def check_room(count: int, fanout: int) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _Layer:
-    """Nodes at one height, while there is nothing above them."""
+    """Nodes at one height of a tree under construction."""
 
     branches: list[Branch]
     sums: Vectors
-    """Of the unit vectors of the leaves below each."""
+    """(nodes, dimension): sums of the unit vectors of the leaves below each."""
     directions: Vectors
-    """What the next grouping goes by."""
+    """(nodes, dimension): vectors for the next grouping."""
     room: int
-    """How many nodes the next layer may have, so that the tree is not too deep."""
+    """Maximum number of nodes of the next layer within the depth limit."""
 
 
 def _first(leaves: Leaves, spec: TreeSpec) -> _Layer:
-    """The last inner nodes: what stands right above the leaves."""
+    """The layer of the last nodes, right above the leaves."""
     room = spec.fanout ** (MOST_DEPTH - 1)
     rows = leaves.rows()
     nodes = last_nodes(rows, leaves, spec)
@@ -148,28 +148,28 @@ def _next(layer: _Layer, spec: TreeSpec) -> _Layer:
 
 
 def _above(branches: Sequence[Branch]) -> Branch:
-    """A node over others; over a single one it would say nothing more."""
+    """A node over others; a single one is returned as it is."""
     return branches[0] if len(branches) == 1 else Branch(branches=tuple(branches))
 
 
 def _summarised(
     layer: _Layer, leaves: Leaves, spec: TreeSpec, embed: Embed | None
 ) -> Generator[tuple[Request, ...], tuple[Reply, ...], None]:
-    """Has the texts of a layer written, and embedded."""
-    for at in range(0, len(layer.branches), _ASKED):
-        some = [one for one in layer.branches[at : at + _ASKED] if not one.text]
+    """Requests the texts of a layer, and embeds them."""
+    for at in range(0, len(layer.branches), _REQUESTED):
+        some = [one for one in layer.branches[at : at + _REQUESTED] if not one.text]
         asks = tuple(SummaryRequest(texts=_below(branch, leaves)) for branch in some)
         replies = iter((yield asks) if asks else ())
-        for place, branch in enumerate(layer.branches[at : at + _ASKED], start=at):
+        for place, branch in enumerate(layer.branches[at : at + _REQUESTED], start=at):
             if not branch.text:
                 layer.branches[place] = replace(branch, text=_text(next(replies)))
-    layer.branches = _told(layer.branches, leaves, spec)
+    layer.branches = _with_texts(layer.branches, leaves, spec)
     if embed is not None:
         layer.directions = embed([branch.text for branch in layer.branches])
 
 
-def _told(branches: Sequence[Branch], leaves: Leaves, spec: TreeSpec) -> list[Branch]:
-    """The nodes of a layer, with the documents' own words where there is no text.
+def _with_texts(branches: Sequence[Branch], leaves: Leaves, spec: TreeSpec) -> list[Branch]:
+    """The nodes of a layer, with extractive texts where a text is missing.
 
     They have no siblings yet: their neighbours stand in for them.
     """
@@ -192,7 +192,7 @@ def _text(reply: Reply) -> str:
 
 
 def _below(branch: Branch, leaves: Leaves) -> tuple[str, ...]:
-    """The texts of what is right below a node."""
+    """The texts of the children or leaves of a node."""
     if branch.rows:
         return leaves.texts(branch.rows)
     return tuple(one.text for one in branch.branches)

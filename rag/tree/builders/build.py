@@ -15,12 +15,12 @@ from hoptrail.rag.tree.types import FANOUT, LeafKind, Leaves, Method, Tree, Tree
 from hoptrail.rag.types import Vectors
 
 Progress = Callable[[int, int], None]
-"""Hears how many of how many leaves are about done."""
+"""Callback with the number of leaves done, about, and of all leaves."""
 
 _TOGETHER = 0.5
-"""The share of the leaves in documents of several that makes documents a grouping."""
+"""The share of leaves in documents of several leaves from which on bottom-up suits better."""
 _PASSES = 3
-"""How often a build reads each vector, about."""
+"""About how often a build reads each vector."""
 
 
 def default_spec(leaves: Leaves, embedder: str, *, over: LeafKind = "passages") -> TreeSpec:
@@ -84,7 +84,7 @@ def build_tree(leaves: Leaves, spec: TreeSpec, on_progress: Progress | None = No
 
 
 class _Counted:
-    """Leaves that tell how much of them was read: that is how far a build is."""
+    """Leaves that report how much of them was read, as the progress of a build."""
 
     def __init__(self, leaves: Leaves, on_progress: Progress) -> None:
         self._leaves = leaves
@@ -109,15 +109,15 @@ class _Counted:
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """As of `Leaves`."""
         self._vectors += len(rows)
-        self._tell()
+        self._report()
         return self._leaves.vectors(rows)
 
     def texts(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         """As of `Leaves`."""
         self._texts += len(rows)
-        self._tell()
+        self._report()
         return self._leaves.texts(rows)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         grouped = min(self._vectors // _PASSES, self._total)
         self._on_progress((grouped + min(self._texts, self._total)) // 2, self._total)

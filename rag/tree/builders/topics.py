@@ -21,17 +21,17 @@ LEVELS = 5
 
 _LISTED = 300
 _LISTED_CHARACTERS = 10_000
-"""What one question lists at most."""
+"""Maximum characters of the descriptors of one request."""
 _LEFT_OUT = 0.05
-"""The share of the descriptors that may be missing without being asked about again."""
+"""The share of the descriptors that may be missing without another request."""
 _PAGES = 40
-"""Questions about what is missing, at most."""
+"""Maximum number of requests about missing descriptors."""
 _EXAMPLES = 3
 _SMALLEST = 2
-"""Leaves of a topic that is to be a branch."""
+"""Minimum number of leaves of a topic."""
 
 Descriptors = tuple[str, ...]
-"""Five, or none where nobody described the document."""
+"""Five descriptors; empty for a document without a description."""
 
 Places = NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class Listing:
     """By folded descriptor: as it was written."""
 
     def ask(self, keys: Sequence[str], most: int, known: tuple[Topic, ...] = ()) -> TopicsRequest:
-        """The question what belongs together."""
+        """The request to group descriptors into topics."""
         return TopicsRequest(
             descriptors=tuple((self.shown[key], len(self.places[key])) for key in keys),
             most=most,
@@ -54,7 +54,7 @@ class Listing:
         )
 
     def pages(self, keys: Iterable[str]) -> Iterator[list[str]]:
-        """As many descriptors as one question lists, again and again."""
+        """Divides descriptors into pages, one for each request."""
         page: list[str] = []
         room = _LISTED_CHARACTERS
         for key in keys:
@@ -100,7 +100,7 @@ class Grouping:
     """By folded descriptor: the place of its topic."""
 
     def asks(self) -> tuple[TopicsRequest, ...]:
-        """What to ask once more, about descriptors that the model left out or was not shown."""
+        """Requests for descriptors that the model left out or was not shown."""
         missing = [key for key in self.listing.places if key not in self.homes]
         pages = list(self.listing.pages(missing))
         if len(missing) <= _LEFT_OUT * len(self.listing.places) or len(pages) > _PAGES:
@@ -109,12 +109,12 @@ class Grouping:
         return tuple(self.listing.ask(page, len(known), known) for page in pages)
 
     def add(self, topics: Iterable[Topic]) -> None:
-        """Takes what was said of the missing ones; topics that were not there are ignored."""
+        """Adds the assignment of missing descriptors; unknown topics are ignored."""
         numbers = {_folded(one.name): at for at, one in enumerate(self.topics)}
         for topic in topics:
             at = numbers.get(_folded(topic.name))
             if at is not None:
-                self._house(topic.descriptors, at)
+                self._assign(topic.descriptors, at)
 
     def parts(self, vectors: Vectors) -> list[tuple[Topic, Places]]:
         """Every leaf with one topic; topics of fewer than two leaves are dissolved.
@@ -136,7 +136,7 @@ class Grouping:
             home[lost] = alive[np.argmax(vectors[lost] @ means.T, axis=1)]
         return [(self.topics[at], np.flatnonzero(home == at)) for at in alive.tolist()]
 
-    def _house(self, descriptors: Iterable[str], at: int) -> None:
+    def _assign(self, descriptors: Iterable[str], at: int) -> None:
         for key in map(_folded, descriptors):
             if key in self.listing.places:
                 self.homes.setdefault(key, at)
@@ -151,12 +151,12 @@ def grouping(found: Listing, topics: Iterable[Topic], most: int) -> Grouping:
         merged[name] = replace(first, descriptors=first.descriptors + topic.descriptors)
     whole = Grouping(listing=found, topics=list(merged.values()))
     for at, topic in enumerate(whole.topics):
-        whole._house(topic.descriptors, at)
+        whole._assign(topic.descriptors, at)
     weights = [0] * len(whole.topics)
     for key, at in whole.homes.items():
         weights[at] += len(found.places[key])
-    heavy = sorted(range(len(weights)), key=lambda at: -weights[at])[:most]
-    kept = sorted(at for at in heavy if weights[at])
+    largest = sorted(range(len(weights)), key=lambda at: -weights[at])[:most]
+    kept = sorted(at for at in largest if weights[at])
     return Grouping(
         listing=found,
         topics=[whole.topics[at] for at in kept],

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hoptrail.rag.tree.search.anchors import sample_anchors
 from hoptrail.rag.tree.search.calibration import CALIBRATIONS, Calibrate
@@ -155,10 +154,9 @@ class TreeSearch:
         return tuple(opening.node for opening in self._openings)
 
     def slates(self, opened: Sequence[Opened]) -> tuple[Slate, ...]:
-        """The slates of the opened nodes, for the scorer.
+        """The slates of the opened nodes; empty, and no iteration, if none has visible children.
 
-        A node without visible children leaves the frontier. If all are such, the tuple is empty and
-        no iteration was made.
+        A node without visible children leaves the frontier.
         """
         items = {found.node: found.items for found in opened}
         self._done |= {opening.node for opening in self._openings if not items.get(opening.node)}

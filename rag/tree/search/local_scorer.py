@@ -130,7 +130,7 @@ def _common(item: Item, asked: Mapping[str, float], language: str) -> frozenset[
 
 
 def _weights(asked: Mapping[str, float], common: Mapping[Ref, frozenset[str]]) -> dict[str, float]:
-    """By word: query weight times rarity, flatter than BM25's: a word of all siblings still counts."""
+    """By word: query weight times rarity, in which a word of all siblings still counts."""
     having = Counter(word for found in common.values() for word in found)
     return {
         word: count * math.log(1 + len(common) / (1 + having[word]))

@@ -134,8 +134,8 @@ class TreeSearchSettings:
     calibration: Calibration = "ridge"
     stretched: bool = False
     """Whether relevance is divided by that of the best item, as in LATTICE's repository: for
-    scorers with a scale of their own, such as a model. Scores of words and vectors have an absolute scale,
-    on which small values would become large."""
+    scorers with a scale of their own, such as a model. Scores of words and vectors have an absolute
+    scale, on which small values would become large."""
     explore_every: int = 4
     """One in so many expansions opens the node most similar to the query; 0: none."""
     seeds: int = 10

@@ -182,7 +182,7 @@ def test_the_names_that_the_evidence_brings_up_are_followed() -> None:
 
 
 def test_the_answer_is_the_best_quotes_word_for_word() -> None:
-    pool = [evidence(i, "Heron", f"The Heron, {i}.", 1.0 / i) for i in range(1, 9)]
+    pool = [evidence(i, "Heron", f"The Heron, {i}.", score=1.0 / i) for i in range(1, 9)]
     said: list[AnswerDelta] = []
     found = asyncio.run(LocalAnswerer().answer(situation(pool=pool), said.append)).value
     assert [(c.text, c.evidence) for c in found.claims] == [

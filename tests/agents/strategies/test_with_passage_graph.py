@@ -87,7 +87,7 @@ def test_follow_up_queries_are_few_new_and_weaker_than_what_they_follow() -> Non
     plan = asyncio.run(LocalPlanner().plan(QUESTION)).value
     names = [f"Anna {letter}erg" for letter in "BCDFGHKL"]
     quote = f"The Heron was built with {', '.join(names[:4])} and also {', '.join(names[4:])}."
-    pool = (evidence(1, "Heron (ship)", quote, 0.8),)
+    pool = (evidence(1, "Heron (ship)", quote, score=0.8),)
     asked = f"{names[0]} first master born"
     situation = RoleInput(question=QUESTION, plan=plan, pool=pool, asked=(QUESTION, asked))
     queries = asyncio.run(GraphQueryWriter().next_queries(situation)).value

@@ -165,7 +165,7 @@ def test_where_no_reply_can_be_had_the_documents_own_words_stand(reply: Reply) -
 
 
 def test_only_some_texts_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ASKED", 5)
+    monkeypatch.setattr(module, "_REQUESTED", 5)
     leaves = bunched(100)
     builder = bottom_up(leaves, modelled())
     replies: tuple[Reply, ...] | None = None
