@@ -11,7 +11,7 @@ import asyncio
 import platform
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
@@ -27,14 +27,13 @@ from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
 from hoptrail.agents.graph import Strategy, run_graph
-from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.nodes.state import RunContext
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.roles.selection import local_roles, served_roles
+from hoptrail.agents.roles.selection import local_roles, prepared_roles
 from hoptrail.agents.runs import folder as runs
 from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.intercepted import (
@@ -51,11 +50,9 @@ from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.rag.embedders.base import Embedder
-from hoptrail.rag.errors import HoptrailError, ModelError, SettingsError
+from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.types import Where
-
-T = TypeVar("T")
 
 ChooseRoles = Callable[[Roles], Roles]
 """Gets the roles that a run would have, and gives those that it has: your own in their place."""
@@ -293,21 +290,18 @@ async def _receipt_of(run: _Run) -> Receipt:
 
 
 async def _context(run: _Run, ledger: Ledger) -> RunContext:
-    """The context of a run: with a model the served players, which fall back on the local ones."""
+    """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
     corpus = intercepted_corpus(run.corpus, run.interceptor)
     roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
     if run.endpoint is not None:
-        client = LLMClient(
-            RetryingEndpoint(
-                InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
-                ledger,
-                sleep=partial(pause, run.interceptor),
-                rng=Random(run.request.question),
-            )
+        endpoint = RetryingEndpoint(
+            InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
+            ledger,
+            sleep=partial(pause, run.interceptor),
+            rng=Random(run.request.question),
         )
         with suppress(Cancelled):  # then the local players come to a stop at their first search
-            model = (await _within_budget(client.prepare(), ledger)).model
-            roles = served_roles(client, run.delimiters, roles)
+            roles, model = await prepared_roles(endpoint, ledger, run.delimiters, fallback=roles)
     return RunContext(
         strategy=run.strategy.name,
         model=model,
@@ -317,17 +311,6 @@ async def _context(run: _Run, ledger: Ledger) -> RunContext:
         settings=run.request.settings,
         emit=run.on_event,
     )
-
-
-async def _within_budget(work: Awaitable[T], ledger: Ledger) -> T:
-    """The server's answer about itself, unless the budget's seconds pass first."""
-    try:
-        return await asyncio.wait_for(work, ledger.seconds_left())
-    except TimeoutError as error:
-        raise ModelError(
-            f"The model server did not answer GET /v1/models within {ledger.budget.seconds:g} s: "
-            "look at its log, give the run more seconds, or ask without a model."
-        ) from error
 
 
 def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:

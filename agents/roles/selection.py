@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.roles.answerer import LocalAnswerer, ServedAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.base import Roles
@@ -14,6 +17,7 @@ from hoptrail.agents.roles.planner import LocalPlanner, ServedPlanner
 from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWriter, ServedQueryWriter
 from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
+from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode
 
 
@@ -47,3 +51,22 @@ def served_roles(client: LLMClient, delimiters: Delimiters, fallback: Roles) -> 
         answerer=ServedAnswerer(client, delimiters, fallback),
         scorer=ServedScorer(client, delimiters),
     )
+
+
+async def prepared_roles(
+    endpoint: RetryingEndpoint, ledger: Ledger, delimiters: Delimiters, *, fallback: Roles
+) -> tuple[Roles, str]:
+    """The served roles and the model's name, once the server has said what it is.
+
+    Raises:
+        ModelError: it has no such model, or does not answer before the budget's seconds pass.
+    """
+    client = LLMClient(endpoint)
+    try:
+        info = await asyncio.wait_for(client.prepare(), ledger.seconds_left())
+    except TimeoutError as error:
+        raise ModelError(
+            f"The model server did not answer GET /v1/models within {ledger.budget.seconds:g} s: "
+            "look at its log, give the run more seconds, or ask without a model."
+        ) from error
+    return served_roles(client, delimiters, fallback), info.model

@@ -38,7 +38,7 @@ VERSION = 4
 
 _MOST_CANDIDATES = 512
 _SUBJECT, _BESIDE_TITLE = 0.9, 0.6
-"""Strength of the subject of a passage's first sentence: without a title that names it, and with."""
+"""Strength of the subject of a first sentence: without a title that names it, and with."""
 
 _INHERITED = 0.6
 """Factor of that strength for the later passages of a document without a title."""

@@ -279,7 +279,7 @@ def test_a_server_that_is_down(shared_store: Path) -> None:
 
 def test_an_address_that_is_none(shared_store: Path) -> None:
     line = error("ask", QUESTION, "--store", shared_store, "--model", "localhost:8000", code=2)
-    assert "'localhost:8000'" in line
+    assert line == ("error: 'localhost:8000' is no address of a server: write http://HOST:PORT/v1.")
 
 
 def test_a_server_that_answers_html(shared_store: Path) -> None:

@@ -78,7 +78,7 @@ class PassageLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AboutLinks:
-    """Links of rows to their subjects: row `rows[i]` is about `keys[i]`; ordered by key, then row."""
+    """Links to subjects: row `rows[i]` is about `keys[i]`; ordered by key, then row."""
 
     keys: Keys
     rows: Rows

@@ -327,17 +327,21 @@ def test_a_torn_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> Non
     again.close()
 
 
-def test_a_file_cut_anywhere_opens(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_opens_with_what_its_whole_lines_say(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     ledger = Ledger.open(path, BUDGET, Clock())
     ledger.settle(reserve(ledger), reported(1, 1))
     ledger.reserve_search(node="r")
     ledger.close()
     whole = path.read_bytes()
-    for size in range(0, len(whole), 5):
+    # By complete lines: none, the header, a call reserved, settled, a search reserved, the end.
+    expected = [(0, 0, 0), (0, 0, 0), (1, 150, 0), (1, 2, 0), (1, 2, 1), (1, 2, 1)]
+    assert whole.count(b"\n") == len(expected) - 1
+    for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
         cut = Ledger.open(path, BUDGET, Clock())
-        assert cut.spent().calls <= 1
+        spent = cut.spent()
+        assert (spent.calls, spent.tokens, spent.searches) == (expected[whole[:size].count(b"\n")])
         cut.close()
 
 

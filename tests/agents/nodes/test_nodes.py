@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -24,6 +25,7 @@ from support.agents import (
 
 from hoptrail.agents import Budget, Receipt, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.state import RunContext, RunState
@@ -292,18 +294,30 @@ def test_a_passage_that_is_gone_is_read_as_nothing(library: KnowledgeBase) -> No
 
 def test_searches_of_a_round_run_beside_each_other(library: KnowledgeBase) -> None:
     class Slow(Around):
-        running = most = 0
+        running = 0
+
+        def __init__(self, corpus: Corpus) -> None:
+            super().__init__(corpus)
+            self.most: list[int] = []  # of each round
 
         async def search(
             self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
         ) -> Ranking:
+            if not self.running:
+                self.most.append(0)
             self.running += 1
-            self.most = max(self.most, self.running)
+            self.most[-1] = max(self.most[-1], self.running)
             await asyncio.sleep(0)
             found = await super().search(query, k=k, mode=mode, where=where, timeout=timeout)
             self.running -= 1
             return found
 
     corpus = Slow(library.corpus)
-    ask(QUESTION, over(library, corpus))
-    assert corpus.most > 1
+    receipt = ask(QUESTION, over(library, corpus))
+    rounds = [
+        len(list(steps))
+        for node, steps in itertools.groupby(receipt.steps, lambda step: step.node)
+        if node == "retrieve"
+    ]
+    assert corpus.most == rounds
+    assert max(rounds) > 1

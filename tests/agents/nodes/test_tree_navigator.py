@@ -29,6 +29,7 @@ from support.agents import (
 from support.tree import plant
 
 from hoptrail.agents import Budget, Receipt, RunSettings, TreeSearchSettings, ask, nodes, replay
+from hoptrail.agents.corpus import live_tree
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
@@ -45,6 +46,8 @@ from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.leaves import StoreLeaves
 from hoptrail.rag.tree.search.types import Opened
 from hoptrail.rag.tree.storage import TreeFile
+from hoptrail.rag.tree.types import Tree
+from hoptrail.rag.tree.view import TreeView, open_view
 from hoptrail.rag.types import Where
 
 TOPICS = ("harbour", "violin", "glacier", "enzyme", "senate", "orchard")
@@ -504,14 +507,28 @@ def test_a_broken_tree_is_refused_with_what_to_do(tmp_path: Path) -> None:
         lattice(library)
 
 
-def test_views_under_many_filters_do_not_pile_up(store: Path) -> None:
+def test_views_under_many_filters_do_not_pile_up(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Where] = []
+
+    def counted(opened: Store, tree: Tree, where: Where) -> TreeView:
+        made.append(where)
+        return open_view(opened, tree, where)
+
+    monkeypatch.setattr(live_tree, "open_view", counted)
     with Store.open(store) as opened:
         trees = Trees(opened, HashEmbedder())
         stands = {trees.start("q", [], k=0, where={"kind": f"x{i}"}).stand for i in range(20)}
         assert len(stands) == 1
         (stand,) = stands
+        assert len(made) == 20
+        trees.open("q", [0], stand=stand, where={"kind": "x19"})
+        trees.open("q", [0], stand=stand, where={"kind": "x12"})
+        assert len(made) == 20  # the last eight are kept, the ninth is made anew
+        trees.open("q", [0], stand=stand, where={"kind": "x11"})
+        assert made[20:] == [{"kind": "x11"}]
         (first,) = trees.open("q", [0], stand=stand, where={"kind": "x0"})
         assert sum(item.count for item in first.items) == 1
-        assert len(trees._views) <= 8
         vector = HashEmbedder().embed(["q"], "query")[0]
         assert np.isclose(np.linalg.norm(vector), 1, atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +34,9 @@ def shape(strategy: Strategy) -> set[tuple[str, str]]:
     return {(edge.source.strip("_"), edge.target.strip("_")) for edge in drawn.edges}
 
 
-def test_there_are_three() -> None:
-    assert sorted(STRATEGIES) == ["lattice", "pool", "single"]
+def test_every_strategy_is_registered_under_the_name_of_its_file() -> None:
+    files = Path(strategies.__file__).parent.glob("[!_]*.py")
+    assert set(STRATEGIES) == {path.stem for path in files} - {"registry"}
     for name, strategy in STRATEGIES.items():
         assert strategy.name == name
         assert strategies.strategy(name) is strategy

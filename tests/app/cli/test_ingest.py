@@ -177,7 +177,6 @@ def test_the_bar_shows_how_far_and_how_fast_on_a_terminal_only() -> None:
     with IngestBar(Console(file=screen, force_terminal=True, width=120)) as bar:
         bar(DocumentCommitted(id="a", passages=10, generation=1, replaced=False))
         bar(Progress(done_bytes=50, total_bytes=200, documents=1, passages=10))
-        bar._bars.refresh()
     assert "25%" in screen.getvalue()
     assert "1 document, " in screen.getvalue()
     assert "passages/s" in screen.getvalue()

@@ -132,11 +132,16 @@ def test_plain_patterns_give_nltks_sentences(text: str) -> None:
     assert list(module._splitter("english").span_tokenize(text)) == nltk_as_it_stands(text)
 
 
-def test_windows_do_not_change_the_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = " ".join(f"{PROSE} Number {n} came home." for n in range(20))
+PIECES = st.sampled_from([PROSE[a:b] for a, b in sentences(PROSE)] + ["\n\n", "It is No. 4 of 9."])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PIECES, max_size=60).map(" ".join), st.integers(150, 400))
+def test_windows_do_not_change_the_sentences(text: str, window: int) -> None:
     whole = sentences(text)
-    monkeypatch.setattr(module, "_WINDOW", 300)
-    assert sentences(text) == whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_WINDOW", window)
+        assert sentences(text) == whole
 
 
 def test_languages_differ_and_an_unknown_one_is_refused() -> None:

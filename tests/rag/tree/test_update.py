@@ -98,7 +98,18 @@ def test_numbers_are_never_given_twice() -> None:
 
 
 def test_a_new_leaf_goes_where_its_like_are() -> None:
-    """Every leaf of a topic that is put in later ends in a node of that topic."""
+    """Every leaf that is put in later ends in a node of its topic, of which there was a leaf."""
+    leaves = bunched(96, topics=8, spread=0.3)
+    tree = grown(made(leaves.only([])), leaves.only(range(8)))
+    for row in range(8, 96):
+        tree = grown(tree, leaves.only(range(row + 1)))
+    assert [len({row % 8 for row in node.rows}) for node in tree.walk() if node.rows] == (
+        [1] * sum(1 for node in tree.walk() if node.rows)
+    )
+
+
+def test_topics_that_come_late_mix_in_few_nodes() -> None:
+    """The first leaf of each lies among others, where no node is near it."""
     leaves = bunched(96, topics=8, spread=0.1)
     start = [row for row in range(96) if row % 8 < 4] + [4, 5, 6, 7]
     tree = grown(made(leaves.only([])), leaves.only(start))

@@ -610,7 +610,11 @@ def test_a_triple_of_words_that_are_no_names_is_kept_and_links_nothing(store: St
         assert links.mentioning([0], 5).rows.tolist() == []
 
 
-def test_the_tables_can_be_made_twice(tmp_path: Path) -> None:
-    new_store(tmp_path).close()
+def test_the_tables_can_be_made_twice(store: Store, tmp_path: Path) -> None:
+    before = dump(store)
+    assert all(before[table] for table in ("traces", "abouts", "mentions"))
+    store.close()
     sql(tmp_path, *GRAPH)
     assert fsck(tmp_path).clean
+    with Store.open(tmp_path) as again:
+        assert dump(again) == before

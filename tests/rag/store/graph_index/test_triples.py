@@ -99,7 +99,7 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
 @pytest.mark.parametrize(
     ("model", "triple", "why"),
     [
-        (" ", FACT, "name of the model"),
+        (" ", FACT, "needs the name of its model"),
         ("m", ("a", " ", "b"), "is no triple"),
         ("m", ("a", "b"), "is no triple"),
         ("m", ("a", "\ud800", "b"), "is no triple"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -24,6 +25,7 @@ from hoptrail.rag.tree.builders.requests import (
 from hoptrail.rag.tree.builders.top_down import top_down
 from hoptrail.rag.tree.builders.topics import Grouping, grouping, listing
 from hoptrail.rag.tree.types import ROOT, Node, Tree, TreeSpec
+from hoptrail.rag.types import Vectors
 
 Answer = Callable[[Request], Reply]
 
@@ -123,6 +125,10 @@ def test_equal_vectors_are_parted_too() -> None:
     leaves = bunched(200, topics=1, spread=0.0)
     tree, _ = grown(leaves, spec(3))
     assert sound(tree, leaves)
+    for node in tree.nodes.values():
+        # Halved by numbers: a part has a third at least, so the largest of two has two thirds.
+        most = max((tree.nodes[child].count for child in node.children), default=0)
+        assert most <= math.ceil(node.count * 2 / 3)
 
 
 def test_a_tree_is_never_deeper_than_it_may_be() -> None:
@@ -138,9 +144,17 @@ def test_a_sample_divides_what_is_too_much_for_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.RESIDENT", 100)
     monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.SAMPLE", 50)
     monkeypatch.setattr("hoptrail.rag.tree.builders.top_down.BLOCK", 64)
-    leaves = bunched(300)
+    leaves, taken, vectors = bunched(300), [], SomeLeaves.vectors
+
+    def counted(self: SomeLeaves, rows: Sequence[int]) -> Vectors:
+        taken.append(len(rows))
+        return vectors(self, rows)
+
+    monkeypatch.setattr(SomeLeaves, "vectors", counted)
     tree, _ = grown(leaves, spec(8))
     assert sound(tree, leaves)
+    # The root: a sample, then every leaf to the nearest of its means, block by block.
+    assert taken[:6] == [50, 64, 64, 64, 64, 44]
 
 
 def test_a_model_names_the_branches() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.tree.search.best_first import CALM, LEADS, MOST_FAILURES, TreeSearch, run_search
+from hoptrail.rag.tree.search import best_first
+from hoptrail.rag.tree.search.best_first import LEADS, MOST_FAILURES, TreeSearch, run_search
 from hoptrail.rag.tree.search.calibration import mean
 from hoptrail.rag.tree.search.types import (
     Item,
@@ -451,7 +452,9 @@ def test_a_seed_stands_by_its_prior_and_a_bad_one_pulls_its_leaves_down() -> Non
     assert relevance[0] == pytest.approx(0.5 * (0.5 * 0.9 + 0.5 * 0))
 
 
-def test_the_search_ends_early_once_its_best_stand_firm_and_nothing_promising_is_left() -> None:
+def test_the_search_ends_early_once_its_best_stand_firm_and_nothing_promising_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # One branch holds all that is relevant.
     world = World(1296, 6, truth=dict.fromkeys(range(12), 1.0))
     settings_ = TreeSearchSettings(iterations=99, explore_every=0, stable=10, patience=5, alpha=0.2)
@@ -464,7 +467,9 @@ def test_the_search_ends_early_once_its_best_stand_firm_and_nothing_promising_is
         TreeSearch(replace(settings_, patience=0, iterations=25)), world.open, perfect(world)
     )
     assert patient.ended == "iterations"
-    assert 0 < CALM < 1
+    monkeypatch.setattr(best_first, "CALM", 0.0)  # whatever is ahead is promising
+    hopeful = run_search(TreeSearch(replace(settings_, iterations=25)), world.open, perfect(world))
+    assert hopeful.ended == "iterations"
 
 
 def test_no_early_stop_before_there_are_as_many_leaves_as_must_stand_firm() -> None:

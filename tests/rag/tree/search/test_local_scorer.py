@@ -74,7 +74,11 @@ def test_the_first_word_of_a_question_is_no_name() -> None:
 def test_a_rare_word_counts_more_than_one_that_most_items_have() -> None:
     common = [leaf(number, "harbour") for number in range(2, 9)]
     rare, often, *_ = scores("glacier harbour", leaf(1, "glacier"), *common)
-    assert rare > often > 0
+    # One of eight items has the first word, seven have the second.
+    weight = {"glacier": math.log(1 + 8 / (1 + 1)), "harbour": math.log(1 + 8 / (1 + 7))}
+    whole = LEAF_WORDS / sum(weight.values())
+    assert (rare, often) == pytest.approx((whole * weight["glacier"], whole * weight["harbour"]))
+    assert rare > often
 
 
 def test_likeness_decides_where_no_word_does_and_a_negative_one_is_none() -> None:
