@@ -128,7 +128,9 @@ def test_an_answer_stands_in_one_quote_and_yes_and_no_stand_in_none() -> None:
         ({"answers": (), "supporting_ids": (), "grades": {"a": 1}}, False),
     ],
 )
-def test_what_is_unanswerable(fields: dict[str, Any], expected: bool) -> None:
+def test_a_question_that_says_so_or_has_no_gold_is_unanswerable(
+    fields: dict[str, Any], expected: bool
+) -> None:
     assert is_unanswerable(Question(id="q", question="?", **fields)) is expected
 
 

@@ -101,7 +101,7 @@ def test_a_broken_catalogue(own_store: Path) -> None:
     assert "ingest again" in line
 
 
-def test_another_format_version(own_store: Path) -> None:
+def test_a_store_of_another_format_version(own_store: Path) -> None:
     import sqlite3
 
     with sqlite3.connect(own_store / "default" / "catalogue.db") as connection:

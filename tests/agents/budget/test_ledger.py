@@ -357,7 +357,7 @@ def test_a_damaged_file_is_told(line: bytes, tmp_path: Path) -> None:
             Ledger.open(path, BUDGET, Clock())
 
 
-def test_another_budget_is_refused(tmp_path: Path) -> None:
+def test_a_ledger_of_another_budget_is_refused(tmp_path: Path) -> None:
     Ledger.open(tmp_path / "ledger", BUDGET, Clock()).close()
     with pytest.raises(SettingsError, match="resume it with the same"):
         Ledger.open(tmp_path / "ledger", Budget(), Clock())

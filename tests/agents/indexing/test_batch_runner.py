@@ -90,19 +90,19 @@ def test_a_job_without_budget_is_tried_again_once_others_have_given_some_back() 
     assert jobs.tried.count(2) == 2
 
 
-def test_without_budget_it_ends_and_says_which() -> None:
+def test_a_batch_without_budget_ends_and_says_which_limit() -> None:
     jobs = Jobs(6, lambda job: Came() if job < 2 else OutOfBudget("out_of_calls"))
     assert run(jobs, parallel=1) == "out_of_calls"
     assert [job for job, _ in jobs.taken] == [0, 1]
 
 
-def test_a_lost_server_ends_it_and_nobody_is_blamed() -> None:
+def test_a_lost_server_ends_a_batch_and_its_job_is_not_taken() -> None:
     jobs = Jobs(9, lambda job: Came("unavailable" if job == 4 else ""))
     assert run(jobs, parallel=1) == "model_unavailable"
     assert [job for job, _ in jobs.taken] == [0, 1, 2, 3]
 
 
-def test_refusals_end_it_only_when_they_come_one_after_another() -> None:
+def test_refusals_end_a_batch_only_when_they_come_one_after_another() -> None:
     jobs = Jobs(40, lambda job: Came("" if job % 8 == 7 else "refused_by_server"))
     assert run(jobs, parallel=1) == "done"
     jobs = Jobs(40, lambda _: Came("refused_by_server"))

@@ -474,7 +474,7 @@ def test_no_budget_is_overshot_and_no_reply_is_paid_twice(
     assert garbage or rest.failed == 0
 
 
-def test_seconds_are_a_limit_too() -> None:
+def test_a_tree_build_ends_when_its_seconds_are_over() -> None:
     report = run(inputs(bunched(9)), model(), budget=Budget(calls=9, tokens=9**9, seconds=1e-9))
     assert (report.stop, report.answered, report.tree) == ("out_of_time", 0, None)
 
@@ -561,7 +561,7 @@ def test_a_full_disk_ends_the_build_with_its_own_error() -> None:
 
 
 @pytest.mark.parametrize("parallel", [0, 33])
-def test_so_many_at_once_are_refused(parallel: int) -> None:
+def test_a_tree_build_asks_one_to_32_questions_at_once(parallel: int) -> None:
     with pytest.raises(SettingsError, match="1 to 32"):
         run(inputs(bunched(9)), model(), parallel=parallel)
 

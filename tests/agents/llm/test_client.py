@@ -1,5 +1,5 @@
 # ruff: noqa: ANN401 - a scene passes on whatever keywords a test names
-"""Asking a role's question: what is retried, re-asked, given up, and what it may cost."""
+"""Asking a role's question: what is re-asked, given up, and what it may cost."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
 from support import chat_server as fake_server
 from support.chat_server import FakeServer, says, status
+from support.client import FORM, GOOD, PROMPT, STEP, Scene, SleepClock, failed
 
 from hoptrail.agents.budget.ledger import Budget, Ledger, OutOfBudget, Usage
 from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.http import HttpEndpoint
-from hoptrail.agents.llm.reply_schema import json_reply, text_reply
+from hoptrail.agents.llm.reply_schema import text_reply
 from hoptrail.agents.llm.retry import RetryingEndpoint, Sampling
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import (
@@ -37,66 +37,6 @@ from hoptrail.agents.llm.types import (
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.text.tokens import count_tokens
-
-
-class Step(BaseModel):
-    """A small reply."""
-
-    query: Annotated[str, Field(max_length=60)]
-    sure: bool
-
-
-FORM = json_reply(Step)
-GOOD = '{"query":"who built the Heron","sure":true}'
-STEP = Step(query="who built the Heron", sure=True)
-PROMPT = Rendered(name="p", messages=(("system", "Plan."), ("user", "Who?")), hash="h")
-
-
-class Time:
-    """A clock and a sleep that moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-class Scene:
-    """One asker with all that is around it."""
-
-    def __init__(self, endpoint: Endpoint, budget: Budget | None = None, **settings: Any) -> None:
-        self.time = Time()
-        self.ledger = Ledger.open(None, budget or Budget(), self.time)
-        self.asker = LLMClient(
-            RetryingEndpoint(
-                endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings
-            )
-        )
-
-    def ask(self, **changes: Any) -> LLMResult[Any]:
-        async def main() -> LLMResult[Any]:
-            await self.asker.prepare()
-            wanted: dict[str, Any] = {
-                "node": "plan",
-                "prompt": PROMPT,
-                "form": FORM,
-                "max_tokens": 60,
-            }
-            return await self.asker.ask(**{**wanted, **changes})
-
-        return asyncio.run(main())
-
-
-def failed(kind: FailureKind, **fields: Any) -> AttemptFailed:
-    retryable = kind in ("connection", "timeout", "rate_limited", "server_error")
-    return AttemptFailed(kind, "as scripted", **{"retryable": retryable, **fields})
-
 
 # A reply that can be used
 
@@ -151,61 +91,6 @@ def test_a_long_bad_reply_is_quoted_in_part() -> None:
     )
     assert Scene(endpoint).ask().value == STEP
     assert len(endpoint.requests[1].messages[-2].content) == 2_000
-
-
-# Failures
-
-
-@pytest.mark.parametrize("kind", ["connection", "timeout", "rate_limited", "server_error"])
-def test_what_may_pass_is_tried_again(kind: FailureKind) -> None:
-    scene = Scene(ScriptedEndpoint([failed(kind), failed(kind), failed(kind), GOOD]))
-    asked = scene.ask()
-    assert (asked.value, asked.attempts, asked.re_asks) == (STEP, 4, 0)
-    assert scene.ledger.spent().calls == 4
-    first, *later = [0.0, *scene.time.slept] if kind == "connection" else scene.time.slept
-    assert first <= 0.5
-    assert later[0] > 0
-    assert later[1] > later[0]
-
-
-@pytest.mark.parametrize("kind", ["connection", "timeout", "rate_limited", "server_error"])
-def test_it_is_given_up_after_the_retries(kind: FailureKind) -> None:
-    asked = Scene(ScriptedEndpoint(lambda request: failed(kind)), retries=2).ask()
-    assert (asked.value, asked.failure, asked.attempts) == (None, "unavailable", 3)
-
-
-@pytest.mark.parametrize("kind", ["bad_request", "unauthorised", "unknown_model", "not_openai"])
-def test_a_refusal_is_never_tried_again(kind: FailureKind) -> None:
-    asked = Scene(ScriptedEndpoint([failed(kind), GOOD])).ask()
-    assert (asked.value, asked.failure, asked.attempts) == (None, "refused_by_server", 1)
-    assert asked.problems == (f"{kind}: as scripted",)
-
-
-def test_a_refusal_whose_cause_was_removed_is_tried_again_at_once() -> None:
-    scene = Scene(ScriptedEndpoint([failed("bad_request", retryable=True), GOOD]))
-    assert scene.ask().value == STEP
-    assert scene.time.slept == []
-
-
-def test_the_wait_a_server_asks_for_is_kept() -> None:
-    scene = Scene(ScriptedEndpoint([failed("rate_limited", retry_after=7.0), GOOD]))
-    assert scene.ask().value == STEP
-    assert scene.time.slept == [7.0]
-
-
-@pytest.mark.parametrize("wait", [31.0, 1e9])
-def test_a_wait_that_is_too_long_is_not_waited(wait: float) -> None:
-    scene = Scene(ScriptedEndpoint([failed("rate_limited", retry_after=wait), GOOD]))
-    asked = scene.ask()
-    assert (asked.failure, asked.attempts) == ("unavailable", 1)
-    assert scene.time.slept == []
-
-
-def test_a_wait_beyond_the_deadline_is_not_waited() -> None:
-    endpoint = ScriptedEndpoint([failed("rate_limited", retry_after=7.0), GOOD])
-    scene = Scene(endpoint, Budget(seconds=6.0))
-    assert scene.ask().failure == "unavailable"
-    assert scene.time.slept == []
 
 
 # What it costs
@@ -466,7 +351,7 @@ def test_a_server_that_enforces_schemas_is_found_out_once() -> None:
 @pytest.mark.parametrize(
     "said", ["The sky is blue.", "{", '{"word":"blue"}', failed("bad_request")]
 )
-def test_a_server_that_does_not_is_told_the_schema_in_words(said: Any) -> None:
+def test_a_server_that_enforces_no_schemas_is_told_the_schema_in_words(said: Any) -> None:
     free = ["It is blue."] if isinstance(said, AttemptFailed) else []
     endpoint = ScriptedEndpoint([said, *free, f"Sure! {GOOD}"], enforces_schema=None)
     scene = Scene(endpoint)
@@ -522,7 +407,7 @@ def test_asking_before_preparing_is_a_bug() -> None:
 def ask_over_http(
     server: FakeServer, budget: Budget | None = None, **changes: Any
 ) -> LLMResult[Any]:
-    time = Time()
+    time = SleepClock()
 
     async def main() -> LLMResult[Any]:
         endpoint = HttpEndpoint(server.url)
@@ -644,7 +529,7 @@ def test_whatever_a_server_does_asking_ends_within_the_budget(
     takes: float,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    time = Time()
+    time = SleepClock()
     turn = iter(range(10**6))
 
     class Odd(ScriptedEndpoint):
@@ -682,7 +567,7 @@ def test_whatever_a_server_does_asking_ends_within_the_budget(
         assert spent.calls <= budget.calls
         assert spent.tokens <= budget.tokens
         assert spent.seconds <= budget.seconds + 1e-6
-        resumed = Ledger.open(path, budget, Time())
+        resumed = Ledger.open(path, budget, SleepClock())
         assert resumed.spent().calls >= spent.calls
         assert resumed.spent().tokens >= spent.tokens
         resumed.close()

@@ -77,7 +77,7 @@ def complaint(server: FakeServer, **settings: object) -> str:
     return str(caught.value)
 
 
-def test_it_is_an_endpoint() -> None:
+def test_an_http_endpoint_keeps_the_protocol() -> None:
     endpoint = HttpEndpoint("http://127.0.0.1:1")
     assert isinstance(endpoint, Endpoint)
     asyncio.run(endpoint.aclose())
@@ -97,7 +97,7 @@ def test_a_reply_with_its_usage() -> None:
     )
 
 
-def test_what_is_sent() -> None:
+def test_the_body_and_headers_of_a_request() -> None:
     with FakeServer() as server:
         attempt(
             server,
@@ -508,7 +508,7 @@ def test_a_count_that_is_none_is_not_believed() -> None:
         assert not with_endpoint(server, lambda endpoint: endpoint.info()).tokenizes
 
 
-def test_nobody_there() -> None:
+def test_an_address_without_a_model_server_is_an_error() -> None:
     with FakeServer() as server:
         url = server.url
 

@@ -36,7 +36,7 @@ def say(endpoint: ScriptedEndpoint, chat: ChatRequest | None = None) -> ChatRepl
     return asyncio.run(endpoint.attempt(chat or request(), timeout=1))
 
 
-def test_it_is_an_endpoint() -> None:
+def test_a_scripted_endpoint_keeps_the_protocol() -> None:
     assert isinstance(ScriptedEndpoint(), Endpoint)
 
 
@@ -51,7 +51,7 @@ def test_lines_are_played_in_order_and_requests_kept() -> None:
         say(endpoint)
 
 
-def test_a_failure_is_raised() -> None:
+def test_a_scripted_failure_is_raised() -> None:
     endpoint = ScriptedEndpoint([AttemptFailed("rate_limited", "later", retryable=True)])
     with pytest.raises(AttemptFailed, match="later"):
         say(endpoint)
@@ -111,7 +111,7 @@ def test_deltas_make_up_the_text_and_only_when_streamed() -> None:
     assert "".join(deltas) == text
 
 
-def test_it_learns_and_closes() -> None:
+def test_a_scripted_endpoint_learns_and_closes() -> None:
     endpoint = ScriptedEndpoint(enforces_schema=None)
     info = ServerInfo(model="m", max_model_len=9, enforces_schema=False, tokenizes=False)
     endpoint.learn(info)

@@ -97,7 +97,7 @@ def grading(score: Callable[[int], object] = lambda n: n, **options: Any) -> Any
     return reading(by_schema={**own, **options.pop("by_schema", {})}, **options)
 
 
-def test_the_road_and_what_the_receipt_tells_of_it(library: KnowledgeBase) -> None:
+def test_the_nodes_of_a_lattice_run_and_its_receipt(library: KnowledgeBase) -> None:
     receipt = lattice(library)
     assert nodes_of(receipt) == ["retrieve", "navigate", "refine", "answer", "verify"]
     assert (receipt.strategy, receipt.rounds, receipt.usage.searches) == ("lattice", 1, 1)
@@ -266,7 +266,7 @@ def test_a_budget_that_ends_gives_what_was_found_until_then(
         assert last.detail.startswith("budget: ")
 
 
-def test_tokens_end_it_too(library: KnowledgeBase) -> None:
+def test_a_tree_search_ends_when_the_tokens_are_spent(library: KnowledgeBase) -> None:
     receipt = lattice(library, model=grading(), budget=Budget(tokens=3_000))
     assert (receipt.stop, receipt.usage.tokens <= 3_000) == ("out_of_tokens", True)
     assert receipt.candidates

@@ -108,7 +108,7 @@ def test_no_piece_shows_any_of_the_fences_word(size: int) -> None:
         '{"claims": ["answer: x y z',
     ],
 )
-def test_what_holds_no_answer_tells_nothing(text: str) -> None:
+def test_a_reply_without_an_answer_streams_nothing(text: str) -> None:
     assert heard(list(text)) == []
     assert heard(list(text), "the end") == [AnswerDelta(text="the end")]
 

@@ -205,7 +205,7 @@ def test_the_answer_is_the_best_quotes_word_for_word() -> None:
         ("Was Ilsa Corrin older than Xanthippe Zebulon?", (MASTER,), False),
     ],
 )
-def test_it_abstains_when_nothing_bears_on_what_is_named(
+def test_the_local_answerer_abstains_when_nothing_bears_on_what_is_named(
     question: str, pool: tuple[Evidence, ...], abstains: bool
 ) -> None:
     said: list[AnswerDelta] = []

@@ -44,7 +44,7 @@ def test_every_strategy_is_registered_under_the_name_of_its_file() -> None:
         STRATEGIES["new"] = STRATEGIES["pool"]  # type: ignore[index]
 
 
-def test_an_unknown_one_is_refused_with_those_there_are(library: KnowledgeBase) -> None:
+def test_an_unknown_strategy_is_refused_with_the_known_ones(library: KnowledgeBase) -> None:
     wanted = r"Unknown strategy 'iter': use one of lattice, pool, single\."
     with pytest.raises(SettingsError, match=wanted):
         ask(QUESTION, library, strategy="iter")

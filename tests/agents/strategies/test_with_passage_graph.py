@@ -38,7 +38,7 @@ def test_one_search_hops_where_a_store_has_a_graph(linked_library: KnowledgeBase
     assert "Tarn Hollow" in receipt.answer
 
 
-def test_told_to_search_without_it_a_run_does(linked_library: KnowledgeBase) -> None:
+def test_a_run_in_hybrid_mode_does_not_hop(linked_library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, linked_library, strategy="single", settings=RunSettings(mode="hybrid"))
     assert all(item.via is None for item in receipt.evidence)
 

@@ -54,7 +54,7 @@ def test_the_measures_bear_their_names_and_a_second_run_asks_nothing(
         (("--lexical", "lucene", "--limit", "1"), "Unknown lexical index 'lucene'"),
     ],
 )
-def test_settings_that_cannot_be(
+def test_impossible_options_of_eval_are_refused(
     world: Path, cache: Path, options: tuple[str, ...], message: str
 ) -> None:
     arguments = ("eval", world, "--embedder", "hash", "--store-cache", cache, *options)

@@ -82,7 +82,7 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
         ("[store", "is no TOML"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_line_of_a_settings_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message.replace("?", r"\?")):
         load_settings(written(tmp_path, text))
 

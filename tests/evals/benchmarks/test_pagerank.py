@@ -129,7 +129,7 @@ GRAPHS = st.integers(1, 10).flatmap(
 
 @settings(max_examples=40, deadline=None)
 @given(GRAPHS)
-def test_equals_the_power_iteration_over_dense_matrices(case: tuple) -> None:  # type: ignore[type-arg]
+def test_pagerank_equals_the_power_iteration_over_dense_matrices(case: tuple) -> None:  # type: ignore[type-arg]
     titles, mentions, shares, damping, common = case
     graph = Listed(titles, mentions)
     walk = PageRankSettings(damping=damping, common=common, rounds=200, reads=1000, least=0.0)
@@ -151,7 +151,7 @@ def test_what_is_not_followed_bounds_the_error(case: tuple, rounds: int) -> None
     assert error <= 2 * damping**rounds + 1e-5
 
 
-def test_by_hand() -> None:
+def test_the_scores_of_two_passages_by_hand() -> None:
     """Two passages that share one name: x0 = (1 - d) / (1 - d²) · (1 - d / 2) and so on."""
     graph = Listed([None, None], [frozenset({3}), frozenset({3})])
     found = spread(pagerank(seeds([1, 0]), graph, EXACT), 2)
@@ -199,7 +199,7 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
         PageRankSettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_over_the_links_of_a_store(tmp_path: Path) -> None:
+def test_pagerank_over_the_links_of_a_store(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         store.commit(
             [

@@ -19,7 +19,7 @@ from hoptrail.evals.benchmarks.store.synthetic import (
 from hoptrail.rag.embedders.hashing import HashEmbedder
 
 
-def test_it_times_the_store_the_graph_and_crashes(
+def test_the_benchmark_times_the_store_the_graph_and_crashes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, folder = write_set(tmp_path / "set"), tmp_path / "built"

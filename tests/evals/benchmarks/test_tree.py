@@ -75,7 +75,7 @@ def test_the_loss_by_hand() -> None:
     assert loss(np.array([0.2, 0.5, 2.0]), seen) == pytest.approx((2.0 * 5 * 0.2 + 0.5 - 3.0) ** 2)
 
 
-def test_two_hundred_steps_go_down() -> None:
+def test_two_hundred_gradient_steps_lower_the_loss() -> None:
     random = np.random.default_rng(0)
     start = np.concatenate((random.normal(0, 0.01, 4), np.zeros(3), [1.0]))
     found = gradient(SMALL)

@@ -123,7 +123,9 @@ def test_retry_after_is_honoured_up_to_a_limit(
     assert naps == [waited]
 
 
-def test_attempts_end(connect: Connect, served: Served, naps: list[float]) -> None:
+def test_a_request_fails_after_its_last_attempt(
+    connect: Connect, served: Served, naps: list[float]
+) -> None:
     embedder = connect(served, attempts=3)
     served.manners = lambda _, __: Reply(status=503, body=b"loading the model")
     with pytest.raises(EmbedderError, match=r"failed 3 times.*HTTP 503: 'loading the model'"):
@@ -143,7 +145,7 @@ def test_other_refusals_are_final(
     assert len(served.requests) == 2
 
 
-def test_nobody_there(naps: list[float]) -> None:
+def test_an_address_without_an_embedding_server_is_an_error(naps: list[float]) -> None:
     with embedding_server() as server:
         url = server.url
     with pytest.raises(EmbedderError, match=r"failed 4 times.*ConnectError.*Is it up\?"):

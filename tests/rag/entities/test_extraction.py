@@ -76,7 +76,7 @@ def test_spellings_of_one_name(names: Sequence[str]) -> None:
         ("Holm", "Holme"),
     ],
 )
-def test_different_names(one: str, other: str) -> None:
+def test_different_names_have_different_keys(one: str, other: str) -> None:
     assert entity_key(one) != entity_key(other)
 
 
@@ -158,7 +158,7 @@ def test_what_opens_with_no_subject_is_about_nothing(text: str) -> None:
         ("Bo Lind was a pilot. Later he was known as Captain Oak.", None),
     ],
 )
-def test_other_names_of_the_first_sentence(text: str, name: str | None) -> None:
+def test_other_names_of_a_subject_stand_in_its_first_sentence(text: str, name: str | None) -> None:
     first = abouts(text)
     strong = {key for key, strength in first.items() if strength == 0.8}
     assert strong == ({entity_key(name)} if name else set())

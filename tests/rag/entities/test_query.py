@@ -48,7 +48,7 @@ def test_the_embedder_has_the_last_word() -> None:
     assert link_unknown_names({entity_key(name): name}, TEXTS, unlike) == {}
 
 
-def test_of_several_the_nearest_is_taken() -> None:
+def test_of_several_like_names_the_nearest_is_taken() -> None:
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return np.float32(
             [[1, 0] if text.endswith(("ryn", "ran")) else [0.6, 0.8] for text in texts]

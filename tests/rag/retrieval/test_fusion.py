@@ -138,7 +138,7 @@ def test_two_empty_lists_are_an_empty_list(fusion: Fusion) -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=repr)
 @given(lexical=lists, dense=lists, full=st.booleans())
-def test_equals_the_slow_twin(
+def test_a_fusion_equals_its_slow_twin(
     fusion: Fusion, lexical: Candidates, dense: Candidates, full: bool
 ) -> None:
     depth = max(len(lexical.rows), len(dense.rows)) if full else None

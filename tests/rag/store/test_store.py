@@ -203,14 +203,14 @@ def test_one_commit_cannot_say_two_things_about_a_document(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("name", "dimension"), [("other", DIMENSION), ("test", 3)])
-def test_another_embedder_is_refused(tmp_path: Path, name: str, dimension: int) -> None:
+def test_a_store_of_another_embedder_is_refused(tmp_path: Path, name: str, dimension: int) -> None:
     new_store(tmp_path).close()
     with pytest.raises(StoreMismatch, match=r"made with the embedder 'test' \(8 dimensions\)"):
         Store.open(tmp_path, embedder=FakeEmbedder(name, dimension))
     Store.open(tmp_path, embedder=FakeEmbedder("test", DIMENSION)).close()
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
+def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         store._parts.catalogue.connect().execute("UPDATE meta SET value = 99 WHERE key = 'format'")
     with pytest.raises(StoreMismatch, match=f"format 99; this version reads {FORMAT}"):

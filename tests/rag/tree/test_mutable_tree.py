@@ -15,11 +15,11 @@ def test_a_group_goes_on_with_the_node_that_is_most_of_it() -> None:
     assert surviving_nodes(nodes, [{1, 2, 4}, {3, 5, 6, 9}]) == [7, 8]
 
 
-def test_half_of_a_node_is_not_enough() -> None:
+def test_a_node_with_half_of_its_leaves_in_a_group_does_not_survive() -> None:
     assert surviving_nodes({7: (1, 2, 3, 4)}, [{1, 2}, {3, 4}]) == [None, None]
 
 
-def test_nor_is_half_of_a_group() -> None:
+def test_a_node_that_is_half_of_a_group_does_not_survive() -> None:
     assert surviving_nodes({7: (1, 2), 8: (3, 4)}, [{1, 2, 3, 4}]) == [None]
 
 

@@ -290,7 +290,7 @@ def said(file: TreeFile) -> object:
         return "hoptrail" if "hoptrail" in str(error) else str(error)
 
 
-def test_another_format_is_refused(layout: Layout) -> None:
+def test_a_tree_of_another_format_is_refused(layout: Layout) -> None:
     file = TreeFile(layout)
     file.save(made(LEAVES))
     sql(layout.root, "UPDATE meta SET value = 2 WHERE key = 'format'", file="tree.db")

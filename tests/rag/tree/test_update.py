@@ -246,7 +246,7 @@ def test_where_leaves_were_sorted_by_topics_a_full_node_is_split_and_no_other_ch
     assert len(after.nodes) == len(before.nodes) + 1
 
 
-def test_else_it_and_its_siblings_are_as_in_a_fresh_tree() -> None:
+def test_a_full_node_of_a_bottom_up_tree_is_grouped_anew_with_its_siblings() -> None:
     leaves = bunched(85, passages=5, spread=0.4)
     before = made(leaves.only(range(84)), 14)
     after = grown(before, leaves)

@@ -126,7 +126,7 @@ def test_every_64_bit_key_can_be_looked_up(store: Store) -> None:
 
 
 @pytest.mark.parametrize("where", [{}, {"n": 1}, {"n": 3}])
-def test_nothing_at_all_is_asked_or_found(store: Store, where: Where) -> None:
+def test_empty_requests_of_the_graph_find_nothing(store: Store, where: Where) -> None:
     with store.snapshot().graph(where) as links:
         assert links.outgoing([]) == links.triples([]) == ()
         assert len(links.about([]).rows) == len(links.mentioning([], 5).rows) == 0

@@ -71,7 +71,7 @@ def test_a_tree_that_only_just_fits_is_not_too_deep(count: int, fanout: int) -> 
 
 
 @pytest.mark.parametrize(("count", "fanout"), [(257, 2), (6562, 3), (5, 1)])
-def test_what_does_not_fit_is_refused(count: int, fanout: int) -> None:
+def test_leaves_that_fit_no_tree_of_the_fan_out_are_refused(count: int, fanout: int) -> None:
     with pytest.raises(SettingsError, match=r"fan-out|at least 2 children"):
         build_tree(bunched(count), spec(fanout))
 

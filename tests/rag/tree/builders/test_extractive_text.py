@@ -73,7 +73,7 @@ def test_topics_are_told_apart_on_every_layer() -> None:
             assert not any(other in text for other in others)
 
 
-def test_what_is_written_stays() -> None:
+def test_node_texts_that_are_written_stay() -> None:
     leaves = bunched(64)
     tree = made(leaves)
     assert with_extractive_texts(tree, leaves).nodes == tree.nodes
@@ -101,7 +101,7 @@ def test_leaves_that_are_gone_say_nothing() -> None:
         ("St. Ives\nDr. J. R. Smith lived in St. Ives for years. Then he left.", "Smith lived"),
     ],
 )
-def test_unusual_leaves(body: str, part: str) -> None:
+def test_the_text_over_an_unusual_leaf(body: str, part: str) -> None:
     assert part in written(saying(body, "other\nSomething else."), (0,), (1,))[0]
 
 

@@ -126,7 +126,7 @@ def test_ridge_equals_the_sweeps_that_it_replaces(bias: float, seed: int) -> Non
 
 @given(observations())
 @settings(deadline=None, max_examples=20)
-def test_so_it_does_at_the_ends_of_the_scale(seen: Observations) -> None:
+def test_ridge_is_the_least_squares_solution_at_the_ends_of_the_scale(seen: Observations) -> None:
     np.testing.assert_allclose(ridge(seen).offsets, swept(seen)[1], atol=1e-3)
 
 

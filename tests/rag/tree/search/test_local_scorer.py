@@ -49,7 +49,7 @@ def test_every_place_of_every_slate_is_scored_within_bounds(
     assert answers == local_scorer(query)(slates)
 
 
-def test_by_hand() -> None:
+def test_the_scores_of_two_items_by_hand() -> None:
     # "bake" is in one of two items, "bread" in both.
     weight = {"bake": math.log(1 + 2 / 2), "bread": math.log(1 + 2 / 3)}
     share = weight["bread"] / sum(weight.values())

@@ -11,7 +11,7 @@ from hoptrail.rag.tree.search.anchors import sample_anchors
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.integers(0, 15), st.integers(0, 99))
 @settings(deadline=None, max_examples=50)
-def test_as_many_as_asked_each_once_and_the_same_for_the_same_seed(
+def test_as_many_anchors_as_asked_each_once_and_the_same_for_the_same_seed(
     standings: list[float], count: int, seed: int
 ) -> None:
     found = sample_anchors(np.array(standings), count, np.random.default_rng(seed))

@@ -24,7 +24,7 @@ from hoptrail.agents.indexing.graph_builder import (
     build_graph,
 )
 from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate, estimate_graph
-from hoptrail.agents.indexing.triple_extraction import TriplesForm, reply_tokens, size, supported
+from hoptrail.agents.indexing.triple_extraction import TriplesForm, reply_tokens, size
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.scripted import ScriptedEndpoint, doubled
@@ -33,7 +33,6 @@ from hoptrail.rag.errors import BackendRefused, ModelError, SettingsError, Store
 from hoptrail.rag.fsck import fsck
 from hoptrail.rag.store.store import Store, StoreSpec
 from hoptrail.rag.text.tokens import count_tokens
-from hoptrail.rag.types import Passage
 
 ALL = len(CHAIN)
 
@@ -114,32 +113,6 @@ def test_the_passage_is_data_within_the_tenants_fence(graph_store: Store) -> Non
     assert word not in hostile.messages[0].content
     assert hostile.schema == json_reply(TriplesForm).schema
     assert hostile.temperature == 0.0
-
-
-PASSAGE = Passage(
-    id="p", document_id="d", start=0, end=9, title="Heron (ship)",
-    text="The Heron was launched at Maddock Yard in 1887 by Ilsa Corrin.",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("triple", "kept"),
-    [
-        (("Heron", "launched in", "1887"), True),
-        (("the heron", "launched by", "ILSA CORRIN"), True),
-        (("Heron", "is a kind of", "ship"), True),
-        (("Heron", "launched in", "1888"), False),
-        (("Heron", "launched by", "Ilsa Marsh"), False),
-        (("Heron", "is a", "bakery"), False),
-        (("?", "launched in", "1887"), False),
-        (("Heron", "", "1887"), False),
-        (("", "launched in", "1887"), False),
-    ],
-)
-def test_a_triple_must_name_what_its_passage_names(
-    triple: tuple[str, str, str], kept: bool
-) -> None:
-    assert supported([triple], PASSAGE) == ((triple,) if kept else ())
 
 
 def test_what_cannot_be_stored_or_stands_twice_is_tidied(graph_store: Store) -> None:
@@ -297,7 +270,7 @@ def test_what_readings_in_flight_leave_of_the_budget_is_used(graph_store: Store)
     assert (report.stop, report.read) == ("done", ALL)
 
 
-def test_seconds_are_a_limit_too(graph_store: Store) -> None:
+def test_a_graph_build_ends_when_its_seconds_are_over(graph_store: Store) -> None:
     report = run(graph_store, endpoint(), budget=Budget(calls=9, tokens=99_999, seconds=1e-9))
     assert (report.stop, report.read, report.unread) == ("out_of_time", 0, ALL)
 

@@ -1,4 +1,4 @@
-"""Sentences and token counts: exact spans, parity with tiktoken and with nltk as it stands."""
+"""Sentences: exact spans, parity with nltk as it stands; how their data and tiktoken's load."""
 
 from __future__ import annotations
 
@@ -10,65 +10,12 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.texts import FRAGMENTS, PROSE, TEXTS
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.text import sentences as module
-from hoptrail.rag.text import tokens
 from hoptrail.rag.text.sentences import sentence_languages, sentences
-from hoptrail.rag.text.tokens import count_tokens, seam
-
-PROSE = (
-    "Dr. Marlow sailed from Hull on 3 March 1911. The voyage, e.g. its cost, was noted by "
-    'Capt. J. S. Veil! "Was it worth it?" he asked. (It was.) The U.S. fleet arrived later. '
-    "Prices rose by 3.5 per cent. Mr. Onn left..."
-)
-# ruff: noqa: RUF005
-FRAGMENTS = st.sampled_from(
-    [" ", "  ", "\n", "\r\n", "\r", "\n\n", "\t", "\f", "\u00a0", "\u3000", "\u2028", "\u2029"]
-    + ["A word.", "Is it?", "No!", "e.g. this", "Dr. X.", "3.14", "word", "中文句子。", "…", '."']
-    + ["é", "e\u0301", "👩‍👩‍👧", "\x1c", "\u200b", "a" * 50, "<|endoftext|>", "(So.)", "it's"]
-)
-TEXTS = st.one_of(st.text(max_size=200), st.lists(FRAGMENTS, max_size=60).map("".join))
-
-
-def tiktoken_count(text: str) -> int:
-    import tiktoken
-
-    count_tokens("")  # so that the encoding is loaded from the bundled folder
-    encoding = tiktoken.get_encoding("cl100k_base")
-    return len(encoding.encode(text, disallowed_special=()))
-
-
-@settings(deadline=None)
-@given(TEXTS)
-def test_counts_equal_tiktoken(text: str) -> None:
-    assert count_tokens(text) == tiktoken_count(text)
-
-
-@settings(deadline=None)
-@given(TEXTS, TEXTS)
-def test_counts_add_up_at_a_seam(left: str, right: str) -> None:
-    left, right = "x" + left.rstrip(), right.lstrip() + "x"
-    left = left.rstrip()
-    for gap in (" ", "\n", "\r\n", " \n\n", "\n \t\n", "\t", "", "\n  ", "\u00a0\n"):
-        text = left + gap + right
-        at = seam(text, len(left), len(left) + len(gap))
-        if at is None:
-            assert gap in {"\t", "", "\n  "}
-        else:
-            assert count_tokens(text[:at]) + count_tokens(text[at:]) == count_tokens(text)
-
-
-def test_long_texts_are_counted_exactly_in_blocks() -> None:
-    text = "\n\n".join(f"{PROSE} Number {n}.   Then  two spaces." for n in range(300))
-    assert len(text) > 4 * tokens._BLOCK
-    assert count_tokens(text) == tiktoken_count(text)
-
-
-@pytest.mark.parametrize("unit", ["a", " ", "\n", "^", "中", "\r\n", "?! "])
-def test_a_million_equal_characters_are_counted(unit: str) -> None:
-    text = unit * (10**6 // len(unit))
-    assert 0 < count_tokens(text) <= len(text.encode())
+from hoptrail.rag.text.tokens import count_tokens
 
 
 def test_known_sentences() -> None:
@@ -112,7 +59,7 @@ def test_a_blank_line_ends_a_sentence(gap: str) -> None:
 
 
 @pytest.mark.parametrize("gap", ["\n", "\r\n", "\r", "\t", "\u3000"])
-def test_a_single_line_end_does_not(gap: str) -> None:
+def test_a_single_line_end_ends_no_sentence(gap: str) -> None:
     assert len(sentences(f"one line{gap}goes on")) == 1
 
 
