@@ -140,26 +140,24 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         settled = request.settings.resolved(opened.mode, served=request.served)
         request = replace(request, settings=settled)
         endpoint = await open_endpoint(stack, model, opened.secret)
-        interceptor: Interceptor = LiveInterceptor(cancel)
+        live, recorder = LiveInterceptor(cancel), None
         if record is not None:
-            interceptor = Recorder(
-                cast(LiveInterceptor, interceptor), record, {"job": job_json(request)}
-            )
-            stack.callback(interceptor.abandon)
+            recorder = Recorder(live, record, {"job": job_json(request)})
+            stack.callback(recorder.abandon)
         run = _Run(
             request=request,
             strategy=chosen,
             corpus=opened.corpus,
             endpoint=endpoint,
-            interceptor=interceptor,
+            interceptor=recorder or live,
             delimiters=Delimiters.of(opened.secret),
             folder=runs.begin(opened.runs, request) if opened.runs is not None else None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
         )
         receipt = await _receipt_or_nothing_left(run)
-        if isinstance(interceptor, Recorder):
-            interceptor.finish(receipt.json())
+        if recorder is not None:
+            recorder.finish(receipt.json())
         return receipt
 
 

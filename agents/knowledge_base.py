@@ -120,10 +120,10 @@ class KnowledgeBase(OpenStore):
 
     def delete(self, ids: Collection[str]) -> int:
         """Deletes documents by id; unknown ids are passed over. Returns how many there were."""
-        before = self.store.stats().documents
-        self.store.commit((), ids)
+        found = set(ids) & self.store.fingerprints().keys()
+        self.store.commit((), found)
         self._sync_tree()
-        return before - self.store.stats().documents
+        return len(found)
 
     def search(
         self, query: str, *, k: int = 10, mode: Mode | None = None, where: Where | None = None

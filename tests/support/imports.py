@@ -114,11 +114,5 @@ def _subfolder(name: str, prefix: str) -> str | None:
 
 def layers_imported(path: Path) -> set[str]:
     """The layers that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    parts = (name.split(".") for name in names)
-    return {p[1] for p in parts if p[0] == "hoptrail" and len(p) > 1 and p[1] in LAYERS}
+    files = {module_of(source): source for source in sources()}
+    return {name.split(".")[0] for name in _imports(path, files)}
