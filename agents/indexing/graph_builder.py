@@ -126,7 +126,7 @@ class _GraphBuild:
         self._session = session
         self._fetched: deque[_Job] = deque()
         self._uncommitted: CommitBuffer[Extraction, SaveResult] = CommitBuffer(
-            lambda batch: store.keep_readings(session.model, batch)
+            lambda batch: store.save_extractions(session.model, batch)
         )
         self._read = self._gone = self._triples = self._invented = 0
 

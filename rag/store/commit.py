@@ -89,7 +89,9 @@ def import_triples(writer: Connection, triples: Sequence[Triple]) -> ImportResul
     return ImportResult(generation=generation, added=added, known=known, unplaced=unplaced)
 
 
-def keep_readings(writer: Connection, model: str, readings: Sequence[Extraction]) -> SaveResult:
+def commit_extractions(
+    writer: Connection, model: str, readings: Sequence[Extraction]
+) -> SaveResult:
     """Stores the triples that a model extracted; the writer's lock must be held.
 
     New triples make a generation; a passage marked as read changes nothing that a search could see.

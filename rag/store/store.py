@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,8 +31,8 @@ from hoptrail.rag.store.commit import (
     check_deletes,
     check_puts,
     commit,
+    commit_extractions,
     import_triples,
-    keep_readings,
 )
 from hoptrail.rag.store.graph_index.tables import extracted
 from hoptrail.rag.store.graph_index.triples import (
@@ -42,7 +41,7 @@ from hoptrail.rag.store.graph_index.triples import (
     PendingPassages,
     SaveResult,
     Triple,
-    check_readings,
+    check_extractions,
     check_triples,
     unread,
 )
@@ -50,30 +49,10 @@ from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.maintenance import compact, compact_if_bloated, rebuild_stale
 from hoptrail.rag.store.snapshot import Snapshot, ViewCache, check_graph
 from hoptrail.rag.store.spec import FORMAT, StoreSpec, create_store, read_spec
+from hoptrail.rag.store.types import StoreStats
 from hoptrail.rag.types import EVERYTHING, Candidates, Document, IndexedDocument, Passage, Where
 
 __all__ = ["FORMAT", "Store", "StoreSpec", "StoreStats"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStats:
-    """Counts, sizes and settings of a store."""
-
-    tenant: str
-    documents: int
-    passages: int
-    generation: int
-    bytes: int
-    """On disk, all files of the tenant."""
-    embedder: str
-    dimension: int
-    lexical: str
-    dense: str
-    language: str
-    graph: str
-    triples: int
-    """Imported triples in the graph."""
-    format: int
 
 
 class Store:
@@ -215,7 +194,7 @@ class Store:
         with self._reading() as connection, catalogue.snapshot(connection):
             return unread(connection, model)
 
-    def keep_readings(self, model: str, readings: Sequence[Extraction]) -> SaveResult:
+    def save_extractions(self, model: str, readings: Sequence[Extraction]) -> SaveResult:
         """Saves a model's extractions, and which passages it has read, in one commit.
 
         Raises:
@@ -224,9 +203,9 @@ class Store:
             StoreBusy, StoreFull: as for `commit`.
         """
         check_graph(self.spec)
-        check_readings(model, readings)
+        check_extractions(model, readings)
         with self._parts.lock.held(self._wait), self._errors:
-            return keep_readings(self._write_connection(), model, readings)
+            return commit_extractions(self._write_connection(), model, readings)
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every document by id."""

@@ -103,3 +103,24 @@ def ranked(
         order = np.lexsort((ties(rows), -scores))
         rows, scores = rows[order], scores[order]
     return Candidates(rows=rows[:cut], scores=scores[:cut])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """Counts, sizes and settings of a store."""
+
+    tenant: str
+    documents: int
+    passages: int
+    generation: int
+    bytes: int
+    """On disk, all files of the tenant."""
+    embedder: str
+    dimension: int
+    lexical: str
+    dense: str
+    language: str
+    graph: str
+    triples: int
+    """Imported triples in the graph."""
+    format: int

@@ -182,7 +182,7 @@ class PendingPassages:
     """Number of them that failed before."""
 
 
-def check_readings(model: str, readings: Sequence[Extraction]) -> None:
+def check_extractions(model: str, readings: Sequence[Extraction]) -> None:
     """Raises SettingsError for a model without a name, or a triple with a blank part."""
     if not model.strip():
         raise SettingsError("An extraction needs the name of its model.")

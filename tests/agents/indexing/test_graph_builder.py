@@ -325,7 +325,7 @@ def test_a_listener_that_fails_costs_nothing_that_was_read(graph_store: Store) -
 def test_a_commit_that_was_refused_is_tried_again_at_the_end(
     graph_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = Store.keep_readings, []
+    real, refused = Store.save_extractions, []
 
     def busy(self: Store, model: str, readings: Any) -> Any:  # noqa: ANN401
         if not refused:
@@ -333,7 +333,7 @@ def test_a_commit_that_was_refused_is_tried_again_at_the_end(
             raise StoreBusy("another process writes")
         return real(self, model, readings)
 
-    monkeypatch.setattr(Store, "keep_readings", busy)
+    monkeypatch.setattr(Store, "save_extractions", busy)
     monkeypatch.setattr("hoptrail.agents.indexing.batch_runner._BATCH_SECONDS", 0.0)
     with pytest.raises(StoreBusy):
         run(graph_store, endpoint(), parallel=2)

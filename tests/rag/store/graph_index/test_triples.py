@@ -32,7 +32,7 @@ def unread(store: Store, model: str = "m") -> list[int]:
 
 def test_what_is_read_is_not_read_again_by_that_model(store: Store, tmp_path: Path) -> None:
     assert unread(store) == [0, 1, 2]
-    kept = store.keep_readings("m", [Extraction(row=0, triples=[FACT, FACT]), Extraction(row=2)])
+    kept = store.save_extractions("m", [Extraction(row=0, triples=[FACT, FACT]), Extraction(row=2)])
     assert (kept.generation, kept.added, kept.gone) == (2, 1, 0)
     assert (unread(store), unread(store, "other")) == ([1], [0, 1, 2])
     with store.snapshot().graph() as links:
@@ -45,33 +45,33 @@ def test_what_is_read_is_not_read_again_by_that_model(store: Store, tmp_path: Pa
 
 
 def test_marks_alone_make_no_generation(store: Store) -> None:
-    kept = store.keep_readings("m", [Extraction(row=0), Extraction(row=1, failure="parse")])
+    kept = store.save_extractions("m", [Extraction(row=0), Extraction(row=1, failure="parse")])
     assert (kept.generation, kept.added, store.generation) == (1, 0, 1)
-    again = store.keep_readings("m", [Extraction(row=0)])
+    again = store.save_extractions("m", [Extraction(row=0)])
     assert (again.added, store.generation) == (0, 1)
 
 
 def test_what_failed_comes_last_until_it_is_read(store: Store) -> None:
-    store.keep_readings("m", [Extraction(row=0, failure="length")])
+    store.save_extractions("m", [Extraction(row=0, failure="length")])
     assert (unread(store), store.unread("m").failed) == ([1, 2, 0], 1)
-    store.keep_readings("m", [Extraction(row=0, triples=[FACT])])
+    store.save_extractions("m", [Extraction(row=0, triples=[FACT])])
     assert (unread(store), store.unread("m").failed) == ([1, 2], 0)
 
 
 def test_a_document_that_is_replaced_loses_marks_and_triples(store: Store, tmp_path: Path) -> None:
-    store.keep_readings("m", [Extraction(row=row, triples=[FACT]) for row in (0, 1, 2)])
+    store.save_extractions("m", [Extraction(row=row, triples=[FACT]) for row in (0, 1, 2)])
     # The same length, and so the same passage ids.
     store.commit([indexed("fram", ["The ship that Nansen wrote.", "It lies in Oslo."])], ["oslo"])
     assert len(unread(store)) == 2
     assert store.stats().triples == 0
-    late = store.keep_readings("m", [Extraction(row=0, triples=[FACT]), Extraction(row=99)])
+    late = store.save_extractions("m", [Extraction(row=0, triples=[FACT]), Extraction(row=99)])
     assert (late.added, late.gone, store.stats().triples) == (0, 2, 0)
     assert len(unread(store)) == 2
     assert fsck(tmp_path).clean
 
 
 def test_marks_survive_compaction_and_a_rebuilt_graph(store: Store, tmp_path: Path) -> None:
-    store.keep_readings("m", [Extraction(row=1, triples=[FACT])])
+    store.save_extractions("m", [Extraction(row=1, triples=[FACT])])
     store.compact()
     store.close()
     sql(tmp_path, "DELETE FROM mentions", "INSERT INTO read_by VALUES (77, 'm', '')")
@@ -91,7 +91,7 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
     with monkeypatch.context() as patch:
         patch.setattr("hoptrail.rag.store.catalogue.writes.record_generation", full)
         with pytest.raises(ValueError, match="late"):
-            store.keep_readings("m", [Extraction(row=0, triples=[FACT])])
+            store.save_extractions("m", [Extraction(row=0, triples=[FACT])])
     assert (unread(store), store.stats().triples) == ([0, 1, 2], 0)
     assert fsck(tmp_path).clean
 
@@ -108,7 +108,7 @@ def test_a_commit_that_fails_keeps_neither_triples_nor_marks(
 )
 def test_what_says_nothing_is_refused(store: Store, model: str, triple: tuple, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        store.keep_readings(model, [Extraction(row=0), Extraction(row=1, triples=[triple])])
+        store.save_extractions(model, [Extraction(row=0), Extraction(row=1, triples=[triple])])
     assert unread(store) == [0, 1, 2]
 
 
@@ -117,4 +117,4 @@ def test_a_store_without_a_graph_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(BackendRefused, match="graph 'links'"):
             bare.unread("m")
         with pytest.raises(BackendRefused, match="graph 'links'"):
-            bare.keep_readings("m", [])
+            bare.save_extractions("m", [])
