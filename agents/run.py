@@ -36,7 +36,7 @@ from hoptrail.agents.runs.receipt import Environment, Receipt
 from hoptrail.agents.runs.recording import Recorder
 from hoptrail.agents.runs.request import RunRequest
 from hoptrail.agents.strategies.graph import Paused, Strategy, run_graph
-from hoptrail.rag.errors import HoptrailError
+from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
 
 ChooseRoles = Callable[[Roles], Roles]
@@ -125,31 +125,35 @@ async def _final_state(run: Run) -> RunState:
             reply = run.reply
             if reply is not None:
                 reply = await _reply(interceptor, reply)
-            async with _checkpoints(run) as checkpointer:
-                return await _until_over(run, ledger, checkpointer, reply)
+            return await _until_over(run, ledger, reply)
     finally:
         ledger.close()
 
 
-async def _until_over(
-    run: Run, ledger: Ledger, checkpointer: BaseCheckpointSaver[Any] | None, reply: object
-) -> RunState:
+async def _until_over(run: Run, ledger: Ledger, reply: object) -> RunState:
     """Runs the graph; a replay also goes on after each pause, with the reply that was recorded."""
-    while True:
-        context = await _context(run, ledger)
-        try:
-            return await run_graph(
-                run.strategy,
-                run.request,
-                context,
-                run=run.folder.id if run.folder else "",
-                checkpointer=checkpointer,
-                reply=reply,
-            )
-        except Paused:
-            if not run.pauses:
-                raise
+    context = await _context(run, ledger)
+    async with _checkpoints(run) as checkpointer:
+        while True:
+            try:
+                return await run_graph(
+                    run.strategy,
+                    run.request,
+                    context,
+                    run=run.folder.id if run.folder else "",
+                    checkpointer=checkpointer,
+                    reply=reply,
+                )
+            except Paused:
+                if run.folder is not None:
+                    raise
+                if not run.pauses:
+                    raise SettingsError(
+                        "A node waits for a reply, but runs are not kept here: open the store with "
+                        "keep_runs=True."
+                    ) from None
             reply = await _reply(run.interceptor, None)
+            context = await _context(run, ledger)  # as the process that went on made it
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,12 @@ from hoptrail.agents.strategies.graph import compiled_graph
 from hoptrail.agents.types import Answer, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
+pytestmark = pytest.mark.usefixtures("fresh_graphs")
+
 
 @pytest.fixture(scope="module")
 def whole(library: KnowledgeBase) -> Receipt:
     return ask(QUESTION, library)
-
-
-@pytest.fixture(autouse=True)
-def fresh_graphs() -> Iterator[None]:
-    """Graphs are compiled once a process: here with other nodes, which must not stay."""
-    compiled_graph.cache_clear()
-    yield
-    compiled_graph.cache_clear()
 
 
 def without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
