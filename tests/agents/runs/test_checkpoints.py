@@ -261,7 +261,7 @@ def test_a_checkpoint_holds_no_passage(library: KnowledgeBase, tmp_path: Path) -
             return super().answer(request)
 
     ask(QUESTION, over(library, library.corpus, runs), model=reading(Snapping()))
-    stored = b"".join(path.read_bytes() for path in killed.rglob("checkpoints.db*"))
+    stored = b"".join(path.read_bytes() for path in killed.rglob("state.db*"))
     assert b"born at Tarn Hollow" in stored  # the quote
     assert b"learnt to read the stars" not in stored  # the rest of its passage
 
