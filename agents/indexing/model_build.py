@@ -109,7 +109,7 @@ class ModelSession:
             failed=self.failures.total(),
             failures=dict(sorted(self.failures.items())),
             usage=self.ledger.spent(),
-            flags=len(self.ledger.flags),
+            flags=sum(flag.count for flag in self.ledger.flags),
             without_salt=self.without_salt,
         )
 
