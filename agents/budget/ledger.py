@@ -307,7 +307,7 @@ class Ledger:
             completion_tokens=completion_tokens,
             seconds=round(seconds, 6),
             began=round(self.elapsed(), 6),
-            at=round(self._wall(), 3),
+            at=self._wall(),
         )
         # Written first: if the write fails nothing was set aside and the spend does not happen.
         self._write("reserve", _as_dict(reservation))
