@@ -99,7 +99,7 @@ class Journal:
             if not isinstance(line, dict):
                 raise JournalError(
                     f"Line {number} of {str(self._path)!r} is damaged: "
-                    "delete the run and ask again."
+                    "delete the run, or the file of a build, and start again."
                 )
             lines.append(line)
         return lines
