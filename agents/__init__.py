@@ -2,6 +2,8 @@
 
 from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
+from hoptrail.agents.budget.quota import Quota
+from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.agents.graph import Strategy
 from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.llm.served_model import ServedModel
@@ -32,8 +34,10 @@ __all__ = [
     "Outcome",
     "Plan",
     "Query",
+    "Quota",
     "Receipt",
     "ReplayResult",
+    "RunRetention",
     "RunSettings",
     "ServedModel",
     "StopReason",

@@ -11,7 +11,9 @@ from typing import Self, TypedDict, Unpack
 
 from hoptrail.agents.ask import ChooseRoles, aask, aresume
 from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.budget.quota import Quota
 from hoptrail.agents.corpus.open_store import OpenStore
+from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.agents.events import Listener
 from hoptrail.agents.graph import Strategy
 from hoptrail.agents.llm.served_model import ServedModel
@@ -37,6 +39,7 @@ class ResumeOptions(TypedDict, total=False):
     """Options of `aresume`, which explains them."""
 
     model: ServedModel | Endpoint | None
+    quota: Quota | None
     roles: ChooseRoles | None
     on_event: Listener
     cancel: asyncio.Event | None
@@ -71,7 +74,7 @@ class KnowledgeBase(OpenStore):
         tenant: str = "default",
         embedder: str | Embedder = DEFAULT_EMBEDDER,
         options: StoreOptions | None = None,
-        keep_runs: bool = True,
+        keep_runs: bool | RunRetention = True,
     ) -> Self:
         """Makes an empty store and opens it.
 
@@ -80,7 +83,7 @@ class KnowledgeBase(OpenStore):
             tenant: whose documents: 1 to 64 of a-z, 0-9, - and _.
             embedder: one, or its name for `load_embedder`. The store keeps to it.
             options: indexes, language, passage graph; None: the defaults.
-            keep_runs: whether runs are kept on disk until their receipt is written.
+            keep_runs: as for `open`.
 
         Raises:
             SettingsError: there is a store already, or an option is wrong.
