@@ -354,7 +354,7 @@ class Model:
         self.lines = {}
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(budget=budgets, steps=steps_taken)
 def test_whatever_happens_the_budget_holds_and_the_file_forgets_nothing(
     budget: Budget, steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory

@@ -508,7 +508,7 @@ failures = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     lines=st.lists(replies | failures, min_size=1, max_size=12),
     budget=st.builds(
