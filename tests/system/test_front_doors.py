@@ -19,7 +19,8 @@ from hoptrail.evals import aevaluate, evaluate
 
 DOORS = {
     "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase Passage
-        Quota Receipt ReplayResult RunRetention RunSettings ServedModel Usage __version__ aask areplay aresume ask
+        Quota Receipt ReplayResult RunRetention
+        RunSettings ServedModel Usage __version__ aask areplay aresume ask
         ingest replay resume""",
     "hoptrail.prompts": "Prompt PromptError Rendered load",
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
@@ -38,7 +39,8 @@ DOORS = {
     "hoptrail.rag.tree": """Tree TreeSearch TreeSearchSettings build_tree load_tree run_search
         sync_stored_tree""",
     "hoptrail.agents": """STRATEGIES AbstainReason Answer Budget Claim Evidence KnowledgeBase
-        Outcome Plan Query Quota Receipt ReplayResult RunRetention RunSettings ServedModel StopReason Strategy
+        Outcome Plan Query Quota Receipt ReplayResult RunRetention
+        RunSettings ServedModel StopReason Strategy
         TreeSearchSettings Usage aask areplay aresume ask open_library replay resume
         unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
