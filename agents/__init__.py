@@ -2,6 +2,8 @@
 
 from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, astream, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
+from hoptrail.agents.budget.quota import Quota
+from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.runs.folder import unfinished_runs
@@ -34,8 +36,10 @@ __all__ = [
     "Paused",
     "Plan",
     "Query",
+    "Quota",
     "Receipt",
     "ReplayResult",
+    "RunRetention",
     "RunSettings",
     "ServedModel",
     "StopReason",

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.budget.quota import Quota
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Event, Listener, ignore
 from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.quota_endpoint import within_quota
 from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.roles.base import Roles
@@ -57,6 +59,7 @@ class RunOptions(TypedDict, total=False):
     """Options that `aask` and `aresume` share."""
 
     model: ServedModel | Endpoint | None
+    quota: Quota | None
     roles: ChooseRoles | None
     on_event: Listener
     cancel: asyncio.Event | None
@@ -89,6 +92,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     strategy: str | Strategy = "pool",
     model: ServedModel | Endpoint | None = None,
     budget: Budget | None = None,
+    quota: Quota | None = None,
     settings: RunSettings | None = None,
     roles: ChooseRoles | None = None,
     where: Where | None = None,
@@ -108,6 +112,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         strategy: a name in `STRATEGIES`, or a `Strategy` of your own.
         model: None: the local players, which answer in the documents' own words.
         budget: limits on calls, tokens, searches and seconds.
+        quota: limits that other questions share; waiting for it takes of the budget's seconds.
         settings: how far and how wide the search goes.
         roles: puts roles of your own in the place of the run's:
             `lambda roles: dataclasses.replace(roles, planner=MyPlanner())`.
@@ -139,6 +144,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         request = replace(request, settings=settled)
         endpoint = await open_endpoint(stack, model, opened.secret)
         live, recorder = LiveInterceptor(cancel), None
+        endpoint = await within_quota(stack, endpoint, quota, request.budget.seconds, cancel)
         if record is not None:
             recorder = Recorder(live, record, {"job": job_json(request)})
             stack.callback(recorder.abandon)
@@ -149,7 +155,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             endpoint=endpoint,
             interceptor=recorder or live,
             delimiters=Delimiters.of(opened.secret),
-            folder=runs.begin(opened.runs, request) if opened.runs is not None else None,
+            folder=runs.begin(opened.runs, request, opened.retention) if opened.runs else None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
         )
@@ -169,6 +175,7 @@ async def aresume(  # noqa: PLR0913 - as `aask`
     embedder: str | Embedder | None = None,
     strategy: Strategy | None = None,
     model: ServedModel | Endpoint | None = None,
+    quota: Quota | None = None,
     roles: ChooseRoles | None = None,
     reply: object = None,
     on_event: Listener = ignore,
@@ -204,12 +211,13 @@ async def aresume(  # noqa: PLR0913 - as `aask`
         if recording is not None and reply is not None:
             recorder = Recorder(live, recording, None)
             stack.callback(recorder.abandon)
+        endpoint = await open_endpoint(stack, model, opened.secret)
         return await receipt_of(
             Run(
                 request=request,
                 strategy=_strategy_of(request, strategy),
                 corpus=opened.corpus,
-                endpoint=await open_endpoint(stack, model, opened.secret),
+                endpoint=await within_quota(stack, endpoint, quota, request.budget.seconds, cancel),
                 interceptor=recorder or live,
                 delimiters=Delimiters.of(opened.secret),
                 folder=folder,

@@ -10,6 +10,7 @@ from typing import Self, Unpack
 
 from hoptrail.agents.ask import AskOptions, ResumeOptions, aask, aresume, astream
 from hoptrail.agents.corpus.open_store import OpenStore
+from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.agents.events import Event
 from hoptrail.agents.runs.folder import unfinished_runs
 from hoptrail.agents.runs.receipt import Receipt
@@ -46,7 +47,7 @@ class KnowledgeBase(OpenStore):
         tenant: str = "default",
         embedder: str | Embedder = DEFAULT_EMBEDDER,
         options: StoreOptions | None = None,
-        keep_runs: bool = True,
+        keep_runs: bool | RunRetention = True,
     ) -> Self:
         """Makes an empty store and opens it.
 
@@ -55,7 +56,7 @@ class KnowledgeBase(OpenStore):
             tenant: whose documents: 1 to 64 of a-z, 0-9, - and _.
             embedder: one, or its name for `load_embedder`. The store keeps to it.
             options: indexes, language, passage graph; None: the defaults.
-            keep_runs: whether runs are kept on disk until their receipt is written.
+            keep_runs: as for `open`.
 
         Raises:
             SettingsError: there is a store already, or an option is wrong.

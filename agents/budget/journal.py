@@ -11,11 +11,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from hoptrail.rag.errors import HoptrailError, StoreFull
 
@@ -38,15 +39,11 @@ class Journal:
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self._path = path
         self._lock = FileLock(f"{path}.lock", timeout=0)
+        _acquire(self._lock, path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        except Timeout:
-            raise JournalError(
-                f"The run of {str(path)!r} is still going in another process: wait for it to end."
-            ) from None
         except OSError as error:
+            self._lock.release()
             raise JournalError(f"Cannot open {str(path)!r}: {error.strerror}.") from error
         try:
             if fresh:
@@ -99,7 +96,34 @@ class Journal:
             if not isinstance(line, dict):
                 raise JournalError(
                     f"Line {number} of {str(self._path)!r} is damaged: "
-                    "delete the run and ask again."
+                    "delete the run, or the file of a build, and start again."
                 )
             lines.append(line)
         return lines
+
+
+@contextmanager
+def journal_lock(path: Path) -> Iterator[None]:
+    """Keeps others from opening a journal.
+
+    Raises:
+        JournalError: it is in use, or its folder cannot be written.
+    """
+    lock = FileLock(f"{path}.lock", timeout=0)
+    _acquire(lock, path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: BaseFileLock, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise JournalError(
+            f"The run of {str(path)!r} is still going in another process: wait for it to end."
+        ) from None
+    except OSError as error:
+        raise JournalError(f"Cannot open {str(path)!r}: {error.strerror}.") from error

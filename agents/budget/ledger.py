@@ -4,20 +4,29 @@ The ledger lives in a file outside the graph's state, since a checkpoint is writ
 and a crash inside it would forget what the node spent. A line is written before each spend and
 another when the true cost is known; on resume a reservation that was never settled counts whole.
 
-A reservation is an upper bound of the cost, so `spent <= budget` holds in calls, tokens and
-searches whatever a server does or reports. Of the seconds the ledger promises that nothing *starts*
-after the deadline, and that model calls are cut at it.
+What is promised:
+- Calls, searches and what is reserved in tokens never exceed the budget. A reservation is an upper
+  bound of the cost as far as we can know it; a server that reports more is believed. So tokens
+  exceed the budget by no more than such reports of calls under way are above their reservations,
+  and nothing is reserved after that.
+- Nothing *starts* after the deadline in seconds, and model calls are cut at it.
+- Across a crash, time counts while the process lived and not while it was dead. A call that was
+  under way counts until its own limit, or until two beats after the last sign of life
+  (`budget.heartbeat`), whichever comes first.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hoptrail.agents.budget.charges import Charges
+from hoptrail.agents.budget.heartbeat import HEARTBEAT, LATE, last_sign_of_life
 from hoptrail.agents.budget.journal import Journal, JournalError
 from hoptrail.agents.budget.limits import (
     Budget,
@@ -46,30 +55,26 @@ __all__ = [
 ]
 
 _VERSION = 1
-
-
-@dataclass(slots=True)
-class _Charge:
-    """A reservation and its cost so far."""
-
-    reservation: Reservation
-    usage: Usage
-    open: bool = True
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError)  # raised by lines of no ledger
 
 
 class Ledger:
     """The ledger of a run's budget, safe for parallel tasks and threads; see `Ledger.open`."""
 
     def __init__(
-        self, budget: Budget, clock: Callable[[], float], journal: Journal | None, elapsed: float
+        self,
+        budget: Budget,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+        path: Path | None = None,
     ) -> None:
         self.budget = budget
         self._clock = clock
-        self._journal = journal
-        self._start = clock() - elapsed
-        self._charges: list[_Charge] = []
-        self._totals: dict[str | None, Usage] = {}  # running sums: to add up all charges is slow
-        self._flags: list[Flag] = []
+        self._wall = wall
+        self._path = path
+        self._journal: Journal | None = None
+        self._start = clock()
+        self._charges = Charges()
         self._divisions = 0
         self._mutex = threading.RLock()
 
@@ -79,6 +84,9 @@ class Ledger:
         path: Path | None,
         budget: Budget,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        wall: Callable[[], float] = time.time,
+        fresh: bool = False,
     ) -> Ledger:
         """Opens the ledger of a run, new or after a crash.
 
@@ -87,28 +95,48 @@ class Ledger:
             budget: the limits; those of a run that goes on must be the ones it began with.
             clock: seconds that only grow. Elapsed time is what is stored, so a resumed process
                 with another clock goes on counting where the last line stood.
+            wall: seconds since 1970, by which the time of a process's death is told.
+            fresh: whether the file is emptied first.
 
         Raises:
             JournalError: the file is damaged or another process has it open.
             SettingsError: the file was begun with another budget.
+            StoreFull: there is no room for its first line.
         """
-        journal = Journal(path) if path is not None else None
-        lines = journal.lines if journal is not None else []
+        ledger = cls(budget, clock, wall, path)
+        if path is None:
+            return ledger
+        alive = last_sign_of_life(path)
+        journal = Journal(path, fresh=fresh)
         try:
-            _check_header(lines, budget)
-            elapsed = max((float(line.get("t", 0.0)) for line in lines), default=0.0)
-            ledger = cls(budget, clock, journal, elapsed)
-            for line in lines[1:]:
-                ledger._replay(line)
-        except (SettingsError, KeyError, IndexError, TypeError, ValueError) as error:
-            if journal is not None:
-                journal.close()
-            if isinstance(error, SettingsError):
+            ledger._begin(journal, alive)
+        except BaseException as error:
+            journal.close()
+            if isinstance(error, SettingsError) or not isinstance(error, _MALFORMED):
                 raise
             raise JournalError(f"File {str(path)!r} is not a ledger: delete the run.") from error
-        if not lines:
-            ledger._write("open", {"v": _VERSION, "budget": _as_dict(budget)})
+        HEARTBEAT.begin(path)
         return ledger
+
+    def _begin(self, journal: Journal, alive: float) -> None:
+        """Begins the file, or goes on with what is in it."""
+        lines = journal.lines
+        _check_header(lines, self.budget)
+        for line in lines[1:]:
+            self._charges.apply(line)
+        self._start -= self._elapsed_before(lines, alive)
+        self._journal = journal
+        if lines:
+            self._write("resume", {})
+            self._charges.forfeit_open()
+        else:
+            self._write("open", {"v": _VERSION, "budget": _as_dict(self.budget)})
+
+    def _elapsed_before(self, lines: Sequence[Mapping[str, Any]], alive: float) -> float:
+        """The run's seconds when the process before this one died."""
+        written = max((float(line.get("t", 0.0)) for line in lines), default=0.0)
+        died = min(alive + LATE, self._wall())
+        return max(written, self._charges.open_until(died))
 
     def close(self) -> None:
         """Writes the time used so far and closes the file."""
@@ -116,6 +144,8 @@ class Ledger:
             try:
                 self._write("tick", {})
             finally:
+                assert self._path is not None
+                HEARTBEAT.end(self._path)
                 self._journal.close()
                 self._journal = None
 
@@ -127,6 +157,7 @@ class Ledger:
         completion_tokens: int,
         least: int | None = None,
         share: Share | None = None,
+        timeout: float = math.inf,
     ) -> Reservation:
         """Sets aside one HTTP attempt and the most tokens it can cost.
 
@@ -136,6 +167,7 @@ class Ledger:
             completion_tokens: the most the reply may have, cut to what is left.
             least: the fewest completion tokens that it may be cut to; None: it may not be cut.
             share: the part of the budget it is taken from; None: all that is left.
+            timeout: seconds after which the attempt is given up; cut to what is left.
 
         Returns:
             The reservation; ask for its `completion_tokens`, not for those wished for.
@@ -155,10 +187,14 @@ class Ledger:
             granted = min(completion_tokens, left.tokens - prompt_tokens)
             if granted < least:
                 raise OutOfBudget("out_of_tokens")
-            return self._reserve("call", node, share, prompt_tokens, granted)
+            return self._reserve(
+                "call", node, share, prompt_tokens, granted, min(timeout, left.seconds)
+            )
 
-    def reserve_search(self, *, node: str, share: Share | None = None) -> Reservation:
-        """Sets aside one search.
+    def reserve_search(
+        self, *, node: str, share: Share | None = None, timeout: float = math.inf
+    ) -> Reservation:
+        """Sets aside one search; `timeout` as in `reserve_call`.
 
         Raises:
             OutOfBudget: no time or search is left; nothing was set aside.
@@ -169,27 +205,32 @@ class Ledger:
                 raise OutOfBudget("out_of_time")
             if left.searches < 1:
                 raise OutOfBudget("out_of_searches")
-            return self._reserve("search", node, share, 0, 0)
+            return self._reserve("search", node, share, 0, 0, min(timeout, left.seconds))
 
-    def settle(self, reservation: Reservation, reported: ReportedUsage | None) -> Usage:
-        """Replaces a reserved call by its reported cost, and returns the cost counted.
+    def settle(
+        self, reservation: Reservation, reported: ReportedUsage | None, *, replied: bool = True
+    ) -> Usage:
+        """Replaces a reserved call by its cost, and returns that.
 
-        A report outside the reservation (or none) is flagged and the reservation is kept.
+        The cost is the usage reported, above the reservation too; or the reservation, where there
+        is no report or it cannot be true (`Reservation.cost`). Both are flagged.
+
+        Args:
+            reservation: of this ledger, not settled yet.
+            reported: what the server said.
+            replied: whether the reply had any text: then it has cost at least a token.
         """
-        with self._mutex:
-            charge = self._open_charge(reservation)
-            reason = reservation.implausibility(reported)
-            if reason is None and reported is not None:
-                self._cost(charge, reported.prompt_tokens, reported.completion_tokens)
-            self._close(charge, reason)
-            return charge.usage
+        usage, flag = reservation.cost(reported, replied=replied)
+        return self._close(reservation, usage, flag)
 
     def forfeit(self, reservation: Reservation) -> Usage:
         """Settles a call without an answer that a model may have worked on: it counts whole."""
-        with self._mutex:
-            charge = self._open_charge(reservation)
-            self._close(charge, None)
-            return charge.usage
+        return self._close(reservation, reservation.whole(), None)
+
+    def release(self, reservation: Reservation) -> Usage:
+        """Settles a call that no model has worked on: it counts as a call without tokens."""
+        usage = replace(reservation.whole(), prompt_tokens=0, completion_tokens=0)
+        return self._close(reservation, usage, None)
 
     def settle_search(self, reservation: Reservation) -> Usage:
         """Marks a search as done (it was spent when it was reserved)."""
@@ -198,17 +239,17 @@ class Ledger:
     def spent(self) -> Usage:
         """The usage so far: all that is spent or reserved, and the seconds since the run began."""
         with self._mutex:
-            return replace(self._total(None), seconds=self.elapsed())
+            return replace(self._charges.total(), seconds=self.elapsed())
 
     def left(self, share: Share | None = None) -> Left:
         """The remaining budget, of the branch that holds `share` if one is given."""
         with self._mutex:
-            spent = self._total(None)
+            spent = self._charges.total()
             calls = self.budget.calls - spent.calls
             tokens = self.budget.tokens - spent.tokens
             searches = self.budget.searches - spent.searches
             if share is not None:
-                used = self._total(share.id)
+                used = self._charges.total(share.id)
                 calls = min(calls, share.calls - used.calls)
                 tokens = min(tokens, share.tokens - used.tokens)
                 searches = min(searches, share.searches - used.searches)
@@ -244,25 +285,9 @@ class Ledger:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """Usage reports that were rejected, oldest first."""
-        return tuple(self._flags)
-
-    def _total(self, share: str | None) -> Usage:
-        """Sum over every charge, or over those of one share."""
-        return self._totals.get(share, Usage())
-
-    def _charge(self, reservation: Reservation) -> None:
-        self._charges.append(_Charge(reservation, reservation.whole()))
-        self._add(reservation, reservation.whole())
-
-    def _cost(self, charge: _Charge, prompt: int, completion: int) -> None:
-        usage = replace(charge.usage, prompt_tokens=prompt, completion_tokens=completion)
-        self._add(charge.reservation, usage - charge.usage)
-        charge.usage = usage
-
-    def _add(self, reservation: Reservation, change: Usage) -> None:
-        for share in {None, reservation.share}:
-            self._totals[share] = self._total(share) + change
+        """Oddities of reported usage, sorted: the same whichever branch settled first."""
+        with self._mutex:
+            return self._charges.flags()
 
     def _reserve(
         self,
@@ -271,6 +296,7 @@ class Ledger:
         share: Share | None,
         prompt_tokens: int,
         completion_tokens: int,
+        seconds: float,
     ) -> Reservation:
         reservation = Reservation(
             id=len(self._charges),
@@ -279,54 +305,32 @@ class Ledger:
             share=None if share is None else share.id,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
+            seconds=round(seconds, 6),
+            began=round(self.elapsed(), 6),
+            at=self._wall(),
         )
         # Written first: if the write fails nothing was set aside and the spend does not happen.
         self._write("reserve", _as_dict(reservation))
-        self._charge(reservation)
+        self._charges.add(reservation)
         return reservation
 
-    def _open_charge(self, reservation: Reservation) -> _Charge:
-        charge = self._charges[reservation.id]
-        assert charge.reservation == reservation, "a reservation of another ledger"
-        assert charge.open, "settled twice"
-        return charge
-
-    def _close(self, charge: _Charge, reason: str | None) -> None:
-        charge.open = False
-        if reason is not None:
-            reservation = charge.reservation
-            self._flags.append(
-                Flag(node=reservation.node, reservation=reservation.id, reason=reason)
-            )
-        line = {
-            "id": charge.reservation.id,
-            "prompt_tokens": charge.usage.prompt_tokens,
-            "completion_tokens": charge.usage.completion_tokens,
-            "flag": reason,
-        }
-        self._write("settle", line)
+    def _close(self, reservation: Reservation, usage: Usage, flag: str | None) -> Usage:
+        with self._mutex:
+            self._charges.check_open(reservation)
+            self._charges.close(reservation.id, usage, flag)
+            line = {
+                "id": reservation.id,
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "flag": flag,
+            }
+            self._write("settle", line)
+        return usage
 
     def _write(self, op: str, line: Mapping[str, object]) -> None:
         with self._mutex:
             if self._journal is not None:
                 self._journal.append({"op": op, **line, "t": round(self.elapsed(), 6)})
-
-    def _replay(self, line: dict[str, Any]) -> None:
-        """Applies one line that an earlier process wrote."""
-        if line["op"] == "reserve":
-            names = (f.name for f in fields(Reservation))
-            reservation = Reservation(**{name: line[name] for name in names})
-            if reservation.id != len(self._charges):
-                raise ValueError("reservations out of order")
-            self._charge(reservation)
-        elif line["op"] == "settle":
-            charge = self._charges[line["id"]]
-            charge.open = False
-            self._cost(charge, line["prompt_tokens"], line["completion_tokens"])
-            if line["flag"] is not None:
-                self._flags.append(
-                    Flag(node=charge.reservation.node, reservation=line["id"], reason=line["flag"])
-                )
 
 
 def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:

@@ -89,7 +89,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """The remaining budget: what may still be reserved."""
+    """The remaining budget: what may still be reserved.
+
+    Tokens are below 0 after a report above its reservation: nothing more can be reserved then.
+    """
 
     calls: int
     tokens: int
@@ -122,16 +125,28 @@ def less(shares: Sequence[Share], keep: Usage) -> tuple[Share, ...]:
     return tuple(replace(one, calls=calls[i], tokens=tokens[i]) for i, one in enumerate(shares))
 
 
+MOST_REPORTED = 10_000_000
+"""Most tokens of one call that a report may claim: no served model has a larger window."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """A reserved call or search, to be settled with the ledger that made it."""
 
     id: int
+    """Its number in the ledger: parallel branches draw theirs as they come, so it is in no
+    receipt."""
     node: str
     kind: Literal["call", "search"]
     share: str | None
     prompt_tokens: int
     completion_tokens: int
+    seconds: float = 0.0
+    """The most seconds that it may be under way, at most those that the run had left."""
+    began: float = 0.0
+    """The run's seconds when it was made."""
+    at: float = 0.0
+    """Wall clock when it was made, in seconds since 1970; compared after a crash only."""
 
     def whole(self) -> Usage:
         """The usage counted until the reservation is settled, and for good if it never is."""
@@ -143,28 +158,64 @@ class Reservation:
             completion_tokens=self.completion_tokens,
         )
 
-    def implausibility(self, reported: ReportedUsage | None) -> str | None:
-        """The reason why a usage report cannot be true; None if it can."""
+    def cost(self, reported: ReportedUsage | None, *, replied: bool) -> tuple[Usage, str | None]:
+        """The cost of a call, and what is odd about the report of it, if anything is.
+
+        A report above the reservation is believed; one that cannot be true, and zero tokens for a
+        text that is not empty, are not, and the reservation is the cost.
+
+        Args:
+            reported: what the server said.
+            replied: whether the reply had any text.
+        """
         if reported is None:
-            return "no usage reported"
-        for name in ("prompt_tokens", "completion_tokens"):
+            return self.whole(), "no usage reported"
+        above = None
+        for name, empty in (
+            ("prompt_tokens", not self.prompt_tokens),
+            ("completion_tokens", not replied),
+        ):
             value, bound = getattr(reported, name), getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
-                return f"{name} is no whole number"
-            if not 0 <= value <= bound:
+                return self.whole(), f"{name} is no whole number"
+            if not 0 <= value <= MOST_REPORTED:
                 # Printing an integer of very many digits can fail.
                 shown = str(value) if abs(value) < 10**18 else "of absurd size"
-                return f"{name} {shown} is outside 0..{bound}"
-        return None
+                return self.whole(), f"{name} {shown} cannot be true"
+            if value == 0 and not empty:
+                return self.whole(), f"{name} 0 for a text that is not empty"
+            if value > bound and above is None:
+                above = f"{name} {value} is above the {bound} reserved, and counted"
+        usage = replace(
+            self.whole(),
+            prompt_tokens=reported.prompt_tokens,
+            completion_tokens=reported.completion_tokens,
+        )
+        return usage, above
+
+    def open_until(self, died: float) -> float:
+        """The run's seconds until which it may have been under way.
+
+        Args:
+            died: when the process was surely dead, on the wall clock. Before `at`, the clock was
+                set back meanwhile, and only the call's own limit is known.
+        """
+        lived = died - self.at
+        return self.began + (min(self.seconds, lived) if lived >= 0 else self.seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Flag:
-    """A usage report that cannot be true; the whole reservation was counted instead."""
+    """An oddity of the usage that a server reported, and how often a node met it."""
 
     node: str
-    reservation: int
     reason: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        """As a receipt shows it."""
+        times = f" (× {self.count})" if self.count > 1 else ""
+        return f"{self.node}: {self.reason}{times}"
 
 
 class OutOfBudget(Exception):

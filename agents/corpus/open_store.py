@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from hoptrail.agents.corpus.live import LiveCorpus
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder, recorded_embedder
 from hoptrail.rag.retrieval.retriever import Retriever
@@ -28,6 +29,8 @@ class OpenStore:
     secret: bytes
     runs: Path | None
     """None: runs are not kept on disk and cannot be resumed."""
+    retention: RunRetention = field(default_factory=RunRetention)
+    """How long runs that were cut off are kept; looked at when a run begins."""
     store: Store | None = None
     embedder: Embedder | None = None
     retriever: Retriever | None = None
@@ -41,7 +44,7 @@ class OpenStore:
         *,
         tenant: str = "default",
         embedder: str | Embedder | None = None,
-        keep_runs: bool = True,
+        keep_runs: bool | RunRetention = True,
     ) -> Self:
         """Opens a tenant's store for questions.
 
@@ -49,7 +52,8 @@ class OpenStore:
             folder: the store's folder.
             tenant: whose documents.
             embedder: one, or its name for `load_embedder`; None: the one that the store records.
-            keep_runs: whether runs are kept on disk until their receipt is written.
+            keep_runs: whether runs are kept on disk until their receipt is written, so that one
+                that was cut off can be resumed; a `RunRetention` says for how long that.
 
         Raises:
             StoreError: it is missing, damaged, or was made with another embedder.
@@ -66,10 +70,12 @@ class OpenStore:
             store.close()
             raise
         retriever = Retriever(store, embedder)
+        retention = keep_runs if isinstance(keep_runs, RunRetention) else RunRetention()
         return cls(
             corpus=LiveCorpus(store, retriever, Trees(store, embedder)),
             secret=store.secret,
             runs=Path(folder) / tenant / "runs" if keep_runs else None,
+            retention=retention,
             store=store,
             embedder=embedder,
             retriever=retriever,

@@ -38,6 +38,7 @@ class BuildReport:
     failures: Mapping[str, int]
     """Number of failed questions by kind of failure (`agents.llm.client.Failure`)."""
     usage: Usage
+    """That of the killed build that it went on with included."""
     flags: int
     """Usage reports of the server that were missing or not credible."""
     without_salt: bool

@@ -18,7 +18,12 @@ from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.indexing.batch_runner import NO_LIMIT, CommitBuffer, IndexingStop
 from hoptrail.agents.indexing.build_records import BuildReport, shared_fields
 from hoptrail.agents.indexing.graph_estimate import GraphBuildEstimate
-from hoptrail.agents.indexing.model_build import ModelSession, RunBatch, run_build
+from hoptrail.agents.indexing.model_build import (
+    ModelSession,
+    RunBatch,
+    build_journal,
+    run_build,
+)
 from hoptrail.agents.indexing.triple_extraction import ExtractionResult, extract_triples
 from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.llm.types import Endpoint
@@ -89,12 +94,14 @@ async def build_graph(
         store: the one of the estimate.
         model: the one of the estimate.
         plan: the passages to read.
-        budget: the most it may spend, a probe of the server included; searches do not count.
+        budget: the most it may spend, a probe of the server included; searches do not count. What
+            a killed build with the same limits has spent counts (`model_build.build_ledger`).
         parallel: passages that are read at one time, 1 to 32.
         on_event: called with progress and with passages that failed.
         cancel: once set no passage is begun; those being read are waited for and kept.
 
     Raises:
+        JournalError: another process builds the graph, or what it left is damaged.
         ModelError: the server cannot be used.
         SettingsError: `parallel` out of range.
         StoreBusy, StoreFull: triples cannot be committed; all batches before them are.
@@ -106,6 +113,7 @@ async def build_graph(
         budget=budget,
         parallel=parallel,
         cancel=cancel,
+        journal=build_journal(store.root, store.tenant, "graph"),
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 from hoptrail.agents.budget.ledger import Budget, Ledger
 from hoptrail.agents.indexing.batch_runner import (
@@ -31,6 +32,7 @@ from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.token_estimate import TokenEstimate, server_scale
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts.loader import Rendered
+from hoptrail.rag.errors import SettingsError
 
 T = TypeVar("T")
 Report_co = TypeVar("Report_co", covariant=True)
@@ -54,18 +56,17 @@ class ModelSession:
     """The server refused `cache_salt`."""
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, secret: bytes, budget: Budget) -> ModelSession:
+    async def open(cls, endpoint: Endpoint, secret: bytes, ledger: Ledger) -> ModelSession:
         """A session with a server whose abilities have been found out.
 
         Args:
             endpoint: the server; it stays its owner's to close.
             secret: the tenant's; the model sees texts between delimiters made from it.
-            budget: the most that the session may spend, a probe of the server included.
+            ledger: what the session may spend, a probe of the server included.
 
         Raises:
             ModelError: the server cannot be used.
         """
-        ledger = Ledger.open(None, budget)
         client = LLMClient(RetryingEndpoint(endpoint, ledger, retries=RETRIES, timeout=TIMEOUT))
         await client.prepare()
         return cls(client=client, ledger=ledger, delimiters=Delimiters.of(secret))
@@ -109,7 +110,7 @@ class ModelSession:
             failed=self.failures.total(),
             failures=dict(sorted(self.failures.items())),
             usage=self.ledger.spent(),
-            flags=len(self.ledger.flags),
+            flags=sum(flag.count for flag in self.ledger.flags),
             without_salt=self.without_salt,
         )
 
@@ -132,6 +133,7 @@ async def run_build(
     budget: Budget,
     parallel: int,
     cancel: asyncio.Event | None,
+    journal: Path | None = None,
 ) -> Report_co:
     """Runs a build from the first question to its report.
 
@@ -142,18 +144,50 @@ async def run_build(
         budget: the most it may spend, a probe of the server included; searches do not count.
         parallel: questions at one time, 1 to 32.
         cancel: once set no question is begun; those in flight are waited for and kept.
+        journal: the file of its spending (`build_ledger`); None: a kill forgets it.
 
     Raises:
+        JournalError: the file is damaged, or a build in another process has it open.
         ModelError: the server cannot be used.
         SettingsError: `parallel` out of range.
     """
     check_parallel(parallel)
     cancelled = cancel or asyncio.Event()
-    async with connection(model, secret) as endpoint:
-        session = await ModelSession.open(endpoint, secret, budget)
-        build = begin(session)
-        stop = await build.run(lambda work: BatchRunner(work).run(parallel, cancelled))
-    return await build.report(session.report(stop))
+    with build_ledger(journal, budget) as ledger:
+        async with connection(model, secret) as endpoint:
+            session = await ModelSession.open(endpoint, secret, ledger)
+            build = begin(session)
+            stop = await build.run(lambda work: BatchRunner(work).run(parallel, cancelled))
+        return await build.report(session.report(stop))
+
+
+def build_journal(root: Path, tenant: str, index: Literal["graph", "tree"]) -> Path:
+    """The file of the spending of a build of a tenant's graph or tree."""
+    return root / tenant / "builds" / f"{index}.jsonl"
+
+
+@contextmanager
+def build_ledger(journal: Path | None, budget: Budget) -> Iterator[Ledger]:
+    """The ledger of a build.
+
+    A build that ends without its report leaves its file behind, and the next one with the same
+    limits goes on with what that had left. One with other limits begins anew.
+
+    Raises:
+        JournalError: the file is damaged, or a build in another process has it open.
+    """
+    try:
+        ledger = Ledger.open(journal, budget)
+    except SettingsError:
+        ledger = Ledger.open(journal, budget, fresh=True)
+    reported = False
+    try:
+        yield ledger
+        reported = True
+    finally:
+        ledger.close()
+        if journal is not None and (reported or not ledger.spent().calls):
+            journal.unlink(missing_ok=True)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from hoptrail.agents.budget.ledger import Budget
 from hoptrail.agents.indexing.batch_runner import NO_LIMIT, CommitBuffer, IndexingStop
@@ -41,6 +42,8 @@ class TreeBuildInputs:
     """The tenant's: the model sees texts between delimiters made from it."""
     builder: Callable[[Leaves, TreeSpec], Builder]
     """Begins a build."""
+    journal: Path | None = None
+    """The file of the build's spending, `model_build.build_journal`; None: a kill forgets it."""
 
     def begin(self, model: str) -> Builder:
         """The builder of a tree whose texts a model of that name writes."""
@@ -103,12 +106,14 @@ async def build_tree(
     Args:
         inputs: leaves, settings, drafts and builder.
         model: the model that is asked.
-        budget: the most it may spend, a probe of the server included; searches do not count.
+        budget: the most it may spend, a probe of the server included; searches do not count. What
+            a killed build with the same limits has spent counts (`model_build.build_ledger`).
         parallel: questions at one time, 1 to 32.
         on_event: called with progress and with questions that failed.
         cancel: once set no question is begun; those in flight are waited for and kept.
 
     Raises:
+        JournalError: another process builds the tree, or what it left is damaged.
         ModelError: the server cannot be used.
         SettingsError: `parallel` out of range, or what the builder raises.
         StoreBusy, StoreFull: replies cannot be kept; all batches before them are.
@@ -120,6 +125,7 @@ async def build_tree(
         budget=budget,
         parallel=parallel,
         cancel=cancel,
+        journal=inputs.journal,
     )
 
 

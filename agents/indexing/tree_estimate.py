@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.indexing.batch_runner import NO_LIMIT, check_parallel
 from hoptrail.agents.indexing.build_records import BuildEstimate, shared_fields
 from hoptrail.agents.indexing.model_build import Forecast, ModelSession, connection
@@ -69,7 +70,7 @@ async def estimate_tree(
 
 async def _pace(inputs: TreeBuildInputs, endpoint: Endpoint, timed: int) -> float | None:
     """Seconds per question while so many are asked side by side; None: no question is open."""
-    session = await ModelSession.open(endpoint, inputs.secret, NO_LIMIT)
+    session = await ModelSession.open(endpoint, inputs.secret, Ledger.open(None, NO_LIMIT))
     first = await asyncio.to_thread(_first, inputs, session, timed)
     began = session.ledger.elapsed()
     results = await asyncio.gather(*map(TreeModel(session).ask, first))

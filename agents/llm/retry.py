@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from hoptrail.agents.budget.ledger import Ledger, OutOfBudget, Share, Usage
-from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.agents.llm.reply_schema import ReplySchema
 from hoptrail.agents.llm.types import (
     AttemptFailed,
@@ -33,8 +32,6 @@ T = TypeVar("T")
 
 DeltaListener = Callable[[str | None], None]
 """Gets a reply's text as it comes; None: discard all text so far."""
-
-_NOTHING = ReportedUsage(prompt_tokens=0, completion_tokens=0)
 
 _COUNT_TIMEOUT = 5.0
 _COUNT_SAFETY = 8
@@ -158,6 +155,7 @@ class RetryingEndpoint:
             completion_tokens=request.max_tokens,
             least=min(call.min_tokens, request.max_tokens),
             share=call.share,
+            timeout=self._timeout,
         )
         request = replace(request, max_tokens=reservation.completion_tokens)
         stats.attempts += 1
@@ -169,7 +167,7 @@ class RetryingEndpoint:
             stats.usage += (
                 self.ledger.forfeit(reservation)
                 if failed.spent
-                else self.ledger.settle(reservation, _NOTHING)
+                else self.ledger.release(reservation)
             )
             if failed.kind == "timeout" and limit < self._timeout:
                 raise OutOfBudget("out_of_time") from failed
@@ -177,7 +175,7 @@ class RetryingEndpoint:
         except BaseException:  # cancelled: the tokens that the model made until then are not known
             self.ledger.forfeit(reservation)
             raise
-        stats.usage += self.ledger.settle(reservation, reply.usage)
+        stats.usage += self.ledger.settle(reservation, reply.usage, replied=bool(reply.text))
         stats.without = reply.without
         if on_delta is not None and not stats.streamed:
             on_delta(reply.text)  # a reply from a recording comes whole

@@ -85,7 +85,7 @@ class LiveInterceptor:
             spent: seconds before this process; 0 for a new run.
             deadline: seconds of the run at which calls are cut.
         """
-        self._begin = self._now() - spent
+        self._begin -= spent
         self._deadline = deadline
         current_branch().advance(spent)
 

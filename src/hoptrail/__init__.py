@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         resume,
     )
     from hoptrail.agents.budget.limits import Budget, Usage
+    from hoptrail.agents.budget.quota import Quota
+    from hoptrail.agents.corpus.run_retention import RunRetention
     from hoptrail.agents.knowledge_base import KnowledgeBase
     from hoptrail.agents.llm.served_model import ServedModel
     from hoptrail.agents.runs.receipt import Receipt
@@ -54,6 +56,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
             "resume",
         ],
         "agents.budget.limits": ["Budget", "Usage"],
+        "agents.budget.quota": ["Quota"],
+        "agents.corpus.run_retention": ["RunRetention"],
         "agents.knowledge_base": ["KnowledgeBase"],
         "agents.llm.served_model": ["ServedModel"],
         "agents.runs.receipt": ["Receipt"],
@@ -77,8 +81,10 @@ __all__ = [
     "KnowledgeBase",
     "Passage",
     "Paused",
+    "Quota",
     "Receipt",
     "ReplayResult",
+    "RunRetention",
     "RunSettings",
     "ServedModel",
     "Turn",

@@ -19,8 +19,8 @@ from hoptrail.evals import aevaluate, evaluate
 
 DOORS = {
     "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase Passage
-        Paused Receipt ReplayResult RunSettings ServedModel Turn Usage __version__ aask areplay
-        aresume ask astream ingest replay resume""",
+        Paused Quota Receipt ReplayResult RunRetention RunSettings ServedModel Turn Usage
+        __version__ aask areplay aresume ask astream ingest replay resume""",
     "hoptrail.prompts": "Prompt PromptError Rendered load",
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
         IngestReport IngestSettings MinMaxFusion Mode ModelError ParseError Passage Ranking
@@ -38,8 +38,9 @@ DOORS = {
     "hoptrail.rag.tree": """Tree TreeSearch TreeSearchSettings build_tree load_tree run_search
         sync_stored_tree""",
     "hoptrail.agents": """STRATEGIES AbstainReason Answer Budget Claim Evidence KnowledgeBase
-        Outcome Paused Plan Query Receipt ReplayResult RunSettings ServedModel StopReason Strategy
-        TreeSearchSettings Turn Usage aask areplay aresume ask astream open_library replay resume
+        Outcome Paused Plan Query Quota Receipt ReplayResult RunRetention RunSettings ServedModel
+        StopReason Strategy TreeSearchSettings Turn Usage aask areplay aresume ask astream
+        open_library replay resume
         unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
         ScriptedEndpoint ServedModel ServerInfo""",

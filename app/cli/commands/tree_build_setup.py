@@ -108,6 +108,7 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
 
 def build_inputs(setup: TreeBuildSetup, embedder: Embedder | None) -> TreeBuildInputs:
     """Inputs of a build by a served model; `embedder` is for texts that the model writes."""
+    from hoptrail.agents.indexing.model_build import build_journal
     from hoptrail.agents.indexing.tree_builder import TreeBuildInputs
     from hoptrail.rag.tree.builders.build import builder_for
     from hoptrail.rag.tree.update import resummarize
@@ -123,4 +124,5 @@ def build_inputs(setup: TreeBuildSetup, embedder: Embedder | None) -> TreeBuildI
         )
         if old is None
         else lambda leaves, _: resummarize(old, leaves),
+        journal=build_journal(setup.store.root, setup.store.tenant, "tree"),
     )

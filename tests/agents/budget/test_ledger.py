@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.clock import Clock
 
 from hoptrail.agents.budget.journal import Journal, JournalError
 from hoptrail.agents.budget.ledger import (
     Budget,
-    BudgetStop,
     Ledger,
     Left,
     OutOfBudget,
     Reservation,
     Usage,
 )
-from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.budget.limits import MOST_REPORTED, ReportedUsage
 from hoptrail.rag.errors import SettingsError, StoreFull
 
 BUDGET = Budget(calls=10, tokens=1_000, searches=3, seconds=60.0)
@@ -118,14 +116,17 @@ def test_a_reply_is_cut_to_the_tokens_left_but_not_below_its_least() -> None:
         None,
         reported(-1, 10),
         reported(10, -1),
-        reported(101, 10),
-        reported(10, 51),
+        reported(0, 0),
+        reported(0, 10),
+        reported(10, 0),
+        reported(MOST_REPORTED + 1, 10),
+        reported(10, MOST_REPORTED + 1),
         reported(10**5000, 1),
         ReportedUsage(prompt_tokens=True, completion_tokens=1),
         ReportedUsage(prompt_tokens=1.5, completion_tokens=1),  # type: ignore[arg-type]
     ],
 )
-def test_usage_outside_the_reservation_is_flagged_and_the_reservation_kept(
+def test_usage_that_cannot_be_true_is_flagged_and_the_reservation_kept(
     lie: ReportedUsage | None, tmp_path: Path
 ) -> None:
     ledger = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
@@ -133,7 +134,7 @@ def test_usage_outside_the_reservation_is_flagged_and_the_reservation_kept(
     assert charged == Usage(calls=1, prompt_tokens=100, completion_tokens=50)
     assert ledger.spent() == charged
     (flag,) = ledger.flags
-    assert (flag.node, flag.reservation) == ("n", 0)
+    assert (flag.node, flag.count) == ("n", 1)
     ledger.close()
     resumed = Ledger.open(tmp_path / "ledger", BUDGET, Clock())
     assert resumed.flags == (flag,)
@@ -141,11 +142,58 @@ def test_usage_outside_the_reservation_is_flagged_and_the_reservation_kept(
     resumed.close()
 
 
-@pytest.mark.parametrize("usage", [reported(0, 0), reported(100, 50)])
+@pytest.mark.parametrize("usage", [reported(1, 1), reported(100, 50)])
 def test_the_ends_of_a_reservation_are_believed(usage: ReportedUsage) -> None:
     ledger = Ledger.open(None, BUDGET, Clock())
     ledger.settle(reserve(ledger), usage)
     assert ledger.flags == ()
+
+
+def test_usage_above_the_reservation_is_charged_as_reported_and_then_nothing_is_reserved() -> None:
+    ledger = Ledger.open(None, Budget(calls=10, tokens=8_000), Clock())
+    ledger.settle(reserve(ledger, 1_500, 25), reported(25_000, 25))  # the server adds to prompts
+    with pytest.raises(OutOfBudget) as out:
+        reserve(ledger, 0, 0)
+    assert stop_of(out) == "out_of_tokens"
+    assert ledger.left().tokens == 8_000 - 25_025
+    assert ledger.spent().tokens == 25_025
+    (flag,) = ledger.flags
+    assert str(flag) == "n: prompt_tokens 25000 is above the 1500 reserved, and counted"
+    assert [share.tokens for share in ledger.divide(2)] == [0, 0]
+
+
+def test_no_tokens_for_a_reply_without_text_are_believed() -> None:
+    ledger = Ledger.open(None, BUDGET, Clock())
+    assert ledger.settle(reserve(ledger), reported(80, 0), replied=False).tokens == 80
+    assert ledger.flags == ()
+
+
+def test_flags_are_the_same_in_every_order_of_settlement_and_equal_ones_are_counted() -> None:
+    def flags(order: Sequence[int]) -> list[str]:
+        ledger = Ledger.open(None, Budget(calls=10, tokens=10_000), Clock())
+        shares = ledger.divide(3)
+        reports = [None, reported(10, 99), None, reported(-1, 1), reported(0, 5)]
+        made = {
+            number: ledger.reserve_call(
+                node="ab"[number % 2],
+                prompt_tokens=100,
+                completion_tokens=50,
+                share=shares[number % 3],
+            )
+            for number in order
+        }
+        for number in reversed(order):
+            ledger.settle(made[number], reports[number])
+        return [str(flag) for flag in ledger.flags]
+
+    expected = [
+        "a: no usage reported (× 2)",
+        "a: prompt_tokens 0 for a text that is not empty",
+        "b: completion_tokens 99 is above the 50 reserved, and counted",
+        "b: prompt_tokens -1 cannot be true",
+    ]
+    for order in itertools.permutations(range(5)):
+        assert flags(order) == expected
 
 
 def test_a_forfeited_call_counts_whole_and_is_no_lie() -> None:
@@ -193,7 +241,7 @@ def test_each_limit_stops_with_its_own_name() -> None:
 
 def test_what_is_left_is_divided_in_order_with_the_remainder_first() -> None:
     ledger = Ledger.open(None, Budget(calls=11, tokens=1_000, searches=2), Clock())
-    ledger.settle(reserve(ledger), reported(0, 0))
+    ledger.release(reserve(ledger))
     shares = ledger.divide(3)
     assert [(s.calls, s.tokens, s.searches) for s in shares] == [
         (4, 334, 1),
@@ -234,7 +282,7 @@ def test_what_a_share_did_not_use_is_still_there() -> None:
     ledger = Ledger.open(None, Budget(calls=4, tokens=400), Clock())
     first, _ = ledger.divide(2)
     reservation = ledger.reserve_call(node="n", prompt_tokens=200, completion_tokens=0, share=first)
-    ledger.settle(reservation, reported(10, 0))
+    ledger.settle(reservation, reported(10, 0), replied=False)
     assert ledger.left(first).tokens == 190
     assert ledger.left().tokens == 390
 
@@ -279,7 +327,7 @@ def test_a_crash_leaves_unsettled_reservations_spent(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from hoptrail.agents.budget.ledger import Budget, BudgetStop, Ledger
-from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.agents.budget.limits import MOST_REPORTED, ReportedUsage
 ledger = Ledger.open(Path(sys.argv[1]), Budget(calls=10, tokens=1000, searches=3, seconds=60.0))
 one = ledger.reserve_call(node="plan", prompt_tokens=100, completion_tokens=50)
 ledger.settle(one, ReportedUsage(prompt_tokens=7, completion_tokens=3))
@@ -404,103 +452,3 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="Cannot open"):
         Journal(tmp_path / "file" / "ledger")
-
-
-# Whatever happens
-
-operations = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("call"),
-            st.integers(0, 300),
-            st.integers(0, 300),
-            st.one_of(
-                st.none(),
-                st.just("forfeit"),
-                st.just("crash"),
-                st.tuples(
-                    st.integers(-10, 700) | st.integers(), st.integers(-10, 700) | st.booleans()
-                ),
-            ),
-            st.integers(0, 3),
-        ),
-        st.tuples(st.just("search"), st.integers(0, 3)),
-        st.tuples(st.just("wait"), st.floats(0, 30)),
-        st.tuples(st.just("divide"), st.integers(1, 4)),
-    ),
-    max_size=30,
-)
-
-
-@given(
-    budget=st.builds(
-        Budget,
-        calls=st.integers(0, 8),
-        tokens=st.integers(0, 1_500),
-        searches=st.integers(1, 4),
-        seconds=st.floats(1, 100),
-    ),
-    steps=operations,
-)
-def test_whatever_is_reported_the_budget_holds_and_the_file_forgets_nothing(
-    budget: Budget, steps: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.mktemp("ledger") / "ledger"
-    clock = Clock()
-    ledger = Ledger.open(path, budget, clock)
-    shares: list[object] = [None]
-    stops: list[tuple[str, bool]] = []
-
-    def within() -> Usage:
-        spent = ledger.spent()
-        assert spent.calls <= budget.calls
-        assert spent.tokens <= budget.tokens
-        assert spent.searches <= budget.searches
-        assert min(spent.prompt_tokens, spent.completion_tokens) >= 0
-        return spent
-
-    for step in steps:
-        try:
-            if step[0] == "wait":
-                clock.now += step[1]  # type: ignore[operator]
-            elif step[0] == "divide":
-                shares = [None, *ledger.divide(step[1])]  # type: ignore[arg-type]
-            elif step[0] == "search":
-                share = shares[step[1] % len(shares)]  # type: ignore[operator]
-                ledger.settle_search(ledger.reserve_search(node="n", share=share))  # type: ignore[arg-type]
-            else:
-                _, prompt, completion, outcome, pick = step
-                reservation = ledger.reserve_call(
-                    node="n",
-                    prompt_tokens=prompt,  # type: ignore[arg-type]
-                    completion_tokens=completion,  # type: ignore[arg-type]
-                    least=0,
-                    share=shares[pick % len(shares)],  # type: ignore[arg-type, operator]
-                )
-                within()
-                if outcome == "forfeit":
-                    ledger.forfeit(reservation)
-                elif isinstance(outcome, tuple):
-                    ledger.settle(reservation, reported(*outcome))
-                elif outcome is None:
-                    ledger.settle(reservation, None)
-        except OutOfBudget as out:
-            stops.append((out.stop, ledger.elapsed() >= budget.seconds))
-        within()
-    for stop, late in stops:
-        assert stop in get_args(BudgetStop)
-        assert (stop == "out_of_time") == late
-    spent = within()
-    left = ledger.left()
-    assert left.calls == budget.calls - spent.calls
-    assert left.tokens == budget.tokens - spent.tokens
-    ledger.close()
-    resumed = Ledger.open(path, budget, Clock(0.0))
-    assert resumed.spent() == Usage(
-        calls=spent.calls,
-        prompt_tokens=spent.prompt_tokens,
-        completion_tokens=spent.completion_tokens,
-        searches=spent.searches,
-        seconds=pytest.approx(spent.seconds, abs=1e-5),
-    )
-    resumed.close()

@@ -569,3 +569,24 @@ def test_a_tree_build_asks_one_to_32_questions_at_once(parallel: int) -> None:
 def test_what_the_builder_refuses_is_said() -> None:
     with pytest.raises(SettingsError, match="fan-out"):
         run(inputs(bunched(300), fanout=2), model())
+
+
+def test_what_a_build_that_was_killed_has_spent_counts_when_it_goes_on(tmp_path: Path) -> None:
+    limit = Budget(calls=7, tokens=10**6, seconds=10_000.0)
+    leaves, drafts, path = bunched(64), Kept(), tmp_path / "tree.jsonl"
+    where = replace(inputs(leaves, drafts), journal=path)
+    asked = iter(range(100))
+
+    def killed_at_the_fifth(request: ChatRequest) -> str:
+        if next(asked) == 4:
+            raise RuntimeError("killed")
+        return describes(request)
+
+    broken = model(by_schema={"DescriptorsForm": killed_at_the_fifth})
+    with pytest.raises(RuntimeError, match="killed"):
+        run(where, broken, budget=limit, parallel=1)
+    server = model()
+    report = run(where, server, budget=limit, parallel=1)
+    assert len(broken.requests) + len(server.requests) == limit.calls
+    assert (report.stop, report.usage.calls) == ("out_of_calls", limit.calls)
+    assert not path.exists()

