@@ -118,6 +118,11 @@ class Assessment:
     missing: tuple[str, ...] = ()
 
 
+CheckedBy = Literal["", "code", "model", "both"]
+"""Who gave a claim its verdict: the rules, a model, both in agreement; empty: not checked, or not
+recorded by an earlier version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A sentence of the answer, with the ids of the evidence that it cites."""
@@ -127,6 +132,7 @@ class Claim:
     verdict: Literal["unchecked", "holds", "dropped"] = "unchecked"
     reason: str = ""
     """Why the claim was dropped; empty where it holds."""
+    checked_by: CheckedBy = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
