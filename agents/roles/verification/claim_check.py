@@ -16,7 +16,14 @@ from itertools import product
 
 import regex
 
-from hoptrail.agents.roles.verification.coverage import foreign_words, said, words_of
+from hoptrail.agents.roles.verification.coverage import (
+    claimed_names,
+    content_terms,
+    foreign_words,
+    said,
+    term,
+    words_of,
+)
 from hoptrail.agents.roles.verification.negation import reversed_clause
 from hoptrail.agents.roles.verification.quantities import (
     MONTHS,
@@ -26,7 +33,7 @@ from hoptrail.agents.roles.verification.quantities import (
 )
 from hoptrail.agents.roles.verification.relations import moved_year, swapped_name
 from hoptrail.agents.types import Claim, Evidence
-from hoptrail.rag.entities.surface import proper_names, surface_words
+from hoptrail.rag.entities.surface import only_opens_sentences, surface_words
 from hoptrail.rag.entities.words import COMMON_WORDS
 
 _OLDEST = 120
@@ -76,7 +83,7 @@ def objection(text: str, quotes: Sequence[Evidence]) -> str:
         return ""
     if missing := unsupported(text, quotes):
         return "not in its quotes: " + ", ".join(missing)
-    names = proper_names(text)
+    names = claimed_names(text)
     pairs = [(quote.title, quote.quote) for quote in quotes]
     if clause := reversed_clause(text, names, [quote for _, quote in pairs]):
         return f"its quotes say the opposite: {clause}"
@@ -92,8 +99,13 @@ def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
     if any(text.strip() == quote.quote.strip() for quote in quotes):
         return ()
     sources = [_Source.of(quote) for quote in quotes]
-    names = proper_names(text)
-    parts = [name for name in names if not any(has_name(name, s.words) for s in sources)]
+    names = claimed_names(text)
+    parts = [
+        name
+        for name in names
+        if not any(has_name(name, s.words) for s in sources)
+        and not _only_a_word(name, text, sources)
+    ]
     parts += _numbers_lacking(text, sources)
     stated = surface_words(text)
     parts += [m for m in MONTHS if m in stated and not any(m in s.words for s in sources)]
@@ -113,6 +125,16 @@ def has_name(name: str, words: frozenset[str]) -> bool:
     if set(wanted) <= words:
         return True
     return not _LATIN.search(name) and all(said(word, words) for word in wanted)
+
+
+def _only_a_word(name: str, text: str, sources: Sequence[_Source]) -> bool:
+    """Whether a capitalised word opens a sentence and is a form of a word of the sources."""
+    words = words_of(name)
+    return (
+        len(words) == 1
+        and only_opens_sentences(name, text)
+        and any(term(words[0]) in content_terms(source.text) for source in sources)
+    )
 
 
 def _numbers_lacking(text: str, sources: Sequence[_Source]) -> list[str]:

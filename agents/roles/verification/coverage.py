@@ -14,7 +14,7 @@ from hoptrail.agents.roles.verification.quantities import (
     UNIT_WORDS,
     quantities,
 )
-from hoptrail.rag.entities.surface import casefolded
+from hoptrail.rag.entities.surface import casefolded, proper_names
 from hoptrail.rag.entities.words import COMMON_WORDS
 from hoptrail.rag.text.analyzer import index_terms
 
@@ -50,6 +50,7 @@ _GENERIC = frozenset(
     lasted near nearly almost around roughly approximately
     until through without not never nobody none nothing neither nor no cannot did done""".split()  # noqa: SIM905
 )
+_NO_HEAD = NUMBER_WORDS | {"of", "the", "nobody", "none", "nothing", "neither", "everybody", "everyone"}
 _STOP = EMPTY_WORDS | COMMON_WORDS | _GENERIC | NUMBER_WORDS | UNIT_WORDS | frozenset(MONTHS)
 
 # Words of a line say the same of two things, as far as a verifier need know: inflections that no
@@ -109,6 +110,20 @@ def term(word: str) -> str:
         return word
     stem = index_terms("english", word)
     return _GROUP.get(word) or (_GROUP.get(stem[0], stem[0]) if stem else word)
+
+
+@lru_cache(maxsize=4096)
+def claimed_names(text: str) -> tuple[str, ...]:
+    """The proper names of a claim: an owner apart from what is owned, no number at their head."""
+    found: dict[str, None] = {}
+    for name in proper_names(text):
+        for part in regex.split(r"['’]s\s+", name):
+            words = part.split()
+            while words and (casefolded(words[0]) in _NO_HEAD or words[0][0].isdigit()):
+                words.pop(0)
+            if words and any(word[0].isupper() for word in words):
+                found.setdefault(" ".join(words))
+    return tuple(found)
 
 
 def words_of(text: str) -> list[str]:

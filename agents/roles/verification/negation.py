@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from hoptrail.agents.roles.verification.coverage import content_terms, said, words_of
@@ -45,10 +45,12 @@ def reversed_clause(claim: str, names: Sequence[str], quotes: Sequence[str]) -> 
     """
     named = frozenset(word for name in names for word in content_terms(name))
     every = [part for quote in quotes for part in clauses(quote)]
-    for mine, negated in _statements(claim):
+    stated = clauses(claim)
+    for mine in stated:
+        negated = is_negated(mine)
         words = content_terms(mine) - named
-        if not words:
-            words = content_terms(claim) - named
+        if not words and len(stated) == 1:
+            words = named
         found = [
             (sum(said(word, content_terms(part)) for word in words), is_negated(part), part)
             for part in every
@@ -61,7 +63,3 @@ def reversed_clause(claim: str, names: Sequence[str], quotes: Sequence[str]) -> 
             return closest[0][1]
     return ""
 
-
-def _statements(claim: str) -> Iterator[tuple[str, bool]]:
-    for part in clauses(claim):
-        yield part, is_negated(part)

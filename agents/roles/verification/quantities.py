@@ -174,7 +174,7 @@ def _in_words(low: str) -> Iterator[tuple[int, Quantity]]:
     while place < len(words):
         end, value = _read_words(low, words, place)
         first = words[place].start()
-        after_digit = low[:first].rstrip()[-1:].isdigit()
+        after_digit = low[:first].rstrip(" ")[-1:].isdigit()
         if end > place and not after_digit and (value != 1 or end > place + 1):
             last = words[end - 1].end()
             yield first, _quantity(low, first, last, Decimal(value), low[first:last])

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hoptrail.agents.roles.verification.coverage import content_terms, said, term
+from hoptrail.agents.roles.verification.coverage import claimed_names, content_terms, said, term
 from hoptrail.agents.roles.verification.negation import clauses
 from hoptrail.agents.roles.verification.quantities import quantities
-from hoptrail.rag.entities.surface import casefolded, proper_names, surface_words
+from hoptrail.rag.entities.surface import casefolded, surface_words
 from hoptrail.rag.text.sentences import sentences
 
 _IRREGULAR = frozenset(
@@ -61,7 +61,8 @@ def swapped_name(claim: str, quotes: Sequence[tuple[str, str]]) -> str:
         if about and all(part.acts != mine.acts for part in about):
             return mine.name
         others = [part for part in same if part.by]
-        if mine.acts and others and not about and _elsewhere(mine.name, theirs, quotes):
+        titled = any(_alike(mine.name, title) for title, _ in quotes if title)
+        if mine.acts and others and not about and not titled:
             return mine.name
     return _other_holder(claim, [quote for _, quote in quotes], [title for title, _ in quotes])
 
@@ -77,7 +78,7 @@ def parts(text: str, title: str) -> tuple[Part, ...]:
 
 
 def _parts_of_sentence(sentence: str, title: str) -> Iterator[Part]:
-    names = sorted(proper_names(sentence), key=len, reverse=True)
+    names = sorted(claimed_names(sentence), key=len, reverse=True)
     marked = sentence
     for number, name in enumerate(names):
         pattern = r"\s+".join(map(re.escape, name.split()))
@@ -90,7 +91,7 @@ def _parts_of_sentence(sentence: str, title: str) -> Iterator[Part]:
     for place, (word, is_name) in enumerate(tokens):
         if is_name:
             continue
-        if word.endswith("ed") or word in _IRREGULAR:
+        if _is_verb(word):
             yield from _parts_of_verb(tokens, place, title)
         elif words[place + 1 : place + 2] == ["by"] and word not in _BE:
             for name in _row(tokens, place + 2):
@@ -122,7 +123,9 @@ def _parts_of_verb(tokens: Sequence[tuple[str, bool]], place: int, title: str) -
         return
     if passive and preposition != "to":
         return
-    if before and tokens[place][0] != "succession":
+    follows = tokens[place + 1][0] if place + 1 < len(tokens) else "."
+    has_object = behind or (follows not in _PREPOSITIONS and follows[0].isalpha())
+    if before and has_object and tokens[place][0] != "succession":
         yield Part(event=event, name=before, acts=True)
     if preposition in ("", "to"):
         for name in behind:
@@ -136,9 +139,13 @@ def _subject(tokens: Sequence[tuple[str, bool]], place: int, title: str) -> str:
             return word
         if word in _SUBJECTS:
             return title
-        if word in (";", ".", ":") or word.endswith("ed"):
+        if word in (";", ".", ":") or _is_verb(word):
             return ""
     return ""
+
+
+def _is_verb(word: str) -> bool:
+    return word.endswith("ed") or word in _IRREGULAR
 
 
 def _object(tokens: Sequence[tuple[str, bool]], place: int) -> tuple[str, tuple[str, ...]]:
@@ -152,7 +159,7 @@ def _object(tokens: Sequence[tuple[str, bool]], place: int) -> tuple[str, tuple[
             preposition = "by"
         elif word in _PREPOSITIONS and preposition != "by":
             preposition = word
-        elif word in (";", ".", ":") or word in _BE or word.endswith("ed"):
+        elif word in (";", ".", ":") or word in _BE or _is_verb(word):
             break
     return preposition, ()
 
@@ -176,33 +183,28 @@ def _alike(one: str, other: str) -> bool:
     return mine <= theirs or theirs <= mine
 
 
-def _elsewhere(name: str, theirs: Sequence[Part], quotes: Sequence[tuple[str, str]]) -> bool:
-    """Whether the quotes give a name no part, or a part in another event, and it is no title."""
-    return not any(_alike(name, title) for title, _ in quotes if title)
-
-
 def _other_holder(claim: str, quotes: Sequence[str], titles: Sequence[str]) -> str:
     """The name of whom a claim calls the first, last or only one where its quotes name another."""
     match = _IS.match(claim.strip().rstrip("."))
     if match is None:
         return ""
-    names = proper_names(match["who"])
+    names = claimed_names(match["who"])
     what = frozenset(content_terms(match["what"])) | {
         word for word in surface_words(match["what"]) if word in _UNIQUE
     }
     unique = _UNIQUE & set(surface_words(match["what"]))
     if not names or not unique or any(_alike(names[0], title) for title in titles if title):
         return ""
-    core = {term(w) for n in proper_names(match["what"]) for w in surface_words(n)}
+    core = {term(w) for n in claimed_names(match["what"]) for w in surface_words(n)}
     wanted = what - core
     for quote in quotes:
         pieces = clauses(quote)
         for place, piece in enumerate(pieces):
             have = content_terms(piece) | set(surface_words(piece))
             if wanted and all(word in have for word in wanted):
-                holders = proper_names(" ; ".join(pieces[place : place + 2]))
+                holders = claimed_names(" ; ".join(pieces[place : place + 2]))
                 near = " ".join(pieces[max(0, place - 1) : place + 2])
-                if holders and not any(_alike(names[0], name) for name in proper_names(near)):
+                if holders and not any(_alike(names[0], name) for name in claimed_names(near)):
                     return names[0]
     return ""
 
