@@ -299,7 +299,13 @@ async def _context(run: _Run, ledger: Ledger) -> RunContext:
             rng=Random(run.request.question),
         )
         with suppress(Cancelled):  # then the local players come to a stop at their first search
-            roles, model = await prepared_roles(endpoint, ledger, run.delimiters, fallback=roles)
+            roles, model = await prepared_roles(
+                endpoint,
+                ledger,
+                run.delimiters,
+                fallback=roles,
+                judged=run.request.settings.verification == "model",
+            )
     return RunContext(
         strategy=run.strategy.name,
         model=model,

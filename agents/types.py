@@ -136,6 +136,18 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Computation:
+    """A number of the short answer, worked out from what claims and quotes state."""
+
+    operator: Literal["difference", "sum", "count"]
+    operands: tuple[str, ...]
+    """The numbers, the larger first; of a count, what is counted: claims, or ids of evidence."""
+    result: str
+    evidence: tuple[str, ...]
+    """Ids of the quotes of the claims that hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer: a short text, and the claims that support it."""
 
@@ -147,6 +159,8 @@ class Answer:
     """True: the answerer found that the evidence does not answer the question."""
     replaced: bool = False
     """True: the text said more than the claims that hold, so they replace it."""
+    computation: Computation | None = None
+    """How a number in the text follows from the claims, where none of them states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

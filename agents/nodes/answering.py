@@ -32,13 +32,13 @@ async def verify(state: RunState, run: RunContext) -> RunState:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
     assert state.answer is not None, "verify follows answer"
-    verified = verify_answer(state.answer, state.evidence)
+    result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
+    verified = result.value
     for claim in verified.claims:
         run.emit(ClaimVerified(claim=claim))
     dropped = [claim for claim in verified.claims if claim.verdict == "dropped"]
     detail = f"{len(verified.claims) - len(dropped)} hold, {len(dropped)} dropped"
-    record = StepRecord(node="verify", action="checked claims", detail=detail)
-    return replace(state, answer=verified).step(record)
+    return noted(replace(state, answer=verified), "verify", "checked claims", detail, result)
 
 
 async def receipt(state: RunState, run: RunContext) -> RunState:
@@ -52,7 +52,7 @@ async def receipt(state: RunState, run: RunContext) -> RunState:
     changed = tuple(item.id for item, text in pairs if text != item.quote)
     answer = state.answer
     if changed and answer is not None:
-        answer = verify_answer(answer, unchanged)
+        answer = verify_answer(answer, unchanged, state.question)
     stop: StopReason = state.stop if state.stop is not None else "sufficient"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
@@ -64,6 +64,7 @@ async def receipt(state: RunState, run: RunContext) -> RunState:
         outcome=outcome_of(answer, stop, len(unchanged), len(changed)),
         stop=stop,
         claims=tuple(claim for claim in claims if claim.verdict == "holds"),
+        computation=answer.computation if answer is not None else None,
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
         evidence=unchanged,
         source_changed=changed,

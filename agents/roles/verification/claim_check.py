@@ -73,8 +73,13 @@ def check(claim: Claim, known: Mapping[str, Evidence]) -> Claim:
         reason = "says nothing"
     else:
         reason = objection(claim.text, [known[e] for e in cited])
-    verdict = "dropped" if reason else "holds"
-    return replace(claim, evidence=cited, verdict=verdict, reason=reason, checked_by="code")
+    return replace(
+        claim,
+        evidence=cited,
+        verdict="dropped" if reason else "holds",
+        reason=reason,
+        checked_by="code",
+    )
 
 
 def objection(text: str, quotes: Sequence[Evidence]) -> str:

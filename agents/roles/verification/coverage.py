@@ -46,11 +46,19 @@ _GENERIC = frozenset(
     """turn turned turns thing things person place way time out used use using make makes made
     one ones someone somebody something people man men woman women year years well very still
     called name named known said says say set become became becomes get got include included
-    including fact able just even back there here then again first such own while during since age aged old last
-    lasted near nearly almost around roughly approximately
-    until through without not never nobody none nothing neither nor no cannot did done""".split()  # noqa: SIM905
+    including fact able just even back there here then again first such own while during
+    since age aged old last lasted near nearly almost around roughly approximately until through without not never nobody none nothing neither nor no cannot did done""".split()  # noqa: SIM905
 )
-_NO_HEAD = NUMBER_WORDS | {"of", "the", "nobody", "none", "nothing", "neither", "everybody", "everyone"}
+_NO_HEAD = NUMBER_WORDS | {
+    "of",
+    "the",
+    "nobody",
+    "none",
+    "nothing",
+    "neither",
+    "everybody",
+    "everyone",
+}
 _STOP = EMPTY_WORDS | COMMON_WORDS | _GENERIC | NUMBER_WORDS | UNIT_WORDS | frozenset(MONTHS)
 
 # Words of a line say the same of two things, as far as a verifier need know: inflections that no
@@ -128,7 +136,8 @@ def claimed_names(text: str) -> tuple[str, ...]:
 
 def words_of(text: str) -> list[str]:
     """The folded words of a text; a run of a script without spaces is one."""
-    return _PIECE.findall(casefolded(text))
+    found: list[str] = _PIECE.findall(casefolded(text))
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -195,7 +204,7 @@ def _foreign_uncased(text: str, source: str) -> tuple[str, ...]:
 
 def _bare(word: str) -> str:
     """An Arabic word without article and one-letter prefix; any other as it is."""
-    return regex.sub(r"^(?:[وبلكف]?ال|[وف](?=\p{Arabic}{3}))", "", word)
+    return str(regex.sub(r"^(?:[وبلكف]?ال|[وف](?=\p{Arabic}{3}))", "", word))
 
 
 def _tiles(word: str, source: str) -> Iterator[tuple[str, bool]]:

@@ -18,7 +18,9 @@ _NEGATIONS = frozenset(
         لم لن لا ليس ليست غير बिना नहीं नही न ना मत कभी"""
     ).split()
 )
-_UNSPACED_NEGATION = re.compile(r"没有|沒有|未曾|从未|從未|不是|不曾|并未|並未|ません|なかった|ない|ไม่|않|없")
+_UNSPACED_NEGATION = re.compile(
+    r"没有|沒有|未曾|从未|從未|不是|不曾|并未|並未|ません|なかった|ない|ไม่|않|없"
+)
 _CLAUSE = re.compile(
     r"[,;:()\[\]\"“”—!?。、，；：]+|\.(?=\s|$)"
     r"|\s(?=(?:and|but|which|who|whom|whose|where|when|while|because|although|though|that)\s)"
@@ -62,4 +64,3 @@ def reversed_clause(claim: str, names: Sequence[str], quotes: Sequence[str]) -> 
         if all(denies != negated for denies, _ in closest) and (negated or 2 * best >= len(words)):
             return closest[0][1]
     return ""
-

@@ -56,7 +56,8 @@ _UNITS = {
     **dict.fromkeys(("century", "centuries"), ("months", "1200")),
     **dict.fromkeys(("percent", "per cent", "%"), ("percent", "1")),
     **dict.fromkeys(("degree", "°"), ("degree", "1")), "knot": ("knot", "1"),
-    **dict.fromkeys(("dollar", "$"), ("dollar", "1")), **dict.fromkeys(("euro", "€"), ("euro", "1")),
+    **dict.fromkeys(("dollar", "$"), ("dollar", "1")),
+    **dict.fromkeys(("euro", "€"), ("euro", "1")),
     **dict.fromkeys(("pound", "£"), ("pound", "1")), "crown": ("crown", "1"),
 }  # fmt: skip
 UNIT_WORDS = frozenset({*_UNITS, *(f"{unit}s" for unit in _UNITS), "square", "cubic"})
@@ -184,30 +185,35 @@ def _in_words(low: str) -> Iterator[tuple[int, Quantity]]:
 def _read_words(low: str, words: Sequence[re.Match[str]], place: int) -> tuple[int, int]:
     """The number that begins at a word: index after its last word, and its value."""
     total = part = 0
-    before = ""
-    end = place
+    before, end = "", place
     for here in range(place, len(words)):
         word = words[here].group()
         if here > place and low[words[here - 1].end() : words[here].start()].strip(" -\n"):
             break
-        if word == "and" and end == here and end > place:
+        if word == "and" and end == here > place:
             continue  # counts only where a further number word follows
-        joined = here > place and words[here - 1].group() == "and"
-        if word in _SMALL and before in ("", "tens", "times") and not (before and not _SMALL[word]):
-            if before == "tens" and (joined or _SMALL[word] > 9):
-                break
-            part, before = part + _SMALL[word], "small"
-        elif word in _TENS and (before in ("", "times") or (before == "small" and joined)):
-            part, before = part + _TENS[word], "tens"
-        elif word in _MAGNITUDES and word.isascii() and not joined:
-            part = max(part, 1) * _MAGNITUDES[word]
-            if _MAGNITUDES[word] >= 1000:
-                total, part = total + part, 0
-            before = "times"
-        else:
+        step = _read_word(word, part, before, joined=here > end)
+        if step is None:
             break
+        part, before = step
+        if before == "times" and part >= 1000:
+            total, part = total + part, 0
         end = here + 1
     return end, total + part
+
+
+def _read_word(word: str, part: int, before: str, *, joined: bool) -> tuple[int, str] | None:
+    """A number and the kind of its last word once a further word is read; None: it is none."""
+    if word in _SMALL:
+        follows_tens = before == "tens" and 0 < _SMALL[word] < 10 and not joined
+        if before == "" or follows_tens or (before == "times" and _SMALL[word]):
+            return part + _SMALL[word], "small"
+    elif word in _TENS:
+        if before in ("", "times") or (before == "small" and joined and part < 10):
+            return part + _TENS[word], "tens"
+    elif word in _MAGNITUDES and not joined:
+        return max(part, 1) * _MAGNITUDES[word], "times"
+    return None
 
 
 def _quantity(low: str, start: int, end: int, value: Decimal, shown: str) -> Quantity:

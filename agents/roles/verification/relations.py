@@ -100,7 +100,7 @@ def _parts_of_sentence(sentence: str, title: str) -> Iterator[Part]:
 
 
 def _parts_of_copula(tokens: Sequence[tuple[str, bool]]) -> Iterator[Part]:
-    """ "The music … is by NAME": the first noun is what NAME made."""
+    """The makers in "The music … is by NAME": the first noun is what they made."""
     words = [word for word, _ in tokens]
     for place in range(len(words) - 2):
         if words[place] in _BE and words[place + 1] == "by":
@@ -213,9 +213,7 @@ def moved_year(claim: str, quotes: Sequence[tuple[str, str]]) -> str:
     """The year that the claim gives another event than its quotes do; empty where there is none."""
     titled = {word for title, _ in quotes for word in content_terms(title)}
     pieces = [piece for _, quote in quotes for piece in _dated(quote)]
-    whole = [
-        quote[start:end] for _, quote in quotes for start, end in sentences(quote)
-    ]
+    whole = [quote[start:end] for _, quote in quotes for start, end in sentences(quote)]
     for mine in clauses(claim):
         for year in _years(mine):
             words = frozenset(content_terms(mine)) - titled
@@ -243,8 +241,11 @@ def _years(text: str) -> tuple[str, ...]:
 
 
 def _dated(quote: str) -> list[str]:
-    """The clauses of a quote; one without words of its own goes with the next ("In March 1903, …"),
-    a bare number with the one before ("NAME (1899)")."""
+    """The clauses of a quote, each year with its words.
+
+    A clause without words of its own goes with the next ("In March 1903, …"), a bare number with
+    the one before ("NAME (1899)").
+    """
     made: list[str] = []
     opening = ""
     for piece in clauses(quote):
