@@ -47,18 +47,12 @@ _GENERIC = frozenset(
     one ones someone somebody something people man men woman women year years well very still
     called name named known said says say set become became becomes get got include included
     including fact able just even back there here then again first such own while during
-    since age aged old last lasted near nearly almost around roughly approximately until through without not never nobody none nothing neither nor no cannot did done""".split()  # noqa: SIM905
+    since age aged old last lasted near nearly almost around roughly approximately until
+    through without not never nobody none nothing neither nor no cannot did done""".split()  # noqa: SIM905
 )
-_NO_HEAD = NUMBER_WORDS | {
-    "of",
-    "the",
-    "nobody",
-    "none",
-    "nothing",
-    "neither",
-    "everybody",
-    "everyone",
-}
+_NO_HEAD = NUMBER_WORDS.union(
+    "of the nobody none nothing neither everybody everyone".split()  # noqa: SIM905
+)
 _STOP = EMPTY_WORDS | COMMON_WORDS | _GENERIC | NUMBER_WORDS | UNIT_WORDS | frozenset(MONTHS)
 
 # Words of a line say the same of two things, as far as a verifier need know: inflections that no
