@@ -16,6 +16,7 @@ from hoptrail.agents.roles.verification.coverage import (
     content_terms,
     foreign_words,
     said,
+    term,
     words_of,
 )
 from hoptrail.agents.roles.verification.negation import is_negated, reversed_clause
@@ -134,7 +135,8 @@ def _lacks_words(text: str, sources: Sequence[str]) -> bool:
         return True
     if any(month in stated and month not in have for month in MONTHS):
         return True
-    mine = content_terms(text)
+    named = {term(word) for name in names for word in words_of(name)}
+    mine = content_terms(text) - named
     if not any(word[0].isascii() for word in words_of(text)):
         return bool(foreign_words(text, names, sources))
     lacking = [word for word in mine if not said(word, content_terms(every))]

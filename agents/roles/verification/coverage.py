@@ -123,6 +123,8 @@ def claimed_names(text: str) -> tuple[str, ...]:
             words = part.split()
             while words and (casefolded(words[0]) in _NO_HEAD or words[0][0].isdigit()):
                 words.pop(0)
+            if len(words) == 1 and casefolded(words[0]) in _GROUP:
+                continue  # a common word, capital only because it opens a sentence or a title
             if words and any(word[0].isupper() for word in words):
                 found.setdefault(" ".join(words))
     return tuple(found)
