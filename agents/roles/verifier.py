@@ -20,10 +20,10 @@ from hoptrail.agents.roles.base import (
     EntailmentModel,
     RoleResult,
 )
+from hoptrail.agents.roles.claim_rules.answer_check import support
+from hoptrail.agents.roles.claim_rules.claim_check import check
 from hoptrail.agents.roles.common import Reply
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.verification.answer_check import support
-from hoptrail.agents.roles.verification.claim_check import check
 from hoptrail.agents.types import Answer, Claim, Evidence
 from hoptrail.prompts.loader import load
 

@@ -12,7 +12,7 @@ from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.roles.base import ClaimToJudge
-from hoptrail.agents.roles.verification.claim_check import check
+from hoptrail.agents.roles.claim_rules.claim_check import check
 from hoptrail.agents.roles.verifier import ServedEntailment
 from hoptrail.evals.benchmarks.verification.probe_set import Probe
 

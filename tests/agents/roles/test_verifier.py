@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.agents import evidence
 
-from hoptrail.agents.roles.verification.claim_check import check, unsupported
-from hoptrail.agents.roles.verification.quantities import MONTHS
+from hoptrail.agents.roles.claim_rules.claim_check import check, unsupported
+from hoptrail.agents.roles.claim_rules.quantities import MONTHS
 from hoptrail.agents.roles.verifier import verify
 from hoptrail.agents.types import Answer, Claim, Evidence
 

@@ -14,6 +14,7 @@ from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.evals.benchmarks.verification.__main__ import main
 from hoptrail.evals.benchmarks.verification.probe_set import Probe, load_probes
 from hoptrail.evals.benchmarks.verification.scores import code_verdict, model_verdicts, scores
+from hoptrail.evals.regression.claim_verification import verification_thresholds
 
 SCRIPTS = ("Han", "Hiragana", "Arabic", "Devanagari", "Thai", "Cyrillic", "Greek", "Hangul")
 KINDS = {
@@ -31,10 +32,8 @@ def test_the_rules_catch_three_quarters_of_the_false_and_keep_nineteen_in_twenty
     probes: tuple[Probe, ...],
 ) -> None:
     rows = scores("code", probes, [code_verdict(probe) for probe in probes])
-    whole = next(row for row in rows if row.split == "both")
+    assert all(floor.reached for floor in verification_thresholds())
     held_out = next(row for row in rows if (row.split, row.kind) == ("test", "all"))
-    assert whole.caught >= 0.75 * whole.false
-    assert whole.kept >= 0.95 * whole.true
     assert held_out.caught >= 0.75 * held_out.false
     assert held_out.kept >= 0.9 * held_out.true
 

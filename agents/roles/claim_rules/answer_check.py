@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from hoptrail.agents.roles.verification.claim_check import has_name
-from hoptrail.agents.roles.verification.coverage import (
+from hoptrail.agents.roles.claim_rules.claim_check import has_name
+from hoptrail.agents.roles.claim_rules.coverage import (
     claimed_names,
     content_terms,
     foreign_words,
@@ -19,9 +19,9 @@ from hoptrail.agents.roles.verification.coverage import (
     term,
     words_of,
 )
-from hoptrail.agents.roles.verification.negation import is_negated, reversed_clause
-from hoptrail.agents.roles.verification.quantities import MONTHS, Quantity, quantities
-from hoptrail.agents.roles.verification.relations import moved_year, swapped_name
+from hoptrail.agents.roles.claim_rules.negation import is_negated, reversed_clause
+from hoptrail.agents.roles.claim_rules.quantities import MONTHS, Quantity, quantities
+from hoptrail.agents.roles.claim_rules.relations import moved_year, swapped_name
 from hoptrail.agents.types import Claim, Computation, Evidence
 from hoptrail.rag.entities.surface import surface_words
 

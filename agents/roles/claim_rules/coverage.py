@@ -7,13 +7,13 @@ from functools import lru_cache
 
 import regex
 
-from hoptrail.agents.roles.common import EMPTY_WORDS
-from hoptrail.agents.roles.verification.quantities import (
+from hoptrail.agents.roles.claim_rules.quantities import (
     MONTHS,
     NUMBER_WORDS,
     UNIT_WORDS,
     quantities,
 )
+from hoptrail.agents.roles.common import EMPTY_WORDS
 from hoptrail.rag.entities.surface import casefolded, proper_names
 from hoptrail.rag.entities.words import COMMON_WORDS
 from hoptrail.rag.text.analyzer import index_terms

@@ -16,7 +16,7 @@ from itertools import product
 
 import regex
 
-from hoptrail.agents.roles.verification.coverage import (
+from hoptrail.agents.roles.claim_rules.coverage import (
     claimed_names,
     content_terms,
     foreign_words,
@@ -24,14 +24,14 @@ from hoptrail.agents.roles.verification.coverage import (
     term,
     words_of,
 )
-from hoptrail.agents.roles.verification.negation import reversed_clause
-from hoptrail.agents.roles.verification.quantities import (
+from hoptrail.agents.roles.claim_rules.negation import reversed_clause
+from hoptrail.agents.roles.claim_rules.quantities import (
     MONTHS,
     Quantity,
     dates,
     quantities,
 )
-from hoptrail.agents.roles.verification.relations import moved_year, swapped_name
+from hoptrail.agents.roles.claim_rules.relations import moved_year, swapped_name
 from hoptrail.agents.types import Claim, Evidence
 from hoptrail.rag.entities.surface import only_opens_sentences, surface_words
 from hoptrail.rag.entities.words import COMMON_WORDS

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from hoptrail.agents.roles.verification.coverage import content_terms, said, words_of
+from hoptrail.agents.roles.claim_rules.coverage import content_terms, said, words_of
 from hoptrail.rag.entities.surface import casefolded
 
 _NEGATIONS = frozenset(

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hoptrail.agents.roles.verification.coverage import claimed_names, content_terms, said, term
-from hoptrail.agents.roles.verification.negation import clauses
-from hoptrail.agents.roles.verification.quantities import quantities
+from hoptrail.agents.roles.claim_rules.coverage import claimed_names, content_terms, said, term
+from hoptrail.agents.roles.claim_rules.negation import clauses
+from hoptrail.agents.roles.claim_rules.quantities import quantities
 from hoptrail.rag.entities.surface import casefolded, surface_words
 from hoptrail.rag.text.sentences import sentences
 
