@@ -193,7 +193,13 @@ async def _context(run: Run, ledger: Ledger) -> RunContext:
             rng=Random(run.request.question),
         )
         with suppress(Cancelled):  # then the local players come to a stop at their first search
-            roles, model = await prepared_roles(endpoint, ledger, run.delimiters, fallback=roles)
+            roles, model = await prepared_roles(
+                endpoint,
+                ledger,
+                run.delimiters,
+                fallback=roles,
+                judged=run.request.settings.verification == "model",
+            )
     return RunContext(
         question=run.request.question,
         strategy=run.strategy.name,

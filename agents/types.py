@@ -163,6 +163,11 @@ class Assessment:
     missing: tuple[str, ...] = ()
 
 
+CheckedBy = Literal["", "code", "model", "both"]
+"""Who gave a claim its verdict: the rules, a model, both in agreement; empty: not checked, or not
+recorded by an earlier version."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A sentence of the answer, with the ids of the evidence that it cites."""
@@ -172,6 +177,19 @@ class Claim:
     verdict: Literal["unchecked", "holds", "dropped"] = "unchecked"
     reason: str = ""
     """Why the claim was dropped; empty where it holds."""
+    checked_by: CheckedBy = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computation:
+    """A number of the short answer, worked out from what claims and quotes state."""
+
+    operator: Literal["difference", "sum", "count"]
+    operands: tuple[str, ...]
+    """The numbers, the larger first; of a count, what is counted: claims, or ids of evidence."""
+    result: str
+    evidence: tuple[str, ...]
+    """Ids of the quotes of the claims that hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +204,8 @@ class Answer:
     """True: the answerer found that the evidence does not answer the question."""
     replaced: bool = False
     """True: the text said more than the claims that hold, so they replace it."""
+    computation: Computation | None = None
+    """How a number in the text follows from the claims, where none of them states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

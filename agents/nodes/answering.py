@@ -31,13 +31,14 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
     assert state.answer is not None, "verify follows answer"
-    verified = verify_answer(state.answer, state.evidence)
+    result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
+    verified = result.value
     for claim in verified.claims:
         run.emit(ClaimVerified(claim=claim))
     dropped = [claim for claim in verified.claims if claim.verdict == "dropped"]
     detail = f"{len(verified.claims) - len(dropped)} hold, {len(dropped)} dropped"
-    record = StepRecord(node="verify", action="checked claims", detail=detail)
-    return StateUpdate(answer=verified, steps=(record,))
+    step = role_step("verify", "checked claims", detail, result)
+    return StateUpdate(answer=verified, steps=(step,), stop=result.stop)
 
 
 async def receipt(state: RunState, run: RunContext) -> StateUpdate:
@@ -46,7 +47,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     unchanged, changed = await _checked(state.evidence, run)
     answer = state.answer
     if changed and answer is not None:
-        answer = verify_answer(answer, unchanged)
+        answer = verify_answer(answer, unchanged, state.question)
     stop: StopReason = state.stop if state.stop is not None else "unjudged"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
@@ -59,6 +60,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         outcome=outcome_of(answer, stop, len(unchanged), len(changed)),
         stop=stop,
         claims=tuple(claim for claim in claims if claim.verdict == "holds"),
+        computation=answer.computation if answer is not None else None,
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
         evidence=unchanged,
         source_changed=changed,

@@ -113,6 +113,40 @@ class Answerer(Protocol):
         """Claims with evidence ids; may abstain."""
 
 
+class Verifier(Protocol):
+    """Verification of an answer: each claim by the quotes that it cites, the text by the claims."""
+
+    async def verify(
+        self, answer: Answer, pool: Sequence[Evidence], question: str
+    ) -> RoleResult[Answer]:
+        """The answer with a verdict on each claim; its text says no more than those that hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimToJudge:
+    """A claim and the quotes that it cites, for a model to judge."""
+
+    text: str
+    quotes: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entailment:
+    """A model's opinion of a claim: whether its quotes entail it, and why."""
+
+    entailed: bool
+    reason: str
+
+
+class EntailmentModel(Protocol):
+    """A model that judges whether quotes entail claims: a served one, or a small local one."""
+
+    async def judge(
+        self, claims: Sequence[ClaimToJudge]
+    ) -> RoleResult[tuple[Entailment | None, ...]]:
+        """One opinion a claim, in order; None: no opinion."""
+
+
 class Scorer(Protocol):
     """Relevance scoring of the tree nodes and passages on the slates of a tree search."""
 
@@ -139,4 +173,5 @@ class Roles:
     assessor: Assessor
     query_writer: QueryWriter
     answerer: Answerer
+    verifier: Verifier
     scorer: Scorer

@@ -18,6 +18,7 @@ from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWrite
 from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
+from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode
 
@@ -39,12 +40,19 @@ def local_roles(
         assessor=LocalAssessor(),
         query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
+        verifier=LocalVerifier(),
         scorer=LocalScorer(corpus),
     )
 
 
-def served_roles(client: LLMClient, delimiters: Delimiters, fallback: Roles) -> Roles:
-    """The served players of all roles; `fallback` is used where a reply cannot be."""
+def served_roles(
+    client: LLMClient, delimiters: Delimiters, fallback: Roles, *, judged: bool = False
+) -> Roles:
+    """The served players of all roles; `fallback` is used where a reply cannot be.
+
+    Claims are verified by code alone, unless `judged`: then by the model as well. A model that
+    reads poorly drops true claims (`evals.benchmarks.verification` measures it).
+    """
     return Roles(
         rewriter=ServedRewriter(client, delimiters, fallback),
         planner=ServedPlanner(client, fallback),
@@ -52,12 +60,20 @@ def served_roles(client: LLMClient, delimiters: Delimiters, fallback: Roles) -> 
         assessor=ServedAssessor(client, delimiters, fallback),
         query_writer=ServedQueryWriter(client, delimiters, fallback),
         answerer=ServedAnswerer(client, delimiters, fallback),
+        verifier=EntailmentVerifier(ServedEntailment(client, delimiters))
+        if judged
+        else fallback.verifier,
         scorer=ServedScorer(client, delimiters),
     )
 
 
 async def prepared_roles(
-    endpoint: RetryingEndpoint, ledger: Ledger, delimiters: Delimiters, *, fallback: Roles
+    endpoint: RetryingEndpoint,
+    ledger: Ledger,
+    delimiters: Delimiters,
+    *,
+    fallback: Roles,
+    judged: bool = False,
 ) -> tuple[Roles, str]:
     """The served roles and the model's name, once the server has said what it is.
 
@@ -72,4 +88,4 @@ async def prepared_roles(
             f"The model server did not answer GET /v1/models within {ledger.budget.seconds:g} s: "
             "look at its log, give the run more seconds, or ask without a model."
         ) from error
-    return served_roles(client, delimiters, fallback), info.model
+    return served_roles(client, delimiters, fallback, judged=judged), info.model

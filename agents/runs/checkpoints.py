@@ -36,6 +36,7 @@ REGISTERED = (
     types.Assessment,
     types.Candidate,
     types.Claim,
+    types.Computation,
     types.Evidence,
     types.ModelUse,
     types.Need,

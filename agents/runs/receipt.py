@@ -21,6 +21,7 @@ from hoptrail.agents.types import (
     Answer,
     Candidate,
     Claim,
+    Computation,
     Evidence,
     Outcome,
     Plan,
@@ -85,6 +86,8 @@ class Receipt:
     usage: Usage
     generation: int
     """The store's generation that the run began at."""
+    computation: Computation | None = None
+    """How a number of the answer follows from the claims, where none of them states it."""
     environment: Environment = field(default_factory=Environment)
 
     def json(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -19,6 +19,9 @@ from hoptrail.rag.types import Mode, Scalar
 SERVED_ITERATIONS = 8
 """Iterations of a tree search that a model scores, by default: at most 15 slates of two to four
 thousand tokens; the search improves little after the eighth (LATTICE, arXiv 2510.13217)."""
+
+
+Verification = Literal["code", "model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,10 @@ class RunSettings:
     """Settings of the tree search, where a strategy has one. None: the defaults, with a served
     model limited to what the default budget allows; in a run and its recording it is resolved."""
 
+    verification: Verification = "code"
+    """Who checks the claims of an answer: the rules alone, or the served model as well; a claim
+    then holds where both agree."""
+
     def __post_init__(self) -> None:
         """Refuses values with which no search is possible."""
         for name in ("k", "read", "max_rounds", "max_queries"):
@@ -50,6 +57,10 @@ class RunSettings:
         if self.mode is not None and self.mode not in get_args(Mode):
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
+        if self.verification not in get_args(Verification):
+            raise SettingsError(
+                f"Unknown verification {self.verification!r}: use 'code' or 'model'."
+            )
 
     def resolved(self, mode: Mode, *, served: bool) -> RunSettings:
         """The settings with every None resolved.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.agents.runs.receipt import Receipt
-    from hoptrail.agents.types import Evidence, StepRecord
+    from hoptrail.agents.types import Claim, Computation, Evidence, StepRecord
 
 _QUERY = 100
 _SHORT = 60
@@ -84,6 +85,28 @@ def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
             yield indented(f"{claim.text} {marks}", "  ")
         else:
             yield f"  {marks}"
+    if receipt.computation:
+        yield indented(_computed(receipt.computation), "  ")
+    if how := _checked_by(receipt.claims):
+        yield indented(how, "  ")
+
+
+def _computed(found: Computation) -> str:
+    """A computation as people write it."""
+    if found.operator == "count":
+        return f"{found.result}: counted, {', '.join(found.operands)}"
+    sign = " − " if found.operator == "difference" else " + "
+    return f"{sign.join(found.operands)} = {found.result}"
+
+
+def _checked_by(claims: Sequence[Claim]) -> str:
+    """Who checked the claims: the rules, or a model as well."""
+    counts = Counter[str](claim.checked_by for claim in claims)
+    return "; ".join(
+        f"{plural(counts[by], 'claim')} checked against the quotes by {how}"
+        for by, how in (("both", "rules and the model"), ("code", "rules"))
+        if counts[by]
+    )
 
 
 def _quotes(cited: list[Evidence]) -> Iterator[str]:
@@ -96,7 +119,8 @@ def _quotes(cited: list[Evidence]) -> Iterator[str]:
 
 def _dropped(receipt: Receipt) -> Iterator[str]:
     for claim in receipt.dropped:
-        yield indented(f"Left out: {shortened(claim.text, 200)} ({claim.reason})", "")
+        by = "by the model: " if claim.checked_by == "model" else ""
+        yield indented(f"Left out: {shortened(claim.text, 200)} ({by}{claim.reason})", "")
     if receipt.source_changed:
         changed = plural(len(receipt.source_changed), "quote")
         yield f"Left out: {changed} whose document changed during the run"

@@ -186,7 +186,8 @@ def run_settings(mode: str | None, table: AskTable) -> RunSettings:
     from hoptrail.agents import RunSettings
 
     typed = AskTable(mode=mode)
-    return RunSettings(**over(table, typed, "mode", "k", "read", "max_rounds", "max_queries"))
+    names = ("mode", "k", "read", "max_rounds", "max_queries", "verification")
+    return RunSettings(**over(table, typed, *names))
 
 
 def served_model(

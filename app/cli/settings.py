@@ -7,7 +7,7 @@ settings file.
               embedder_key_file
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
-    [ask]     strategy, mode, k, read, max_rounds, max_queries
+    [ask]     strategy, mode, k, read, max_rounds, max_queries, verification
     [model]   url, name, api_key_file
     [budget]  calls, tokens, searches, seconds
 """
@@ -70,6 +70,7 @@ class AskTable:
     read: int | None = None
     max_rounds: int | None = None
     max_queries: int | None = None
+    verification: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

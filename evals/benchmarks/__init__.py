@@ -1,1 +1,1 @@
-"""Benchmarks of speed, memory and retrieval quality: store, passage graph, corpus tree."""
+"""Benchmarks of speed, memory and quality: store, passage graph, corpus tree, verification."""

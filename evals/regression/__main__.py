@@ -12,7 +12,9 @@ For each set, ingested for real (the store is kept, so only the first run embeds
 4. graph search: recall@5 with titles, without titles and on single-hop questions; and both
    strategies with the passage graph against those without (`graph_search`);
 5. tree search fused with hybrid search, a tree grown by insertion, and the calibration of scores
-   (`tree_search`).
+   (`tree_search`);
+6. claims checked by code: false ones caught and true ones kept, of the shipped probes
+   (`claim_verification`).
 
 Exits with 1 if a threshold ("floor" in the table) is missed, with 2 if it cannot be measured. The
 table goes to stdout, everything else to stderr.
@@ -25,6 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hoptrail.evals.regression.claim_verification import verification_thresholds
 from hoptrail.evals.regression.graph_search import graph_thresholds, one_hop_thresholds
 from hoptrail.evals.regression.strategies import HYBRID_RECALL_AT_5, measure
 from hoptrail.evals.regression.threshold import ROW, Threshold
@@ -71,6 +74,7 @@ def _measure_all(options: argparse.Namespace, cache: StoreCache) -> list[Thresho
         floors += measure(options.data / name, cache, limit=limit, log=_note)
         floors += graph_thresholds(options.data / name, cache, log=_note)
     floors += one_hop_thresholds(options.data, cache, log=_note)
+    floors += verification_thresholds()
     floors += tree_thresholds(options.data, options.sets, cache, log=_note)
     return floors
 

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.agents import evidence
 
-from hoptrail.agents.roles.verifier import MONTHS, check, derivable, unsupported, verify
+from hoptrail.agents.roles.claim_rules.claim_check import check, unsupported
+from hoptrail.agents.roles.claim_rules.quantities import MONTHS
+from hoptrail.agents.roles.verifier import verify
 from hoptrail.agents.types import Answer, Claim, Evidence
 
 
@@ -40,7 +42,6 @@ def verdict(text: str, *evidence: str) -> tuple[str, str]:
         ("It had 1204 inhabitants.", ("e2",)),
         ("Tarn Hollow had 1.204 inhabitants in 1900.", ("e2",)),
         ("Corrin, born 1851, came from where 1,204 people lived.", ("e1", "e2")),
-        ("nothing named at all", ("e1",)),
     ],
 )
 def test_a_claim_whose_names_and_numbers_stand_in_its_quotes_holds(
@@ -102,7 +103,7 @@ def test_an_answer_may_join_the_quotes_of_its_claims() -> None:
         ("3751 in all", "the sum of 1851 and 1900"),
         ("2", "a count of quotes"),
         ("1204", "as the quote has it"),
-        ("yes", "nothing to check"),
+        ("yes", "a claim affirms"),
     ],
 )
 def test_an_answer_may_state_what_follows_from_its_quotes(text: str, why: str) -> None:
@@ -114,6 +115,88 @@ def test_an_answer_may_state_what_follows_from_its_quotes(text: str, why: str) -
 def test_an_answer_that_says_more_is_replaced_by_its_claims(text: str) -> None:
     found = answered(text, claim("born in 1851"), claim("in 1900", "e2"))
     assert (found.text, found.replaced) == ("born in 1851\nin 1900", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "follows"),
+    [
+        ("yes", "Was Ilsa Corrin born at Tarn Hollow?", True),
+        ("no", "Was Ilsa Corrin born at Tarn Hollow?", False),
+        ("No.", "", False),
+        ("Yes, at Tarn Hollow", "Was Ilsa Corrin born at Tarn Hollow?", True),
+        ("no", "Was Ilsa Corrin not born at Tarn Hollow?", True),
+        ("no", "Was Ilsa Corrin born at Maddock Yard?", True),
+    ],
+)
+def test_yes_and_no_need_a_claim_that_does_not_say_otherwise(
+    text: str, question: str, follows: bool
+) -> None:
+    claims = (claim("Ilsa Corrin was born at Tarn Hollow."),)
+    found = verify(Answer(text=text, claims=claims, extractive=False), POOL, question)
+    assert found.replaced is not follows
+
+
+@pytest.mark.parametrize(
+    "text", ["a bakery", "the daughter of a baker", "Corrin died at Tarn Hollow"]
+)
+def test_an_answer_in_words_that_no_claim_has_is_replaced(text: str) -> None:
+    assert answered(text, claim("Corrin was born at Tarn Hollow.")).replaced
+
+
+@pytest.mark.parametrize(
+    ("text", "operator", "operands"),
+    [
+        ("49 years", "difference", ("1900", "1851")),
+        ("3751", "sum", ("1900", "1851")),
+        ("2", "count", ("e1", "e2")),
+        ("1851", None, ()),
+        ("forty-nine", "difference", ("1900", "1851")),
+    ],
+)
+def test_a_number_that_no_claim_states_is_computed_and_the_computation_written_out(
+    text: str, operator: str | None, operands: tuple[str, ...]
+) -> None:
+    found = answered(text, claim("born in 1851"), claim("in 1900", "e2"))
+    assert not found.replaced
+    if operator is None:
+        assert found.computation is None
+    else:
+        assert found.computation is not None
+        assert (found.computation.operator, found.computation.operands) == (operator, operands)
+        assert found.computation.evidence == ("e1", "e2")
+
+
+VOYAGE = quote(
+    3,
+    "In 1813 he was apprenticed to Anders Vorle. The tank holds 400 cubic metres. He did not go to "
+    "sea. Music by Bastian Orrel, words by Tobiah Quennell. She kept it for eleven years.",
+    "Tobias Quennault",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("Kept for eleven years.", True),
+        ("Kept for twelve years.", False),
+        ("Kept for 11 years.", True),
+        ("The tank holds 400 cubic feet.", False),
+        ("The tank holds 400 million cubic metres.", False),
+        ("The tank holds -400 cubic metres.", False),
+        ("Quennault went to sea.", False),
+        ("Quennault never went to sea.", True),
+        ("Tobias Quennault was apprenticed to Anders Vorle.", True),
+        ("Anders Vorle was apprenticed to Tobias Quennault.", False),
+        ("The music is by Tobiah Quennell.", False),
+        ("The music is by Bastian Orrel.", True),
+        ("tobias quennault was apprenticed to a man of calmeida", False),
+        ("He painted portraits of wealthy bankers.", False),
+    ],
+)
+def test_units_polarity_parts_and_inventions_are_seen(text: str, holds: bool) -> None:
+    checked = check(claim(text, "e3"), {"e3": VOYAGE})
+    assert (checked.verdict == "holds") is holds, checked.reason
+    assert checked.checked_by == "code"
 
 
 def test_what_a_dropped_claim_cited_supports_nothing() -> None:
@@ -131,10 +214,6 @@ def test_nothing_is_said_where_no_claim_holds() -> None:
 def test_an_extractive_answer_is_its_claims() -> None:
     found = answered("whatever", claim(BORN.quote), claim("Otto Renn"), extractive=True)
     assert (found.text, found.replaced) == (BORN.quote, False)
-
-
-def test_numbers_that_follow_are_those_of_two_whole_numbers_and_small_counts() -> None:
-    assert derivable({"10", "3", "2.5"}, 2) == {"13", "7", "0", "1", "2"}
 
 
 QUOTES = st.lists(

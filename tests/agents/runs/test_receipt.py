@@ -76,6 +76,16 @@ def test_a_receipt_comes_back_from_its_json(receipts: list[Receipt]) -> None:
         assert again.canonical() == receipt.canonical()
 
 
+def test_a_receipt_of_before_says_nothing_of_who_checked(receipts: list[Receipt]) -> None:
+    record = receipts[0].record()
+    del record["computation"]
+    for claim in record["claims"] + record["dropped"]:
+        del claim["checked_by"]
+    again = Receipt.parse(json.dumps(record))
+    assert {claim.checked_by for claim in again.claims} <= {""}
+    assert again.computation is None
+
+
 def test_canonical_leaves_the_environment_out_and_nothing_else(receipts: list[Receipt]) -> None:
     receipt = receipts[0]
     moved = replace(receipt, environment=Environment(run="x", wall_seconds=9.0, machine="m"))

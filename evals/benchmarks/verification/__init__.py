@@ -1,0 +1,1 @@
+"""Benchmark of claim verification: false claims caught and true claims kept, by kind."""
