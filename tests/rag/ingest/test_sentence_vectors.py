@@ -1,5 +1,4 @@
-"""Sentence vectors: every passage gets its own, once; they go with it; any of them may be missing.
-"""
+"""Sentence vectors: each passage gets its own once; they go with it; any may be missing."""
 
 from __future__ import annotations
 
