@@ -12,7 +12,7 @@ import numpy as np
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.ingest.batching import checked_vectors
-from hoptrail.rag.store.catalogue.sentences import SentenceVectors
+from hoptrail.rag.store.catalogue.sentence_table import SentenceVectors
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Passage, sentence_text

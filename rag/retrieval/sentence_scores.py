@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.store.catalogue.sentences import SentenceVectors
+from hoptrail.rag.store.catalogue.sentence_table import SentenceVectors
 from hoptrail.rag.types import ScoredSentence
 
 

@@ -26,7 +26,7 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends, open_backends
 from hoptrail.rag.store.catalogue import database as catalogue
 from hoptrail.rag.store.catalogue.database import Connection
-from hoptrail.rag.store.catalogue.sentences import SentenceTable
+from hoptrail.rag.store.catalogue.sentence_table import SentenceTable
 from hoptrail.rag.store.commit import (
     CommitRequest,
     check_deletes,

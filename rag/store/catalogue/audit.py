@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hoptrail.rag.store.catalogue import sentences
+from hoptrail.rag.store.catalogue import sentence_table
 from hoptrail.rag.store.catalogue.database import PARTS, Connection, whole_text
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.catalogue.writes import document_crc, facets_of
@@ -79,7 +79,7 @@ def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]
         yield from _vectors(connection, (doc, rows), identifier, dimension)
         yield from _facets(connection, doc, identifier, metadata)
     yield from _orphans(connection)
-    for row in sentences.audit(connection, dimension):
+    for row in sentence_table.audit(connection, dimension):
         what = f"the sentence vectors of row {row} are damaged, or belong to no passage"
         yield _finding("sentence", None, what, ("DELETE FROM sentences WHERE row = ?", (row,)))
 
