@@ -4,8 +4,8 @@
 
 Over the documents of examples/world, ingested into a temporary store. A graph search of a fresh
 question, its embedding included, is the unit: it is measured between the questions, on the same
-machine in the same minute, so that ratios compare where seconds do not. Sizes, ingest rates and
-ratios are medians; run it on a machine that does nothing else.
+machine in the same minute, so that ratios compare where seconds do not. Costs of questions are
+medians, those of commands the least of several; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -104,17 +104,20 @@ class _TimedEmbedder:
             self.seconds += time.perf_counter() - began
 
 
-def measure(folder: Path, questions: Sequence[str], *, calls: int) -> SpeedReport:
+def measure(
+    folder: Path, questions: Sequence[str], embedder: Embedder, *, calls: int
+) -> SpeedReport:
     """Measures ingest, questions and commands.
 
     Args:
         folder: empty; the store is made there.
         questions: each is asked once by each strategy, after the first 3, which warm it.
+        embedder: one that a store's record is enough to find again.
         calls: of the command line.
     """
-    embedder = _TimedEmbedder(load_embedder())
-    with KnowledgeBase.create(folder, embedder=embedder) as library:
-        ingest = _ingest(library, embedder)
+    timed = _TimedEmbedder(embedder)
+    with KnowledgeBase.create(folder, embedder=timed) as library:
+        ingest = _ingest(library, timed)
         for question in questions[:_WARMING]:
             for strategy in STRATEGIES:
                 library.ask(question, strategy=strategy)
@@ -123,7 +126,7 @@ def measure(folder: Path, questions: Sequence[str], *, calls: int) -> SpeedRepor
             fresh = f"{question} ({number})"
             searches.append(_timed(partial(library.search, fresh, mode="graph")))
             for strategy in STRATEGIES:
-                asked.append((strategy, *_asked(library, embedder, question, strategy)))
+                asked.append((strategy, *_asked(library, timed, question, strategy)))
     search = _median(searches)
     asks = tuple(_summed(one, [a[1:] for a in asked if a[0] == one], search) for one in STRATEGIES)
     command = CommandCost(
@@ -150,7 +153,6 @@ def _asked(
     library: KnowledgeBase, embedder: _TimedEmbedder, question: str, strategy: str
 ) -> tuple[Cost, float, float]:
     """Cost, searches, and share of embedding of one question; its query vectors are forgotten."""
-    embedder.seconds = 0.0
     searches: list[int] = []
     with KnowledgeBase.open(library.store.root, embedder=embedder) as fresh:
         fresh.search("warm", mode="graph")
@@ -238,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         questions = [json.loads(line)["question"] for line in lines]
     with tempfile.TemporaryDirectory() as folder:
         asked = questions[: options.questions + _WARMING]
-        report = measure(Path(folder), asked, calls=options.calls)
+        report = measure(Path(folder), asked, load_embedder(), calls=options.calls)
     shown = json.dumps(asdict(report)) if options.json else "\n".join(_lines(report))
     sys.stdout.write(shown + "\n")
     return 0
