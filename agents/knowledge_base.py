@@ -19,6 +19,7 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER, load_embedder
 from hoptrail.rag.errors import StoreError
 from hoptrail.rag.ingest.pipeline import IngestEvent, IngestReport, IngestSettings, ingest
+from hoptrail.rag.ingest.sentence_vectors import store_sentence_vectors
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.spec import StoreOptions, StoreSpec
 from hoptrail.rag.store.store import Store
@@ -74,9 +75,17 @@ class KnowledgeBase(OpenStore):
         paths: Iterable[Path | str] | Path | str,
         *,
         settings: IngestSettings | None = None,
+        sentences: bool = True,
         on_event: Callable[[IngestEvent], None] | None = None,
     ) -> IngestReport:
         """Brings the store up to date with files and folders; its tree, if any, follows.
+
+        Args:
+            paths: files and folders.
+            settings: chunk size, limits, pruning.
+            sentences: afterwards store the vectors of all sentences too. That takes about as long
+                again, and makes an answer without a model several times faster.
+            on_event: called with each event.
 
         Raises:
             SettingsError: the paths hold nothing to read, clash, or do not exist.
@@ -91,6 +100,8 @@ class KnowledgeBase(OpenStore):
             settings or IngestSettings(),
             on_event or _ignore,
         )
+        if sentences:
+            store_sentence_vectors(self.store, self.embedder)
         self._sync_tree()
         return report
 

@@ -74,6 +74,11 @@ def embedding_text(passage: Passage) -> str:
     return f"{passage.title}\n{passage.text}"
 
 
+def sentence_text(passage: Passage, start: int, end: int) -> str:
+    """The text of a sentence that is embedded: prose calls the title's subject "he"."""
+    return f"{passage.title}\n{passage.text[start:end]}"
+
+
 def check_k(k: int) -> None:
     """Raises SettingsError unless a search may return `k` hits, that is k >= 1."""
     if k < 1:
@@ -97,6 +102,18 @@ class IndexedDocument:
     vectors: Vectors
     fingerprint: str
     """Hash of the document and of the chunking settings: a document with another is re-indexed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredSentence:
+    """A sentence of a passage and how near it is to a query."""
+
+    start: int
+    """Its first character, counted within the passage."""
+    end: int
+    """The character after its last."""
+    cosine: float
+    """-1..1, rounded to 6 digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.search.types import Opened
-from hoptrail.rag.types import Mode, Passage, Ranking, Where
+from hoptrail.rag.types import Mode, Passage, Ranking, ScoredSentence, Where
 
 T = TypeVar("T")
 
@@ -65,6 +65,13 @@ class LiveCorpus:
         work = self._enter(lambda: self._searcher.similarity(query, texts))
         scores = await asyncio.wait_for(work, timeout)
         return tuple(round(float(score), 6) for score in scores)
+
+    async def sentences(
+        self, query: str, ids: Sequence[str], *, timeout: float
+    ) -> tuple[tuple[ScoredSentence, ...] | None, ...]:
+        """Passages' sentences with their cosine to the query; None where no vectors are stored."""
+        work = self._enter(lambda: self._searcher.sentences(query, ids))
+        return await asyncio.wait_for(work, timeout)
 
     async def tree_start(
         self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float

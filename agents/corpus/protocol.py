@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from hoptrail.rag.tree.search.types import Opened, Seed
-from hoptrail.rag.types import Mode, Passage, Ranking, Where
+from hoptrail.rag.types import Mode, Passage, Ranking, ScoredSentence, Where
 
 
 @runtime_checkable
@@ -33,6 +33,15 @@ class Corpus(Protocol):
         self, query: str, texts: Sequence[str], *, timeout: float
     ) -> tuple[float, ...]:
         """The cosine of the query to each text, -1..1.
+
+        Raises:
+            TimeoutError: not answered within `timeout` seconds.
+        """
+
+    async def sentences(
+        self, query: str, ids: Sequence[str], *, timeout: float
+    ) -> tuple[tuple[ScoredSentence, ...] | None, ...]:
+        """Passages' sentences with their cosine to the query; None where no vectors are stored.
 
         Raises:
             TimeoutError: not answered within `timeout` seconds.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from functools import partial
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -26,6 +27,9 @@ from hoptrail.agents.types import Evidence
 from hoptrail.prompts.loader import Rendered, load
 from hoptrail.rag.entities.surface import surface_words
 from hoptrail.rag.text.sentences import sentences
+from hoptrail.rag.types import Passage, ScoredSentence, sentence_text
+
+T = TypeVar("T")
 
 WINDOW = 3
 """Sentences a quote has at most; one alone too often lost the fact to a pronoun's neighbour."""
@@ -68,28 +72,50 @@ class LocalRefiner:
         self, situation: RoleInput, readings: Sequence[PassageToRead]
     ) -> RoleResult[tuple[Quote, ...]]:
         """At most one quote a passage; none from a passage that does not bear on the question."""
-        spans = [sentences(reading.passage.text) for reading in readings]
-        texts = [
-            f"{reading.passage.title}\n{reading.passage.text[start:end]}"
-            for reading, found in zip(readings, spans, strict=True)
-            for start, end in found
-        ]
-        if not texts:
-            return RoleResult(value=())
-        cosines = iter(await self._cosines(situation.question, texts))
+        scored = await self._scored(situation.question, [one.passage for one in readings])
         chosen = []
-        for reading, found in zip(readings, spans, strict=True):
-            windows = list(_windows(reading, found, [next(cosines, 0.0) for _ in found]))
+        for reading, found in zip(readings, scored, strict=True):
+            windows = list(_windows(reading, found))
             if windows:
                 chosen.append(max(windows, key=lambda w: w.cosine + self._bonus(situation, w)))
         bearing = (w for w in chosen if w.cosine >= BEARS or self._linked(situation, w))
         return RoleResult(value=tuple(_quote(window) for window in bearing))
 
-    async def _cosines(self, question: str, texts: Sequence[str]) -> tuple[float, ...]:
-        """The cosine of each text to the question; none once the run's time is over."""
+    async def _scored(
+        self, question: str, passages: Sequence[Passage]
+    ) -> list[Sequence[ScoredSentence]]:
+        """The sentences of each passage; what the store has no vectors of is embedded at once."""
+        ask = self._corpus.sentences
+        stored = await self._in_time(partial(ask, question, [one.id for one in passages]))
+        # A passage may have been replaced since it was read: then its sentences are others.
+        known = {
+            passage.id: found
+            for passage, found in zip(passages, stored, strict=False)
+            if found is not None and all(one.end <= len(passage.text) for one in found)
+        }
+        fresh = {p.id: sentences(p.text) for p in passages if p.id not in known}
+        texts = [
+            sentence_text(passage, start, end)
+            for passage in passages
+            for start, end in fresh.get(passage.id, ())
+        ]
+        cosines: Iterator[float] = iter(
+            await self._in_time(partial(self._corpus.similarity, question, texts)) if texts else ()
+        )
+        return [
+            known.get(passage.id)
+            or [
+                ScoredSentence(start=start, end=end, cosine=next(cosines, 0.0))
+                for start, end in fresh.get(passage.id, ())
+            ]
+            for passage in passages
+        ]
+
+    async def _in_time(self, ask: Callable[..., Awaitable[tuple[T, ...]]]) -> tuple[T, ...]:
+        """What the embedder says; nothing once the run's time is over."""
         left = self._seconds_left()
         try:
-            return await self._corpus.similarity(question, texts, timeout=left) if left > 0 else ()
+            return await ask(timeout=left) if left > 0 else ()
         except (TimeoutError, Cancelled):
             return ()  # words alone then choose the quotes; the next search ends the run
 
@@ -109,18 +135,16 @@ class LocalRefiner:
         return any(set(surface_words(name)) <= said for name in linked)
 
 
-def _windows(
-    reading: PassageToRead, spans: Sequence[tuple[int, int]], cosines: Sequence[float]
-) -> Iterator[_Window]:
+def _windows(reading: PassageToRead, scored: Sequence[ScoredSentence]) -> Iterator[_Window]:
     """Every window of WINDOW sentences of a passage (the whole passage, if it has fewer)."""
-    for first in range(max(1, len(spans) - WINDOW + 1)):
-        run = spans[first : first + WINDOW]
+    for first in range(max(1, len(scored) - WINDOW + 1)):
+        run = scored[first : first + WINDOW]
         if run:
             yield _Window(
                 reading=reading,
-                start=run[0][0],
-                end=min(run[-1][1], run[0][0] + QUOTE_CHARS),
-                cosine=max(cosines[first : first + WINDOW]),
+                start=run[0].start,
+                end=min(run[-1].end, run[0].start + QUOTE_CHARS),
+                cosine=max(one.cosine for one in run),
             )
 
 

@@ -50,6 +50,7 @@ class IngestTable:
     prune: bool | None = None
     max_file_mb: float | None = None
     parse_seconds: float | None = None
+    sentences: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

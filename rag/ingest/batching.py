@@ -106,19 +106,28 @@ class CommitBatch:
     def _embed(self, count: int) -> None:
         texts, self._texts = self._texts[:count], self._texts[count:]
         began = self._clock()
-        vectors = self._embedder.embed(texts)
-        wanted = (len(texts), self._embedder.dimension)
-        if vectors.shape != wanted:
-            raise EmbedderError(
-                f"The embedder {self._embedder.id!r} gave vectors of shape {vectors.shape} for "
-                f"{len(texts)} texts, not {wanted}. Check its dimension."
-            )
-        self._vectors.append(vectors)
+        self._vectors.append(checked_vectors(self._embedder, texts))
         took = self._clock() - began
         if took < self._most_seconds / 8:
             self._slice = min(2 * self._slice, self._most_passages)
         elif took > self._most_seconds / 2:
             self._slice = max(self._slice // 2, min(_LEAST_SLICE, self._most_passages))
+
+
+def checked_vectors(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+    """The vectors of texts.
+
+    Raises:
+        EmbedderError: the embedder failed, or gave vectors of another shape.
+    """
+    vectors = embedder.embed(texts)
+    wanted = (len(texts), embedder.dimension)
+    if vectors.shape != wanted:
+        raise EmbedderError(
+            f"The embedder {embedder.id!r} gave vectors of shape {vectors.shape} for "
+            f"{len(texts)} texts, not {wanted}. Check its dimension."
+        )
+    return vectors
 
 
 def _indexed(prepared: ChunkedDocument, vectors: Vectors) -> IndexedDocument:

@@ -27,6 +27,7 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.guided_hops import Hop, HopQuery, guided_hops
 from hoptrail.rag.passage_graph.hop_scoring import HopWeights
 from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion
+from hoptrail.rag.retrieval.sentence_scores import SentenceSource, scored
 from hoptrail.rag.store.graph_index.reader import PassageGraph
 from hoptrail.rag.types import (
     EVERYTHING,
@@ -35,6 +36,7 @@ from hoptrail.rag.types import (
     Mode,
     Passage,
     Ranking,
+    ScoredSentence,
     Via,
     Where,
     check_k,
@@ -70,6 +72,10 @@ class SearchableSnapshot(Protocol):
 
 class SearchableStore(Protocol):
     """The interface of a store that the retriever needs."""
+
+    @property
+    def sentences(self) -> SentenceSource:
+        """The stored sentence vectors."""
 
     @property
     def linked(self) -> bool:
@@ -171,6 +177,14 @@ class Retriever:
             return np.empty(0, dtype=np.float32)
         similarities: NDArray[np.float32] = self._embedder.embed(texts, "passage") @ vector
         return similarities
+
+    def sentences(
+        self, query: str, ids: Sequence[str]
+    ) -> tuple[tuple[ScoredSentence, ...] | None, ...]:
+        """Passages' sentences with their cosine to the query; None where no vectors are stored."""
+        vector = self._query_vector(query)
+        stored = self._store.sentences.of(ids)
+        return tuple(scored(stored[one], vector) if one in stored else None for one in ids)
 
     def _embed_query(self, query: str) -> NDArray[np.float32]:
         vector: NDArray[np.float32] = self._embedder.embed([query], "query")[0]

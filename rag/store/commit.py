@@ -14,6 +14,7 @@ import numpy as np
 from hoptrail.rag.entities.extraction import PassageEntities
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends
+from hoptrail.rag.store.catalogue import sentence_table
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.catalogue.filters import filter_tokens
@@ -67,6 +68,7 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
             if change.traces is not None:
                 linking.clear(writer, died)
                 linking.write(writer, _linked(placed, change.traces))
+            sentence_table.remove(writer, died)
             journal.mark_garbage(writer, died)
             born = [(one.doc, len(one.item.passages)) for one in placed]
             if parts.dense.deferred:

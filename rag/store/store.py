@@ -26,6 +26,7 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends, open_backends
 from hoptrail.rag.store.catalogue import database as catalogue
 from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.catalogue.sentence_table import SentenceTable
 from hoptrail.rag.store.commit import (
     CommitRequest,
     check_deletes,
@@ -68,6 +69,9 @@ class Store:
         self._views = ViewCache(parts)
         self._errors = disk_errors(parts.layout.folder)
         self._wait = wait
+        self.sentences = SentenceTable(
+            parts.catalogue, parts.lock, self._errors, dimension=parts.spec.dimension, wait=wait
+        )
         self._writer: Connection | None = None
 
     @classmethod

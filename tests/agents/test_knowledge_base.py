@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.agents import CHAIN, QUESTION
 
-from hoptrail.agents import STRATEGIES, KnowledgeBase, Strategy, replay
+from hoptrail.agents import STRATEGIES, KnowledgeBase, Receipt, Strategy, replay
 from hoptrail.agents.roles import RoleResult, Roles
 from hoptrail.agents.types import Need, Plan
 from hoptrail.rag import SettingsError, StoreOptions
+from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.types import Vectors
 
 
 @pytest.fixture
@@ -51,6 +54,50 @@ def test_options_are_kept_and_a_second_store_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_ended_is_not_unfinished(kb: KnowledgeBase) -> None:
     assert kb.ask(QUESTION).evidence
     assert kb.unfinished_runs() == []
+
+
+class Counting(HashEmbedder):
+    """The hash embedder; remembers which passage texts it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passages: list[str] = []
+
+    def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
+        self.passages += texts if kind == "passage" else ()
+        return super().embed(texts, kind)
+
+
+def timeless(receipt: Receipt) -> str:
+    """All of a receipt that two live runs can share."""
+    return replace(receipt, usage=replace(receipt.usage, seconds=0.0)).canonical()
+
+
+@pytest.mark.parametrize("strategy", ["pool", "single", "lattice"])
+def test_no_sentence_that_is_stored_is_embedded_by_a_question(
+    kb: KnowledgeBase, tmp_path: Path, strategy: str
+) -> None:
+    assert kb.ask(QUESTION, strategy=strategy).evidence
+    embedder, recording = Counting(), tmp_path / "run.jsonl"
+    with KnowledgeBase.open(tmp_path / "mine", embedder=embedder) as cold:
+        first = cold.ask(QUESTION, strategy=strategy, record=recording)
+        assert embedder.passages == []
+        assert timeless(cold.ask(QUESTION, strategy=strategy)) == timeless(first)
+    assert timeless(kb.ask(QUESTION, strategy=strategy)) == timeless(first)
+    assert replay(recording).same
+
+
+def test_without_stored_sentences_they_are_embedded_at_once_and_answer_alike(
+    kb: KnowledgeBase, tmp_path: Path
+) -> None:
+    embedder = Counting()
+    with KnowledgeBase.create(tmp_path / "bare", embedder=embedder) as bare:
+        bare.ingest(tmp_path / "notes", sentences=False)
+        embedder.passages.clear()
+        found = bare.ask(QUESTION)
+        assert embedder.passages
+    quotes = [(one.document_id, one.start, one.end) for one in kb.ask(QUESTION).evidence]
+    assert [(one.document_id, one.start, one.end) for one in found.evidence] == quotes
 
 
 class TwoNeeds:

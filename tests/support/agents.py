@@ -27,6 +27,7 @@ from hoptrail.rag.types import (
     Mode,
     Passage,
     Ranking,
+    ScoredSentence,
     Where,
     embedding_text,
     passage_id,
@@ -141,6 +142,11 @@ class Around:
         self, query: str, texts: Sequence[str], *, timeout: float
     ) -> tuple[float, ...]:
         return await self.corpus.similarity(query, texts, timeout=timeout)
+
+    async def sentences(
+        self, query: str, ids: Sequence[str], *, timeout: float
+    ) -> tuple[tuple[ScoredSentence, ...] | None, ...]:
+        return await self.corpus.sentences(query, ids, timeout=timeout)
 
     async def tree_start(
         self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float

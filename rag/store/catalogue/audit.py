@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hoptrail.rag.store.catalogue import sentence_table
 from hoptrail.rag.store.catalogue.database import PARTS, Connection, whole_text
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.catalogue.writes import document_crc, facets_of
@@ -25,12 +26,14 @@ Kind = Literal[
     "dense",
     "graph",
     "tree",
+    "sentence",
 ]
 """catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
 document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
 metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
 index differs from the catalogue · graph: the links differ from those of the texts and triples ·
-tree: its file cannot be read, or it is no tree over the passages of the store."""
+tree: its file cannot be read, or it is no tree over the passages of the store · sentence: stored
+sentence vectors are damaged or belong to no passage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,9 @@ def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]
         yield from _vectors(connection, (doc, rows), identifier, dimension)
         yield from _facets(connection, doc, identifier, metadata)
     yield from _orphans(connection)
+    for row in sentence_table.audit(connection, dimension):
+        what = f"the sentence vectors of row {row} are damaged, or belong to no passage"
+        yield _finding("sentence", None, what, ("DELETE FROM sentences WHERE row = ?", (row,)))
 
 
 def expected_lexical(connection: Connection) -> dict[int, int]:

@@ -120,6 +120,11 @@ def test_a_long_quote_is_cut(library: KnowledgeBase) -> None:
 @settings(max_examples=25, deadline=None)
 def test_every_quote_lies_in_its_passage(texts: list[str], start: int) -> None:
     class Same:
+        async def sentences(
+            self, query: str, ids: Sequence[str], *, timeout: float
+        ) -> Sequence[None]:
+            return [None for _ in ids]
+
         async def similarity(
             self, query: str, texts: Sequence[str], *, timeout: float
         ) -> tuple[float, ...]:

@@ -42,6 +42,21 @@ def test_each_document_is_acknowledged_and_a_second_run_skips_it(
     assert (report["unchanged"], report["added"]) == (3, 0)
 
 
+def test_sentence_vectors_are_stored_unless_it_is_told_not_to(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+
+    def stored() -> int:
+        with Store.open(store) as opened:
+            ids = [one.id for name in opened.documents() for one in opened.passages_of(name)]
+            return len(opened.sentences.of(ids))
+
+    bare = cli("ingest", folder, "--store", store, "--embedder", "hash", "--no-sentences")
+    assert (bare.exit_code, stored()) == (0, 0), bare.output
+    full = cli("ingest", folder, "--store", store)
+    assert (full.exit_code, stored()) == (0, 3), full.output
+    assert "3 unchanged" in full.stdout
+
+
 def test_what_is_gone_stays_until_it_is_pruned(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     cli("ingest", folder, "--store", store, "--embedder", "hash")
