@@ -1,0 +1,111 @@
+"""Objects in a reply's text: strict JSON, or what models write in its place.
+
+Models forget what they were asked for: they end lists with a comma, or write Python's quotes,
+`True` and `None`. Such an object is read as a Python literal, of which nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+ObjectMaker = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+"""Makes an object from its names and values, in order."""
+
+_FAILURES = 256
+"""Most places of a reply at which an object may fail to begin."""
+_LITERALS, _LITERAL_LENGTH = 16, 20_000
+"""Most places at which a Python literal is looked for, and its most characters."""
+_TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[{}]""", re.DOTALL)
+_NAMES = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpannedObject:
+    """An object in a text, and where it stands."""
+
+    value: dict[str, Any]
+    start: int
+    end: int
+
+
+def spanned_objects(
+    text: str, begin: int = 0, pairs: ObjectMaker | None = None
+) -> Iterator[SpannedObject]:
+    """The outermost objects in a text, in order; not those within others.
+
+    Raw control characters inside strings are allowed: some servers' grammars let them through.
+
+    Args:
+        text: a reply.
+        begin: where to look from.
+        pairs: makes an object from its names and values; None: of equal names the last counts.
+    """
+    decoder = json.JSONDecoder(
+        strict=False, parse_constant=_refuse_constant, object_pairs_hook=pairs
+    )
+    failures = 0
+    start = text.find("{", begin)
+    while start >= 0 and failures < _FAILURES:
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            literal = _literal(text, start, pairs or dict) if failures < _LITERALS else None
+            failures += literal is None
+            value, end = literal or (None, start + 1)
+        if isinstance(value, dict):
+            yield SpannedObject(value=value, start=start, end=end)
+        start = text.find("{", end)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _literal(text: str, start: int, pairs: ObjectMaker) -> tuple[dict[str, Any], int] | None:
+    """The Python literal that begins at a brace, and its end; None where there is none."""
+    end = _closing_brace(text, start)
+    if end is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # escapes of JSON that Python has not
+            tree = ast.parse(text[start:end], mode="eval")
+        value = _value(tree.body, pairs)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return (value, end) if isinstance(value, dict) else None
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    """The position after the brace that closes the one at `start`, strings passed over."""
+    depth = 0
+    for match in _TOKEN.finditer(text, start, start + _LITERAL_LENGTH):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0:
+            return match.end()
+    return None
+
+
+def _value(node: ast.expr, pairs: ObjectMaker) -> Any:  # noqa: ANN401 - any JSON
+    """The value of a syntax tree that has only what JSON has."""
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.Name(id="true" | "false" | "null" as name):
+            return _NAMES[name]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, pairs) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            names = [_value(key, pairs) if key is not None else None for key in keys]
+            if all(isinstance(name, str) for name in names):
+                inside = (_value(value, pairs) for value in values)
+                return pairs(list(zip(names, inside, strict=True)))
+    raise ValueError("no JSON value")
