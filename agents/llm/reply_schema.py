@@ -16,8 +16,14 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hoptrail.agents.llm.reply_objects import ObjectMaker, spanned_objects
-from hoptrail.agents.llm.thoughts import end_of_thoughts, without_thoughts
+from hoptrail.agents.llm.reply_text import (
+    ObjectMaker,
+    end_of_thoughts,
+    shows_thoughts,
+    spanned_objects,
+    without_thoughts,
+)
+from hoptrail.agents.llm.types import ChatReply
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -78,6 +84,31 @@ def text_reply(name: str) -> ReplySchema[str]:
         return without_thoughts(text) or ParseProblem(reason="the reply was empty")
 
     return ReplySchema(name=name, schema=None, parse=parse)
+
+
+def read_reply(form: ReplySchema[T], reply: ChatReply, *, thinking: bool) -> T | ParseProblem:
+    """The value of a reply; a reply that was cut off is never read.
+
+    Some servers take a reply that came without thoughts for nothing but thoughts: where there is
+    no text, the reply is looked for there. (Not free text, if the model was to think.)
+    """
+    if reply.finish_reason == "length":
+        where = "in its thoughts" if has_thoughts(form, reply) else "before its end"
+        return ParseProblem(reason=f"the reply was cut off {where}: be much briefer")
+    read = form.parse(reply.text)
+    in_thoughts = reply.reasoning.strip() and not reply.text.strip()
+    if isinstance(read, ParseProblem) and in_thoughts and not (thinking and form.schema is None):
+        found = form.parse(reply.reasoning)
+        return read if isinstance(found, ParseProblem) else found
+    return read
+
+
+def has_thoughts(form: ReplySchema[T], reply: ChatReply) -> bool:
+    """Whether a reply has thoughts in it, or was cut off before its object began."""
+    if reply.reasoning.strip() or shows_thoughts(reply.text):
+        return True
+    cut_off = form.schema is not None and reply.finish_reason == "length"
+    return cut_off and bool(reply.text.strip()) and "{" not in reply.text
 
 
 def read_object(

@@ -76,7 +76,7 @@ async def ask_or_fall_back(
             return RoleResult(value=(await fallback()).value, use=note)
         asked = await client.ask(
             node=call.role,
-            prompt=fitted.prompt,
+            prompt=fitted,
             form=form,
             max_tokens=call.max_tokens,
             on_delta=call.on_delta,

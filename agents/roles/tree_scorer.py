@@ -153,7 +153,12 @@ class ServedScorer:
                 renderings(slate, question, self._delimiters), form=form, max_tokens=most
             )
             asked = await client.ask(
-                node=_ROLE, prompt=fitting, form=form, max_tokens=most, min_tokens=most, share=share
+                node=_ROLE,
+                prompt=fitting,
+                form=form,
+                max_tokens=most,
+                min_tokens=most,
+                share=share,
             )
         except OutOfBudget as error:
             note = failed(_ROLE, prompt.hash, client, error.usage, 0, error.stop)

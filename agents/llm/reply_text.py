@@ -1,7 +1,10 @@
-"""Objects in a reply's text: strict JSON, or what models write in its place.
+"""The text of a reply: where the thoughts in it end, and the objects that it holds.
 
-Models forget what they were asked for: they end lists with a comma, or write Python's quotes,
-`True` and `None`. Such an object is read as a Python literal, of which nothing is executed.
+Servers without a reasoning parser leave a model's thoughts in front of its reply, between markers
+of its chat template. A template may open them itself, so only the end is sure to be there.
+
+Objects are strict JSON, or what models write in its place: lists that end with a comma, Python's
+quotes, `True` and `None`. These are read as Python literals, of which nothing is executed.
 """
 
 from __future__ import annotations
@@ -14,6 +17,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+_END = re.compile(
+    r"</(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>"  # DeepSeek, Qwen, GLM, Seed, MiniMax
+    r"|\[/THINK\]"  # Magistral
+    r"|◁/think▷"  # Kimi
+    r"|<\|END_THINKING\|>"  # Command A
+    r"|<channel\|>"  # Gemma
+    r"|<\|inner_suffix\|>"  # Apertus
+    r"|<\|channel\|>final[^<]{0,40}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>"  # gpt-oss
+    r"|assistantfinal",  # gpt-oss, where the server leaves special tokens out
+    re.IGNORECASE,
+)
+_BEGIN = re.compile(
+    r"\s*(?:<(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[THINK\]|◁think▷"
+    r"|<\|START_THINKING\|>|<\|channel>|<\|inner_prefix\|>|<\|channel\|>analysis|analysis(?=[A-Z]))",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(r"(?:\s*<\|\w+\|>)+\s*$")
+"""Tokens that end a turn, which some servers leave in the text."""
+
 ObjectMaker = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 """Makes an object from its names and values, in order."""
 
@@ -23,6 +45,24 @@ _LITERALS, _LITERAL_LENGTH = 16, 20_000
 """Most places at which a Python literal is looked for, and its most characters."""
 _TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[{}]""", re.DOTALL)
 _NAMES = {"true": True, "false": False, "null": None}
+
+
+def end_of_thoughts(text: str) -> int:
+    """The position at which the reply begins: after the last marker; 0 where there is none."""
+    return max((match.end() for match in _END.finditer(text)), default=0)
+
+
+def without_thoughts(text: str) -> str:
+    """What a reply says after its thoughts; empty where the thoughts have not ended."""
+    begin = end_of_thoughts(text)
+    if not begin and _BEGIN.match(text):
+        return ""
+    return _CLOSING.sub("", text[begin:]).strip()
+
+
+def shows_thoughts(text: str) -> bool:
+    """Whether a text has thoughts in it, ended or not."""
+    return bool(_BEGIN.match(text)) or end_of_thoughts(text) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +144,8 @@ def _value(node: ast.expr, pairs: ObjectMaker) -> Any:  # noqa: ANN401 - any JSO
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, pairs) for item in items]
         case ast.Dict(keys=keys, values=values):
-            names = [_value(key, pairs) if key is not None else None for key in keys]
-            if all(isinstance(name, str) for name in names):
+            names = [key.value for key in keys if isinstance(key, ast.Constant)]
+            if len(names) == len(keys) and all(isinstance(name, str) for name in names):
                 inside = (_value(value, pairs) for value in values)
-                return pairs(list(zip(names, inside, strict=True)))
+                return pairs(list(zip(map(str, names), inside, strict=True)))
     raise ValueError("no JSON value")
