@@ -1,13 +1,13 @@
 """Agents: a LangGraph graph that decides, searches, judges and answers within a budget."""
 
-from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, replay, resume
+from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, astream, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
-from hoptrail.agents.graph import Strategy
 from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
 from hoptrail.agents.llm.served_model import ServedModel
 from hoptrail.agents.runs.folder import unfinished_runs
 from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.request import RunSettings
+from hoptrail.agents.strategies.graph import Paused, Strategy
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.types import (
     AbstainReason,
@@ -18,6 +18,7 @@ from hoptrail.agents.types import (
     Plan,
     Query,
     StopReason,
+    Turn,
 )
 from hoptrail.rag.tree.search.types import TreeSearchSettings
 
@@ -30,6 +31,7 @@ __all__ = [
     "Evidence",
     "KnowledgeBase",
     "Outcome",
+    "Paused",
     "Plan",
     "Query",
     "Receipt",
@@ -39,11 +41,13 @@ __all__ = [
     "StopReason",
     "Strategy",
     "TreeSearchSettings",
+    "Turn",
     "Usage",
     "aask",
     "areplay",
     "aresume",
     "ask",
+    "astream",
     "open_library",
     "replay",
     "resume",

@@ -1,4 +1,4 @@
-"""Ask, resume and replay: one question from beginning to end.
+"""Ask, stream, resume and replay: one question from beginning to end.
 
 `aask` answers a question; `aresume` goes on with a run that crashed, `areplay` runs one again from
 its recording with no model, no store and no embedder. `ask`, `resume` and `replay` are the same
@@ -8,56 +8,38 @@ for callers that cannot await.
 from __future__ import annotations
 
 import asyncio
-import platform
 import secrets
-import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from random import Random
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
-from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
-from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.graph import Strategy, run_graph
+from hoptrail.agents.events import Event, Listener, ignore
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
 from hoptrail.agents.llm.types import Endpoint
-from hoptrail.agents.nodes.state import RunContext
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.roles.selection import local_roles, prepared_roles
+from hoptrail.agents.run import ChooseRoles, Run, receipt_of, receipt_or_nothing_left
 from hoptrail.agents.runs import folder as runs
-from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.intercepted import (
-    InterceptedEndpoint,
     NotInReplay,
-    intercepted_corpus,
-    pause,
 )
-from hoptrail.agents.runs.interceptor import Cancelled, Interceptor, LiveInterceptor
-from hoptrail.agents.runs.receipt import Environment, Receipt
+from hoptrail.agents.runs.interceptor import LiveInterceptor
+from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.runs.synchronous import synchronous
+from hoptrail.agents.strategies.graph import Paused, Strategy
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
+from hoptrail.agents.types import Turn
 from hoptrail.rag.embedders.base import Embedder
-from hoptrail.rag.errors import HoptrailError, SettingsError
-from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.types import Where
-
-ChooseRoles = Callable[[Roles], Roles]
-"""Gets the roles that a run would have, and gives those that it has: your own in their place."""
-
-_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +53,37 @@ class ReplayResult:
     """Where the two first differ; empty where they do not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """One run before its graph: what is asked, of which corpus, through which interceptor."""
+class RunOptions(TypedDict, total=False):
+    """Options that `aask` and `aresume` share."""
 
-    request: RunRequest
-    strategy: Strategy
-    corpus: Corpus
-    endpoint: Endpoint | None
-    interceptor: Interceptor
-    delimiters: Delimiters
-    folder: RunFolder | None
-    choose_roles: ChooseRoles
+    model: ServedModel | Endpoint | None
+    roles: ChooseRoles | None
     on_event: Listener
+    cancel: asyncio.Event | None
+
+
+class ResumeOptions(RunOptions, total=False):
+    """Options of `aresume`, which explains them."""
+
+    reply: object
+
+
+class AskOptions(RunOptions, total=False):
+    """Options of `aask`, which explains them."""
+
+    history: Sequence[Turn]
+    strategy: str | Strategy
+    budget: Budget | None
+    settings: RunSettings | None
+    where: Where | None
+    record: Path | None
 
 
 async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
     question: str,
     store: OpenStore | Path | str,
     *,
+    history: Sequence[Turn] = (),
     tenant: str = "default",
     embedder: str | Embedder | None = None,
     strategy: str | Strategy = "pool",
@@ -107,6 +101,8 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     Args:
         question: at most 20,000 characters.
         store: a store's folder, or a `KnowledgeBase` that many questions share.
+        history: the conversation before it, oldest turn first; a question that leans on it ("and
+            where was he born?") is made to stand alone, by a rule or by the model.
         tenant: whose documents; ignored for a `KnowledgeBase`, which has one.
         embedder: one, or its name; None: the one that the store records.
         strategy: a name in `STRATEGIES`, or a `Strategy` of your own.
@@ -124,10 +120,12 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         SettingsError: a wrong question, strategy, budget or filter.
         StoreError: the store cannot be opened.
         ModelError: the model server cannot be used at all.
+        Paused: a node of your own waits for a reply; `aresume` goes on with it.
     """
     chosen = strategy if isinstance(strategy, Strategy) else strategy_named(strategy)
     request = RunRequest(
         question=question,
+        history=tuple(history),
         strategy=chosen.name,
         where=dict(where or {}),
         budget=budget or Budget(),
@@ -144,7 +142,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         if record is not None:
             recorder = Recorder(live, record, {"job": job_json(request)})
             stack.callback(recorder.abandon)
-        run = _Run(
+        run = Run(
             request=request,
             strategy=chosen,
             corpus=opened.corpus,
@@ -155,10 +153,12 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             choose_roles=roles or _unchanged,
             on_event=on_event,
         )
-        receipt = await _receipt_or_nothing_left(run)
-        if recorder is not None:
-            recorder.finish(receipt.json())
-        return receipt
+        try:
+            return await receipt_or_nothing_left(run)
+        except Paused:
+            if run.folder is not None and record is not None:
+                run.folder.note_recording(record)
+            raise
 
 
 async def aresume(  # noqa: PLR0913 - as `aask`
@@ -170,17 +170,23 @@ async def aresume(  # noqa: PLR0913 - as `aask`
     strategy: Strategy | None = None,
     model: ServedModel | Endpoint | None = None,
     roles: ChooseRoles | None = None,
+    reply: object = None,
     on_event: Listener = ignore,
     cancel: asyncio.Event | None = None,
 ) -> Receipt:
-    """Takes up a run that crashed or was interrupted, from its last checkpoint.
+    """Takes up a run that crashed, was interrupted or is paused, from its last checkpoint.
 
     What it had reserved and not settled counts as spent. A run that had a served model goes on
-    with the same address; give `model` where that needs a key or has moved. It is not recorded: a
-    recording that broke off stays in its `.part` file and cannot be replayed.
+    with the same address; give `model` where that needs a key or has moved. The recording of a
+    paused run goes on; that of any other broke off, stays in its `.part` file and cannot be
+    replayed.
+
+    A paused run takes a `reply`, a JSON value other than null.
 
     Raises:
-        SettingsError: there is no such run, or it had a strategy or model that must be given.
+        SettingsError: there is no such run, it had a strategy or model that must be given, or it
+            waits for a reply that is not given, or for none.
+        Paused: it waits for a further reply.
     """
     async with AsyncExitStack() as stack:
         opened = await _opened(stack, store, tenant, embedder)
@@ -193,17 +199,23 @@ async def aresume(  # noqa: PLR0913 - as `aask`
                     "pass model=… to resume()."
                 )
             model = ServedModel(url=request.model, name=request.model_name)
-        return await _receipt_of(
-            _Run(
+        live, recording = LiveInterceptor(cancel), folder.recording()
+        recorder = None
+        if recording is not None and reply is not None:
+            recorder = Recorder(live, recording, None)
+            stack.callback(recorder.abandon)
+        return await receipt_of(
+            Run(
                 request=request,
                 strategy=_strategy_of(request, strategy),
                 corpus=opened.corpus,
                 endpoint=await open_endpoint(stack, model, opened.secret),
-                interceptor=LiveInterceptor(cancel),
+                interceptor=recorder or live,
                 delimiters=Delimiters.of(opened.secret),
                 folder=folder,
                 choose_roles=roles or _unchanged,
                 on_event=on_event,
+                reply=reply,
             )
         )
 
@@ -225,8 +237,8 @@ async def areplay(
     """
     recording = await asyncio.to_thread(Recording.read, path)
     request = recording.job()
-    receipt = await _receipt_of(
-        _Run(
+    receipt = await receipt_of(
+        Run(
             request=request,
             strategy=_strategy_of(request, strategy),
             corpus=cast(Corpus, NotInReplay()),
@@ -237,78 +249,50 @@ async def areplay(
             folder=None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
+            pauses=recording.pauses,
         )
     )
     differs = difference(recording.receipt, receipt.record())
     return ReplayResult(receipt=receipt, same=not differs, difference=differs)
 
 
-ask, resume, replay = synchronous(aask), synchronous(aresume), synchronous(areplay)
+async def astream(
+    question: str,
+    store: OpenStore | Path | str,
+    *,
+    tenant: str = "default",
+    embedder: str | Embedder | None = None,
+    **options: Unpack[AskOptions],
+) -> AsyncIterator[Event]:
+    """The events of `aask` as an async iterator, which ends with `Done` and the receipt.
 
+    Closing the iterator early (`async with aclosing(...)`) ends the run with it.
 
-async def _receipt_or_nothing_left(run: _Run) -> Receipt:
-    """Runs to the receipt; a run that ended before its first node leaves no folder to resume."""
+    All arguments are those of `aask`; `on_event` is called as well.
+
+    Raises:
+        Paused, HoptrailError: as `aask`, once the events before it are out.
+    """
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+    listener = options.get("on_event", ignore)
+
+    def heard(event: Event) -> None:
+        events.put_nowait(event)
+        listener(event)
+
+    options["on_event"] = heard
+    run = asyncio.ensure_future(aask(question, store, tenant=tenant, embedder=embedder, **options))
+    run.add_done_callback(lambda _: events.put_nowait(None))
     try:
-        return await _receipt_of(run)
-    except HoptrailError:
-        if run.folder is not None and not run.folder.checkpoints.exists():
-            run.folder.delete()
-        raise
-
-
-async def _receipt_of(run: _Run) -> Receipt:
-    """Runs the graph to its receipt; the run's folder goes when the receipt is there."""
-    from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
-
-    began, started = time.monotonic(), datetime.now(UTC)
-    request, folder = run.request, run.folder
-    ledger = Ledger.open(folder.ledger if folder else None, request.budget, run.interceptor.seconds)
-    try:
-        with tracing_context(enabled=False):
-            context = await _context(run, ledger)
-            with disk_errors(folder.path if folder else Path()):
-                final = await run_graph(run.strategy, request, context, folder)
+        while (event := await events.get()) is not None:
+            yield event
+        await run
     finally:
-        ledger.close()
-    receipt = replace(
-        Receipt.parse(final.receipt),
-        environment=Environment(
-            run=folder.id if folder else "",
-            versions={name: version(name) for name in _PACKAGES},
-            machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-            started=started.isoformat(timespec="seconds"),
-            wall_seconds=round(time.monotonic() - began, 3),
-            model_url=request.model,
-        ),
-    )
-    if folder is not None:
-        folder.delete()
-    run.on_event(Done(receipt=receipt))
-    return receipt
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
 
 
-async def _context(run: _Run, ledger: Ledger) -> RunContext:
-    """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
-    corpus = intercepted_corpus(run.corpus, run.interceptor)
-    roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
-    if run.endpoint is not None:
-        endpoint = RetryingEndpoint(
-            InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
-            ledger,
-            sleep=partial(pause, run.interceptor),
-            rng=Random(run.request.question),
-        )
-        with suppress(Cancelled):  # then the local players come to a stop at their first search
-            roles, model = await prepared_roles(endpoint, ledger, run.delimiters, fallback=roles)
-    return RunContext(
-        strategy=run.strategy.name,
-        model=model,
-        corpus=corpus,
-        roles=run.choose_roles(roles),
-        ledger=ledger,
-        settings=run.request.settings,
-        emit=run.on_event,
-    )
+ask, resume, replay = synchronous(aask), synchronous(aresume), synchronous(areplay)
 
 
 def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:

@@ -20,6 +20,13 @@ class PlanMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRewritten:
+    """The question was made to stand alone, without the conversation before it."""
+
+    question: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
     """A node of the graph begins."""
 
@@ -103,6 +110,7 @@ class Done:
 
 Event = (
     PlanMade
+    | QuestionRewritten
     | StepStarted
     | QueryMade
     | HitsFound

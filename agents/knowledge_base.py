@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
-from hoptrail.agents.ask import ChooseRoles, aask, aresume
-from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.ask import AskOptions, ResumeOptions, aask, aresume, astream
 from hoptrail.agents.corpus.open_store import OpenStore
-from hoptrail.agents.events import Listener
-from hoptrail.agents.graph import Strategy
-from hoptrail.agents.llm.served_model import ServedModel
-from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.events import Event
 from hoptrail.agents.runs.folder import unfinished_runs
 from hoptrail.agents.runs.receipt import Receipt
-from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER, load_embedder
@@ -31,25 +25,6 @@ from hoptrail.rag.tree.view import sync_stored_tree
 from hoptrail.rag.types import Mode, Ranking, Where
 
 _LOG = logging.getLogger(__name__)
-
-
-class ResumeOptions(TypedDict, total=False):
-    """Options of `aresume`, which explains them."""
-
-    model: ServedModel | Endpoint | None
-    roles: ChooseRoles | None
-    on_event: Listener
-    cancel: asyncio.Event | None
-
-
-class AskOptions(ResumeOptions, total=False):
-    """Options of `aask`, which explains them."""
-
-    strategy: str | Strategy
-    budget: Budget | None
-    settings: RunSettings | None
-    where: Where | None
-    record: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +116,10 @@ class KnowledgeBase(OpenStore):
     async def aask(self, question: str, **options: Unpack[AskOptions]) -> Receipt:
         """Answers a question; see `hoptrail.aask` for the options and errors."""
         return await aask(question, self, **options)
+
+    def astream(self, question: str, **options: Unpack[AskOptions]) -> AsyncIterator[Event]:
+        """The events of a question until its receipt; see `hoptrail.astream`."""
+        return astream(question, self, **options)
 
     async def aresume(self, run: str, **options: Unpack[ResumeOptions]) -> Receipt:
         """Takes up a run that was cut off; see `hoptrail.aresume`."""

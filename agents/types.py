@@ -6,6 +6,7 @@ ids, offsets and quotes, never whole passages.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,14 @@ stopped the run, before there was evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A turn of the conversation before a question: what was asked, and what was answered."""
+
+    question: str
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """A fact that must be known to answer: about a name in the question, or the answer itself."""
 
@@ -50,12 +59,33 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step of a plan: a question of its own, and the steps whose answers it needs."""
+
+    id: str
+    question: str
+    """May stand on earlier answers, as in "Where was {s1} born?"."""
+    depends_on: tuple[str, ...] = ()
+    """Ids of earlier steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The plan for a question: the facts that must be known, and the kind of answer asked for."""
 
     needs: tuple[Need, ...]
     asks: str
     """The kind of answer: `person`, `place`, `date`, `number`, `choice`, `yes_no` or `thing`."""
+    steps: tuple[Step, ...] = ()
+    """The steps to the answer, each after those it depends on; (): the planner made none."""
+
+    def ready(self, done: Collection[str]) -> tuple[Step, ...]:
+        """The steps that are not done and depend on nothing that is not."""
+        return tuple(
+            step
+            for step in self.steps
+            if step.id not in done and all(one in done for one in step.depends_on)
+        )
 
 
 Purpose = Literal["question", "subject", "bridge", "gap"]
@@ -90,6 +120,13 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rescored:
+    """Candidates with scores that replace those of before, be they higher or lower."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """An exact quote: `document.text[start:end] == quote`, checked by code."""
 
@@ -108,6 +145,8 @@ class Evidence:
     query: str
     via: Via | None = None
     """The name by which the search came to its passage; None: by the query itself."""
+    generation: int = 0
+    """The store's generation when its passage was read; 0: the receipt is older than this field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,11 @@
-"""The records of a budget: limits, usage, shares, reservations; parallel tasks of one budget."""
+"""The records of a budget: limits, usage, shares, reservations."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from hoptrail.rag.errors import SettingsError
 
@@ -180,17 +179,3 @@ class OutOfBudget(Exception):
         super().__init__(stop)
         self.stop: BudgetStop = stop
         self.usage = usage or Usage()
-
-
-T = TypeVar("T")
-
-
-async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of parallel tasks, in order; when one fails, the others are cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

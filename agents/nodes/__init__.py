@@ -1,9 +1,10 @@
-"""The nodes of the agent graph: functions of a run's state and context to its next state."""
+"""The nodes of the agent graph: functions of a run's state and context to what they change."""
 
 from hoptrail.agents.nodes.answering import answer, receipt, verify
 from hoptrail.agents.nodes.planning import assess, next_query, plan
 from hoptrail.agents.nodes.refining import refine
 from hoptrail.agents.nodes.retrieval import retrieve
+from hoptrail.agents.nodes.rewriting import rewrite
 from hoptrail.agents.nodes.tree_navigator import navigate
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "receipt",
     "refine",
     "retrieve",
+    "rewrite",
     "verify",
 ]

@@ -32,14 +32,12 @@ def in_run_mode(query: Query, run: RunContext) -> Query:
     return replace(query, mode=run.settings.mode)
 
 
-def noted(
-    state: RunState,
+def role_step(
     node: str,
     action: str,
     detail: str,
     result: RoleResult[object],
     found: tuple[str, ...] = (),
-) -> RunState:
-    """The state with the step of a role call, and a stop reason if the call ended the budget."""
-    record = StepRecord(node=node, action=action, detail=detail, found=found, use=result.use)
-    return state.step(record).stopped(result.stop)
+) -> StepRecord:
+    """The record of a step in which a role was called."""
+    return StepRecord(node=node, action=action, detail=detail, found=found, use=result.use)

@@ -7,6 +7,7 @@ overlap above 0.8 counts as a repeat).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import assert_never
 
 import numpy as np
 
-from hoptrail.agents.types import Candidate, Evidence, Query
+from hoptrail.agents.types import Candidate, Evidence, Query, Rescored
 from hoptrail.rag.entities.surface import casefolded, surface_words
 from hoptrail.rag.retrieval.fusion import MinMaxFusion
 from hoptrail.rag.types import Candidates, Hit, Passage, Ranking, tie_break
@@ -44,10 +45,33 @@ CHEAP_SERVED = 0.5
 _BRACKETS = re.compile(r"\s*\([^)]*\)\s*$")
 
 
-def merge_rankings(
+def merge_candidates(
+    old: Sequence[Candidate], new: Sequence[Candidate] | Rescored
+) -> tuple[Candidate, ...]:
+    """Reducer: the candidates of before and the new ones, best first; of two, the higher score.
+
+    Whatever the order in which parallel branches are put together, the result is the same.
+    """
+    best = {one.passage_id: one for one in old}
+    if isinstance(new, Rescored):
+        best.update((one.passage_id, one) for one in new.candidates)
+        return tuple(sorted(best.values(), key=_order)[:KEPT])
+    for one in new:
+        known = best.get(one.passage_id)
+        best[one.passage_id] = one if known is None else _joined(known, one)
+    return tuple(sorted(best.values(), key=_order)[:KEPT])
+
+
+def _joined(one: Candidate, other: Candidate) -> Candidate:
+    """One passage as two branches found it: the higher score with its query, the earlier round."""
+    higher = min((one, other), key=lambda c: (-c.score, c.query))
+    return replace(higher, own=max(one.own, other.own), round=min(one.round, other.round))
+
+
+def raised_by(
     candidates: Sequence[Candidate], found: Iterable[tuple[Query, Ranking]], round_number: int
 ) -> tuple[Candidate, ...]:
-    """The candidates with those of new rankings, best first.
+    """The candidates that new rankings add, or raise above the score that they had.
 
     A question's ranking gives each passage its own score, 0..1. A name's ranking counts for the
     passages with that name as title, or else for those that mention it: a name from the question
@@ -55,6 +79,7 @@ def merge_rankings(
     it was read in (`Query.weight`), and the further the higher their own score is.
     """
     best = {c.passage_id: c for c in candidates}
+    raised: dict[str, Candidate] = {}
     for query, ranking in found:
         for hit, relevance in _relevances(query, ranking):
             passage = hit.passage
@@ -74,7 +99,7 @@ def merge_rankings(
                 case _:
                     assert_never(query.purpose)
             if old is None or score > old.score:
-                best[passage.id] = Candidate(
+                best[passage.id] = raised[passage.id] = Candidate(
                     passage_id=passage.id,
                     document_id=passage.document_id,
                     score=round(score, 6),
@@ -83,7 +108,7 @@ def merge_rankings(
                     query=query.text,
                     via=hit.via,
                 )
-    return tuple(sorted(best.values(), key=_order)[:KEPT])
+    return tuple(raised.values())
 
 
 def fuse_tree_results(
@@ -93,7 +118,7 @@ def fuse_tree_results(
     query: str,
     round_number: int,
     cheap: float,
-) -> tuple[Candidate, ...]:
+) -> Rescored:
     """The candidates fused with the leaves of a tree search, best first, scores 0..1.
 
     Args:
@@ -104,7 +129,7 @@ def fuse_tree_results(
         cheap: 0..1, the weight of cheap retrieval; the tree has the rest.
     """
     if not leaves:
-        return tuple(candidates)
+        return Rescored(candidates=tuple(candidates))
     old = [c.passage_id for c in candidates]
     passages = {passage.id: passage for passage, _ in leaves}
     places = {one: place for place, one in enumerate(dict.fromkeys((*old, *passages)))}
@@ -129,7 +154,7 @@ def fuse_tree_results(
     found = [
         replace(c, score=round(fused[places[c.passage_id]] / top, 6)) for c in (*candidates, *new)
     ]
-    return tuple(sorted(found, key=_order)[:KEPT])
+    return Rescored(candidates=tuple(sorted(found, key=_order)[:KEPT]))
 
 
 def _listed(rows: Sequence[int], scores: Sequence[float]) -> Candidates:
@@ -165,16 +190,22 @@ def title_match(name: str, title: str) -> float:
     return 0.95 if casefolded(name) == casefolded(_BRACKETS.sub("", title)) else 0.0
 
 
-def add(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    """The evidence pool with new evidence, best first; a repeated or overlapping quote counts once.
+def merge_evidence(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Reducer: the evidence pool with new evidence, best first; an overlapping quote counts once.
 
-    Ids are given in the order of arrival and never change.
+    Evidence that is there already takes the new one's score.
     """
-    kept = list(pool)
+    kept = {item.id: item for item in pool}
     for item in new:
-        if not any(_same(item, old) for old in kept):
-            kept.append(replace(item, id=f"e{len(kept) + 1}"))
-    return _ordered(kept)
+        if item.id in kept or not any(_same(item, old) for old in kept.values()):
+            kept[item.id] = item
+    return _ordered(kept.values())
+
+
+def evidence_id(document_id: str, start: int, end: int) -> str:
+    """The id of a quote, made from where it stands: parallel branches give it the same one."""
+    place = f"{document_id}\0{start}\0{end}".encode("utf-8", "surrogatepass")
+    return "e" + hashlib.sha256(place).hexdigest()[:10]
 
 
 def rescore(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
@@ -187,7 +218,9 @@ def rescore(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tu
 
 
 def _ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    return tuple(sorted(evidence, key=lambda e: (-e.score, int(e.id[1:]))))
+    return tuple(
+        sorted(evidence, key=lambda e: (-e.score, e.round, tie_break(e.passage_id), e.start))
+    )
 
 
 def _same(one: Evidence, other: Evidence) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hoptrail.agents.events import PlanMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import in_run_mode, noted, role_input, whole_question
-from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.nodes.common import in_run_mode, role_input, role_step, whole_question
+from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.common import too_alike
-from hoptrail.agents.types import Query
+from hoptrail.agents.types import Query, StopReason
 
 
-async def plan(state: RunState, run: RunContext) -> RunState:
+async def plan(state: RunState, run: RunContext) -> StateUpdate:
     """Question → the facts that must be known, and the first queries."""
     run.emit(StepStarted(node="plan", round=0))
     result = await run.roles.planner.plan(state.question)
@@ -24,29 +22,34 @@ async def plan(state: RunState, run: RunContext) -> RunState:
         Query(text=s, purpose="subject", mode="lexical", weight=pool.SUBJECT) for s in subjects
     )
     needs = "; ".join(need.text for need in result.value.needs)
-    planned = replace(
-        state,
+    return StateUpdate(
         plan=result.value,
         queries=(whole_question(state, run), *named)[: run.settings.max_queries],
+        steps=(role_step("plan", "listed what must be known", needs, result),),
+        stop=result.stop,
     )
-    return noted(planned, "plan", "listed what must be known", needs, result)
 
 
-async def assess(state: RunState, run: RunContext) -> RunState:
+async def assess(state: RunState, run: RunContext) -> StateUpdate:
     """Evidence pool → enough, or what is missing; also ends searches that make no progress."""
     run.emit(StepStarted(node="assess", round=state.round))
     result = await run.roles.assessor.assess(role_input(state))
-    state = replace(state, assessment=result.value)
     detail = "enough" if result.value.sufficient else "missing: " + "; ".join(result.value.missing)
-    state = noted(state, "assess", "judged the evidence", detail, result)
+    stop: StopReason | None = None
     if result.value.sufficient:
-        return state.stopped("sufficient")
-    if state.barren >= 2:
-        return state.stopped("no_progress")
-    return state.stopped("max_rounds") if state.round >= run.settings.max_rounds else state
+        stop = "sufficient"
+    elif state.barren >= 2:
+        stop = "no_progress"
+    elif state.round >= run.settings.max_rounds:
+        stop = "max_rounds"
+    return StateUpdate(
+        assessment=result.value,
+        steps=(role_step("assess", "judged the evidence", detail, result),),
+        stop=result.stop or stop,
+    )
 
 
-async def next_query(state: RunState, run: RunContext) -> RunState:
+async def next_query(state: RunState, run: RunContext) -> StateUpdate:
     """Missing facts → queries not made before; the search ends when there are none."""
     run.emit(StepStarted(node="next_query", round=state.round))
     result = await run.roles.query_writer.next_queries(role_input(state))
@@ -56,7 +59,9 @@ async def next_query(state: RunState, run: RunContext) -> RunState:
         if len(queries) < run.settings.max_queries and not too_alike(query.text, asked):
             queries.append(in_run_mode(query, run))
             asked.append(query.text)
-    state = replace(state, queries=tuple(queries))
     detail = "; ".join(query.text for query in queries)
-    state = noted(state, "next_query", "wrote queries", detail, result)
-    return state if queries else state.stopped("no_progress")
+    return StateUpdate(
+        queries=tuple(queries),
+        steps=(role_step("next_query", "wrote queries", detail, result),),
+        stop=result.stop or (None if queries else "no_progress"),
+    )

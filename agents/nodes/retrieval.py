@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
-from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.events import HitsFound, QueryMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import whole_question
-from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
+from hoptrail.agents.runs.branches import gather_or_cancel
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Query, StepRecord, StopReason
 from hoptrail.rag.types import Ranking
 
 
-async def retrieve(state: RunState, run: RunContext) -> RunState:
+async def retrieve(state: RunState, run: RunContext) -> StateUpdate:
     """Queries → candidates; queries that the search budget does not allow are dropped."""
     number = state.round + 1
     run.emit(StepStarted(node="retrieve", round=number))
@@ -27,19 +25,19 @@ async def retrieve(state: RunState, run: RunContext) -> RunState:
         for query, reservation in zip(queries, reserved, strict=True)
     )
     found = [(q, r) for q, r in zip(queries, results, strict=True) if isinstance(r, Ranking)]
-    state = replace(
-        state,
+    return StateUpdate(
         round=number,
         queries=(),
-        asked=(*state.asked, *(query.text for query, _ in found)),
-        candidates=pool.merge_rankings(state.candidates, found, number),
+        asked=tuple(query.text for query, _ in found),
+        candidates=pool.raised_by(state.candidates, found, number),
+        steps=tuple(_step(query, ranking) for query, ranking in found),
+        stop=next((one for one in results if isinstance(one, str)), None),
     )
-    for query, ranking in found:
-        ids = tuple(hit.passage.id for hit in ranking.hits)
-        state = state.step(
-            StepRecord(node="retrieve", action=query.purpose, detail=query.text, found=ids)
-        )
-    return state.stopped(next((r for r in results if isinstance(r, str)), None))
+
+
+def _step(query: Query, ranking: Ranking) -> StepRecord:
+    ids = tuple(hit.passage.id for hit in ranking.hits)
+    return StepRecord(node="retrieve", action=query.purpose, detail=query.text, found=ids)
 
 
 def _reserve_search(run: RunContext, share: Share) -> Reservation | StopReason:

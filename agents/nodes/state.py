@@ -1,17 +1,20 @@
-"""State and context of a run: `RunState` changes from node to node, `RunContext` never does.
+"""State and context of a run: `RunState` grows from node to node, `RunContext` never changes.
 
-Each node returns a new state and mutates none. The state holds ids, offsets and small records, so
+A node returns a `StateUpdate`, the fields that it changes, and the reducer beside each field puts
+updates together, those of parallel branches too. The state holds ids, offsets and small records, so
 that the checkpoint after every node stays small (a passage's text is in the store, not here). The
 context holds what a checkpoint cannot: corpus, roles, budget ledger, settings and event listener.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Annotated, TypedDict, TypeVar
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Listener, ignore
+from hoptrail.agents.nodes.evidence_pool import merge_candidates, merge_evidence
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.types import (
@@ -21,10 +24,34 @@ from hoptrail.agents.types import (
     Evidence,
     Plan,
     Query,
+    Rescored,
     StepRecord,
     StopReason,
+    Turn,
 )
 from hoptrail.rag.types import Scalar
+
+T = TypeVar("T")
+
+
+def appended(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[T, ...]:
+    """Reducer: the new items after the old."""
+    return (*old, *new)
+
+
+def latest(old: T, new: T) -> T:
+    """Reducer: the new value; of parallel branches, that of the last one dispatched."""
+    return new
+
+
+def highest(old: float, new: float) -> float:
+    """Reducer: the higher number."""
+    return max(old, new)
+
+
+def first_given(old: T | None, new: T | None) -> T | None:
+    """Reducer: the first value that is not None stays."""
+    return new if old is None else old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,43 +59,64 @@ class RunState:
     """The state of a run between two nodes: plan, queries, candidates, evidence, answer, steps."""
 
     question: str
+    """What is to be answered; stands alone once `condense` has read the conversation before it."""
+    history: tuple[Turn, ...] = ()
+    """The conversation before the question, oldest turn first."""
     where: tuple[tuple[str, Scalar], ...] = ()
     generation: int = 0
     """The store's generation when the run began."""
     plan: Plan | None = None
-    queries: tuple[Query, ...] = ()
+    queries: Annotated[tuple[Query, ...], latest] = ()
     """Queries that the next `retrieve` makes."""
-    asked: tuple[str, ...] = ()
+    asked: Annotated[tuple[str, ...], appended] = ()
     """Every query made so far."""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: Annotated[tuple[Candidate, ...], merge_candidates] = ()
     """Every passage found so far, best first."""
-    read: tuple[str, ...] = ()
+    read: Annotated[tuple[str, ...], appended] = ()
     """Ids of the passages that a refiner has read."""
-    evidence: tuple[Evidence, ...] = ()
+    evidence: Annotated[tuple[Evidence, ...], merge_evidence] = ()
     """The evidence pool, best first."""
-    round: int = 0
-    barren: int = 0
-    """Rounds in a row that added no evidence."""
-    assessment: Assessment | None = None
-    answer: Answer | None = None
-    stop: StopReason | None = None
-    steps: tuple[StepRecord, ...] = ()
+    round: Annotated[int, highest] = 0
+    assessment: Annotated[Assessment | None, latest] = None
+    answer: Annotated[Answer | None, latest] = None
+    stop: Annotated[StopReason | None, first_given] = None
+    steps: Annotated[tuple[StepRecord, ...], appended] = ()
+    clock: Annotated[float, highest] = 0.0
+    """Seconds of the run when the last node ended, by its branch's clock."""
     receipt: str = ""
     """The receipt's JSON, once the run is over."""
 
-    def step(self, record: StepRecord) -> RunState:
-        """The state with one more step in its history."""
-        return replace(self, steps=(*self.steps, record))
+    @property
+    def barren(self) -> int:
+        """Rounds in a row, up to the present one, that added no evidence."""
+        return self.round - max((item.round for item in self.evidence), default=0)
 
-    def stopped(self, reason: StopReason | None) -> RunState:
-        """The state with a stop reason; the first one given stays."""
-        return self if reason is None or self.stop is not None else replace(self, stop=reason)
+
+class StateUpdate(TypedDict, total=False):
+    """What a node changes of a `RunState`; the field's reducer joins it to what was there."""
+
+    question: str
+    plan: Plan | None
+    queries: tuple[Query, ...]
+    asked: tuple[str, ...]
+    candidates: tuple[Candidate, ...] | Rescored
+    read: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    round: int
+    assessment: Assessment | None
+    answer: Answer | None
+    stop: StopReason | None
+    steps: tuple[StepRecord, ...]
+    clock: float
+    receipt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """The context of a run: its corpus, roles, budget ledger, settings and event listener."""
 
+    question: str
+    """As it was asked."""
     strategy: str
     model: str
     """The served model's name; empty where the roles are local."""

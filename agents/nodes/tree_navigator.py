@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from hoptrail.agents.corpus.protocol import TreeStart
 from hoptrail.agents.events import SlatesScored, StepStarted, TreeOpened
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import TREE_BUILT, ModelUse, SlateRecord, StepRecord, StopReason
 from hoptrail.rag.tree.search.best_first import TreeSearch
@@ -37,7 +36,7 @@ FUSED_LEAVES = 50
 _BEST_CHARS = 160
 
 
-async def navigate(state: RunState, run: RunContext) -> RunState:
+async def navigate(state: RunState, run: RunContext) -> StateUpdate:
     """Candidates → candidates fused with the leaves of a tree search that starts from them."""
     run.emit(StepStarted(node="navigate", round=state.round))
     # The first query that a strategy has left, else the question.
@@ -45,9 +44,9 @@ async def navigate(state: RunState, run: RunContext) -> RunState:
     try:
         start = await _started(state, run, query)
     except TimeoutError:
-        return state.stopped("out_of_time")
+        return StateUpdate(stop="out_of_time")
     except Cancelled:
-        return state.stopped("cancelled")
+        return StateUpdate(stop="cancelled")
     run.emit(TreeOpened(nodes=start.nodes, leaves=start.leaves, built=start.built))
     search = _Search(state, run, query, start)
     stop = await search.run()
@@ -57,7 +56,7 @@ async def navigate(state: RunState, run: RunContext) -> RunState:
         state.candidates, leaves, query=query, round_number=state.round, cheap=_cheap(run)
     )
     steps = (_opening(start), *search.steps, _ending(found, [passage for passage, _ in leaves]))
-    return replace(state, candidates=candidates, steps=(*state.steps, *steps)).stopped(stop)
+    return StateUpdate(candidates=candidates, steps=steps, stop=stop)
 
 
 async def _started(state: RunState, run: RunContext, query: str) -> TreeStart:

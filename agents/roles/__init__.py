@@ -1,4 +1,4 @@
-"""The roles of a run: planner, refiner, assessor, query writer, answerer, tree scorer.
+"""The roles of a run: rewriter, planner, refiner, assessor, query writer, answerer, tree scorer.
 
 One file a role, with its local player (rules, no model) and its served player (a language model).
 """
@@ -12,6 +12,7 @@ from hoptrail.agents.roles.base import (
     QueryWriter,
     Quote,
     Refiner,
+    Rewriter,
     RoleInput,
     RoleResult,
     Roles,
@@ -27,6 +28,7 @@ __all__ = [
     "QueryWriter",
     "Quote",
     "Refiner",
+    "Rewriter",
     "RoleInput",
     "RoleResult",
     "Roles",

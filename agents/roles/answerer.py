@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -70,7 +70,7 @@ class ServedAnswerer:
         )
 
         def use(form: AnswerForm, seen: Sequence[int]) -> Answer:
-            return _answer(form, {situation.pool[place].id for place in seen})
+            return _answer(form, {place + 1: situation.pool[place].id for place in seen})
 
         result = await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.answerer.answer(situation, _mute)
@@ -79,7 +79,7 @@ class ServedAnswerer:
         return result
 
 
-def _answer(form: AnswerForm, seen: Set[str]) -> Answer:
+def _answer(form: AnswerForm, seen: Mapping[int, str]) -> Answer:
     """The answer of a reply; evidence that the model was not shown cannot be cited."""
     if not form.answered:
         return Answer(text="", claims=(), extractive=False, abstains=True)
@@ -90,8 +90,8 @@ def _answer(form: AnswerForm, seen: Set[str]) -> Answer:
     return Answer(text=form.answer.strip(), claims=claims, extractive=False)
 
 
-def _cited(numbers: Sequence[int], seen: Set[str]) -> tuple[str, ...]:
-    return tuple(e for e in (f"e{n}" for n in dict.fromkeys(numbers)) if e in seen)
+def _cited(numbers: Sequence[int], seen: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(seen[number] for number in dict.fromkeys(numbers) if number in seen)
 
 
 def _mute(delta: AnswerDelta) -> None:

@@ -1,4 +1,4 @@
-"""The protocols of the six roles, one method each, and the records they take and return.
+"""The protocols of the roles, one method each, and the records they take and return.
 
 A node knows the role, never the player. The local player of a role works without a model; the
 served player asks a model and falls back on the local one, counted, when the model's reply cannot
@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from hoptrail.agents.events import AnswerDelta
-from hoptrail.agents.types import Answer, Assessment, Evidence, ModelUse, Plan, Query, StopReason
+from hoptrail.agents.types import (
+    Answer,
+    Assessment,
+    Evidence,
+    ModelUse,
+    Plan,
+    Query,
+    StopReason,
+    Turn,
+)
 from hoptrail.rag.tree.search.types import Slate, SlateScores
 from hoptrail.rag.types import Passage, Via
 
@@ -58,6 +67,13 @@ class RoleInput:
     pool: Sequence[Evidence]
     asked: Sequence[str]
     assessment: Assessment | None = None
+
+
+class Rewriter(Protocol):
+    """Conversational question rewriting: makes a question stand alone."""
+
+    async def rewrite(self, question: str, history: Sequence[Turn]) -> RoleResult[str]:
+        """The question with what it leans on in the turns before it, oldest first, put in."""
 
 
 class Planner(Protocol):
@@ -117,6 +133,7 @@ class DeltaListener(Protocol):
 class Roles:
     """The player of each role in one run."""
 
+    rewriter: Rewriter
     planner: Planner
     refiner: Refiner
     assessor: Assessor

@@ -50,8 +50,8 @@ def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:
 def numbered_quotes(delimiters: Delimiters, pool: Sequence[Evidence]) -> list[str]:
     """The evidence pool as numbered quotes between delimiters, best first."""
     return [
-        delimiters.wrap(f"quote {item.id[1:]}", f"{item.title.strip()}: {item.quote.strip()}")
-        for item in pool
+        delimiters.wrap(f"quote {number}", f"{item.title.strip()}: {item.quote.strip()}")
+        for number, item in enumerate(pool, start=1)
     ]
 
 

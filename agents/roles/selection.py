@@ -16,6 +16,7 @@ from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.planner import LocalPlanner, ServedPlanner
 from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWriter, ServedQueryWriter
 from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
+from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode
@@ -24,7 +25,7 @@ from hoptrail.rag.types import Mode
 def local_roles(
     corpus: Corpus, seconds_left: Callable[[], float], mode: Mode | None = None
 ) -> Roles:
-    """The local players of all six roles: rules, words and the embedder, no language model.
+    """The local players of all roles: rules, words and the embedder, no language model.
 
     Args:
         corpus: its embedder measures the similarity of sentences.
@@ -32,6 +33,7 @@ def local_roles(
         mode: how the question is searched; a search of the passage graph follows names by itself.
     """
     return Roles(
+        rewriter=LocalRewriter(),
         planner=LocalPlanner(),
         refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
@@ -42,8 +44,9 @@ def local_roles(
 
 
 def served_roles(client: LLMClient, delimiters: Delimiters, fallback: Roles) -> Roles:
-    """The served players of all six roles; `fallback` is used where a reply cannot be."""
+    """The served players of all roles; `fallback` is used where a reply cannot be."""
     return Roles(
+        rewriter=ServedRewriter(client, delimiters, fallback),
         planner=ServedPlanner(client, fallback),
         refiner=ServedRefiner(client, delimiters, fallback),
         assessor=ServedAssessor(client, delimiters, fallback),

@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
-from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, read_object
 from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.roles.fallback import STOPS, failed, used
+from hoptrail.agents.runs.branches import gather_or_cancel
 from hoptrail.prompts.loader import Prompt, Rendered, load
 from hoptrail.rag.tree.search.local_scorer import local_scorer
 from hoptrail.rag.tree.search.types import Item, Slate, SlateScores

@@ -6,15 +6,11 @@ refused, so a tampered checkpoint cannot make objects.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-# Read by LangGraph when it is imported: only the registered types are ever deserialised.
-os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -32,8 +28,11 @@ REGISTERED = (
     types.Need,
     types.Plan,
     types.Query,
+    types.Rescored,
     types.SlateRecord,
+    types.Step,
     types.StepRecord,
+    types.Turn,
     Via,
 )
 

@@ -44,6 +44,15 @@ class RunFolder:
         """The file of LangGraph's checkpoints."""
         return self.path / "checkpoints.db"
 
+    def note_recording(self, path: Path) -> None:
+        """Remembers the file of a recording that goes on when the run does."""
+        (self.path / "recording").write_text(str(path.resolve()), encoding="utf-8")
+
+    def recording(self) -> Path | None:
+        """The file of a recording that was left to go on; None: there is none."""
+        note = self.path / "recording"
+        return Path(note.read_text(encoding="utf-8")) if note.is_file() else None
+
     def job(self) -> RunRequest:
         """The request of the run.
 

@@ -157,6 +157,8 @@ async def pause(interceptor: Interceptor, seconds: float) -> None:
         await interceptor.call(call)
     except Cancelled:
         raise AttemptFailed("cancelled", "the run was cancelled") from None
+    except TimeoutError:
+        raise AttemptFailed("timeout", "the run's time was over") from None
 
 
 class InterceptedEndpoint:
@@ -189,6 +191,8 @@ class InterceptedEndpoint:
             return await self._interceptor.call(call)
         except Cancelled:
             raise AttemptFailed("cancelled", "the run was cancelled", spent=True) from None
+        except TimeoutError:
+            raise AttemptFailed("timeout", "the run's time was over", spent=True) from None
 
     async def _hidden(
         self, request: ChatRequest, timeout: float, on_delta: Callable[[str], None] | None
@@ -218,7 +222,7 @@ class InterceptedEndpoint:
         )
         try:
             return await self._interceptor.call(call)
-        except Cancelled:
+        except (Cancelled, TimeoutError):
             return None
 
     async def info(self) -> ServerInfo:

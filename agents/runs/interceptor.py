@@ -1,24 +1,26 @@
 """The interceptor of a run: every call to store, embedder or model server passes it.
 
-Three implementations: a live one lets a call through, cuts it when the run is cancelled, and moves
-the run's clock on; `recording.Recorder` also writes down what came back; `recording.Replayer`
-answers from what was written. Between two calls the run's clock stands still: time spent in our
-own code is neither recorded nor missed.
+Three implementations: a live one lets a call through, cuts it at the run's deadline or when the run
+is cancelled, and moves the clock of its branch on; `recording.Recorder` also writes down what came
+back; `recording.Replayer` answers from what was written. Between two calls the clock stands still:
+time spent in our own code is neither recorded nor missed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from hoptrail.agents.runs.branches import current_branch
+
 T = TypeVar("T")
 
-current_node: ContextVar[str] = ContextVar("current_node", default="start")
-"""The node that runs now; what a recording files its calls under."""
+REPLY = "review.reply"
+"""The kind of call by which a paused run gets the reply that it was waiting for."""
 
 
 class Cancelled(Exception):
@@ -38,15 +40,18 @@ class ExternalCall(Generic[T]):
     """Its result as JSON."""
     decode: Callable[[Any], T]
     after_cancel: bool = False
-    """A read of a stored document: it goes through after a cancellation too, since the best answer
-    so far is checked against its sources before it is given."""
+    """A read of a stored document: it goes through after the deadline and after a cancellation too,
+    since the best answer so far is checked against its sources before it is given."""
 
 
 class Interceptor(Protocol):
     """Gives the result of each external call: live, recorded or replayed."""
 
+    def begin(self, *, spent: float, deadline: float) -> None:
+        """Sets the run's clock to what it took before a pause or crash, and when it is over."""
+
     def seconds(self) -> float:
-        """The run's clock: seconds at the last call that came back."""
+        """The clock of the current branch: seconds of the run at the last call that came back."""
 
     async def call(self, call: ExternalCall[T]) -> T:
         """The call's result.
@@ -58,7 +63,7 @@ class Interceptor(Protocol):
 
 
 class LiveInterceptor:
-    """Makes the calls, and cuts them when the run is cancelled.
+    """Makes the calls, and cuts them at the deadline and when the run is cancelled.
 
     Args:
         cancel: set it to end the run with its best answer so far.
@@ -71,35 +76,56 @@ class LiveInterceptor:
         self._cancel = cancel if cancel is not None else asyncio.Event()
         self._now = now
         self._begin = now()
-        self._seconds = 0.0
+        self._deadline = math.inf
+
+    def begin(self, *, spent: float, deadline: float) -> None:
+        """Sets the run's clock to the seconds that it took before a pause or crash.
+
+        Args:
+            spent: seconds before this process; 0 for a new run.
+            deadline: seconds of the run at which calls are cut.
+        """
+        self._begin = self._now() - spent
+        self._deadline = deadline
+        current_branch().advance(spent)
 
     def seconds(self) -> float:
-        """The run's clock."""
-        return self._seconds
+        """The clock of the current branch."""
+        return current_branch().seconds
 
     def advance(self) -> float:
-        """Moves the run's clock to the present."""
-        self._seconds = max(self._seconds, round(self._now() - self._begin, 6))
-        return self._seconds
+        """Moves the clock of the current branch to the present."""
+        branch = current_branch()
+        branch.advance(round(self._now() - self._begin, 6))
+        return branch.seconds
 
     async def call(self, call: ExternalCall[T]) -> T:
-        """The result of the live call; cut short when the run is cancelled."""
+        """The result of the live call; cut short at the deadline or when the run is cancelled."""
         self.advance()
         try:
-            return await (call.live() if call.after_cancel else self._unless_cancelled(call.live))
+            return await (call.live() if call.after_cancel else self._in_time(call.live))
         finally:
             self.advance()
 
-    async def _unless_cancelled(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _in_time(self, work: Callable[[], Awaitable[T]]) -> T:
         if self._cancel.is_set():
             raise Cancelled
+        left = self._deadline - self.seconds()
+        if left <= 0:
+            raise TimeoutError("the run's time was over")
         task = asyncio.ensure_future(work())
         wish = asyncio.ensure_future(self._cancel.wait())
         try:
-            await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
+            await asyncio.wait(
+                {task, wish},
+                timeout=None if math.isinf(left) else left,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if task.done():
+                return task.result()
+            if wish.done():
                 raise Cancelled
-            return task.result()
+            raise TimeoutError("the run's time was over")
         finally:
             wish.cancel()
             if not task.done():

@@ -43,6 +43,8 @@ class Environment:
     """UTC, ISO 8601."""
     wall_seconds: float = 0.0
     model_url: str = ""
+    problems: tuple[str, ...] = ()
+    """What went wrong after the answer was there, such as a recording that could not be ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Receipt:
 
     schema_version: Literal["1"] = "1"
     question: str
+    standalone: str = ""
+    """The question as it was worked on; empty where it stood alone as it was asked."""
     strategy: str
     model: str
     """The served model's name; empty where the roles were local."""

@@ -1,9 +1,9 @@
 """Record and replay: the external calls of a run and their results, in one JSONL file.
 
 Its lines are a header (question and settings), texts (each stored once, by the hash of its
-content), calls (node, arguments, result or failure, time) and at the end the receipt. A replay runs
-the same nodes and replaces only the calls; a call that was not recorded is an error that names the
-node and the difference.
+content), calls (node, branch, arguments, result or failure, time) and at the end the receipt. A
+replay runs the same nodes and replaces only the calls; a call that was not recorded is an error
+that names the node and the difference.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from pydantic import ValidationError
 
 from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
-from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, LiveInterceptor, current_node
+from hoptrail.agents.runs.branches import Branch, current_branch
+from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, LiveInterceptor
 from hoptrail.agents.runs.request import RunRequest, job_of
 from hoptrail.rag.errors import HoptrailError, ModelError
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 LONG = 80
 """Characters from which a text is stored once and referred to by its hash."""
 _REFERENCE = "$text"
@@ -43,8 +44,11 @@ class Entry:
 
     kind: str
     node: str
+    branch: tuple[int, ...]
+    """The path of the branch it was made in; (): of the trunk."""
     arguments: Any
     at: float
+    """Seconds of the run, by the clock of its branch."""
     result: Any = None
     error: Mapping[str, Any] | None = None
 
@@ -54,9 +58,14 @@ class Recorder:
 
     The file gets its own name when `finish` is called: a partial recording never looks like a
     complete one.
+
+    Args:
+        live: makes the calls.
+        path: the recording's file.
+        header: what was asked, as JSON; None: the recording of a run that was paused goes on.
     """
 
-    def __init__(self, live: LiveInterceptor, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, live: LiveInterceptor, path: Path, header: Mapping[str, Any] | None) -> None:
         if path.is_dir() or not path.parent.is_dir():
             raise RecordingError(
                 f"Cannot record to {str(path)!r}: its folder does not exist, or it is a folder "
@@ -65,23 +74,28 @@ class Recorder:
         self._live = live
         self._path = path
         self._part = path.with_name(path.name + ".part")
-        self._journal = Journal(self._part, fresh=True)
-        self._stored: set[str] = set()
-        self._journal.append({"format": FORMAT, "header": self._shorten(dict(header))})
+        self._journal = Journal(self._part, fresh=header is not None)
+        self._stored = {line["text"] for line in self._journal.lines if "text" in line}
+        if header is not None:
+            self._journal.append({"format": FORMAT, "header": self._shorten(dict(header))})
+
+    def begin(self, *, spent: float, deadline: float) -> None:
+        """Sets the run's clock."""
+        self._live.begin(spent=spent, deadline=deadline)
 
     def seconds(self) -> float:
-        """The run's clock."""
+        """The clock of the current branch."""
         return self._live.seconds()
 
     async def call(self, call: ExternalCall[T]) -> T:
         """The result of the live call, which is recorded."""
-        node = current_node.get()
+        branch = current_branch()
         try:
             result = await self._live.call(call)
         except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
-            self._write(call, node, {"error": describe(error)})
+            self._write(call, branch, {"error": describe(error)})
             raise
-        self._write(call, node, {"result": call.encode(result)})
+        self._write(call, branch, {"result": call.encode(result)})
         return result
 
     def finish(self, receipt: str) -> None:
@@ -95,11 +109,14 @@ class Recorder:
         self._journal.close()
         self._part.with_name(self._part.name + ".lock").unlink(missing_ok=True)
 
-    def _write(self, call: ExternalCall[Any], node: str, outcome: Mapping[str, object]) -> None:
+    def _write(
+        self, call: ExternalCall[Any], branch: Branch, outcome: Mapping[str, object]
+    ) -> None:
         line = {
             "call": call.kind,
-            "node": node,
-            "at": self.seconds(),
+            "node": branch.node,
+            "branch": list(branch.path),
+            "at": branch.seconds,
             "arguments": self._shorten(call.arguments()),
             **{key: self._shorten(value) for key, value in outcome.items()},
         }
@@ -129,6 +146,11 @@ class Recording:
     header: Mapping[str, Any]
     entries: tuple[Entry, ...]
     receipt: Mapping[str, Any]
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the run waited for replies from outside."""
+        return any(entry.kind == REPLY for entry in self.entries)
 
     def job(self) -> RunRequest:
         """The recorded request: question and settings.
@@ -176,29 +198,31 @@ class Replayer:
     """An interceptor that answers every call from a recording."""
 
     def __init__(self, recording: Recording) -> None:
-        self._seconds = 0.0
         self._all = recording.entries
         self._left: dict[str, deque[Entry]] = defaultdict(deque)
         for entry in recording.entries:
-            self._left[_key(entry.kind, entry.node, entry.arguments)].append(entry)
+            self._left[_key(entry.kind, entry.node, entry.branch, entry.arguments)].append(entry)
+
+    def begin(self, *, spent: float, deadline: float) -> None:
+        """Does nothing: the clock is the recorded one."""
 
     def seconds(self) -> float:
-        """The run's clock, as recorded."""
-        return self._seconds
+        """The clock of the current branch, as recorded."""
+        return current_branch().seconds
 
     async def call(self, call: ExternalCall[T]) -> T:
-        """The recorded result or failure of the same call at the same node.
+        """The recorded result or failure of the same call at the same node and branch.
 
         Raises:
             RecordingError: the recording holds no such call (any more).
         """
-        node = current_node.get()
+        branch, node = current_branch(), current_branch().node
         arguments = json.loads(json.dumps(call.arguments()))
-        waiting = self._left.get(_key(call.kind, node, arguments))
+        waiting = self._left.get(_key(call.kind, node, branch.path, arguments))
         if not waiting:
             raise RecordingError(self._miss(call.kind, node, arguments))
         entry = waiting.popleft()
-        self._seconds = max(self._seconds, entry.at)
+        branch.advance(entry.at)
         try:
             failure = revive(entry.error) if entry.error is not None else None
             result = call.decode(entry.result) if failure is None else None
@@ -301,6 +325,7 @@ def _entry(line: Mapping[str, Any], texts: Mapping[str, str]) -> Entry:
     return Entry(
         kind=line["call"],
         node=line["node"],
+        branch=tuple(line["branch"]),
         at=float(line["at"]),
         arguments=_expand(line["arguments"], texts),
         result=_expand(line.get("result"), texts),
@@ -324,8 +349,8 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def _key(kind: str, node: str, arguments: object) -> str:
-    return f"{kind}\0{node}\0{_canonical(arguments)}"
+def _key(kind: str, node: str, branch: tuple[int, ...], arguments: object) -> str:
+    return f"{kind}\0{node}\0{branch}\0{_canonical(arguments)}"
 
 
 def _difference(old: str, new: str) -> str:

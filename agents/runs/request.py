@@ -10,6 +10,7 @@ from typing import get_args
 from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.types import Turn
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.tree.search.types import TreeSearchSettings
@@ -73,6 +74,8 @@ class RunRequest:
     """
 
     question: str
+    history: tuple[Turn, ...] = ()
+    """The conversation before it, oldest turn first; the question may lean on it."""
     strategy: str = "pool"
     where: Mapping[str, Scalar] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
@@ -93,6 +96,10 @@ class RunRequest:
         if any("\ud800" <= character <= "\udfff" for character in self.question):
             raise SettingsError("The question is no valid Unicode text: give it in UTF-8.")
         filter_tokens(self.where)
+        if any(len(text) > LONGEST_QUESTION for turn in self.history for text in _texts(turn)):
+            raise SettingsError(
+                f"A turn of the history has more than {LONGEST_QUESTION:,} characters: cut it."
+            )
         if len(self.question) > LONGEST_QUESTION:
             raise SettingsError(
                 f"The question has {len(self.question):,} characters, at most "
@@ -102,6 +109,11 @@ class RunRequest:
 
 LONGEST_QUESTION = 20_000
 """Most characters of a question; a longer text is a document."""
+
+
+def _texts(turn: Turn) -> tuple[str, str]:
+    return turn.question, turn.answer
+
 
 JOB = TypeAdapter(RunRequest)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import RunGraph, add_nodes
 from hoptrail.agents.nodes.state import RunState
 from hoptrail.agents.nodes.tree_navigator import navigate
+from hoptrail.agents.strategies.graph import RunGraph, add_nodes
 
 
 def wire(graph: RunGraph) -> None:

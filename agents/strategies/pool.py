@@ -10,7 +10,7 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import RunGraph, add_nodes, unless_stopped
+from hoptrail.agents.strategies.graph import RunGraph, add_nodes, unless_stopped
 
 
 def wire(graph: RunGraph) -> None:

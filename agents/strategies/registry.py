@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from hoptrail.agents.graph import Strategy
 from hoptrail.agents.strategies import lattice, pool, single
+from hoptrail.agents.strategies.graph import Strategy
 from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(

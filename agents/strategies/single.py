@@ -5,7 +5,7 @@ from __future__ import annotations
 from langgraph.graph import END, START
 
 from hoptrail.agents import nodes
-from hoptrail.agents.graph import RunGraph, add_nodes
+from hoptrail.agents.strategies.graph import RunGraph, add_nodes
 
 
 def wire(graph: RunGraph) -> None:

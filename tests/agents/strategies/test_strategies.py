@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,31 @@ from support.agents import QUESTION
 
 from hoptrail.agents import STRATEGIES, Budget, RunSettings, ask, nodes
 from hoptrail.agents.budget.ledger import Ledger
-from hoptrail.agents.graph import (
+from hoptrail.agents.knowledge_base import KnowledgeBase
+from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate, first_given
+from hoptrail.agents.roles.selection import local_roles
+from hoptrail.agents.runs.branches import current_branch
+from hoptrail.agents.runs.interceptor import Cancelled
+from hoptrail.agents.strategies import registry as strategies
+from hoptrail.agents.strategies.graph import (
     RunGraph,
     Strategy,
     add_nodes,
-    compile_graph,
+    compiled_graph,
     recursion_limit,
     unless_stopped,
 )
-from hoptrail.agents.knowledge_base import KnowledgeBase
-from hoptrail.agents.nodes.state import RunContext, RunState
-from hoptrail.agents.roles.selection import local_roles
-from hoptrail.agents.runs.interceptor import Cancelled, current_node
-from hoptrail.agents.strategies import registry as strategies
 from hoptrail.rag.errors import SettingsError
 
 
 def shape(strategy: Strategy) -> set[tuple[str, str]]:
-    drawn = compile_graph(strategy, seconds=1).get_graph()
+    drawn = compiled_graph(strategy).get_graph()
     return {(edge.source.strip("_"), edge.target.strip("_")) for edge in drawn.edges}
 
 
 def test_every_strategy_is_registered_under_the_name_of_its_file() -> None:
     files = Path(strategies.__file__).parent.glob("[!_]*.py")
-    assert set(STRATEGIES) == {path.stem for path in files} - {"registry"}
+    assert set(STRATEGIES) == {path.stem for path in files} - {"graph", "registry"}
     for name, strategy in STRATEGIES.items():
         assert strategy.name == name
         assert strategies.strategy(name) is strategy
@@ -112,48 +114,50 @@ def test_a_third_strategy_runs_and_touches_no_other(
 
 def run_of(library: KnowledgeBase) -> RunContext:
     return RunContext(
-        strategy="test", model="", corpus=library.corpus, ledger=Ledger.open(None, Budget()),
+        question="q", strategy="test", model="", corpus=library.corpus,
+        ledger=Ledger.open(None, Budget()),
         roles=local_roles(library.corpus, lambda: 60.0),
     )  # fmt: skip
 
 
 def through(strategy: Strategy, library: KnowledgeBase, **config: Any) -> RunState:  # noqa: ANN401
-    graph = compile_graph(strategy, seconds=5)
+    graph = compiled_graph(strategy)
     state = RunState(question=QUESTION)
     values = asyncio.run(graph.ainvoke(state, config, context=run_of(library)))  # type: ignore[call-overload]
     return RunState(**values)
 
 
 def test_a_wiring_mistake_ends_at_the_recursion_limit(library: KnowledgeBase) -> None:
-    async def spin(state: RunState, run: RunContext) -> RunState:
-        return state
+    async def spin(state: RunState, run: RunContext) -> StateUpdate:
+        return StateUpdate()
 
     def wire(graph: RunGraph) -> None:
         add_nodes(graph, spin)
         graph.add_edge(START, "spin")
         graph.add_edge("spin", "spin")
 
-    limit = recursion_limit(RunSettings(max_rounds=1))
+    spinning = Strategy(name="spin", wire=wire)
+    limit = recursion_limit(compiled_graph(spinning), 1)
     assert limit < 20
     with pytest.raises(GraphRecursionError):
-        through(Strategy(name="spin", wire=wire), library, recursion_limit=limit)
+        through(spinning, library, recursion_limit=limit)
 
 
 @pytest.mark.parametrize("rounds", [1, 4, 9])
 def test_the_longest_run_fits_into_the_recursion_limit(rounds: int) -> None:
     # plan, then retrieve, refine, assess and next_query a round, then answer, verify, receipt
-    assert 1 + 4 * rounds + 3 < recursion_limit(RunSettings(max_rounds=rounds))
+    assert 1 + 4 * rounds + 3 < recursion_limit(compiled_graph(STRATEGIES["pool"]), rounds)
 
 
 def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: KnowledgeBase) -> None:
     seen: list[str] = []
 
-    async def first(state: RunState, run: RunContext) -> RunState:
-        seen.append(current_node.get())
-        return state
+    async def first(state: RunState, run: RunContext) -> StateUpdate:
+        seen.append(current_branch().node)
+        return StateUpdate()
 
-    async def second(state: RunState, run: RunContext) -> RunState:
-        seen.append(current_node.get())
+    async def second(state: RunState, run: RunContext) -> StateUpdate:
+        seen.append(current_branch().node)
         raise Cancelled
 
     def wire(graph: RunGraph) -> None:
@@ -164,16 +168,17 @@ def test_a_node_knows_its_name_and_a_cancellation_becomes_a_stop(library: Knowle
 
     state = through(Strategy(name="two", wire=wire), library)
     assert seen == ["first", "second"]
-    assert current_node.get() == "start"
+    assert current_branch().node == "start"
     assert state.stop == "cancelled"
 
 
 def test_the_first_stop_reason_stays() -> None:
-    state = RunState(question="q").stopped(None)
-    assert state.stop is None
-    assert state.stopped("out_of_time").stopped("sufficient").stop == "out_of_time"
+    assert first_given(None, None) is None
+    assert first_given(None, "out_of_time") == "out_of_time"
+    assert first_given("out_of_time", "sufficient") == "out_of_time"
+    state = RunState(question="q")
     assert unless_stopped("x")(state) == "x"
-    assert unless_stopped("x")(state.stopped("max_rounds")) == "answer"
+    assert unless_stopped("x")(replace(state, stop="max_rounds")) == "answer"
 
 
 @pytest.mark.parametrize("name", ["k", "read", "max_rounds", "max_queries"])

@@ -1,0 +1,216 @@
+"""One run, from its request to its receipt: live, resumed or replayed."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.agents.events import Done, Listener
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.retry import RetryingEndpoint
+from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.roles.base import Roles
+from hoptrail.agents.roles.selection import local_roles, prepared_roles
+from hoptrail.agents.runs.branches import Branch, within
+from hoptrail.agents.runs.checkpoints import saver
+from hoptrail.agents.runs.folder import RunFolder
+from hoptrail.agents.runs.intercepted import InterceptedEndpoint, intercepted_corpus, pause
+from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, Interceptor
+from hoptrail.agents.runs.receipt import Environment, Receipt
+from hoptrail.agents.runs.recording import Recorder
+from hoptrail.agents.runs.request import RunRequest
+from hoptrail.agents.strategies.graph import Paused, Strategy, run_graph
+from hoptrail.rag.errors import HoptrailError, SettingsError
+from hoptrail.rag.store.layout import disk_errors
+
+ChooseRoles = Callable[[Roles], Roles]
+"""Gets the roles that a run would have, and gives those that it has: your own in their place."""
+
+_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run before its graph: what is asked, of which corpus, through which interceptor."""
+
+    request: RunRequest
+    strategy: Strategy
+    corpus: Corpus
+    endpoint: Endpoint | None
+    interceptor: Interceptor
+    delimiters: Delimiters
+    folder: RunFolder | None
+    choose_roles: ChooseRoles
+    on_event: Listener
+    reply: object = None
+    """What the run was waiting for; None: it was not paused."""
+    pauses: bool = False
+    """Whether this is the replay of a run that was paused."""
+
+
+async def receipt_of(run: Run) -> Receipt:
+    """Runs the graph to its receipt, and delivers that before anything is cleaned up.
+
+    Raises:
+        Paused: a node waits for a reply.
+    """
+    began, started = time.monotonic(), datetime.now(UTC)
+    with within(Branch()):
+        final = await _final_state(run)
+    folder, recorder = run.folder, run.interceptor
+    receipt = Receipt.parse(final.receipt)
+    problems = []
+    if isinstance(recorder, Recorder):
+        problems += _unless(lambda: recorder.finish(receipt.json()), "The recording is unfinished")
+    receipt = replace(
+        receipt,
+        environment=Environment(
+            run=folder.id if folder else "",
+            versions={name: version(name) for name in _PACKAGES},
+            machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            started=started.isoformat(timespec="seconds"),
+            wall_seconds=round(time.monotonic() - began, 3),
+            model_url=run.request.model,
+            problems=tuple(problems),
+        ),
+    )
+    problems += _unless(lambda: run.on_event(Done(receipt=receipt)), "on_event failed at the end")
+    if folder is not None:
+        folder.delete()
+    return replace(receipt, environment=replace(receipt.environment, problems=tuple(problems)))
+
+
+def _unless(work: Callable[[], None], failed: str) -> list[str]:
+    """What went wrong in work that must not cost the answer; its traceback is logged."""
+    try:
+        work()
+    except Exception as error:
+        _LOG.exception("%s; the answer is not affected.", failed)
+        return [f"{failed}: {error or type(error).__name__}"]
+    return []
+
+
+async def _final_state(run: Run) -> RunState:
+    """The state after the last node; the ledger is open until then."""
+    from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
+
+    interceptor, folder, spent = run.interceptor, run.folder, 0.0
+
+    def clock() -> float:
+        """Seconds of the run in this process: the ledger adds those of earlier ones itself."""
+        return interceptor.seconds() - spent
+
+    ledger = Ledger.open(folder.ledger if folder else None, run.request.budget, clock)
+    spent = ledger.elapsed()
+    interceptor.begin(spent=spent, deadline=run.request.budget.seconds)
+    try:
+        with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
+            reply = run.reply
+            if reply is not None:
+                reply = await _reply(interceptor, reply)
+            return await _until_over(run, ledger, reply)
+    finally:
+        ledger.close()
+
+
+async def _until_over(run: Run, ledger: Ledger, reply: object) -> RunState:
+    """Runs the graph; a replay also goes on after each pause, with the reply that was recorded."""
+    context = await _context(run, ledger)
+    async with _checkpoints(run) as checkpointer:
+        while True:
+            try:
+                return await run_graph(
+                    run.strategy,
+                    run.request,
+                    context,
+                    run=run.folder.id if run.folder else "",
+                    checkpointer=checkpointer,
+                    reply=reply,
+                )
+            except Paused:
+                if run.folder is not None:
+                    raise
+                if not run.pauses:
+                    raise SettingsError(
+                        "A node waits for a reply, but runs are not kept here: open the store with "
+                        "keep_runs=True."
+                    ) from None
+            reply = await _reply(run.interceptor, None)
+            context = await _context(run, ledger)  # as the process that went on made it
+
+
+@asynccontextmanager
+async def _checkpoints(run: Run) -> AsyncIterator[BaseCheckpointSaver[Any] | None]:
+    """Where a run's checkpoints go: its folder; for a replay that pauses, the memory."""
+    if run.folder is not None:
+        async with saver(run.folder.checkpoints) as opened:
+            yield opened
+    elif run.pauses:
+        yield InMemorySaver()
+    else:
+        yield None
+
+
+async def _reply(interceptor: Interceptor, given: object) -> object:
+    """The reply that a paused run goes on with, recorded or from the recording."""
+
+    async def live() -> object:
+        return given
+
+    return await interceptor.call(
+        ExternalCall(
+            kind=REPLY, arguments=dict, live=live, encode=lambda one: one, decode=lambda one: one
+        )
+    )
+
+
+async def _context(run: Run, ledger: Ledger) -> RunContext:
+    """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
+    corpus = intercepted_corpus(run.corpus, run.interceptor)
+    roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
+    if run.endpoint is not None:
+        endpoint = RetryingEndpoint(
+            InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
+            ledger,
+            sleep=partial(pause, run.interceptor),
+            rng=Random(run.request.question),
+        )
+        with suppress(Cancelled):  # then the local players come to a stop at their first search
+            roles, model = await prepared_roles(endpoint, ledger, run.delimiters, fallback=roles)
+    return RunContext(
+        question=run.request.question,
+        strategy=run.strategy.name,
+        model=model,
+        corpus=corpus,
+        roles=run.choose_roles(roles),
+        ledger=ledger,
+        settings=run.request.settings,
+        emit=run.on_event,
+    )
+
+
+async def receipt_or_nothing_left(run: Run) -> Receipt:
+    """Runs to the receipt; a run that ended before its first node leaves no folder to resume."""
+    try:
+        return await receipt_of(run)
+    except HoptrailError:
+        if run.folder is not None and not run.folder.checkpoints.exists():
+            run.folder.delete()
+        raise
