@@ -67,7 +67,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         steps=state.steps,
         rounds=state.round,
         fallbacks=sum(bool(step.use and step.use.failure) for step in state.steps),
-        flags=tuple(sorted(f"{flag.node}: {flag.reason}" for flag in run.ledger.flags)),
+        flags=run.flags + tuple(sorted(f"{flag.node}: {flag.reason}" for flag in run.ledger.flags)),
         budget=run.ledger.budget,
         usage=run.ledger.spent(),
         generation=state.generation,
