@@ -3,8 +3,9 @@
 from hoptrail.agents.ask import ReplayResult, aask, areplay, aresume, ask, astream, replay, resume
 from hoptrail.agents.budget.limits import Budget, Usage
 from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
-from hoptrail.agents.llm.served_model import ServedModel
+from hoptrail.agents.llm.served_model import ModelClient, ServedModel
 from hoptrail.agents.runs.folder import unfinished_runs
+from hoptrail.agents.runs.models import RoleModel, RoleModels
 from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.strategies.graph import Paused, Strategy
@@ -30,12 +31,15 @@ __all__ = [
     "Claim",
     "Evidence",
     "KnowledgeBase",
+    "ModelClient",
     "Outcome",
     "Paused",
     "Plan",
     "Query",
     "Receipt",
     "ReplayResult",
+    "RoleModel",
+    "RoleModels",
     "RunSettings",
     "ServedModel",
     "StopReason",

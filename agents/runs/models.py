@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
 from hoptrail.agents.llm.served_model import AnyModel, ModelClient, ServedModel, open_endpoint
@@ -169,6 +169,25 @@ class OpenModels:
             },
             roles=_played(servers, models),
         )
+
+
+async def opened_once(stack: AsyncExitStack, models: RoleModels, secret: bytes) -> RoleModels:
+    """The models with each opened, for several runs of one tenant.
+
+    Args:
+        stack: closes them.
+        models: addresses, clients and endpoints.
+        secret: the tenant's.
+    """
+    names = {role: models.server_of(role) for role in models.roles}
+    opened = (await OpenModels.open(stack, models, secret)).endpoints
+    return RoleModels(
+        default=opened.get(""),
+        roles={
+            role: replace(one, model=None if one.model is None else opened[names[role] or ""])
+            for role, one in models.roles.items()
+        },
+    )
 
 
 def _played(servers: Mapping[str, str | None], models: RoleModels) -> dict[str, RoleServer]:

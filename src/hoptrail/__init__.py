@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from hoptrail.agents.budget.limits import Budget, Usage
     from hoptrail.agents.knowledge_base import KnowledgeBase
-    from hoptrail.agents.llm.served_model import ServedModel
+    from hoptrail.agents.llm.served_model import ModelClient, ServedModel
+    from hoptrail.agents.runs.models import RoleModel, RoleModels
     from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.runs.request import RunSettings
     from hoptrail.agents.strategies.graph import Paused
@@ -55,7 +56,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         ],
         "agents.budget.limits": ["Budget", "Usage"],
         "agents.knowledge_base": ["KnowledgeBase"],
-        "agents.llm.served_model": ["ServedModel"],
+        "agents.llm.served_model": ["ModelClient", "ServedModel"],
+        "agents.runs.models": ["RoleModel", "RoleModels"],
         "agents.runs.receipt": ["Receipt"],
         "agents.runs.request": ["RunSettings"],
         "agents.strategies.graph": ["Paused"],
@@ -75,10 +77,13 @@ __all__ = [
     "Evidence",
     "HoptrailError",
     "KnowledgeBase",
+    "ModelClient",
     "Passage",
     "Paused",
     "Receipt",
     "ReplayResult",
+    "RoleModel",
+    "RoleModels",
     "RunSettings",
     "ServedModel",
     "Turn",
