@@ -18,9 +18,9 @@ from hoptrail.agents import KnowledgeBase, aask, areplay, aresume, ask, replay, 
 from hoptrail.evals import aevaluate, evaluate
 
 DOORS = {
-    "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase Passage
-        Receipt ReplayResult RunSettings ServedModel Usage __version__ aask areplay aresume ask
-        ingest replay resume""",
+    "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase ModelClient
+        Passage Receipt ReplayResult RoleModel RoleModels RunSettings ServedModel Usage __version__
+        aask areplay aresume ask ingest replay resume""",
     "hoptrail.prompts": "Prompt PromptError Rendered load",
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
         IngestReport IngestSettings MinMaxFusion Mode ModelError ParseError Passage Ranking
@@ -38,11 +38,12 @@ DOORS = {
     "hoptrail.rag.tree": """Tree TreeSearch TreeSearchSettings build_tree load_tree run_search
         sync_stored_tree""",
     "hoptrail.agents": """STRATEGIES AbstainReason Answer Budget Claim Evidence KnowledgeBase
-        Outcome Plan Query Receipt ReplayResult RunSettings ServedModel StopReason Strategy
-        TreeSearchSettings Usage aask areplay aresume ask open_library replay resume
+        ModelClient Outcome Plan Query Receipt ReplayResult RoleModel RoleModels RunSettings
+        ServedModel StopReason Strategy TreeSearchSettings Usage aask areplay aresume ask
+        open_library replay resume
         unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
-        ScriptedEndpoint ServedModel ServerInfo""",
+        ModelClient ModelUnavailable ScriptedEndpoint ServedModel ServerInfo Thinking""",
     "hoptrail.agents.nodes": """answer assess navigate next_query plan receipt refine retrieve
         verify""",
     "hoptrail.agents.roles": """Answerer Assessor DeltaListener PassageToRead Planner QueryWriter
