@@ -314,12 +314,13 @@ class LLMClient:
 
 def _re_ask(reply: ChatReply, problem: ParseProblem) -> tuple[Message, Message]:
     """The messages of a re-ask: the bad reply, and the problem with it."""
+    briefer = "Be much briefer. " if reply.finish_reason == "length" else ""
     said = without_thoughts(reply.text) or reply.text.strip()
     return (
         Message(role="assistant", content=said[:_QUOTED] or "(nothing)"),
         Message(
             role="user",
-            content=f"That reply cannot be used: {problem.reason}. "
+            content=f"That reply cannot be used: {problem.reason}. {briefer}"
             "Reply again, in the form that was asked for and with nothing else.",
         ),
     )

@@ -94,7 +94,7 @@ def read_reply(form: ReplySchema[T], reply: ChatReply, *, thinking: bool) -> T |
     """
     if reply.finish_reason == "length":
         where = "in its thoughts" if has_thoughts(form, reply) else "before its end"
-        return ParseProblem(reason=f"the reply was cut off {where}: be much briefer")
+        return ParseProblem(reason=f"the reply was cut off {where}")
     read = form.parse(reply.text)
     in_thoughts = reply.reasoning.strip() and not reply.text.strip()
     if isinstance(read, ParseProblem) and in_thoughts and not (thinking and form.schema is None):
