@@ -14,6 +14,7 @@ from hoptrail.rag.types import Mode, Via
 
 StopReason = Literal[
     "sufficient",
+    "unjudged",
     "no_progress",
     "max_rounds",
     "out_of_calls",
@@ -23,9 +24,14 @@ StopReason = Literal[
     "cancelled",
     "model_unavailable",
 ]
-"""Why a run stopped searching; a closed set, apart from the outcome."""
+"""Why a run stopped searching; a closed set, apart from the outcome.
 
-OutcomeKind = Literal["answered", "partial", "abstained"]
+`sufficient`: an assessor found the evidence enough; `unjudged`: the strategy searches as far as it
+is made to, and no assessor judged what it found."""
+
+OutcomeKind = Literal["answered", "quotes", "partial", "abstained"]
+"""`quotes`: the documents' own words that bear on the question; whether they answer it, nothing
+judged."""
 
 AbstainReason = Literal[
     "nothing_found",

@@ -47,7 +47,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     answer = state.answer
     if changed and answer is not None:
         answer = verify_answer(answer, unchanged)
-    stop: StopReason = state.stop if state.stop is not None else "sufficient"
+    stop: StopReason = state.stop if state.stop is not None else "unjudged"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
         question=run.question,

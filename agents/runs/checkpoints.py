@@ -2,18 +2,31 @@
 
 Only the record types listed here may come back out of a checkpoint: anything else in the file is
 refused, so a tampered checkpoint cannot make objects.
+
+A checkpoint is written after every node, so it must be cheap: records are packed as plain lists,
+and the file is written in the loop's own thread (LangGraph's asynchronous saver changes threads
+seven times a node) and without waiting for the disk, as the ledger's journal is.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import ormsgpack
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from hoptrail.agents import types
 from hoptrail.rag.types import Via
@@ -35,63 +48,107 @@ REGISTERED = (
     types.Turn,
     Via,
 )
+_BY_NAME = {kind.__name__: kind for kind in REGISTERED}
+_FIELDS = {kind: tuple(one.name for one in fields(kind)) for kind in REGISTERED}
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_PACKED = "hoptrail"
+"""The mark of what `Serializer` packed itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
-    """A tuple as stored in a checkpoint: msgpack itself would turn it into a list."""
-
-    items: list[Any]
+class _Unknown(Exception):
+    """A value that holds something other than plain values and registered records."""
 
 
 class Serializer(JsonPlusSerializer):
-    """LangGraph's serializer, with tuples kept as tuples."""
+    """The serializer of the state: plain values, tuples and registered records.
+
+    What LangGraph itself stores beside these is left to its own serializer, which refuses every
+    class of ours.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(allowed_msgpack_modules=[])
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:  # noqa: ANN401 - as in the base class
         """The value as bytes, and how they are written."""
-        return super().dumps_typed(_packed(obj))
+        try:
+            return _PACKED, ormsgpack.packb(_packed(obj))
+        except (_Unknown, ormsgpack.MsgpackEncodeError):  # such as a lone surrogate
+            return super().dumps_typed(obj)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:  # noqa: ANN401 - as in the base class
         """The value that `dumps_typed` wrote."""
-        return _unpacked(super().loads_typed(data))
-
-
-def serializer() -> Serializer:
-    """The serializer of the state's records; it refuses all other classes."""
-    allowed = (*REGISTERED, Packed)
-    return Serializer(
-        allowed_msgpack_modules=[(kind.__module__, kind.__name__) for kind in allowed]
-    )
+        kind, packed = data
+        return (
+            _unpacked(ormsgpack.unpackb(packed)) if kind == _PACKED else super().loads_typed(data)
+        )
 
 
 def _packed(value: object) -> object:
-    if type(value) is tuple:
-        return Packed(items=[_packed(item) for item in value])
-    return _mapped(_packed, value)
+    """A value as msgpack has it: containers as lists that begin with their kind."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind in _FIELDS:
+        return [kind.__name__, *(_packed(getattr(value, name)) for name in _FIELDS[kind])]
+    match value:
+        case tuple() | list() if kind in (tuple, list):
+            return [kind.__name__, *map(_packed, value)]
+        case dict() if kind is dict:
+            return ["dict", *((_packed(key), _packed(item)) for key, item in value.items())]
+        case _:
+            raise _Unknown
 
 
 def _unpacked(value: object) -> object:
-    if isinstance(value, Packed):
-        return tuple(_unpacked(item) for item in value.items)
-    return _mapped(_unpacked, value)
+    if not isinstance(value, list):
+        return value
+    kind, *items = value
+    match kind:
+        case "tuple":
+            return tuple(map(_unpacked, items))
+        case "list":
+            return list(map(_unpacked, items))
+        case "dict":
+            return {_unpacked(key): _unpacked(item) for key, item in items}
+        case _:
+            record: Any = _BY_NAME[kind]
+            return record(**dict(zip(_FIELDS[record], map(_unpacked, items), strict=True)))
 
 
-def _mapped(change: Callable[[object], object], value: object) -> object:
-    """A list, dictionary or record with its parts changed; anything else as it is."""
-    if type(value) is list:
-        return [change(item) for item in value]
-    if type(value) is dict:
-        return {key: change(item) for key, item in value.items()}
-    if isinstance(value, REGISTERED):
-        parts: dict[str, Any] = {f.name: change(getattr(value, f.name)) for f in fields(value)}
-        return replace(value, **parts)
-    return value
+class RunSaver(SqliteSaver):
+    """LangGraph's SQLite saver for one run at a time, within its event loop."""
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The latest checkpoint."""
+        return self.get_tuple(config)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Writes a checkpoint."""
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Writes what a node returned before its step is over."""
+        self.put_writes(config, writes, task_id, task_path)
 
 
 @asynccontextmanager
-async def saver(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
+async def saver(path: Path) -> AsyncIterator[RunSaver]:
     """The checkpoint saver of a file, open while the block runs."""
-    async with AsyncSqliteSaver.from_conn_string(str(path)) as opened:
-        opened.serde = serializer()
-        await opened.setup()
+    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+        connection.execute("PRAGMA synchronous=OFF")
+        opened = RunSaver(connection, serde=Serializer())
+        opened.setup()
         yield opened

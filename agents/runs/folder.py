@@ -1,7 +1,7 @@
 """The folder of a run on disk: its request, budget ledger and checkpoints.
 
 It lies beside the store, but is written without the store's writer lock. It holds `run.json` (the
-request), `ledger.jsonl` and `checkpoints.db`. It is deleted when the receipt is written: a folder
+request), `ledger.jsonl` and `state.db`. It is deleted when the receipt is written: a folder
 that is left belongs to a run that crashed or was interrupted, and `resume` goes on with it.
 """
 
@@ -42,7 +42,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """The file of LangGraph's checkpoints."""
-        return self.path / "checkpoints.db"
+        return self.path / "state.db"
 
     def note_recording(self, path: Path) -> None:
         """Remembers the file of a recording that goes on when the run does."""

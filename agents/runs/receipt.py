@@ -28,7 +28,7 @@ from hoptrail.agents.types import (
     StopReason,
 )
 
-FINISHED: frozenset[StopReason] = frozenset({"sufficient", "no_progress", "max_rounds"})
+FINISHED: frozenset[StopReason] = frozenset({"sufficient", "unjudged", "no_progress", "max_rounds"})
 """Stop reasons of a search that was not cut short."""
 
 
@@ -51,7 +51,8 @@ class Environment:
 class Receipt:
     """The receipt of one question: its answer and all that is needed to check it."""
 
-    schema_version: Literal["1"] = "1"
+    schema_version: Literal["1", "2"] = "2"
+    """1: before the outcome `quotes`, the stop reason `unjudged` and ids of evidence by content."""
     question: str
     standalone: str = ""
     """The question as it was worked on; empty where it stood alone as it was asked."""
@@ -126,9 +127,10 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a run.
 
-    Answered: every claim holds and the text says no more than they do. Partial: a claim holds, but
-    others were dropped or the search was cut short. Abstained: no claim holds; the reason is the
-    nearest cause.
+    Answered: every claim holds and the text says no more than they do. Quotes: the same, but the
+    claims are the documents' own words and no model read them. Partial: a claim holds, but others
+    were dropped or the search was cut short. Abstained: no claim holds; the reason is the nearest
+    cause.
 
     Args:
         answer: the verified answer; None where no answer was tried.
@@ -140,7 +142,9 @@ def outcome_of(
     if answer is None or not held:
         return Outcome(kind="abstained", reason=_why(answer, stop, evidence, source_changed))
     whole = len(held) == len(answer.claims) and not answer.replaced
-    return Outcome(kind="answered" if whole and stop in FINISHED else "partial")
+    if not whole or stop not in FINISHED:
+        return Outcome(kind="partial")
+    return Outcome(kind="quotes" if answer.extractive else "answered")
 
 
 def _why(

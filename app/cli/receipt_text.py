@@ -17,6 +17,7 @@ _SHORT = 60
 
 _OUTCOMES = {
     "answered": "answered",
+    "quotes": "quotes that bear on the question; whether they answer it, nothing judged",
     "partial": "partly answered",
     "abstained": "no answer",
 }
@@ -32,6 +33,7 @@ _ABSTAINED = {
 
 _STOPPED = {
     "sufficient": "the evidence was enough",
+    "unjudged": "it had searched as far as its strategy goes",
     "no_progress": "further searches found nothing new",
     "max_rounds": "it had made as many rounds as it may",
     "out_of_calls": "no model calls were left in the budget",

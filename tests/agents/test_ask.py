@@ -89,7 +89,7 @@ def test_ask_inside_a_running_loop_takes_a_thread_of_its_own(library: KnowledgeB
     async def main() -> Receipt:
         return ask(QUESTION, library, on_event=lambda _: seen.add(threading.current_thread().name))
 
-    assert asyncio.run(main()).outcome.kind == "answered"
+    assert asyncio.run(main()).outcome.kind == "quotes"
     assert {name.rpartition("_")[0] for name in seen} == {"hoptrail-sync"}
 
 
@@ -130,7 +130,7 @@ def test_a_huge_question_is_refused(library: KnowledgeBase) -> None:
 def test_an_odd_question_ends_well(library: KnowledgeBase, question: str) -> None:
     receipt = ask(question, library)
     assert receipt.question == question
-    assert receipt.outcome.kind in ("answered", "partial", "abstained")
+    assert receipt.outcome.kind in ("quotes", "partial", "abstained")
 
 
 @pytest.mark.parametrize("name", ["searches", "seconds"])
@@ -407,7 +407,7 @@ def test_aresume_in_a_loop(library: KnowledgeBase, tmp_path: Path) -> None:
     begin(tmp_path / "runs", RunRequest(question=QUESTION, strategy="single"))
     (left,) = unfinished_runs(tmp_path / "runs")
     receipt = asyncio.run(aresume(left.id, over(library, library.corpus, tmp_path / "runs")))
-    assert (receipt.strategy, receipt.outcome.kind) == ("single", "answered")
+    assert (receipt.strategy, receipt.outcome.kind) == ("single", "quotes")
 
 
 # Budgets with a model

@@ -19,8 +19,8 @@ from hoptrail.evals import aevaluate, evaluate
 
 DOORS = {
     "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase ModelClient
-        Passage Receipt ReplayResult RoleModel RoleModels RunSettings ServedModel Usage __version__
-        aask areplay aresume ask ingest replay resume""",
+        Passage Paused Receipt ReplayResult RoleModel RoleModels RunSettings ServedModel Turn Usage
+        __version__ aask areplay aresume ask astream ingest replay resume""",
     "hoptrail.prompts": "Prompt PromptError Rendered load",
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
         IngestReport IngestSettings MinMaxFusion Mode ModelError ParseError Passage Ranking
@@ -38,16 +38,15 @@ DOORS = {
     "hoptrail.rag.tree": """Tree TreeSearch TreeSearchSettings build_tree load_tree run_search
         sync_stored_tree""",
     "hoptrail.agents": """STRATEGIES AbstainReason Answer Budget Claim Evidence KnowledgeBase
-        ModelClient Outcome Plan Query Receipt ReplayResult RoleModel RoleModels RunSettings
-        ServedModel StopReason Strategy TreeSearchSettings Usage aask areplay aresume ask
-        open_library replay resume
-        unfinished_runs""",
+        ModelClient Outcome Paused Plan Query Receipt ReplayResult RoleModel RoleModels RunSettings
+        ServedModel StopReason Strategy TreeSearchSettings Turn Usage aask areplay aresume ask
+        astream open_library replay resume unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
         ModelClient ModelUnavailable ScriptedEndpoint ServedModel ServerInfo Thinking""",
     "hoptrail.agents.nodes": """answer assess navigate next_query plan receipt refine retrieve
-        verify""",
+        rewrite verify""",
     "hoptrail.agents.roles": """Answerer Assessor DeltaListener PassageToRead Planner QueryWriter
-        Quote Refiner RoleInput RoleResult Roles Scorer""",
+        Quote Refiner Rewriter RoleInput RoleResult Roles Scorer""",
     "hoptrail.agents.strategies": "STRATEGIES RunGraph Strategy add_nodes strategy unless_stopped",
     "hoptrail.evals": """Dataset EvalConfig EvalProgress Question QuestionResult Report aevaluate
         evaluate load_dataset""",

@@ -78,7 +78,7 @@ def test_its_program_runs(
     exec(compile(program, "README.md", "exec"), {})
     best, outcome, *quotes = capsys.readouterr().out.splitlines()
     assert best == "Brannoch Observatory"
-    assert outcome.startswith("answered ")
+    assert outcome.startswith("quotes ")
     assert any(quote.startswith("w-028 ") and "Ottokar Lume" in quote for quote in quotes)
 
 

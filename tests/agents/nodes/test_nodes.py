@@ -56,7 +56,7 @@ def test_a_whole_run_passes_every_node(whole: Receipt) -> None:
         "plan", "retrieve", "refine", "assess", "next_query", "retrieve", "refine", "assess",
         "answer", "verify",
     ]  # fmt: skip
-    assert (whole.outcome.kind, whole.stop, whole.rounds) == ("answered", "sufficient", 2)
+    assert (whole.outcome.kind, whole.stop, whole.rounds) == ("quotes", "sufficient", 2)
 
 
 def test_the_same_question_gives_the_same_receipt(library: KnowledgeBase, whole: Receipt) -> None:

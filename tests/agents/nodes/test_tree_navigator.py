@@ -101,7 +101,7 @@ def test_the_nodes_of_a_lattice_run_and_its_receipt(library: KnowledgeBase) -> N
     receipt = lattice(library)
     assert nodes_of(receipt) == ["retrieve", "navigate", "refine", "answer", "verify"]
     assert (receipt.strategy, receipt.rounds, receipt.usage.searches) == ("lattice", 1, 1)
-    assert (receipt.stop, receipt.usage.calls) == ("sufficient", 0)
+    assert (receipt.stop, receipt.usage.calls) == ("unjudged", 0)
     first, *iterations, last = [step for step in receipt.steps if step.node == "navigate"]
     assert first.action == "opened the tree"
     assert first.detail == f"{len(made_nodes(library)):,} nodes, 48 leaves, 2 seeds"
@@ -221,7 +221,7 @@ def test_what_is_left_open_is_decided_before_the_run() -> None:
 def test_missing_scores_are_asked_for_once_and_then_not_there(library: KnowledgeBase) -> None:
     endpoint = grading(lambda n: "no idea" if n == 1 else 40)
     receipt = lattice(library, model=endpoint, budget=Budget(calls=60, tokens=200_000))
-    assert receipt.stop == "sufficient"
+    assert receipt.stop == "unjudged"
     for slate in slates(receipt):
         assert slate.scores[0] is None
         assert set(slate.scores[1:]) == {0.4}
@@ -255,7 +255,7 @@ def test_a_budget_that_ends_gives_what_was_found_until_then(
     assert receipt.usage.calls <= calls
     assert receipt.candidates
     assert receipt.evidence
-    assert receipt.stop in ("out_of_calls", "sufficient")
+    assert receipt.stop in ("out_of_calls", "unjudged")
     scored = [slate for slate in slates(receipt) if not slate.failed]
     # A part is kept for reading and answering.
     assert len(scored) <= calls - -(-calls // 4)

@@ -33,7 +33,7 @@ from hoptrail.agents.budget.journal import JournalError
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.runs.checkpoints import REGISTERED, serializer
+from hoptrail.agents.runs.checkpoints import REGISTERED, Serializer
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
@@ -235,7 +235,7 @@ def test_a_run_that_is_still_going_is_not_taken_up(library: KnowledgeBase, tmp_p
 
     receipt = ask(QUESTION, over(library, Meddling(library.corpus), runs))
     assert "is still going in another process" in refused[0]
-    assert receipt.outcome.kind == "answered"
+    assert receipt.outcome.kind == "quotes"
 
 
 def test_a_reader_needs_no_lock_of_the_store(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_reader_needs_no_lock_of_the_store(tmp_path: Path) -> None:
         open_chain(root, keep=True) as library,
     ):
         receipt = ask(QUESTION, library)
-    assert receipt.outcome.kind == "answered"
+    assert receipt.outcome.kind == "quotes"
     assert receipt.environment.run
 
 
@@ -261,7 +261,7 @@ def test_a_checkpoint_holds_no_passage(library: KnowledgeBase, tmp_path: Path) -
             return super().answer(request)
 
     ask(QUESTION, over(library, library.corpus, runs), model=reading(Snapping()))
-    stored = b"".join(path.read_bytes() for path in killed.rglob("checkpoints.db*"))
+    stored = b"".join(path.read_bytes() for path in killed.rglob("state.db*"))
     assert b"born at Tarn Hollow" in stored  # the quote
     assert b"learnt to read the stars" not in stored  # the rest of its passage
 
@@ -314,7 +314,7 @@ def example(kind: object) -> object:
 
 
 def test_records_come_back_as_they_were() -> None:
-    serde = serializer()
+    serde = Serializer()
     for kind in REGISTERED:
         value = example(kind)
         same(serde.loads_typed(serde.dumps_typed(value)), value)
@@ -340,7 +340,7 @@ def test_records_come_back_as_they_were() -> None:
 )  # fmt: skip
 @settings(max_examples=30, deadline=None)
 def test_evidence_of_any_content_comes_back(items: list[types.Evidence]) -> None:
-    serde = serializer()
+    serde = Serializer()
     value = tuple(items)
     same(serde.loads_typed(serde.dumps_typed(value)), value)
 
@@ -353,7 +353,7 @@ class Foreign:
 
 
 def test_no_foreign_object_comes_out_of_a_checkpoint() -> None:
-    serde = serializer()
+    serde = Serializer()
     for value in (Foreign(command="rm"), (Foreign(command="rm"),), Budget()):
         written = serde.dumps_typed(value)
         try:

@@ -42,14 +42,14 @@ def test_the_shipped_schema_is_that_of_the_records() -> None:
 def test_every_receipt_fits_the_schema(receipts: list[Receipt]) -> None:
     for receipt in receipts:
         VALIDATOR.validate(json.loads(receipt.json()))
-        assert receipt.schema_version == "1"
+        assert receipt.schema_version == "2"
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"stop": "bored"}, {"outcome": {"kind": "perhaps", "reason": None}}, {"stop": None},
-        {"schema_version": "2"}, {"evidence": [{"id": "e1"}]}, {"answer": None}, {"usage": 3},
+        {"schema_version": "3"}, {"evidence": [{"id": "e1"}]}, {"answer": None}, {"usage": 3},
         {"outcome": {"kind": "abstained", "reason": "tired"}}, {"claims": "none"},
     ],
 )  # fmt: skip
@@ -115,10 +115,17 @@ def said(*claims: Claim, **fields: bool) -> Answer:
     return Answer(text="t", claims=claims, extractive=False, **fields)
 
 
+QUOTED = Answer(text="a", claims=(HELD,), extractive=True)
+
+
 @pytest.mark.parametrize(
     ("answer", "stop", "evidence", "changed", "outcome"),
     [
         (said(HELD), "sufficient", 1, 0, ("answered", None)),
+        (said(HELD), "unjudged", 1, 0, ("answered", None)),
+        (QUOTED, "unjudged", 1, 0, ("quotes", None)),
+        (QUOTED, "sufficient", 1, 0, ("quotes", None)),
+        (QUOTED, "out_of_time", 1, 0, ("partial", None)),
         (said(HELD), "no_progress", 1, 0, ("answered", None)),
         (said(HELD), "max_rounds", 1, 0, ("answered", None)),
         (said(HELD), "out_of_time", 1, 0, ("partial", None)),

@@ -105,7 +105,7 @@ def test_a_third_strategy_runs_and_touches_no_other(
     twice = Strategy(name="twice", wire=wire_twice)
     monkeypatch.setattr(strategies, "STRATEGIES", {**STRATEGIES, "twice": twice})
     receipt = ask(QUESTION, library, strategy="twice")
-    assert (receipt.strategy, receipt.rounds, receipt.outcome.kind) == ("twice", 2, "answered")
+    assert (receipt.strategy, receipt.rounds, receipt.outcome.kind) == ("twice", 2, "quotes")
     assert "assess" not in {step.node for step in receipt.steps}
     after = {name: (shape(s), ask(QUESTION, library, strategy=name).steps) for name, s in
              STRATEGIES.items()}  # fmt: skip

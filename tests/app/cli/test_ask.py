@@ -64,7 +64,7 @@ def another_quote(receipt: Receipt, number: int, **changes: str) -> Evidence:
 
 
 def test_the_answer_is_made_of_checked_quotes(receipt: Receipt) -> None:
-    assert receipt.outcome.kind == "answered"
+    assert receipt.outcome.kind == "quotes"
     assert receipt.extractive
     for item in receipt.evidence:
         assert TEXTS[item.document_id][item.start : item.end] == item.quote
@@ -79,7 +79,8 @@ def test_people_see_words_quotes_hops_cost_and_why(shared_store: Path) -> None:
     assert "[1] Nightjar (Nightjar, characters 0 to " in said
     assert "\nHop 1: the question itself" in said
     assert "\nCost: 0 model calls, 0 tokens, " in said
-    assert "\nOutcome: answered; it stopped because " in said
+    assert "\nOutcome: quotes that bear on the question; whether they answer it, nothing" in said
+    assert " judged; it stopped because " in said
 
 
 def test_an_abstention_says_why_in_words_and_is_no_error(shared_store: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_resumed_run_says_that_it_is_not_recorded(shared_store: Path, recorded
         shared_store / "default" / "runs", RunRequest(question=QUESTION, recorded=recorded)
     )
     resumed = cli("resume", left.id, "--store", shared_store, "--json")
-    assert Receipt.parse(resumed.stdout).outcome.kind == "answered"
+    assert Receipt.parse(resumed.stdout).outcome.kind == "quotes"
     assert ("cannot be replayed; what follows is not recorded" in resumed.stderr) is recorded
 
 

@@ -73,7 +73,7 @@ def test_people_see_every_measure_with_its_count() -> None:
         dataset="world", strategy="pool", model="", questions=2, failed=1, fallbacks=1,
         measures={"recall@5": Mean(value=0.5, count=2), "em": Mean(value=None, count=0)},
         costs={"calls": CostStats(mean=1.5, p50=1.0, p95=2.0, total=3.0)},
-        outcomes={"answered": 1}, abstain_reasons={}, stop_reasons={"sufficient": 1},
+        outcomes={"quotes": 1}, abstain_reasons={}, stop_reasons={"sufficient": 1},
         failures=(Failure(id="q1", error="gone"),), missing_records=("d9",), run={},
     )  # fmt: skip
     lines = list(report_lines(report))
