@@ -5,8 +5,9 @@ from hoptrail.agents.budget.limits import Budget, Usage
 from hoptrail.agents.budget.quota import Quota
 from hoptrail.agents.corpus.run_retention import RunRetention
 from hoptrail.agents.knowledge_base import KnowledgeBase, open_library
-from hoptrail.agents.llm.served_model import ServedModel
+from hoptrail.agents.llm.served_model import ModelClient, ServedModel
 from hoptrail.agents.runs.folder import unfinished_runs
+from hoptrail.agents.runs.models import RoleModel, RoleModels
 from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.strategies.graph import Paused, Strategy
@@ -32,6 +33,7 @@ __all__ = [
     "Claim",
     "Evidence",
     "KnowledgeBase",
+    "ModelClient",
     "Outcome",
     "Paused",
     "Plan",
@@ -39,6 +41,8 @@ __all__ = [
     "Quota",
     "Receipt",
     "ReplayResult",
+    "RoleModel",
+    "RoleModels",
     "RunRetention",
     "RunSettings",
     "ServedModel",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import TypedDict, Unpack, cast
 
 from hoptrail.agents.budget.limits import Budget
 from hoptrail.agents.budget.quota import Quota
@@ -21,9 +21,7 @@ from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Event, Listener, ignore
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.quota_endpoint import within_quota
-from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
-from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.run import ChooseRoles, Run, receipt_of, receipt_or_nothing_left
 from hoptrail.agents.runs import folder as runs
@@ -31,6 +29,8 @@ from hoptrail.agents.runs.intercepted import (
     NotInReplay,
 )
 from hoptrail.agents.runs.interceptor import LiveInterceptor
+from hoptrail.agents.runs.models import OpenModels, RoleModels, restored
+from hoptrail.agents.runs.quota_endpoint import place_in
 from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
@@ -58,7 +58,7 @@ class ReplayResult:
 class RunOptions(TypedDict, total=False):
     """Options that `aask` and `aresume` share."""
 
-    model: ServedModel | Endpoint | None
+    model: AnyModel | RoleModels | None
     quota: Quota | None
     roles: ChooseRoles | None
     on_event: Listener
@@ -90,7 +90,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
     tenant: str = "default",
     embedder: str | Embedder | None = None,
     strategy: str | Strategy = "pool",
-    model: ServedModel | Endpoint | None = None,
+    model: AnyModel | RoleModels | None = None,
     budget: Budget | None = None,
     quota: Quota | None = None,
     settings: RunSettings | None = None,
@@ -110,7 +110,9 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         tenant: whose documents; ignored for a `KnowledgeBase`, which has one.
         embedder: one, or its name; None: the one that the store records.
         strategy: a name in `STRATEGIES`, or a `Strategy` of your own.
-        model: None: the local players, which answer in the documents' own words.
+        model: the model of all roles: an address, a `ModelClient` that runs share, or an endpoint
+            of your own; `RoleModels`: one for each role. None: the local players, which answer
+            in the documents' own words.
         budget: limits on calls, tokens, searches and seconds.
         quota: limits that other questions share; waiting for it takes of the budget's seconds.
         settings: how far and how wide the search goes.
@@ -136,15 +138,15 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
         budget=budget or Budget(),
         settings=settings or RunSettings(),
         recorded=record is not None,
-        **_described(model),
+        **RoleModels.of(model).described(),
     )
     async with AsyncExitStack() as stack:
         opened = await _opened(stack, store, tenant, embedder)
-        settled = request.settings.resolved(opened.mode, served=request.served)
+        settled = request.settings.resolved(opened.mode, served=request.serves("scorer"))
         request = replace(request, settings=settled)
-        endpoint = await open_endpoint(stack, model, opened.secret)
+        models = await OpenModels.open(stack, RoleModels.of(model), opened.secret)
         live, recorder = LiveInterceptor(cancel), None
-        endpoint = await within_quota(stack, endpoint, quota, request.budget.seconds, cancel)
+        await place_in(stack, quota, request.budget.seconds, cancel)
         if record is not None:
             recorder = Recorder(live, record, {"job": job_json(request)})
             stack.callback(recorder.abandon)
@@ -152,7 +154,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             request=request,
             strategy=chosen,
             corpus=opened.corpus,
-            endpoint=endpoint,
+            models=models.within(quota),
             interceptor=recorder or live,
             delimiters=Delimiters.of(opened.secret),
             folder=runs.begin(opened.runs, request, opened.retention) if opened.runs else None,
@@ -174,7 +176,7 @@ async def aresume(  # noqa: PLR0913 - as `aask`
     tenant: str = "default",
     embedder: str | Embedder | None = None,
     strategy: Strategy | None = None,
-    model: ServedModel | Endpoint | None = None,
+    model: AnyModel | RoleModels | None = None,
     quota: Quota | None = None,
     roles: ChooseRoles | None = None,
     reply: object = None,
@@ -199,25 +201,20 @@ async def aresume(  # noqa: PLR0913 - as `aask`
         opened = await _opened(stack, store, tenant, embedder)
         folder = runs.find(opened.runs or Path(), run)
         request = folder.job()
-        if model is None and request.served:
-            if not request.model:
-                raise SettingsError(
-                    f"Run {run!r} was started with an Endpoint object, which cannot be restored: "
-                    "pass model=… to resume()."
-                )
-            model = ServedModel(url=request.model, name=request.model_name)
+        models = RoleModels.of(restored(run, request, model))
         live, recording = LiveInterceptor(cancel), folder.recording()
         recorder = None
         if recording is not None and reply is not None:
             recorder = Recorder(live, recording, None)
             stack.callback(recorder.abandon)
-        endpoint = await open_endpoint(stack, model, opened.secret)
+        opened_models = await OpenModels.open(stack, models, opened.secret)
+        await place_in(stack, quota, request.budget.seconds, cancel)
         return await receipt_of(
             Run(
                 request=request,
                 strategy=_strategy_of(request, strategy),
                 corpus=opened.corpus,
-                endpoint=await within_quota(stack, endpoint, quota, request.budget.seconds, cancel),
+                models=opened_models.within(quota),
                 interceptor=recorder or live,
                 delimiters=Delimiters.of(opened.secret),
                 folder=folder,
@@ -250,7 +247,7 @@ async def areplay(
             request=request,
             strategy=_strategy_of(request, strategy),
             corpus=cast(Corpus, NotInReplay()),
-            endpoint=cast(Endpoint, NotInReplay()) if request.served else None,
+            models=OpenModels.of_replay(request),
             interceptor=Replayer(recording),
             # Another secret than the recorded run's: a recording must not depend on it.
             delimiters=Delimiters.of(secrets.token_bytes(16)),
@@ -301,13 +298,6 @@ async def astream(
 
 
 ask, resume, replay = synchronous(aask), synchronous(aresume), synchronous(areplay)
-
-
-def _described(model: ServedModel | Endpoint | None) -> dict[str, Any]:
-    """What a request remembers of its model: everything but the key."""
-    if isinstance(model, ServedModel):
-        return {"model": model.url, "model_name": model.name, "served": True}
-    return {"served": model is not None}
 
 
 def _strategy_of(request: RunRequest, given: Strategy | None) -> Strategy:

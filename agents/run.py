@@ -23,15 +23,15 @@ from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
-from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.roles.selection import local_roles, prepared_roles
+from hoptrail.agents.roles.selection import PreparedRoles, local_roles, prepared_roles
 from hoptrail.agents.runs.branches import Branch, within
 from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.intercepted import InterceptedEndpoint, intercepted_corpus, pause
 from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, Interceptor
+from hoptrail.agents.runs.models import OpenModels
 from hoptrail.agents.runs.receipt import Environment, Receipt
 from hoptrail.agents.runs.recording import Recorder
 from hoptrail.agents.runs.request import RunRequest
@@ -41,6 +41,10 @@ from hoptrail.rag.store.layout import disk_errors
 
 ChooseRoles = Callable[[Roles], Roles]
 """Gets the roles that a run would have, and gives those that it has: your own in their place."""
+
+PATIENCE, MOST_PATIENCE = 0.25, 30.0
+"""The part of a run's seconds, and the most, within which a model server must say what it is, and
+then answer its probe: else the local players stand in."""
 
 _PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 _LOG = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class Run:
     request: RunRequest
     strategy: Strategy
     corpus: Corpus
-    endpoint: Endpoint | None
+    models: OpenModels
     interceptor: Interceptor
     delimiters: Delimiters
     folder: RunFolder | None
@@ -184,28 +188,36 @@ async def _reply(interceptor: Interceptor, given: object) -> object:
 async def _context(run: Run, ledger: Ledger) -> RunContext:
     """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
     corpus = intercepted_corpus(run.corpus, run.interceptor)
-    roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
-    if run.endpoint is not None:
-        endpoint = RetryingEndpoint(
-            InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
+    local = local_roles(corpus, ledger.seconds_left, run.request.settings.mode)
+    prepared = PreparedRoles(roles=local)
+    patience = min(MOST_PATIENCE, run.request.budget.seconds * PATIENCE)
+    servers = {
+        name: RetryingEndpoint(
+            InterceptedEndpoint(
+                endpoint, run.interceptor, run.delimiters, server=name, patience=patience
+            ),
             ledger,
             sleep=partial(pause, run.interceptor),
             rng=Random(run.request.question),
         )
-        with suppress(Cancelled):  # then the local players come to a stop at their first search
-            roles, model = await prepared_roles(
-                endpoint,
-                ledger,
-                run.delimiters,
-                fallback=roles,
-                judged=run.request.settings.verification == "model",
-            )
+        for name, endpoint in run.models.endpoints.items()
+    }
+    with suppress(Cancelled):  # then the local players come to a stop at their first search
+        prepared = await prepared_roles(
+            servers,
+            run.models,
+            run.delimiters,
+            seconds=patience,
+            fallback=local,
+            judged=run.request.settings.verification == "model",
+        )
     return RunContext(
         question=run.request.question,
         strategy=run.strategy.name,
-        model=model,
+        model=prepared.model,
+        flags=prepared.flags,
         corpus=corpus,
-        roles=run.choose_roles(roles),
+        roles=run.choose_roles(prepared.roles),
         ledger=ledger,
         settings=run.request.settings,
         emit=run.on_event,

@@ -229,6 +229,8 @@ class ModelUse:
     completion_tokens: int
     failure: str = ""
     """Why the role's fallback was used instead; empty where the model's reply was used."""
+    problem: str = ""
+    """The same in words: the last thing that was wrong with a reply or a request."""
     left_out: int = 0
     """Blocks of evidence that did not fit into the model's context."""
     without: tuple[str, ...] = ()

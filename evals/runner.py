@@ -10,18 +10,19 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hoptrail.agents.ask import aask
 from hoptrail.agents.budget.limits import Budget
 from hoptrail.agents.corpus.open_store import OpenStore
-from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.runs.models import RoleModels, opened_once
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.agents.strategies.registry import strategy as strategy_named
@@ -58,7 +59,7 @@ class EvalConfig:
     """
 
     strategy: str = "pool"
-    model: ServedModel | Endpoint | None = None
+    model: AnyModel | RoleModels | None = None
     """None: the local players."""
     budget: Budget = field(default_factory=Budget)
     """Budget of each question."""
@@ -133,10 +134,10 @@ async def aevaluate(
             OpenStore.open, store.root, embedder=cache.embedder, keep_runs=False
         )
         stack.callback(library.close)
-        endpoint = await open_endpoint(stack, trial.model, library.secret)
-        run = await _run_record(dataset, store, trial, endpoint)
+        models = await opened_once(stack, RoleModels.of(trial.model), library.secret)
+        run = await _run_record(dataset, store, trial, models)
         rows = stack.enter_context(ResultsFile(out, run)) if out is not None else None
-        question_runs = _QuestionRuns(library, endpoint, trial, rows, on_progress)
+        question_runs = _QuestionRuns(library, models, trial, rows, on_progress)
         results = await question_runs.run_all(dataset.questions[: trial.limit])
     report = summarise(results, dataset=dataset.name, missing_records=store.missing, run=run)
     if out is not None:
@@ -153,12 +154,12 @@ class _QuestionRuns:
     def __init__(
         self,
         library: OpenStore,
-        endpoint: Endpoint | None,
+        models: RoleModels,
         trial: EvalConfig,
         file: ResultsFile | None,
         on_progress: ProgressListener,
     ) -> None:
-        self._library, self._endpoint, self._trial = library, endpoint, trial
+        self._library, self._models, self._trial = library, models, trial
         self._file, self._on_progress = file, on_progress
         self._rows: dict[str, QuestionResult] = {}
         self._total = self._gone = 0
@@ -199,7 +200,7 @@ class _QuestionRuns:
                 question.question,
                 self._library,
                 strategy=trial.strategy,
-                model=self._endpoint,
+                model=self._models,
                 budget=trial.budget,
                 settings=trial.settings,
             )
@@ -242,13 +243,16 @@ class _Cancelled(Exception):
 
 
 async def _run_record(
-    dataset: Dataset, store: PreparedStore, trial: EvalConfig, endpoint: Endpoint | None
+    dataset: Dataset, store: PreparedStore, trial: EvalConfig, models: RoleModels
 ) -> dict[str, Any]:
     """All settings that decide the results; without `limit` and `concurrency`."""
-    model: Mapping[str, str] | None = None
-    if endpoint is not None:
-        url = trial.model.url if isinstance(trial.model, ServedModel) else ""
-        model = {"name": (await endpoint.info()).model, "url": url}
+    model: dict[str, Any] | None = None
+    if servers := models.servers():
+        described = RoleModels.of(trial.model).described()
+        first = cast(Endpoint, next(iter(servers.values())))  # they are open
+        model = {"name": (await first.info()).model, "url": described["model"]}
+        if described["models"]:
+            model["roles"] = {role: asdict(one) for role, one in described["models"].items()}
     return {
         "hoptrail": version("hoptrail"),
         "dataset": {

@@ -25,8 +25,7 @@ from hoptrail.agents.indexing.model_build import (
     run_build,
 )
 from hoptrail.agents.indexing.triple_extraction import ExtractionResult, extract_triples
-from hoptrail.agents.llm.served_model import ServedModel
-from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.rag.store.graph_index.triples import Extraction, SaveResult
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Passage, Rows
@@ -80,7 +79,7 @@ class GraphBuildReport(BuildReport):
 
 async def build_graph(
     store: Store,
-    model: ServedModel | Endpoint,
+    model: AnyModel,
     plan: GraphBuildEstimate,
     *,
     budget: Budget = NO_LIMIT,

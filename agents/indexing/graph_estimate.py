@@ -11,8 +11,7 @@ from hoptrail.agents.indexing.build_records import BuildEstimate, shared_fields
 from hoptrail.agents.indexing.model_build import Forecast, connection
 from hoptrail.agents.indexing.triple_extraction import rendered, size
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.served_model import ServedModel
-from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Rows
@@ -36,7 +35,7 @@ class GraphBuildEstimate(BuildEstimate):
 
 
 async def estimate_graph(
-    store: Store, model: ServedModel | Endpoint, *, limit: int | None = None
+    store: Store, model: AnyModel, *, limit: int | None = None
 ) -> GraphBuildEstimate:
     """Estimates the reading of all passages that a model has not read; asks the model nothing.
 

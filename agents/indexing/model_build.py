@@ -28,7 +28,7 @@ from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ReplySchema
 from hoptrail.agents.llm.retry import RetryingEndpoint
-from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
+from hoptrail.agents.llm.served_model import AnyModel, open_endpoint
 from hoptrail.agents.llm.token_estimate import TokenEstimate, server_scale
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.prompts.loader import Rendered
@@ -127,7 +127,7 @@ class Build(Protocol[Report_co]):
 
 async def run_build(
     begin: Callable[[ModelSession], Build[Report_co]],
-    model: ServedModel | Endpoint,
+    model: AnyModel,
     secret: bytes,
     *,
     budget: Budget,
@@ -191,7 +191,7 @@ def build_ledger(journal: Path | None, budget: Budget) -> Iterator[Ledger]:
 
 
 @asynccontextmanager
-async def connection(model: ServedModel | Endpoint, secret: bytes) -> AsyncIterator[Endpoint]:
+async def connection(model: AnyModel, secret: bytes) -> AsyncIterator[Endpoint]:
     """The endpoint of a model, closed at the end unless it was given open."""
     async with AsyncExitStack() as stack:
         endpoint = await open_endpoint(stack, model, secret)

@@ -23,8 +23,7 @@ from hoptrail.agents.indexing.tree_questions import (
     QuestionResult,
     TreeModel,
 )
-from hoptrail.agents.llm.served_model import ServedModel
-from hoptrail.agents.llm.types import Endpoint
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.prompts.loader import load
 from hoptrail.rag.tree.builders.requests import Builder, Reply, Request, next_requests
 from hoptrail.rag.tree.types import Leaves, Tree, TreeSpec
@@ -94,7 +93,7 @@ class TreeBuildReport(BuildReport):
 
 async def build_tree(
     inputs: TreeBuildInputs,
-    model: ServedModel | Endpoint,
+    model: AnyModel,
     *,
     budget: Budget = NO_LIMIT,
     parallel: int = 16,

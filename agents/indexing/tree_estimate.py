@@ -15,7 +15,7 @@ from hoptrail.agents.indexing.tree_builder import TreeBuildInputs
 from hoptrail.agents.indexing.tree_prompts import ROOM, Question
 from hoptrail.agents.indexing.tree_questions import QuestionBatch, TreeModel
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.served_model import ServedModel
+from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.rag.tree.builders.requests import next_requests
 from hoptrail.rag.tree.types import Tree
@@ -37,7 +37,7 @@ class TreeBuildEstimate(BuildEstimate):
 
 
 async def estimate_tree(
-    inputs: TreeBuildInputs, model: ServedModel | Endpoint, *, timed: int = 0
+    inputs: TreeBuildInputs, model: AnyModel, *, timed: int = 0
 ) -> TreeBuildEstimate:
     """Estimates the rest of a tree build, by running its builder on stand-ins for open replies.
 

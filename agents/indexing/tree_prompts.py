@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Generic, TypeVar, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, json_reply
@@ -36,11 +36,7 @@ _Number = Annotated[int, Field(ge=1, le=MOST_LISTED)]
 _Numbers = Annotated[list[_Number], Field(max_length=MOST_LISTED)]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SummaryForm(_Form):
+class SummaryForm(BaseModel):
     """Prompt `summary`. To say first what each text is makes the summary name it."""
 
     items: Annotated[list[Annotated[str, Field(max_length=120)]], Field(max_length=_MOST_GROUPS)]
@@ -48,7 +44,7 @@ class SummaryForm(_Form):
     summary: Annotated[str, Field(max_length=700)]
 
 
-class DescriptorsForm(_Form):
+class DescriptorsForm(BaseModel):
     """Prompt `descriptors`."""
 
     descriptors: Annotated[
@@ -56,7 +52,7 @@ class DescriptorsForm(_Form):
     ]
 
 
-class GroupForm(_Form):
+class GroupForm(BaseModel):
     """One group that the model makes."""
 
     name: Annotated[str, Field(max_length=80)]
@@ -64,20 +60,20 @@ class GroupForm(_Form):
     numbers: _Numbers
 
 
-class TopicsForm(_Form):
+class TopicsForm(BaseModel):
     """Prompt `topics`."""
 
     groups: Annotated[list[GroupForm], Field(max_length=_MOST_GROUPS)]
 
 
-class SortedForm(_Form):
+class SortedForm(BaseModel):
     """What belongs to one group that was there."""
 
     group: Annotated[int, Field(ge=1, le=_MOST_GROUPS)]
     numbers: _Numbers
 
 
-class SortingForm(_Form):
+class SortingForm(BaseModel):
     """Prompt `sorting`."""
 
     groups: Annotated[list[SortedForm], Field(max_length=_MOST_GROUPS)]

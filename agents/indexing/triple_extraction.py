@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hoptrail.agents.indexing.model_build import ModelSession
 from hoptrail.agents.llm.delimiters import Delimiters
@@ -42,8 +42,6 @@ _Part = Annotated[str, Field(max_length=100)]
 
 class TriplesForm(BaseModel):
     """The reader's reply."""
-
-    model_config = ConfigDict(extra="forbid")
 
     # Lists of three cost a third less than objects with named fields.
     triples: Annotated[

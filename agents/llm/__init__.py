@@ -2,14 +2,16 @@
 
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
-from hoptrail.agents.llm.served_model import ServedModel
+from hoptrail.agents.llm.served_model import ModelClient, ServedModel
 from hoptrail.agents.llm.types import (
     AttemptFailed,
     ChatReply,
     ChatRequest,
     Endpoint,
     Message,
+    ModelUnavailable,
     ServerInfo,
+    Thinking,
 )
 
 __all__ = [
@@ -19,7 +21,10 @@ __all__ = [
     "Endpoint",
     "HttpEndpoint",
     "Message",
+    "ModelClient",
+    "ModelUnavailable",
     "ScriptedEndpoint",
     "ServedModel",
     "ServerInfo",
+    "Thinking",
 ]

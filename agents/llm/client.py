@@ -8,13 +8,17 @@ a budget) → `runs.intercepted` (cuts, records, replays) → `llm.http` (one HT
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hoptrail.agents.budget.ledger import Budget, OutOfBudget, Share, Usage
 from hoptrail.agents.budget.limits import less
-from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, find_object
+from hoptrail.agents.llm.probe import probed
+from hoptrail.agents.llm.prompt_fit import FittedPrompt, Fitter
+from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, has_thoughts, read_reply
+from hoptrail.agents.llm.reply_text import without_thoughts
 from hoptrail.agents.llm.retry import (
     CallSpec,
     CallStats,
@@ -22,14 +26,22 @@ from hoptrail.agents.llm.retry import (
     RetryingEndpoint,
     Sampling,
     announce_discard,
+    bound_of,
 )
-from hoptrail.agents.llm.types import AttemptFailed, ChatReply, FailureKind, Message, ServerInfo
+from hoptrail.agents.llm.types import (
+    AttemptFailed,
+    ChatReply,
+    Failure,
+    FailureKind,
+    Message,
+    ModelUnavailable,
+    ServerInfo,
+    Thinking,
+)
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 
 T = TypeVar("T")
-
-Failure = Literal["parse", "length", "overlong", "refused_by_server", "unavailable", "cancelled"]
 
 _FAILURES: dict[FailureKind, Failure] = {
     "connection": "unavailable",
@@ -42,27 +54,15 @@ _FAILURES: dict[FailureKind, Failure] = {
     "unknown_model": "refused_by_server",
     "not_openai": "refused_by_server",
     "overlong": "overlong",
+    "oversized": "length",
+    "content_filter": "content_filter",
+    "endpoint_error": "endpoint_error",
 }
 
 _LOST: frozenset[Failure | None] = frozenset({"unavailable", "refused_by_server", "cancelled"})
 
 _QUOTED = 2_000
 """Characters of a bad reply that the re-ask quotes."""
-
-_PROBE_WORD = "qzv7kx"
-_PROBE_FORM: ReplySchema[str] = ReplySchema(
-    name="probe",
-    schema={
-        "type": "object",
-        "properties": {"word": {"type": "string", "enum": [_PROBE_WORD]}},
-        "required": ["word"],
-        "additionalProperties": False,
-    },
-    parse=str,
-)
-_PROBE_MESSAGES = (
-    Message(role="user", content="What colour is a clear sky? Answer in one English sentence."),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,74 +85,74 @@ class LLMResult(Generic[T]):
     """Fields of the request that the server refuses, `cache_salt` perhaps among them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedPrompt:
-    """A prompt cut to the window and the budget, with the positions of its blocks, in order."""
-
-    prompt: Rendered
-    kept: tuple[int, ...]
-    left_out: tuple[int, ...]
-    by_budget: bool
-    """Whether the budget left too little room for the rest; False: the server's window did."""
-
-
 class LLMClient:
-    """The client of one server for one run. Call `prepare` before anything else.
+    """The client of one server for one role, or several, of a run. Call `prepare` first.
 
     Args:
-        endpoint: attempts each request on the server, out of the run's budget.
+        endpoint: attempts each request on the server, out of the run's budget. The clients of
+            several roles may share it, and then what it knows of the server.
+        thinking: whether the model may think before it replies, and how long.
     """
 
-    def __init__(self, endpoint: RetryingEndpoint) -> None:
+    def __init__(self, endpoint: RetryingEndpoint, *, thinking: Thinking | None = None) -> None:
         self._retrying = endpoint
         self._endpoint = endpoint.endpoint
         self._ledger = endpoint.ledger
-        self._server: ServerInfo | None = None
-        self.lost: Failure | None = None
-        """Why further questions are useless in this run: the server is gone, or refuses us."""
+        self._thinking = thinking or Thinking()
 
     @property
     def server(self) -> ServerInfo:
         """The properties of the server, once prepared."""
-        assert self._server is not None, "prepare() comes first"
-        return self._server
+        assert self._retrying.server is not None, "prepare() comes first"
+        return self._retrying.server
+
+    @property
+    def lost(self) -> Failure | None:
+        """Why further questions are useless in this run: the server is gone, or refuses us."""
+        return self._retrying.lost
 
     @property
     def budget(self) -> Budget:
         """The budget of the whole run."""
         return self._ledger.budget
 
-    async def prepare(self) -> ServerInfo:
+    async def prepare(self, *, seconds: float = math.inf) -> ServerInfo:
         """Probes whether the server enforces schemas; the first run that asks pays for the probe.
 
         The only reply that the probe's schema allows is a word that no model would write by itself:
         some servers ignore schemas that they do not understand, with HTTP 200. Where the budget
         is too small for the probe, or the schema is not enforced, prompts carry it as text.
 
+        Args:
+            seconds: the longest that the probe may take.
+
         Raises:
             ModelError: the server cannot be used; the message says what to do.
+            ModelUnavailable: it does not answer in time.
         """
+        until = self._ledger.elapsed() + seconds
         info = await self._endpoint.info()
         if info.enforces_schema is None and self._ledger.left().calls > 1:
             try:
-                info = replace(info, enforces_schema=await self._probe(info))
+                info = await probed(self._retrying, info, self._thinking, until)
                 self._endpoint.learn(info)
             except OutOfBudget:
                 pass  # too little budget is left for a probe: `enforces_schema` stays open
             except AttemptFailed as failed:
                 if failed.kind != "cancelled":  # if it is, the next external call raises it
-                    raise ModelError(
+                    late = failed.kind in ("timeout", "endpoint_error")
+                    raise (ModelUnavailable if late else ModelError)(
                         f"The model server does not answer: {failed}. Look at its log, check "
                         "address, key and model name, or ask without a model."
                     ) from failed
-        self._server = info
+        self._retrying.server = info
         return info
 
     async def ask(
         self,
         *,
         node: str,
-        prompt: Rendered,
+        prompt: Rendered | FittedPrompt,
         form: ReplySchema[T],
         max_tokens: int,
         min_tokens: int = 16,
@@ -164,10 +164,10 @@ class LLMClient:
 
         Args:
             node: the node that asks, for the ledger.
-            prompt: the messages.
+            prompt: the messages; what `fit` made of them is not counted again.
             form: the schema and the reader of the reply.
-            max_tokens: the most the reply may have; cut to what the budget and the server's
-                window leave, but not below `min_tokens`.
+            max_tokens: the most the reply may have, thoughts aside; cut to what the budget and
+                the server's window leave, but not below `min_tokens`.
             min_tokens: the fewest tokens that make asking worthwhile.
             sampling: temperature and seed; None: greedy.
             share: the part of the budget this is taken from.
@@ -185,11 +185,14 @@ class LLMClient:
             sampling=sampling or Sampling(),
             share=share,
             on_delta=on_delta,
+            thinking=self._thinking,
         )
+        fitted = prompt if isinstance(prompt, FittedPrompt) else FittedPrompt(prompt=prompt)
+        messages = self._messages(fitted.prompt, form)
         stats = CallStats()
         began = self._ledger.elapsed()
         try:
-            read = await self._until_read(call, self._messages(prompt, form), stats)
+            read = await self._until_read(call, messages, stats, fitted.tokens)
         except OutOfBudget as stop:
             announce_discard(call, stats)
             raise OutOfBudget(stop.stop, stats.usage) from stop
@@ -197,7 +200,7 @@ class LLMClient:
         if failure is not None:
             announce_discard(call, stats)
         if failure in _LOST:
-            self.lost = failure
+            self._retrying.lost = failure
         return LLMResult(
             value=value,
             failure=failure,
@@ -205,7 +208,7 @@ class LLMClient:
             re_asks=stats.re_asks,
             usage=replace(stats.usage, seconds=self._ledger.elapsed() - began),
             model=self.server.model,
-            prompt_hash=prompt.hash,
+            prompt_hash=fitted.prompt.hash,
             problems=tuple(stats.problems),
             without=stats.without,
         )
@@ -229,27 +232,15 @@ class LLMClient:
             share: the part of the budget that the question will be taken from.
         """
         room = left = self._ledger.left(share).tokens
-        if self.server.max_model_len is not None:
-            room = min(room, self.server.max_model_len)
-        room -= max_tokens
-        kept: list[int] = []
-        if await self._fits(render(blocks), form, room):
-            kept = list(range(len(blocks)))
-        else:
-            for position in range(len(blocks)):
-                tried = render([blocks[i] for i in (*kept, position)])
-                if await self._fits(tried, form, room):
-                    kept.append(position)
-        return FittedPrompt(
-            prompt=render([blocks[i] for i in kept]),
-            kept=tuple(kept),
-            left_out=tuple(sorted(set(range(len(blocks))) - set(kept))),
-            by_budget=self.server.max_model_len is None or left < self.server.max_model_len,
-        )
+        window = self.server.max_model_len
+        if window is not None:
+            room = min(room, window)
+        fitted = await self._fitter(form, room - max_tokens).blocks(render, blocks)
+        return replace(fitted, by_budget=window is None or left < window)
 
     async def longest(
         self, prompts: Iterable[Rendered], *, form: ReplySchema[T], max_tokens: int
-    ) -> Rendered:
+    ) -> FittedPrompt:
         """The first of several prompts that fits the server's window together with its reply.
 
         The last one where none is known to fit: the bound in bytes is high, so it may fit.
@@ -260,35 +251,41 @@ class LLMClient:
             max_tokens: tokens kept free for the reply.
         """
         window = self.server.max_model_len
-        prompt: Rendered | None = None
-        for prompt in prompts:
-            if window is None or await self._fits(prompt, form, window - max_tokens):
-                break
-        assert prompt is not None, "no prompt"
-        return prompt
+        if window is None:
+            return FittedPrompt(prompt=next(iter(prompts)))
+        return await self._fitter(form, window - max_tokens).first(prompts)
 
     def shares(self, n: int, keep: Usage) -> tuple[Share, ...]:
         """The remaining budget less `keep`, divided among `n` parallel questions."""
         return less(self._ledger.divide(n), keep)
 
     async def _until_read(
-        self, call: CallSpec[T], messages: tuple[Message, ...], stats: CallStats
+        self,
+        call: CallSpec[T],
+        messages: tuple[Message, ...],
+        stats: CallStats,
+        counted: int | None,
     ) -> tuple[T | None, Failure | None]:
         """Requests and reads a reply, and requests once more when the reply cannot be read."""
         failure: Failure | None = None
+        server = self.server
         for stats.re_asks in (0, 1):
             try:
-                reply = await self._retrying.reply(call, messages, self.server, stats)
+                reply = await self._retrying.reply(call, messages, server, stats, counted=counted)
             except AttemptFailed as failed:
                 # A re-ask is longer: where it alone does not fit, the first failure is reported.
                 repeated = failure if failed.kind == "overlong" else None
                 return None, repeated or _FAILURES[failed.kind]
-            read = _read(call.form, reply)
+            read = read_reply(call.form, reply, thinking=stats.thinking)
             if not isinstance(read, ParseProblem):
                 return read, None
             stats.problems.append(read.reason)
             failure = "length" if reply.finish_reason == "length" else "parse"
-            messages = (*messages, *_re_ask(reply, read))
+            messages, counted = (*messages, *_re_ask(reply, read)), None
+            if failure == "length" and has_thoughts(call.form, reply):
+                # Again without thoughts; if they cannot be switched off, with room for them.
+                call = replace(call, thinking=replace(call.thinking, on=False))
+                server = replace(server, thinks=True)
         return None, failure
 
     def _messages(self, prompt: Rendered, form: ReplySchema[Any]) -> tuple[Message, ...]:
@@ -303,47 +300,27 @@ class LLMClient:
             )
         return tuple(messages)
 
-    async def _fits(self, prompt: Rendered, form: ReplySchema[Any], room: int) -> bool:
-        """Whether a prompt has at most `room` tokens, by its bytes or by the server's count."""
-        messages = self._messages(prompt, form)
-        by_bytes = replace(self.server, tokenizes=False)
-        for server in (by_bytes, self.server):
-            count, _ = await self._retrying.count(messages, form, server)
-            if count <= room:
-                return True
-        return False
-
-    async def _probe(self, info: ServerInfo) -> bool:
-        """Whether the server enforces a schema on its replies."""
-        call = CallSpec(node="prepare", form=_PROBE_FORM, max_tokens=64, min_tokens=64)
-        binding = replace(info, enforces_schema=True)
-        try:
-            reply = await self._retrying.reply(call, _PROBE_MESSAGES, binding, CallStats())
-        except AttemptFailed as failed:
-            if failed.kind != "bad_request":
-                raise
-            # It may refuse schemas, or all our requests: one without a schema decides.
-            free = replace(info, enforces_schema=False)
-            await self._retrying.reply(call, _PROBE_MESSAGES, free, CallStats())
-            return False
-        found = find_object(reply.text)
-        return reply.finish_reason != "length" and found == {"word": _PROBE_WORD}
-
-
-def _read(form: ReplySchema[T], reply: ChatReply) -> T | ParseProblem:
-    """The value of a reply; a reply that was cut off is never read."""
-    if reply.finish_reason == "length":
-        return ParseProblem(reason="the reply was cut off before its end: be much briefer")
-    return form.parse(reply.text)
+    def _fitter(self, form: ReplySchema[Any], room: int) -> Fitter:
+        """What cuts prompts to a room, of which thoughts take no more than a quarter."""
+        server = self.server
+        thinks = self._thinking.on or server.thinks
+        thoughts = min(self._thinking.tokens, max(0, room) // 4) if thinks else 0
+        return Fitter(
+            room=room - thoughts,
+            bound=lambda prompt: bound_of(self._messages(prompt, form), form, server),
+            count=lambda prompt: self._retrying.server_count(self._messages(prompt, form), server),
+        )
 
 
 def _re_ask(reply: ChatReply, problem: ParseProblem) -> tuple[Message, Message]:
     """The messages of a re-ask: the bad reply, and the problem with it."""
+    briefer = "Be much briefer. " if reply.finish_reason == "length" else ""
+    said = without_thoughts(reply.text) or reply.text.strip()
     return (
-        Message(role="assistant", content=reply.text[:_QUOTED] or "(nothing)"),
+        Message(role="assistant", content=said[:_QUOTED] or "(nothing)"),
         Message(
             role="user",
-            content=f"That reply cannot be used: {problem.reason}. "
+            content=f"That reply cannot be used: {problem.reason}. {briefer}"
             "Reply again, in the form that was asked for and with nothing else.",
         ),
     )

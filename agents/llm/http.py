@@ -8,6 +8,7 @@ No environment variable is read, neither for keys nor for proxies.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -17,20 +18,36 @@ import httpx
 from httpx_sse import EventSource
 
 from hoptrail.agents.llm import openai_format as wire
-from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Message, ServerInfo
+from hoptrail.agents.llm.types import (
+    AttemptFailed,
+    ChatReply,
+    ChatRequest,
+    Message,
+    ModelUnavailable,
+    ServerInfo,
+)
 from hoptrail.rag.embedders.server_url import check_api_key, server_url
 from hoptrail.rag.errors import ModelError
 
 _MAX_BODY = 16 * 2**20
-"""Bytes of an answer after which it is given up: no reply we ask for is near that."""
+"""Bytes of any answer after which it is given up: no reply we ask for is near that."""
+_BODY_BASE, _BODY_EACH = 2**16, 2**10
+"""Bytes of a completion after which it is given up, and for each token that it may have: a
+streamed token comes in an event of its own."""
 _KEEP_ALIVE = 4.0
 """Seconds an idle connection is kept; vLLM's server closes it after 5."""
 _CONNECT_TIMEOUT = 5.0
 _INFO_TIMEOUT = 10.0
+_ANY = (Message(role="user", content="a"),)
 
-_WINDOW_KEYS = ("max_model_len", "context_length", "context_window")
-_OPTIONAL = ("cache_salt", "stream_options", "seed", "chat_template_kwargs")
-"""Fields that some servers refuse: dropped for good when a 400 names one; each reply says so."""
+_OPTIONAL = {
+    "cache_salt": "cache_salt",
+    "stream_options": "stream_options",
+    "seed": "seed",
+    "chat_template_kwargs": "chat_template|enable_thinking",
+}
+"""Fields that some servers refuse, with what a refusal calls them: dropped for good when a 400
+names one; each reply says so."""
 
 
 class HttpEndpoint:
@@ -40,8 +57,6 @@ class HttpEndpoint:
         url: its base address, with or without `/v1`.
         model: which of its models; None: the first that it lists.
         api_key: sent as bearer token.
-        cache_salt: keeps the server's prefix cache apart from other tenants'. A secret.
-        thinking: switches a thinking model's thoughts on or off; None: as the server is set.
         connections: most requests at one time; more wait for their turn.
         transport: replaces the network, for tests.
 
@@ -57,22 +72,16 @@ class HttpEndpoint:
         *,
         model: str | None = None,
         api_key: str | None = None,
-        cache_salt: str | None = None,
-        thinking: bool | None = None,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._root = server_url(url, key_option="--api-key-file").removesuffix("/v1").rstrip("/")
         check_api_key(api_key)
         self._wanted = model
-        self._secrets = [secret for secret in (api_key, cache_salt) if secret]
-        self._extra: dict[str, Any] = {}
-        if cache_salt:
-            self._extra["cache_salt"] = cache_salt
-        if thinking is not None:
-            self._extra["chat_template_kwargs"] = {"enable_thinking": thinking}
+        self._key = api_key
         self._refused: set[str] = set()
         self._info: ServerInfo | None = None
+        self._asking = asyncio.Lock()
         self._client = httpx.AsyncClient(
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
@@ -98,7 +107,8 @@ class HttpEndpoint:
         assert self._info is not None, "info() comes first"
         on_delta = on_delta or (lambda text: None)
         model = self._info.model
-        body = wire.chat_body(request, model) | self._extra
+        body = wire.chat_body(request, model)
+        most = min(_MAX_BODY, _BODY_BASE + _BODY_EACH * request.max_tokens)
         without = tuple(name for name in _OPTIONAL if name in self._refused and name in body)
         for name in without:
             del body[name]
@@ -108,11 +118,11 @@ class HttpEndpoint:
                 self._send("POST", "/v1/chat/completions", body) as answer,
             ):
                 if not answer.is_success:
-                    raise self._failure(answer, await _read(answer), body)
+                    raise self._failure(answer, await _read(answer, most), body)
                 if request.stream and _is_stream(answer):
-                    reply = await _read_events(answer, model, on_delta)
+                    reply = await _read_events(answer, model, on_delta, most)
                 else:
-                    reply = wire.parse_reply(await _read(answer), model)
+                    reply = wire.parse_reply(await _read(answer, most), model)
                     if request.stream:
                         on_delta(reply.text)
                 return replace(reply, without=without)
@@ -121,43 +131,31 @@ class HttpEndpoint:
                 "timeout", f"no answer within {timeout:.3g} s", retryable=True, spent=True
             ) from None
         except AttemptFailed as failed:
-            raise self._without_secrets(failed) from None
+            raise self._without_secrets(failed, request.cache_salt) from None
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of `messages` by vLLM's `/tokenize`; None if it does not say within `timeout`."""
         model = self._info.model if self._info is not None else self._wanted
-        body = {
-            "model": model,
-            "messages": wire.message_list(messages),
-            "add_generation_prompt": True,
-        }
-        if "chat_template_kwargs" in self._extra:
-            body["chat_template_kwargs"] = self._extra["chat_template_kwargs"]
-        try:
-            status, data = await self._fetch("POST", "/tokenize", body, timeout)
-        except AttemptFailed:
-            return None
-        count = (wire.parse_object(data) or {}).get("count") if status == 200 else None
-        return count if wire.is_whole(count) and count > 0 else None
+        return await self._count(model, messages, timeout)
 
     async def info(self) -> ServerInfo:
         """Model, window and abilities; asked of the server once. Runs no model.
 
         Raises:
             ModelError: it cannot be reached, is no such server, or has no such model.
+            ModelUnavailable: it does not answer in time.
         """
-        if self._info is None:
-            model, window = await self._choose_model()
-            info = ServerInfo(
-                model=model, max_model_len=window, enforces_schema=None, tokenizes=False
-            )
-            self._info = info
-            probe = [Message(role="user", content="a")]
-            if await self.count_tokens(probe, timeout=_INFO_TIMEOUT) is not None:
+        async with self._asking:
+            if self._info is None:
+                model, window = await self._choose_model()
+                count = await self._count(model, _ANY, _INFO_TIMEOUT)
                 self._info = ServerInfo(
-                    model=model, max_model_len=window, enforces_schema=None, tokenizes=True
+                    model=model,
+                    max_model_len=window,
+                    enforces_schema=None,
+                    tokenizes=count is not None,
                 )
-        return self._info
+            return self._info
 
     def learn(self, info: ServerInfo) -> None:
         """Remembers what a probe has shown."""
@@ -167,12 +165,30 @@ class HttpEndpoint:
         """Closes every connection."""
         await self._client.aclose()
 
+    async def _count(
+        self, model: str | None, messages: Sequence[Message], timeout: float
+    ) -> int | None:
+        body = {
+            "model": model,
+            "messages": wire.message_list(messages),
+            "add_generation_prompt": True,
+            # Templates write more where thoughts are off: an empty thought.
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        try:
+            status, data = await self._fetch("POST", "/tokenize", body, timeout)
+        except AttemptFailed:
+            return None
+        count = (wire.parse_object(data) or {}).get("count") if status == 200 else None
+        return count if wire.is_whole(count) and count > 0 else None
+
     async def _choose_model(self) -> tuple[str, int | None]:
         """The model to ask and its window, from the server's list."""
         try:
             status, data = await self._fetch("GET", "/v1/models", None, _INFO_TIMEOUT)
         except AttemptFailed as failed:
-            raise ModelError(
+            late = failed.kind == "timeout"
+            raise (ModelUnavailable if late else ModelError)(
                 f"No model server answers at {self._root!r} ({failed.detail}): start it, wait "
                 "until it is up, or correct the address; without a model hoptrail answers "
                 "in the documents' own words."
@@ -190,7 +206,7 @@ class HttpEndpoint:
                 if self._wanted
                 else f"{self._root!r} lists no model: load one, or name the one to ask."
             )
-        return name, _window_of(served[name])
+        return name, wire.window_of(served[name])
 
     def _complaint(self, status: int, data: bytes) -> str:
         """What to tell a user whose server does not list its models."""
@@ -210,7 +226,11 @@ class HttpEndpoint:
         """What an error answer means; an optional field it refuses is left out from now on."""
         failed = wire.failure_of(answer.status_code, answer.headers, data)
         if failed.kind == "bad_request":
-            named = [name for name in _OPTIONAL if name in body and name in failed.detail]
+            named = [
+                name
+                for name, said in _OPTIONAL.items()
+                if name in body and re.search(said, failed.detail)
+            ]
             if named:
                 self._refused.update(named)
                 failed.retryable = True
@@ -218,19 +238,19 @@ class HttpEndpoint:
             failed.detail += f" (asked for {body['model']!r})"
         return failed
 
-    def _without_secrets(self, failed: AttemptFailed) -> AttemptFailed:
+    def _without_secrets(self, failed: AttemptFailed, salt: str | None) -> AttemptFailed:
         """`failed` with what servers echo of our key or salt taken out."""
         return AttemptFailed(
             failed.kind,
-            self._hide(failed.detail),
+            self._hide(failed.detail, salt),
             retryable=failed.retryable,
             retry_after=failed.retry_after,
             spent=failed.spent,
         )
 
-    def _hide(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+    def _hide(self, text: str, salt: str | None = None) -> str:
+        for secret in (self._key, salt):
+            text = text.replace(secret, "***") if secret else text
         return text
 
     async def _fetch(
@@ -264,36 +284,28 @@ class HttpEndpoint:
             raise AttemptFailed("not_openai", f"unreadable answer: {error}", spent=True) from error
 
 
-def _window_of(model: Mapping[str, Any]) -> int | None:
-    """Tokens a model reads and writes together, under whichever name a server lists it."""
-    found = (model.get(key) for key in _WINDOW_KEYS)
-    return next(
-        (n for n in found if isinstance(n, int) and not isinstance(n, bool) and n > 0), None
-    )
-
-
 def _is_stream(answer: httpx.Response) -> bool:
     """Whether an answer comes in events; some servers answer whole although asked to stream."""
     kind: str = answer.headers.get("content-type", "")
     return kind.startswith("text/event-stream")
 
 
-async def _read(answer: httpx.Response) -> bytes:
+async def _read(answer: httpx.Response, most: int = _MAX_BODY) -> bytes:
     """The whole body.
 
     Raises:
-        AttemptFailed: it is larger than any reply could be.
+        AttemptFailed: it has more than `most` bytes.
     """
     data = bytearray()
     async for chunk in answer.aiter_bytes():
         data += chunk
-        if len(data) > _MAX_BODY:
-            raise AttemptFailed("not_openai", f"answers more than {_MAX_BODY} bytes", spent=True)
+        if len(data) > most:
+            raise AttemptFailed("oversized", f"answers more than {most} bytes", spent=True)
     return bytes(data)
 
 
 async def _read_events(
-    answer: httpx.Response, model: str, on_delta: Callable[[str], None]
+    answer: httpx.Response, model: str, on_delta: Callable[[str], None], most: int = _MAX_BODY
 ) -> ChatReply:
     """The reply that a stream of events makes up.
 
@@ -301,30 +313,36 @@ async def _read_events(
     them at U+2028 or U+0085, which may stand in a reply's text.
     """
     reader = wire.EventReader(model, on_delta)
-    bounded = cast(httpx.Response, _BoundedText(answer))
+    bounded = cast(httpx.Response, BoundedText(answer, most))
     async with aclosing(EventSource(bounded).aiter_sse()) as events:
         async for event in events:
             reader.take(event.data)
     return reader.reply()
 
 
-class _BoundedText:
-    """The text of an answer as `EventSource` reads it, up to `_MAX_BODY` characters.
+class BoundedText:
+    """The text of an answer as `EventSource` reads it, in whole lines, up to `most` characters.
 
-    Ends with a blank line: some servers leave the one after their last event out.
+    A line that comes in many pieces is put together once. At the end is a blank line: some servers
+    leave the one after their last event out.
     """
 
-    def __init__(self, answer: httpx.Response) -> None:
+    def __init__(self, answer: httpx.Response, most: int) -> None:
         self.headers = answer.headers
         self._answer = answer
+        self._most = most
 
     async def aiter_text(self) -> AsyncIterator[str]:
-        size = 0
+        """The text; each piece but the last ends a line or goes on past its end."""
+        size, begun = 0, list[str]()
         async for text in self._answer.aiter_text():
             size += len(text)
-            if size > _MAX_BODY:
+            if size > self._most:
                 raise AttemptFailed(
-                    "not_openai", f"answers more than {_MAX_BODY} characters", spent=True
+                    "oversized", f"answers more than {self._most} characters", spent=True
                 )
-            yield text
-        yield "\n\n"
+            begun.append(text)
+            if "\n" in text or "\r" in text:
+                yield "".join(begun)
+                begun.clear()
+        yield "".join((*begun, "\n\n"))

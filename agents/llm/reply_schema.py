@@ -8,20 +8,28 @@ and `oneOf` by some servers: no schema has them.
 
 from __future__ import annotations
 
-import json
-import re
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from hoptrail.agents.llm.reply_text import (
+    ObjectMaker,
+    end_of_thoughts,
+    shows_thoughts,
+    spanned_objects,
+    without_thoughts,
+)
+from hoptrail.agents.llm.types import ChatReply
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
-_STARTS = 32
-"""Most places of a reply at which a JSON object is looked for."""
+_MENDINGS = 4
+"""Rounds of cutting a reply to its bounds: what is inside a list is judged after its length."""
 
 _DROPPED = frozenset({"$defs", "title", "default", "examples", "discriminator"})
 _RENAMED = {"oneOf": "anyOf"}
@@ -53,14 +61,18 @@ def json_reply(model: type[Model]) -> ReplySchema[Model]:
     """
     schema = flat_schema(model)
 
+    def accept(found: dict[str, Any]) -> Model | ParseProblem:
+        problem = ParseProblem(reason="")
+        for _ in range(_MENDINGS):
+            try:
+                return model.model_validate(found)
+            except ValidationError as error:
+                problem = problem if problem.reason else ParseProblem(reason=_explain(error))
+                found = _mended(found, error)
+        return problem
+
     def parse(text: str) -> Model | ParseProblem:
-        found = find_object(text)
-        if isinstance(found, ParseProblem):
-            return found
-        try:
-            return model.model_validate(found)
-        except ValidationError as error:
-            return ParseProblem(reason=_explain(error))
+        return read_object(text, accept)
 
     return ReplySchema(name=model.__name__, schema=schema, parse=parse)
 
@@ -69,38 +81,81 @@ def text_reply(name: str) -> ReplySchema[str]:
     """The form of free text; only an empty reply is a problem."""
 
     def parse(text: str) -> str | ParseProblem:
-        plain = _without_thoughts(text).strip()
-        return plain or ParseProblem(reason="the reply was empty")
+        return without_thoughts(text) or ParseProblem(reason="the reply was empty")
 
     return ReplySchema(name=name, schema=None, parse=parse)
 
 
-def find_object(
-    text: str, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
-) -> dict[str, Any] | ParseProblem:
-    """The outermost JSON object in a reply, which may stand in prose or in a code fence.
+def read_reply(form: ReplySchema[T], reply: ChatReply, *, thinking: bool) -> T | ParseProblem:
+    """The value of a reply; a reply that was cut off is never read.
 
-    Raw control characters inside strings are allowed: some servers' grammars let them through.
-    `pairs` makes an object from its names and values; None: of equal names the last counts.
+    Some servers take a reply that came without thoughts for nothing but thoughts: where there is
+    no text, the reply is looked for there. (Not free text, if the model was to think.)
     """
-    text = _without_thoughts(text)
-    decoder = json.JSONDecoder(
-        strict=False, parse_constant=_refuse_constant, object_pairs_hook=pairs
-    )
-    reason = "the reply holds no JSON object"
-    for number, match in enumerate(re.finditer(r"\{", text)):
-        if number == _STARTS:
-            break
-        try:
-            found, _ = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError) as error:
-            if number == 0:
-                where = f" at character {error.pos}" if isinstance(error, _Broken) else ""
-                reason = f"the reply is not valid JSON{where}"
-            continue
-        assert isinstance(found, dict)
-        return found
-    return ParseProblem(reason=reason)
+    if reply.finish_reason == "length":
+        where = "in its thoughts" if has_thoughts(form, reply) else "before its end"
+        return ParseProblem(reason=f"the reply was cut off {where}")
+    read = form.parse(reply.text)
+    in_thoughts = reply.reasoning.strip() and not reply.text.strip()
+    if isinstance(read, ParseProblem) and in_thoughts and not (thinking and form.schema is None):
+        found = form.parse(reply.reasoning)
+        return read if isinstance(found, ParseProblem) else found
+    return read
+
+
+def has_thoughts(form: ReplySchema[T], reply: ChatReply) -> bool:
+    """Whether a reply has thoughts in it, or was cut off before its object began."""
+    if reply.reasoning.strip() or shows_thoughts(reply.text):
+        return True
+    cut_off = form.schema is not None and reply.finish_reason == "length"
+    return cut_off and bool(reply.text.strip()) and "{" not in reply.text
+
+
+def read_object(
+    text: str,
+    accept: Callable[[dict[str, Any]], T | ParseProblem],
+    pairs: ObjectMaker | None = None,
+) -> T | ParseProblem:
+    """The value of a reply's last object that is accepted: in prose, a code fence, a wrapping.
+
+    Objects that a model drafts in its thoughts do not count; one that goes on past a mark like
+    `</think>` has it in a string, and does.
+
+    Args:
+        text: the reply.
+        accept: makes the value of an object, or says why it cannot be used.
+        pairs: makes an object from its names and values; None: of equal names the last counts.
+
+    Returns:
+        The value; or the problem with the longest object, if there is any.
+    """
+    begin = end_of_thoughts(text)
+    problem, longest = ParseProblem(reason="the reply holds no JSON object"), 0
+    for start in (begin, 0) if begin else (0,):
+        found = [one for one in spanned_objects(text, start, pairs) if one.end > begin]
+        for one in reversed(found):
+            for candidate in _unwrapped(one.value):
+                value = accept(candidate)
+                if not isinstance(value, ParseProblem):
+                    return value
+                if one.end - one.start > longest:
+                    problem, longest = value, one.end - one.start
+    if not longest and "{" in text[begin:]:
+        return ParseProblem(reason="the reply is not valid JSON")
+    return problem
+
+
+def find_object(text: str) -> dict[str, Any] | ParseProblem:
+    """The last JSON object in a reply, whatever it holds."""
+    return read_object(text, lambda found: found)
+
+
+def _unwrapped(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An object, then the only object in it: some models put a reply under its schema's name."""
+    yield found
+    inner = [value for value in found.values() if isinstance(value, dict)]
+    if len(inner) == 1:
+        yield inner[0]
 
 
 def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -118,16 +173,26 @@ def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
     return flat
 
 
-_Broken = json.JSONDecodeError
+def _mended(found: dict[str, Any], error: ValidationError) -> dict[str, Any]:
+    """An object whose lists and strings are cut to their bounds, and single values made lists.
 
-
-def _without_thoughts(text: str) -> str:
-    """`text` without the <think> block that some servers leave at its beginning."""
-    return re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.DOTALL)
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    The bounds are there for a grammar to end; a reply that is longer is no worse a reply.
+    """
+    mended = copy.deepcopy(found)
+    for one in error.errors(include_url=False):
+        *path, last = one["loc"]
+        holder: Any = mended
+        for key in path:
+            holder = holder[key]
+        value, most = one["input"], one.get("ctx", {}).get("max_length", 0)
+        match one["type"]:
+            case "too_long":
+                holder[last] = value[:most]
+            case "string_too_long":
+                holder[last] = value[:most].rpartition(" ")[0] or value[:most]
+            case "list_type" if not isinstance(value, dict):
+                holder[last] = [] if value is None else [value]
+    return mended
 
 
 def _explain(error: ValidationError) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,10 @@ from hoptrail.agents.llm.types import (
     ChatReply,
     ChatRequest,
     Endpoint,
+    Failure,
     Message,
     ServerInfo,
+    Thinking,
     bound_tokens,
     utf8_len,
 )
@@ -53,10 +56,19 @@ class CallSpec(Generic[T]):
     node: str
     form: ReplySchema[T]
     max_tokens: int
+    """Most tokens of the reply itself; thoughts have their own limit."""
     min_tokens: int
     sampling: Sampling = Sampling()
     share: Share | None = None
     on_delta: DeltaListener | None = None
+    thinking: Thinking = field(default_factory=Thinking)
+    until: float = math.inf
+    """Second of the run after which no attempt goes on."""
+
+    def most_tokens(self, server: ServerInfo) -> int:
+        """Most tokens of thoughts and reply together; thoughts that cannot be off count too."""
+        thinks = self.thinking.on or server.thinks
+        return self.max_tokens + (self.thinking.tokens if thinks else 0)
 
 
 @dataclass(slots=True)
@@ -71,6 +83,8 @@ class CallStats:
     """Whether text was streamed that may have to be discarded."""
     without: tuple[str, ...] = ()
     """Request fields that the server refused and the latest reply was made without."""
+    thinking: bool = False
+    """Whether the latest request asked for thoughts."""
 
 
 class RetryingEndpoint:
@@ -99,6 +113,10 @@ class RetryingEndpoint:
     ) -> None:
         self.endpoint = endpoint
         self.ledger = ledger
+        self.server: ServerInfo | None = None
+        """The properties of the server, once a client has prepared it."""
+        self.lost: Failure | None = None
+        """Why further questions are useless in this run: the server is gone, or refuses us."""
         self._sleep = sleep
         self._rng = rng or random.Random()
         self._retries = retries
@@ -106,15 +124,31 @@ class RetryingEndpoint:
         self._max_wait = max_wait
 
     async def reply(
-        self, call: CallSpec[T], messages: tuple[Message, ...], server: ServerInfo, stats: CallStats
+        self,
+        call: CallSpec[T],
+        messages: tuple[Message, ...],
+        server: ServerInfo,
+        stats: CallStats,
+        *,
+        counted: int | None = None,
     ) -> ChatReply:
         """The reply to a request, after retries; it may be cut off or unreadable.
+
+        Args:
+            call: what is asked for.
+            messages: the prompt.
+            server: the properties of the server.
+            stats: counts the attempts.
+            counted: tokens of the messages by the server's count, if it was asked before.
 
         Raises:
             AttemptFailed: the last failure, when a retry is useless or would wait too long.
             OutOfBudget: nothing is left of a limit.
         """
-        prompt_tokens, exact = await self.count(messages, call.form, server)
+        if counted is None:
+            prompt_tokens, exact = await self.count(messages, call.form, server)
+        else:
+            prompt_tokens, exact = counted, True
         max_tokens = _window(call, prompt_tokens, exact, server)
         for number in itertools.count():
             announce_discard(call, stats)
@@ -123,7 +157,7 @@ class RetryingEndpoint:
                 return await self._attempt(call, request, prompt_tokens, stats)
             except AttemptFailed as failed:
                 stats.problems.append(str(failed))
-                delay = self._delay(failed, number)
+                delay = self._delay(failed, number, call.until)
                 if delay is None:
                     raise
             if delay > 0:
@@ -134,16 +168,18 @@ class RetryingEndpoint:
         self, messages: Sequence[Message], form: ReplySchema[T], server: ServerInfo
     ) -> tuple[int, bool]:
         """Upper bound on the tokens of a prompt, and whether the server itself counted them."""
-        if server.tokenizes:
-            limit = min(_COUNT_TIMEOUT, self.ledger.seconds_left())
-            count = await self.endpoint.count_tokens(messages, timeout=limit)
-            if count is not None:
-                return count + _COUNT_SAFETY, True
-        bound = bound_tokens(messages)
-        if form.schema is not None and server.enforces_schema:
-            # Servers without a tokenizer endpoint may also put the schema into the prompt.
-            bound += utf8_len(json.dumps(form.schema))
-        return bound, False
+        count = await self.server_count(messages, server)
+        if count is not None:
+            return count, True
+        return bound_of(messages, form, server), False
+
+    async def server_count(self, messages: Sequence[Message], server: ServerInfo) -> int | None:
+        """Upper bound on the tokens of a prompt by the server's count; None: it does not count."""
+        if not server.tokenizes:
+            return None
+        limit = min(_COUNT_TIMEOUT, self.ledger.seconds_left())
+        count = await self.endpoint.count_tokens(messages, timeout=limit)
+        return None if count is None else count + _COUNT_SAFETY
 
     async def _attempt(
         self, call: CallSpec[T], request: ChatRequest, prompt_tokens: int, stats: CallStats
@@ -157,9 +193,14 @@ class RetryingEndpoint:
             share=call.share,
             timeout=self._timeout,
         )
-        request = replace(request, max_tokens=reservation.completion_tokens)
+        granted = reservation.completion_tokens
+        # With little more than a reply's tokens left, thoughts would use them up.
+        thinking = call.thinking.on and granted > call.max_tokens + call.thinking.tokens // 4
+        request = replace(request, max_tokens=granted, thinking=thinking)
         stats.attempts += 1
-        limit = min(self._timeout, self.ledger.seconds_left())
+        stats.thinking = thinking
+        left = self.ledger.seconds_left()
+        limit = max(0.0, min(self._timeout, left, call.until - self.ledger.elapsed()))
         on_delta = _noting(call, stats)
         try:
             reply = await self.endpoint.attempt(request, timeout=limit, on_delta=on_delta)
@@ -169,7 +210,7 @@ class RetryingEndpoint:
                 if failed.spent
                 else self.ledger.release(reservation)
             )
-            if failed.kind == "timeout" and limit < self._timeout:
+            if failed.kind == "timeout" and limit == left:
                 raise OutOfBudget("out_of_time") from failed
             raise
         except BaseException:  # cancelled: the tokens that the model made until then are not known
@@ -181,18 +222,28 @@ class RetryingEndpoint:
             on_delta(reply.text)  # a reply from a recording comes whole
         return reply
 
-    def _delay(self, failed: AttemptFailed, number: int) -> float | None:
+    def _delay(self, failed: AttemptFailed, number: int, until: float) -> float | None:
         """Seconds to wait before the next attempt; None: no further attempt."""
         if not failed.retryable or number >= self._retries:
             return None
         if failed.retry_after is not None:
             delay = failed.retry_after
-        elif number == 0 and failed.kind in ("connection", "bad_request"):
-            delay = 0.0  # a kept-alive connection had gone, or a field was dropped
+        elif failed.kind == "bad_request" or (number == 0 and failed.kind == "connection"):
+            delay = 0.0  # a field was dropped, or a kept-alive connection had gone
         else:
             delay = min(8.0, 0.5 * 2**number) * (0.5 + self._rng.random() / 2)
-        too_long = delay > self._max_wait or delay >= self.ledger.seconds_left()
+        left = min(self.ledger.seconds_left(), until - self.ledger.elapsed())
+        too_long = delay > self._max_wait or delay >= left
         return None if too_long else delay
+
+
+def bound_of(messages: Sequence[Message], form: ReplySchema[T], server: ServerInfo) -> int:
+    """Upper bound on the tokens of a prompt, by its bytes."""
+    bound = bound_tokens(messages)
+    if form.schema is not None and server.enforces_schema:
+        # Servers without a tokenizer endpoint may also put the schema into the prompt.
+        bound += utf8_len(json.dumps(form.schema))
+    return bound
 
 
 def announce_discard(call: CallSpec[T], stats: CallStats) -> None:
@@ -222,8 +273,9 @@ def _window(call: CallSpec[T], prompt_tokens: int, exact: bool, server: ServerIn
     Raises:
         AttemptFailed: the prompt is known not to fit; nothing was sent.
     """
+    most = call.most_tokens(server)
     if server.max_model_len is None:
-        return call.max_tokens
+        return most
     window = server.max_model_len
     room = window - prompt_tokens
     if exact and room < call.min_tokens:
@@ -232,7 +284,7 @@ def _window(call: CallSpec[T], prompt_tokens: int, exact: bool, server: ServerIn
             f"{prompt_tokens} tokens leave {room} of the server's {server.max_model_len}",
         )
     # A bound in bytes is a few times the true count: only the server knows if it is too long.
-    return min(call.max_tokens, max(call.min_tokens, room))
+    return min(most, max(call.min_tokens, room))
 
 
 def _noting(call: CallSpec[T], stats: CallStats) -> Callable[[str], None] | None:

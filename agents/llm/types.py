@@ -9,10 +9,11 @@ be recorded as such.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from hoptrail.agents.budget.limits import ReportedUsage
+from hoptrail.rag.errors import ModelError, SettingsError
 
 Role = Literal["system", "user", "assistant"]
 
@@ -26,8 +27,23 @@ FailureKind = Literal[
     "unknown_model",
     "overlong",
     "not_openai",
+    "content_filter",
+    "oversized",
+    "endpoint_error",
     "cancelled",
 ]
+
+Failure = Literal[
+    "parse",
+    "length",
+    "overlong",
+    "content_filter",
+    "endpoint_error",
+    "refused_by_server",
+    "unavailable",
+    "cancelled",
+]
+"""Why a question to a model has no value."""
 
 MESSAGE_OVERHEAD = 64
 """Tokens allowed for the chat template around one message."""
@@ -43,17 +59,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A chat completion request. It holds no secret: key and cache salt are the endpoint's."""
+    """A chat completion request. The API key is the endpoint's."""
 
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None
     """JSON Schema that the reply must fit; None: free text."""
     schema_name: str
     max_tokens: int
-    """Most tokens the reply may have."""
+    """Most tokens the reply may have, thoughts included."""
     temperature: float = 0.0
     seed: int | None = None
     stream: bool = False
+    thinking: bool | None = None
+    """Switches a thinking model's thoughts on or off; None: as the server is set."""
+    cache_salt: str | None = field(default=None, repr=False)
+    """Keeps the server's prefix cache apart from other tenants'. A secret: it is not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +88,8 @@ class ChatReply:
     model: str
     without: tuple[str, ...] = ()
     """Fields of its request that were left out, since the server refuses them."""
+    reasoning: str = ""
+    """The model's thoughts, where the server separates them from the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +103,33 @@ class ServerInfo:
     """Whether replies are constrained to the schema; None: not probed yet."""
     tokenizes: bool
     """Whether the server counts the tokens of a prompt for us."""
+    thinks: bool = False
+    """Whether the model has been seen to think although thoughts were switched off."""
+
+
+class ModelUnavailable(ModelError):
+    """A model server does not answer in time, or its endpoint fails: one can go on without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinking:
+    """Whether a thinking model may think before it replies, and for how long.
+
+    Raises:
+        SettingsError: the limit is no whole number, or negative.
+    """
+
+    on: bool = False
+    tokens: int = 2_048
+    """Most tokens of thoughts, in addition to those of the reply."""
+
+    def __post_init__(self) -> None:
+        """Refuses a limit that is none."""
+        if not isinstance(self.tokens, int) or isinstance(self.tokens, bool) or self.tokens < 0:
+            raise SettingsError(
+                f"The limit of {self.tokens!r} tokens for thoughts must be a whole number, at "
+                "least 0."
+            )
 
 
 class AttemptFailed(Exception):
@@ -141,6 +190,7 @@ class Endpoint(Protocol):
 
         Raises:
             ModelError: the server cannot be used; the message says what to do.
+            ModelUnavailable: it does not answer in time.
         """
 
     def learn(self, info: ServerInfo) -> None:

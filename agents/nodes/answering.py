@@ -69,7 +69,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         steps=state.steps,
         rounds=state.round,
         fallbacks=sum(bool(step.use and step.use.failure) for step in state.steps),
-        flags=tuple(str(flag) for flag in run.ledger.flags),
+        flags=run.flags + tuple(str(flag) for flag in run.ledger.flags),
         budget=run.ledger.budget,
         usage=run.ledger.spent(),
         generation=state.generation,

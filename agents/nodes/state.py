@@ -125,3 +125,5 @@ class RunContext:
     ledger: Ledger
     settings: RunSettings = field(default_factory=RunSettings)
     emit: Listener = ignore
+    flags: tuple[str, ...] = ()
+    """Oddities of the run's beginning, for the receipt."""

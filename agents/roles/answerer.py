@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.reply_text import end_of_thoughts
 from hoptrail.agents.roles.base import DeltaListener, RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import Reply, numbered_quotes, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
@@ -121,6 +122,8 @@ reply so far parsed again, and no reply that fits `AnswerForm` is near that."""
 class AnswerStream:
     """Streams the field "answer" of a reply that is still being written; it may be discarded.
 
+    Thoughts before the reply are not streamed.
+
     Words are streamed whole and one by one: so the delimiter word is hidden before any of it is
     out, and a replay, which has each reply at once, streams the same pieces.
 
@@ -141,6 +144,7 @@ class AnswerStream:
             self.advance_to("")
         elif len(self._reply) < _LONGEST:
             self._reply += piece
+            self._reply = self._reply[end_of_thoughts(self._reply) :]
             self._stream_words()
 
     def advance_to(self, text: str) -> None:

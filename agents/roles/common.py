@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput
@@ -59,7 +59,6 @@ Short = Annotated[str, Field(max_length=80)]
 
 
 class Reply(BaseModel):
-    """Base of the replies that a served model may give: an unknown key is refused."""
+    """Base of the replies that a served model may give: an unknown key is dropped."""
 
     # The docstring of a reply class is part of its JSON Schema, and so of every request.
-    model_config = ConfigDict(extra="forbid")

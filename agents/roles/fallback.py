@@ -76,7 +76,7 @@ async def ask_or_fall_back(
             return RoleResult(value=(await fallback()).value, use=note)
         asked = await client.ask(
             node=call.role,
-            prompt=fitted.prompt,
+            prompt=fitted,
             form=form,
             max_tokens=call.max_tokens,
             on_delta=call.on_delta,
@@ -102,6 +102,7 @@ def used(role: str, asked: LLMResult[T], left_out: int = 0) -> ModelUse:
         prompt_tokens=asked.usage.prompt_tokens,
         completion_tokens=asked.usage.completion_tokens,
         failure=asked.failure or "",
+        problem=asked.problems[-1] if asked.failure and asked.problems else "",
         left_out=left_out,
         without=asked.without,
     )

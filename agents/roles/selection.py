@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
+from hoptrail.agents.llm.types import ModelUnavailable
 from hoptrail.agents.roles.answerer import LocalAnswerer, ServedAnswerer
 from hoptrail.agents.roles.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.base import Roles
@@ -19,7 +20,7 @@ from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
-from hoptrail.rag.errors import ModelError
+from hoptrail.agents.runs.models import OpenModels
 from hoptrail.rag.types import Mode
 
 
@@ -46,46 +47,83 @@ def local_roles(
 
 
 def served_roles(
-    client: LLMClient, delimiters: Delimiters, fallback: Roles, *, judged: bool = False
+    clients: Mapping[str, LLMClient],
+    delimiters: Delimiters,
+    fallback: Roles,
+    *,
+    judged: bool = False,
 ) -> Roles:
-    """The served players of all roles; `fallback` is used where a reply cannot be.
+    """The served players of the roles that have a client; `fallback` where a reply cannot be used.
 
-    Claims are verified by code alone, unless `judged`: then by the model as well. A model that
-    reads poorly drops true claims (`evals.benchmarks.verification` measures it).
+    A role without a client is the fallback's. Claims are verified by code alone, unless `judged`:
+    then by the model as well. A model that reads poorly drops true claims
+    (`evals.benchmarks.verification` measures it).
     """
-    return Roles(
-        rewriter=ServedRewriter(client, delimiters, fallback),
-        planner=ServedPlanner(client, fallback),
-        refiner=ServedRefiner(client, delimiters, fallback),
-        assessor=ServedAssessor(client, delimiters, fallback),
-        query_writer=ServedQueryWriter(client, delimiters, fallback),
-        answerer=ServedAnswerer(client, delimiters, fallback),
-        verifier=EntailmentVerifier(ServedEntailment(client, delimiters))
-        if judged
-        else fallback.verifier,
-        scorer=ServedScorer(client, delimiters),
-    )
+    players: dict[str, Callable[[LLMClient], Any]] = {
+        "rewriter": lambda client: ServedRewriter(client, delimiters, fallback),
+        "planner": lambda client: ServedPlanner(client, fallback),
+        "refiner": lambda client: ServedRefiner(client, delimiters, fallback),
+        "assessor": lambda client: ServedAssessor(client, delimiters, fallback),
+        "query_writer": lambda client: ServedQueryWriter(client, delimiters, fallback),
+        "answerer": lambda client: ServedAnswerer(client, delimiters, fallback),
+        "scorer": lambda client: ServedScorer(client, delimiters),
+    }
+    if judged:
+        players["verifier"] = lambda client: EntailmentVerifier(
+            ServedEntailment(client, delimiters)
+        )
+    served = {role: play(clients[role]) for role, play in players.items() if role in clients}
+    return replace(fallback, **served)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRoles:
+    """The roles of a run once its servers have said what they are."""
+
+    roles: Roles
+    model: str = ""
+    """Name of the model that answers, or else of the first that plays a role; empty: none does."""
+    flags: tuple[str, ...] = ()
+    """Servers that did not answer in time, so that the local players stand in."""
 
 
 async def prepared_roles(
-    endpoint: RetryingEndpoint,
-    ledger: Ledger,
+    servers: Mapping[str, RetryingEndpoint],
+    models: OpenModels,
     delimiters: Delimiters,
     *,
+    seconds: float,
     fallback: Roles,
     judged: bool = False,
-) -> tuple[Roles, str]:
-    """The served roles and the model's name, once the server has said what it is.
+) -> PreparedRoles:
+    """The roles of a run, played by its models.
+
+    Args:
+        servers: the endpoints of the models, by name.
+        models: which of them plays which role.
+        delimiters: go around retrieved text.
+        seconds: the longest that the probe of one server may take.
+        fallback: the local players.
+        judged: whether a model judges the claims of an answer, beside the code.
 
     Raises:
-        ModelError: it has no such model, or does not answer before the budget's seconds pass.
+        ModelError: a server cannot be used: a wrong key, no such model, nothing at the address.
     """
-    client = LLMClient(endpoint)
-    try:
-        info = await asyncio.wait_for(client.prepare(), ledger.seconds_left())
-    except TimeoutError as error:
-        raise ModelError(
-            f"The model server did not answer GET /v1/models within {ledger.budget.seconds:g} s: "
-            "look at its log, give the run more seconds, or ask without a model."
-        ) from error
-    return served_roles(client, delimiters, fallback, judged=judged), info.model
+    ready, flags = dict[str, str](), list[str]()
+    for name, endpoint in servers.items():
+        try:
+            ready[name] = (await LLMClient(endpoint).prepare(seconds=seconds)).model
+        except (ModelUnavailable, TimeoutError) as error:
+            reason = str(error) or f"The model server does not say what it is in {seconds:.3g} s."
+            flags.append(f"start: {reason} The local players stand in.")
+    clients = {
+        role: LLMClient(servers[one.server], thinking=one.thinking)
+        for role, one in models.roles.items()
+        if one.server in ready
+    }
+    names = {role: ready[models.roles[role].server] for role in clients}
+    return PreparedRoles(
+        roles=served_roles(clients, delimiters, fallback, judged=judged),
+        model=names.get("answerer", next(iter(names.values()), "")),
+        flags=tuple(flags),
+    )

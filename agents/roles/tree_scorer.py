@@ -17,7 +17,7 @@ from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, find_object
+from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, read_object
 from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.roles.fallback import STOPS, failed, used
 from hoptrail.agents.runs.branches import gather_or_cancel
@@ -53,10 +53,7 @@ def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> ReplySchema[Scor
         "scores": _closed({str(number): score for number in numbers}),
     }
 
-    def parse(text: str) -> Scores | ParseProblem:
-        found = find_object(text, _unambiguous)
-        if isinstance(found, ParseProblem):
-            return found
+    def accept(found: Mapping[str, Any]) -> Scores | ParseProblem:
         scores = found.get("scores")
         if not isinstance(scores, dict):
             return ParseProblem(reason='"scores" is no object with one score a number')
@@ -65,6 +62,9 @@ def scores_form(numbers: tuple[int, ...], *, least: int = 1) -> ReplySchema[Scor
         if len(kept) < least:
             return ParseProblem(reason=f"none of the numbers has a score from 0 to {TOP}")
         return kept
+
+    def parse(text: str) -> Scores | ParseProblem:
+        return read_object(text, accept, _unambiguous)
 
     return ReplySchema(name="ScoresForm", schema=_closed(properties), parse=parse)
 
@@ -153,7 +153,12 @@ class ServedScorer:
                 renderings(slate, question, self._delimiters), form=form, max_tokens=most
             )
             asked = await client.ask(
-                node=_ROLE, prompt=fitting, form=form, max_tokens=most, min_tokens=most, share=share
+                node=_ROLE,
+                prompt=fitting,
+                form=form,
+                max_tokens=most,
+                min_tokens=most,
+                share=share,
             )
         except OutOfBudget as error:
             note = failed(_ROLE, prompt.hash, client, error.usage, 0, error.stop)

@@ -133,6 +133,7 @@ class _Shown:
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "seed": request.seed,
+            "thinking": request.thinking,
         }
 
 
@@ -162,12 +163,28 @@ async def pause(interceptor: Interceptor, seconds: float) -> None:
 
 
 class InterceptedEndpoint:
-    """An endpoint whose every call passes an interceptor; a cancelled attempt is a failed one."""
+    """An endpoint whose every call passes an interceptor; a cancelled attempt is a failed one.
+
+    Args:
+        endpoint: the server.
+        interceptor: makes the calls, records or replays them.
+        delimiters: their word goes no further.
+        server: the run's name for the server, where it has several.
+        patience: seconds within which the server must say what it is.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, interceptor: Interceptor, delimiters: Delimiters
+        self,
+        endpoint: Endpoint,
+        interceptor: Interceptor,
+        delimiters: Delimiters,
+        *,
+        server: str = "",
+        patience: float = 30.0,
     ) -> None:
         self._endpoint = endpoint
+        self._server = server
+        self._patience = patience
         self._interceptor = interceptor
         self._shown = _Shown(delimiters=delimiters)
         self._learnt: ServerInfo | None = None
@@ -182,7 +199,7 @@ class InterceptedEndpoint:
         """Sends the request once."""
         call = ExternalCall(
             kind="endpoint.attempt",
-            arguments=lambda: self._shown.request(request),
+            arguments=lambda: self._named(self._shown.request(request)),
             live=lambda: self._hidden(request, timeout, on_delta),
             encode=lambda reply: _REPLY.dump_python(reply, mode="json"),
             decode=_REPLY.validate_python,
@@ -209,13 +226,13 @@ class InterceptedEndpoint:
                 retry_after=failed.retry_after,
                 spent=failed.spent,
             ) from None
-        return replace(reply, text=hide(reply.text))
+        return replace(reply, text=hide(reply.text), reasoning=hide(reply.reasoning))
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of the messages, as the server counts them."""
         call = ExternalCall(
             kind="endpoint.count_tokens",
-            arguments=lambda: {"messages": self._shown.messages(messages)},
+            arguments=lambda: self._named({"messages": self._shown.messages(messages)}),
             live=lambda: self._endpoint.count_tokens(messages, timeout=timeout),
             encode=lambda count: count,
             decode=lambda count: None if count is None else int(count),
@@ -226,18 +243,26 @@ class InterceptedEndpoint:
             return None
 
     async def info(self) -> ServerInfo:
-        """What is known of the server."""
+        """What is known of the server.
+
+        Raises:
+            TimeoutError: it does not say what it is within `patience`.
+        """
         if self._learnt is None:
             self._learnt = await self._interceptor.call(
                 ExternalCall(
                     kind="endpoint.info",
-                    arguments=dict,
-                    live=self._endpoint.info,
+                    arguments=lambda: self._named({}),
+                    live=lambda: asyncio.wait_for(self._endpoint.info(), self._patience),
                     encode=lambda info: _INFO.dump_python(info, mode="json"),
                     decode=_INFO.validate_python,
                 )
             )
         return self._learnt
+
+    def _named(self, arguments: dict[str, object]) -> dict[str, object]:
+        """Arguments of a call, with the server's name where there are several."""
+        return {"server": self._server, **arguments} if self._server else arguments
 
     def learn(self, info: ServerInfo) -> None:
         """Remembers what a probe has shown, here and where later runs will ask."""

@@ -78,6 +78,21 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What a run remembers of the model of one role: everything but the key."""
+
+    url: str = ""
+    """Empty: the run's default, or an open endpoint."""
+    name: str | None = None
+    server: str | None = None
+    """The run's name for the server; None: the role is played locally."""
+    own: bool = False
+    """Whether the role has a model of its own."""
+    thinking: bool | None = None
+    thought_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """The request of a run: question, strategy, filter, budget and settings.
 
@@ -96,9 +111,15 @@ class RunRequest:
     model_name: str | None = None
     """None: the first model that the server lists."""
     served: bool = False
-    """Whether a model plays the roles."""
+    """Whether a model plays all roles, other than those in `models`."""
+    models: Mapping[str, ModelRecord] = field(default_factory=dict)
+    """Roles with a model, or limits, of their own."""
     recorded: bool = False
     """Whether the run was recorded when it began; a resume is never recorded."""
+
+    def serves(self, role: str) -> bool:
+        """Whether a model plays a role."""
+        return self.models[role].server is not None if role in self.models else self.served
 
     def __post_init__(self) -> None:
         """Refuses a question or a filter with which no search is possible."""

@@ -69,6 +69,16 @@ ModelName = Annotated[
 KeyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File that holds the server's API key.")
 ]
+RoleSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        metavar="ROLE.KEY=VALUE",
+        help="What is different for one role's model, such as planner.thinking=on or "
+        "scorer.url=http://127.0.0.1:8001/v1; may be repeated. Keys: url, name, api_key_file, "
+        "api_key_env, thinking, thought_tokens.",
+    ),
+]
 Strategy = Annotated[
     str | None, typer.Option(metavar="NAME", help="pool, single or lattice.  [default: pool]")
 ]

@@ -44,6 +44,12 @@ _STOPPED = {
     "model_unavailable": "the model server did not answer",
 }
 
+_REMEDIES = {
+    "length": "; for thoughts give the role more thought_tokens, or a model that need not think",
+    "parse": "; a larger model, or a server that enforces JSON schemas, replies in form",
+}
+"""What a user can do, by the failure of a model's replies."""
+
 
 def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
     """The whole receipt for a terminal, without a line break at its end.
@@ -60,6 +66,24 @@ def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
         "\n".join(_ending(receipt)),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def model_problems(receipt: Receipt) -> Iterator[str]:
+    """What was wrong with the model and its replies, each kind of fault said once, in words."""
+    yield from (flag for flag in receipt.flags if flag.startswith("start: "))
+    uses = [step.use for step in receipt.steps if step.use]
+    uses += [use for step in receipt.steps for slate in step.slates for use in slate.uses]
+    faults = Counter((use.failure, use.problem) for use in uses if use.failure and use.problem)
+    shown: set[str] = set()
+    for (failure, problem), _ in faults.most_common():
+        if failure not in shown:
+            shown.add(failure)
+            roles = sorted({use.role for use in uses if use.failure == failure})
+            count = sum(use.failure == failure for use in uses)
+            yield (
+                f"model: no use of {plural(count, 'reply', 'replies')} ({', '.join(roles)}): "
+                f"{problem}{_REMEDIES.get(failure, '')}"
+            )
 
 
 def cited_evidence(receipt: Receipt) -> list[Evidence]:

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoptrail.app.cli.settings import AskTable, BudgetTable, ModelTable, StoreTable, over
+from hoptrail.app.cli.model_options import read_key
+from hoptrail.app.cli.settings import AskTable, BudgetTable, StoreTable, over
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hoptrail.agents import Budget, RunSettings, ServedModel
+    from hoptrail.agents import Budget, RunSettings
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store.store import Store, StoreSpec
     from hoptrail.rag.types import Scalar
@@ -118,21 +119,6 @@ def load(name: str, key_file: Path | None = None) -> Embedder:
     return load_embedder(name, api_key=key)
 
 
-def read_key(path: Path) -> str:
-    """The API key that a file holds.
-
-    Raises:
-        SettingsError: it cannot be read, or is empty.
-    """
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The key file {str(path)!r} cannot be read: {error}.") from error
-    if not key:
-        raise SettingsError(f"The key file {str(path)!r} is empty.")
-    return key
-
-
 def where_of(conditions: list[str] | None) -> dict[str, Scalar]:
     """The filter that `KEY=VALUE` arguments spell.
 
@@ -188,24 +174,3 @@ def run_settings(mode: str | None, table: AskTable) -> RunSettings:
     typed = AskTable(mode=mode)
     names = ("mode", "k", "read", "max_rounds", "max_queries", "verification")
     return RunSettings(**over(table, typed, *names))
-
-
-def served_model(
-    url: str | None, name: str | None, key_file: Path | None, table: ModelTable
-) -> ServedModel | None:
-    """The model that flags and settings name; None: none.
-
-    Raises:
-        SettingsError: a name or key without a server, or a key file that cannot be read.
-    """
-    from hoptrail.agents import ServedModel
-
-    url, name = url or table.url, name or table.name
-    key_file = key_file or table.api_key_file
-    if url is None:
-        if name is not None or key_file is not None:
-            raise SettingsError(
-                "A model's name or key is of no use without its server: add --model URL."
-            )
-        return None
-    return ServedModel(url=url, name=name, api_key=None if key_file is None else read_key(key_file))

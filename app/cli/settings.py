@@ -8,7 +8,10 @@ settings file.
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
     [ask]     strategy, mode, k, read, max_rounds, max_queries, verification
-    [model]   url, name, api_key_file
+    [model]   url, name, api_key_file, api_key_env
+    [models.ROLE]  url, name, api_key_file, api_key_env, thinking, thought_tokens
+              where ROLE is rewriter, planner, refiner, assessor, query_writer, answerer, scorer
+              or verifier
     [budget]  calls, tokens, searches, seconds
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +84,34 @@ class ModelTable:
     url: str | None = None
     name: str | None = None
     api_key_file: Path | None = None
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleTable:
+    """Table [models.ROLE]: what is different for the model of one role."""
+
+    url: str | None = None
+    name: str | None = None
+    api_key_file: Path | None = None
+    api_key_env: str | None = None
+    thinking: bool | None = None
+    thought_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsTable:
+    """Tables [models.ROLE], one a role."""
+
+    rewriter: RoleTable = field(default_factory=RoleTable)
+    planner: RoleTable = field(default_factory=RoleTable)
+    refiner: RoleTable = field(default_factory=RoleTable)
+    assessor: RoleTable = field(default_factory=RoleTable)
+    query_writer: RoleTable = field(default_factory=RoleTable)
+    answerer: RoleTable = field(default_factory=RoleTable)
+    scorer: RoleTable = field(default_factory=RoleTable)
+    verifier: RoleTable = field(default_factory=RoleTable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +133,7 @@ class FileSettings:
     search: SearchTable = field(default_factory=SearchTable)
     ask: AskTable = field(default_factory=AskTable)
     model: ModelTable = field(default_factory=ModelTable)
+    models: ModelsTable = field(default_factory=ModelsTable)
     budget: BudgetTable = field(default_factory=BudgetTable)
 
 
@@ -121,7 +153,7 @@ def load_settings(path: Path | None) -> FileSettings:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The settings file {str(path)!r} is no TOML: {error}.") from error
-    _check_keys(path, tables)
+    _check_tables(path, tables)
     return _anchored(_validated(path, tables), path.parent)
 
 
@@ -147,24 +179,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
 
 
-def _check_keys(path: Path, tables: Mapping[str, Any]) -> None:
+def _check_tables(path: Path, tables: Mapping[str, Any]) -> None:
     known = {one.name: one.default_factory for one in fields(FileSettings)}
     for name, table in tables.items():
         if name not in known:
             raise SettingsError(
                 f"Unknown table [{name}] in the settings file {str(path)!r}: {nearest(name, known)}"
             )
-        if not isinstance(table, Mapping):
+        _check_keys(path, name, table, known[name])
+
+
+def _check_keys(path: Path, name: str, table: object, kind: Any) -> None:  # noqa: ANN401 - a class
+    """Refuses a table that is none, and unknown keys in it and in the tables that it holds."""
+    if not isinstance(table, Mapping):
+        raise SettingsError(
+            f"{name!r} in the settings file {str(path)!r} must be a table: write [{name}]."
+        )
+    known = {one.name: one.default_factory for one in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
             raise SettingsError(
-                f"{name!r} in the settings file {str(path)!r} must be a table: write [{name}]."
+                f"Unknown key {key!r} in [{name}] of the settings file {str(path)!r}: "
+                f"{nearest(key, known)}"
             )
-        keys = [one.name for one in fields(known[name])]  # type: ignore[arg-type]
-        for key in table:
-            if key not in keys:
-                raise SettingsError(
-                    f"Unknown key {key!r} in [{name}] of the settings file {str(path)!r}: "
-                    f"{nearest(key, keys)}"
-                )
+        if is_dataclass(known[key]):
+            _check_keys(path, f"{name}.{key}", value, known[key])
 
 
 def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
@@ -177,7 +216,8 @@ def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
         from hoptrail.rag.embedders.server_url import without_password
 
         first = error.errors()[0]
-        table, key = first["loc"][:2]
+        *names, key = first["loc"][: 3 if first["loc"][0] == "models" else 2]
+        table = ".".join(map(str, names))
         value = without_password(repr(first["input"]))
         raise SettingsError(
             f"The value {key} = {value} in [{table}] of the settings file {str(path)!r} is wrong: "
@@ -194,7 +234,8 @@ def _as_json(tables: Mapping[str, Any]) -> str:
 
 def _anchored(settings: FileSettings, folder: Path) -> FileSettings:
     """Makes relative paths relative to the folder of the settings file."""
-    store, model = settings.store, settings.model
+    store, model, models = settings.store, settings.model, settings.models
+    roles = {one.name: getattr(models, one.name) for one in fields(models)}
     return replace(
         settings,
         store=replace(
@@ -204,6 +245,12 @@ def _anchored(settings: FileSettings, folder: Path) -> FileSettings:
             embedder_key_file=_under(folder, store.embedder_key_file),
         ),
         model=replace(model, api_key_file=_under(folder, model.api_key_file)),
+        models=ModelsTable(
+            **{
+                role: replace(table, api_key_file=_under(folder, table.api_key_file))
+                for role, table in roles.items()
+            }
+        ),
     )
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from hoptrail.agents.budget.quota import Quota
     from hoptrail.agents.corpus.run_retention import RunRetention
     from hoptrail.agents.knowledge_base import KnowledgeBase
-    from hoptrail.agents.llm.served_model import ServedModel
+    from hoptrail.agents.llm.served_model import ModelClient, ServedModel
+    from hoptrail.agents.runs.models import RoleModel, RoleModels
     from hoptrail.agents.runs.receipt import Receipt
     from hoptrail.agents.runs.request import RunSettings
     from hoptrail.agents.strategies.graph import Paused
@@ -59,7 +60,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "agents.budget.quota": ["Quota"],
         "agents.corpus.run_retention": ["RunRetention"],
         "agents.knowledge_base": ["KnowledgeBase"],
-        "agents.llm.served_model": ["ServedModel"],
+        "agents.llm.served_model": ["ModelClient", "ServedModel"],
+        "agents.runs.models": ["RoleModel", "RoleModels"],
         "agents.runs.receipt": ["Receipt"],
         "agents.runs.request": ["RunSettings"],
         "agents.strategies.graph": ["Paused"],
@@ -79,11 +81,14 @@ __all__ = [
     "Evidence",
     "HoptrailError",
     "KnowledgeBase",
+    "ModelClient",
     "Passage",
     "Paused",
     "Quota",
     "Receipt",
     "ReplayResult",
+    "RoleModel",
+    "RoleModels",
     "RunRetention",
     "RunSettings",
     "ServedModel",

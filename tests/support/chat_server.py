@@ -88,17 +88,20 @@ def says(
     usage: object = USAGE,
     finish_reason: str | None = "stop",
     pieces: Sequence[str] | None = None,
+    reasoning: str | None = None,
 ) -> Behaviour:
     """A well-behaved reply, streamed when that is asked for."""
 
     async def whole(exchange: Exchange) -> None:
-        message = {"role": "assistant", "content": text, "reasoning": "hm"}
+        message = {"role": "assistant", "content": text, "reasoning": reasoning}
         choice = {"index": 0, "message": message, "finish_reason": finish_reason}
         await exchange.send(200, {"model": MODEL, "choices": [choice], "usage": usage})
 
     async def streamed(exchange: Exchange) -> None:
         await exchange.begin_stream()
         await exchange.chunk(b": a comment\r\n\r\n")
+        for thought in reasoning or "":
+            await exchange.event({"choices": [{"delta": {"reasoning": thought}}]})
         for piece in pieces or [text[i : i + 3] for i in range(0, len(text), 3)]:
             await exchange.event(event(piece))
         await exchange.event(event("", finish_reason))

@@ -18,6 +18,7 @@ from hoptrail.agents.llm.types import (
     AttemptFailed,
     Endpoint,
     FailureKind,
+    Thinking,
 )
 from hoptrail.prompts.loader import Rendered
 
@@ -50,13 +51,20 @@ class SleepClock(Clock):
 class Scene:
     """A client of a scripted server with its ledger and clock."""
 
-    def __init__(self, endpoint: Endpoint, budget: Budget | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        budget: Budget | None = None,
+        thinking: Thinking | None = None,
+        **settings: Any,
+    ) -> None:
         self.time = SleepClock()
         self.ledger = Ledger.open(None, budget or Budget(), self.time)
         self.asker = LLMClient(
             RetryingEndpoint(
                 endpoint, self.ledger, sleep=self.time.sleep, rng=random.Random(7), **settings
-            )
+            ),
+            thinking=thinking,
         )
 
     def ask(self, **changes: Any) -> LLMResult[Any]:

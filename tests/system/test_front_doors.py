@@ -18,8 +18,9 @@ from hoptrail.agents import KnowledgeBase, aask, areplay, aresume, ask, replay, 
 from hoptrail.evals import aevaluate, evaluate
 
 DOORS = {
-    "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase Passage
-        Paused Quota Receipt ReplayResult RunRetention RunSettings ServedModel Turn Usage
+    "hoptrail": """STRATEGIES Budget Claim Document Evidence HoptrailError KnowledgeBase ModelClient
+        Passage Paused Quota Receipt ReplayResult RoleModel RoleModels RunRetention RunSettings
+        ServedModel Turn Usage
         __version__ aask areplay aresume ask astream ingest replay resume""",
     "hoptrail.prompts": "Prompt PromptError Rendered load",
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
@@ -38,12 +39,11 @@ DOORS = {
     "hoptrail.rag.tree": """Tree TreeSearch TreeSearchSettings build_tree load_tree run_search
         sync_stored_tree""",
     "hoptrail.agents": """STRATEGIES AbstainReason Answer Budget Claim Evidence KnowledgeBase
-        Outcome Paused Plan Query Quota Receipt ReplayResult RunRetention RunSettings ServedModel
-        StopReason Strategy TreeSearchSettings Turn Usage aask areplay aresume ask astream
-        open_library replay resume
-        unfinished_runs""",
+        ModelClient Outcome Paused Plan Query Quota Receipt ReplayResult RoleModel RoleModels
+        RunRetention RunSettings ServedModel StopReason Strategy TreeSearchSettings Turn Usage aask
+        areplay aresume ask astream open_library replay resume unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
-        ScriptedEndpoint ServedModel ServerInfo""",
+        ModelClient ModelUnavailable ScriptedEndpoint ServedModel ServerInfo Thinking""",
     "hoptrail.agents.nodes": """answer assess navigate next_query plan receipt refine retrieve
         rewrite verify""",
     "hoptrail.agents.roles": """Answerer Assessor DeltaListener PassageToRead Planner QueryWriter

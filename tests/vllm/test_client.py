@@ -49,7 +49,7 @@ FORM = json_reply(Planned)
 
 def endpoint_of(server: VllmServer, **settings: Any) -> HttpEndpoint:  # noqa: ANN401
     key = settings.pop("api_key", server.served.api_key)
-    return HttpEndpoint(server.url, api_key=key, cache_salt="a tenant's", **settings)
+    return HttpEndpoint(server.url, api_key=key, **settings)
 
 
 def using(endpoint: HttpEndpoint, use: Callable[[HttpEndpoint], Awaitable[T]]) -> T:
@@ -88,6 +88,8 @@ def request(text: str = "Which way?", **fields: Any) -> ChatRequest:  # noqa: AN
         "schema": None,
         "schema_name": "free",
         "max_tokens": 24,
+        "cache_salt": "a tenant's",
+        "thinking": False,
     }
     return ChatRequest(**{**defaults, **fields})
 

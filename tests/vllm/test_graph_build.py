@@ -27,7 +27,7 @@ def built(
     store: Store, server: VllmServer, budget: Budget, limit: int | None
 ) -> tuple[GraphBuildEstimate, GraphBuildReport]:
     async def main() -> tuple[GraphBuildEstimate, GraphBuildReport]:
-        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key)
         try:
             plan = await estimate_graph(store, endpoint, limit=limit)
             return plan, await build_graph(store, endpoint, plan, budget=budget, parallel=8)

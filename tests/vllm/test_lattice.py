@@ -34,7 +34,7 @@ USED = 0.9
 
 def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:
     async def main() -> list[Receipt]:
-        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key)
         gate = asyncio.Semaphore(IN_FLIGHT)
 
         async def one(question: str) -> Receipt:

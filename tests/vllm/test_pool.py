@@ -112,7 +112,7 @@ async def ask_all(
 
 def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:
     async def main() -> list[Receipt]:
-        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key)
         try:
             return await ask_all(questions, library, endpoint)
         finally:

@@ -47,7 +47,7 @@ def built(
     inputs: TreeBuildInputs, server: VllmServer, budget: Budget, timed: int = 0
 ) -> tuple[TreeBuildEstimate, TreeBuildReport]:
     async def main() -> tuple[TreeBuildEstimate, TreeBuildReport]:
-        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key, cache_salt="salt")
+        endpoint = HttpEndpoint(server.url, api_key=server.served.api_key)
         try:
             plan = await estimate_tree(inputs, endpoint, timed=timed)
             return plan, await build_tree(inputs, endpoint, budget=budget, parallel=8)

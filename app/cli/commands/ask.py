@@ -16,14 +16,14 @@ import typer
 
 from hoptrail.app.cli import options
 from hoptrail.app.cli.interrupts import interruptible
+from hoptrail.app.cli.model_options import role_models, served_model
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
-from hoptrail.app.cli.receipt_text import receipt_text
+from hoptrail.app.cli.receipt_text import model_problems, receipt_text
 from hoptrail.app.cli.resolve import (
     budget_of,
     embedder_flags,
     embedder_of,
     run_settings,
-    served_model,
     spec_of,
     store_location,
     where_of,
@@ -57,6 +57,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     model: options.ModelUrl = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
+    role: options.RoleSettings = None,
     budget_calls: options.Calls = None,
     budget_tokens: options.Tokens = None,
     budget_searches: options.Searches = None,
@@ -80,7 +81,8 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
     filters = where_of(where)
-    served = served_model(model, model_name, api_key_file, tables.model)
+    default = served_model(model, model_name, api_key_file, tables.model)
+    models = role_models(default, tables.models, role)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
     run_options = run_settings(mode, tables.ask)
     for file in (receipt, record):
@@ -98,7 +100,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             tenant=name,
             embedder=encoder,
             strategy=strategy or tables.ask.strategy or "pool",
-            model=served,
+            model=models,
             budget=budget,
             settings=run_options,
             where=filters,
@@ -120,6 +122,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
     model: options.ModelUrl = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
+    role: options.RoleSettings = None,
     embedder: options.EmbedderName = None,
     embedder_folder: options.EmbedderFolder = None,
     embedder_key_file: options.EmbedderKeyFile = None,
@@ -135,7 +138,8 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         _list_runs(root, name, as_json)
         return
     _check_writable(receipt)
-    served = served_model(model, model_name, api_key_file, tables.model)
+    default = served_model(model, model_name, api_key_file, tables.model)
+    models = role_models(default, tables.models, role)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = _embedder_and_libraries(root, name, embedder_options, tables.store)
     from hoptrail.agents import aresume
@@ -150,7 +154,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         root,
         name,
         lambda view, cancel: aresume(
-            run, root, tenant=name, embedder=encoder, model=served, on_event=view, cancel=cancel
+            run, root, tenant=name, embedder=encoder, model=models, on_event=view, cancel=cancel
         ),
     )
     _print_and_write(made, receipt, as_json, verbose)
@@ -270,6 +274,8 @@ def _print_and_write(receipt: Receipt, path: Path | None, as_json: bool, verbose
         emit(json.loads(receipt.json()))
     else:
         say(receipt_text(receipt, verbose=verbose))
+    for line in model_problems(receipt):
+        note(line)
     _write(path, receipt)
 
 

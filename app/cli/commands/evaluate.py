@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hoptrail.app.cli import options
+from hoptrail.app.cli.model_options import role_models, served_model
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
 from hoptrail.app.cli.resolve import (
     budget_of,
@@ -18,7 +19,6 @@ from hoptrail.app.cli.resolve import (
     load,
     named_embedder,
     run_settings,
-    served_model,
 )
 from hoptrail.app.cli.settings import StoreTable, given, load_settings, over
 from hoptrail.app.text import plural
@@ -37,6 +37,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
     model: options.ModelUrl = None,
     model_name: options.ModelName = None,
     api_key_file: options.KeyFile = None,
+    role: options.RoleSettings = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N questions.")
     ] = None,
@@ -79,7 +80,9 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
         strategy=strategy or tables.ask.strategy, concurrency=concurrency
     )
     trial = EvalConfig(
-        model=served_model(model, model_name, api_key_file, tables.model),
+        model=role_models(
+            served_model(model, model_name, api_key_file, tables.model), tables.models, role
+        ),
         budget=budget_of(
             budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget
         ),

@@ -22,8 +22,9 @@ from hoptrail.app.cli.commands.build_report import (
     say_failures,
     say_tokens,
 )
+from hoptrail.app.cli.model_options import served_model
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, note, say
-from hoptrail.app.cli.resolve import WAIT, open_store, served_model, store_location
+from hoptrail.app.cli.resolve import WAIT, open_store, store_location
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.text import plural
 from hoptrail.rag.errors import SettingsError

@@ -30,13 +30,13 @@ from hoptrail.app.cli.commands.tree_build_setup import (
     new_setup,
     refresh_setup,
 )
+from hoptrail.app.cli.model_options import served_model
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
 from hoptrail.app.cli.resolve import (
     WAIT,
     embedder_flags,
     embedder_of,
     open_store,
-    served_model,
     store_location,
 )
 from hoptrail.app.cli.settings import ModelTable, load_settings

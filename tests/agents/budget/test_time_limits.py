@@ -11,8 +11,8 @@ from support.agents import QUESTION, Around, make_chain, open_chain, over, readi
 
 from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, ask, replay, unfinished_runs
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
-from hoptrail.agents.llm.types import AttemptFailed
-from hoptrail.rag.errors import ModelError, SettingsError
+from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest
+from hoptrail.rag.errors import SettingsError
 
 FOREVER = 3_600.0
 
@@ -76,8 +76,42 @@ def test_a_run_cancelled_while_the_server_is_sought_says_so(library: KnowledgeBa
     receipt = asyncio.run(main())
     assert (receipt.stop, receipt.outcome.kind) == ("cancelled", "abstained")
     assert receipt.outcome.reason == "cancelled"
-    with pytest.raises(ModelError, match=r"within 0\.3 s"):
-        ask(QUESTION, library, model=Silent(), budget=Budget(seconds=0.3))
+
+
+def test_a_server_that_does_not_say_what_it_is_leaves_the_local_players(
+    library: KnowledgeBase, tmp_path: Path
+) -> None:
+    class Silent(ScriptedEndpoint):
+        async def info(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            await asyncio.sleep(FOREVER)
+
+    file = tmp_path / "run.jsonl"
+    receipt = ask(QUESTION, library, model=Silent(), budget=Budget(seconds=8), record=file)
+    assert (receipt.model, receipt.extractive, receipt.fallbacks) == ("", True, 0)
+    assert receipt.evidence
+    assert receipt.stop != "out_of_time"
+    assert receipt.usage.seconds < 8
+    said = "start: The model server does not say what it is in 2 s. The local players stand in."
+    assert receipt.flags == (said,)
+    assert replay(file).same
+
+
+def test_a_probe_without_an_answer_leaves_the_local_players(
+    library: KnowledgeBase, tmp_path: Path
+) -> None:
+    class Mute(ScriptedEndpoint):
+        async def attempt(self, request: ChatRequest, **_: object) -> ChatReply:
+            await asyncio.sleep(FOREVER)
+            raise AssertionError("unreachable")
+
+    file = tmp_path / "run.jsonl"
+    model = Mute(enforces_schema=None)
+    receipt = ask(QUESTION, library, model=model, budget=Budget(seconds=8), record=file)
+    assert (receipt.model, receipt.extractive, receipt.usage.calls) == ("", True, 1)
+    assert receipt.evidence
+    (flag,) = [one for one in receipt.flags if one.startswith("start: ")]
+    assert "does not answer: timeout" in flag
+    assert replay(file).same
 
 
 def test_what_cannot_be_begun_leaves_no_run(tmp_path: Path) -> None:

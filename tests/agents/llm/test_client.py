@@ -333,6 +333,81 @@ def test_without_a_tokenizer_bytes_bound_a_prompt() -> None:
     assert bound_tokens(_messages(fitted.prompt)) + 50 <= 1_000
 
 
+class Counting(ScriptedEndpoint):
+    """A server that tokenizes, and how often it was asked to."""
+
+    counts = 0
+
+    async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
+        self.counts += 1
+        return await super().count_tokens(messages, timeout=timeout)
+
+
+def uneven(text: str) -> int:
+    """A tokenizer that counts a byte a token where tiktoken has whole words, else as it does."""
+    return count_tokens(text) + 4 * text.count("é")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(0, 90), st.sampled_from(["word ", "é", "漢字", "{}!1"])), max_size=40
+    ),
+    room=st.integers(60, 4_000),
+    count=st.sampled_from([count_tokens, doubled, uneven, len]),
+)
+def test_a_prompt_is_fitted_with_few_counts_and_always_fits(
+    sizes: list[tuple[int, str]], room: int, count: Callable[[str], int]
+) -> None:
+    blocks = [word * size for size, word in sizes]
+    endpoint = Counting(tokenizes=True, max_model_len=room, count=count)
+    fitted = fit(endpoint, blocks)
+    assert endpoint.counts <= 4
+    assert sorted((*fitted.kept, *fitted.left_out)) == list(range(len(blocks)))
+    tokens = asyncio.run(endpoint.count_tokens(_messages(fitted.prompt), timeout=1))
+    assert tokens is not None
+    assert not fitted.kept or tokens + 50 <= room
+    if fitted.tokens is not None:
+        assert fitted.tokens == tokens + 8
+
+
+def test_a_fitted_prompt_fills_the_room_and_is_not_counted_again() -> None:
+    endpoint = Counting([GOOD], tokenizes=True, max_model_len=1_000, count=doubled)
+    blocks = [f"{number} " + "word " * 30 for number in range(40)]
+    scene = Scene(endpoint)
+
+    async def main() -> LLMResult[Any]:
+        await scene.asker.prepare()
+        fitted = await scene.asker.fit(
+            lambda chosen: replace(PROMPT, messages=(("user", "".join(chosen)),)),
+            blocks,
+            form=FORM,
+            max_tokens=60,
+        )
+        assert 13 <= len(fitted.kept) <= 14  # of 66 tokens each
+        return await scene.asker.ask(node="n", prompt=fitted, form=FORM, max_tokens=60)
+
+    assert asyncio.run(main()).value == STEP
+    assert endpoint.counts <= 4
+
+
+def test_the_longest_prompt_that_fits_is_found_with_few_counts() -> None:
+    prompts = [
+        replace(PROMPT, messages=(("user", "word " * length),)) for length in range(900, 0, -10)
+    ]
+    endpoint = Counting(tokenizes=True, max_model_len=400, count=doubled)
+    scene = Scene(endpoint)
+
+    async def main() -> Rendered:
+        await scene.asker.prepare()
+        return (await scene.asker.longest(iter(prompts), form=FORM, max_tokens=60)).prompt
+
+    found = asyncio.run(main())
+    assert endpoint.counts <= 4
+    words = found.messages[0][1].count("word")
+    assert 140 <= words <= 164  # 2 tokens a word, and the template
+
+
 # Starting up
 
 
@@ -453,6 +528,10 @@ def test_over_http_passing_trouble_is_survived(trouble: fake_server.Behaviour) -
         (fake_server.drop, "unavailable", 4),
         (says("I would rather talk about the weather."), "parse", 2),
         (says(GOOD[:-5], finish_reason="length"), "length", 2),
+        (says("x" * 200_000), "length", 1),
+        (says(GOOD, finish_reason="content_filter"), "content_filter", 1),
+        (status(200, {"error": {"message": "later", "code": 503}}), "unavailable", 4),
+        (status(200, {"error": {"message": "no", "code": 401}}), "refused_by_server", 1),
     ],
 )
 def test_over_http_lasting_trouble_is_a_typed_failure(

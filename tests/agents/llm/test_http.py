@@ -87,13 +87,14 @@ def test_an_http_endpoint_keeps_the_protocol() -> None:
 
 
 def test_a_reply_with_its_usage() -> None:
-    with FakeServer(says("hello there")) as server:
+    with FakeServer(says("hello there", reasoning="hm")) as server:
         reply = attempt(server)
     assert reply == ChatReply(
         text="hello there",
         finish_reason="stop",
         usage=ReportedUsage(prompt_tokens=10, completion_tokens=5),
         model="fake",
+        reasoning="hm",
     )
 
 
@@ -101,11 +102,12 @@ def test_the_body_and_headers_of_a_request() -> None:
     with FakeServer() as server:
         attempt(
             server,
-            request(schema=SCHEMA, schema_name="step", seed=0, temperature=0.5),
+            request(
+                schema=SCHEMA, schema_name="step", seed=0, temperature=0.5,
+                cache_salt="s4lt", thinking=False,
+            ),
             api_key="k3y",
-            cache_salt="s4lt",
-            thinking=False,
-        )
+        )  # fmt: skip
         (body,) = server.chats
         assert server.requests[-1].headers["authorization"] == "Bearer k3y"
     assert body == {
@@ -186,7 +188,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown() -> None
 )
 def test_a_streamed_reply_equals_the_whole_one(text: str) -> None:
     deltas: list[str] = []
-    with FakeServer(says(text)) as server:
+    with FakeServer(says(text, reasoning="hm")) as server:
         whole = attempt(server)
         streamed = with_endpoint(
             server,
@@ -328,9 +330,93 @@ def test_a_reply_the_server_gave_up_on_is_no_reply(reason: str) -> None:
         assert failure(server).kind == "server_error"
 
 
-def test_an_endless_answer_is_given_up() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_endless_answer_is_given_up(stream: bool) -> None:
     with FakeServer(fake.flood) as server:
-        assert failure(server).kind == "not_openai"
+        assert failure(server, request(stream=stream)).kind == "oversized"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_is_bounded_by_the_tokens_that_it_may_have(stream: bool) -> None:
+    async def attempts(endpoint: HttpEndpoint) -> str:
+        chat = request(stream=stream, max_tokens=400)
+        assert len((await endpoint.attempt(chat, timeout=30)).text) == 300_000
+        with pytest.raises(AttemptFailed, match=r"answers more than \d+ ") as caught:
+            await endpoint.attempt(request(stream=stream, max_tokens=9), timeout=30)
+        return caught.value.kind
+
+    with FakeServer(says("x" * 300_000, pieces=["x" * 3_000] * 100)) as server:
+        assert with_endpoint(server, attempts) == "oversized"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable", "spent"),
+    [
+        ({"message": "overloaded, try later", "code": 503}, "server_error", True, False),
+        ({"message": "slow down", "code": "429"}, "rate_limited", True, False),
+        ({"message": "wrong key", "code": 401}, "unauthorised", False, False),
+        ({"message": "broken", "code": "internal"}, "server_error", True, True),
+        ("model requires more memory than is available", "server_error", True, True),
+        ("the prompt exceeds the maximum context length", "overlong", False, True),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_in_an_answer_with_status_200(
+    error: object, kind: str, retryable: bool, spent: bool, stream: bool
+) -> None:
+    async def event(exchange: fake.Exchange) -> None:
+        await exchange.event({"error": error})
+        await exchange.raw(b"0\r\n\r\n")
+
+    behaviour = fake.stream_then(event) if stream else status(200, {"error": error})
+    with FakeServer(behaviour) as server:
+        failed = failure(server, request(stream=stream))
+    assert (failed.kind, failed.retryable, failed.spent) == (kind, retryable, spent or stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_that_a_filter_stopped_is_a_failure_of_its_own(stream: bool) -> None:
+    with FakeServer(says("I can", finish_reason="content_filter")) as server:
+        failed = failure(server, request(stream=stream))
+    assert (failed.kind, failed.retryable, failed.spent) == ("content_filter", False, True)
+    refusal = {"error": {"message": "The prompt was filtered", "code": "content_filter"}}
+    with FakeServer(status(400, refusal)) as server:
+        assert failure(server).kind == "content_filter"
+
+
+CALL = {"type": "function", "function": {"name": "answer", "arguments": '{"a":1}'}}
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+    {"type": "text", "text": '{"a"'},
+    {"type": "output_text", "text": ":1}"},
+    {"type": "image_url", "image_url": {"url": "x"}},
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "reasoning"),
+    [
+        ({"content": PARTS}, "hm"),
+        ({"content": ['{"a":1}']}, ""),
+        ({"content": '{"a":1}', "reasoning_content": "hm"}, "hm"),
+        ({"content": None, "tool_calls": [CALL], "reasoning": "hm"}, "hm"),
+        ({"content": None, "function_call": CALL["function"]}, ""),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_message_may_have_its_text_elsewhere(
+    message: dict[str, object], reasoning: str, stream: bool
+) -> None:
+    choice = {"message": message, "delta": message, "finish_reason": "stop"}
+
+    async def streamed(exchange: fake.Exchange) -> None:
+        await exchange.event({"choices": [choice]})
+        await exchange.raw(b"0\r\n\r\n")
+
+    behaviour = fake.stream_then(streamed) if stream else status(200, {"choices": [choice]})
+    with FakeServer(behaviour) as server:
+        reply = attempt(server, request(stream=stream))
+    assert (reply.text, reply.reasoning) == ('{"a":1}', reasoning)
 
 
 def test_a_server_that_went_away_is_a_failed_connection() -> None:
@@ -439,18 +525,34 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 def test_an_extension_that_is_refused_is_dropped_for_good(field: str) -> None:
     refusal = status(400, {"error": {"message": f"Unrecognized request argument: {field}"}})
 
+    chat = request(seed=1, cache_salt="salt", thinking=False)
+
     async def ask_thrice(endpoint: HttpEndpoint) -> None:
         with pytest.raises(AttemptFailed) as caught:
-            await endpoint.attempt(request(seed=1), timeout=30)
+            await endpoint.attempt(chat, timeout=30)
         assert caught.value.retryable
         for _ in range(2):
-            reply = await endpoint.attempt(request(seed=1), timeout=30)
+            reply = await endpoint.attempt(chat, timeout=30)
             assert reply.without == (field,)
 
     with FakeServer(refusal, says("ok")) as server:
-        with_endpoint(server, ask_thrice, cache_salt="salt", thinking=False)
+        with_endpoint(server, ask_thrice)
         assert [field in body for body in server.chats] == [True, False, False]
         assert len({frozenset(body) for body in server.chats[1:]}) == 1
+
+
+def test_a_refusal_of_thoughts_is_known_by_the_words_of_several_servers() -> None:
+    fastapi = {"detail": [{"loc": ["body", "chat_template_kwargs"], "msg": "Extra inputs"}]}
+    words = {"message": "chat_template is not supported for Mistral tokenizers."}
+    for refusal in (status(422, fastapi), status(400, words)):
+        with FakeServer(refusal, says("ok")) as server:
+
+            async def ask_twice(endpoint: HttpEndpoint) -> tuple[str, ...]:
+                with pytest.raises(AttemptFailed):
+                    await endpoint.attempt(request(thinking=True), timeout=30)
+                return (await endpoint.attempt(request(thinking=True), timeout=30)).without
+
+            assert with_endpoint(server, ask_twice) == ("chat_template_kwargs",)
 
 
 def test_a_field_is_only_missed_where_it_belongs() -> None:
@@ -469,7 +571,7 @@ def test_a_field_is_only_missed_where_it_belongs() -> None:
 def test_secrets_that_a_server_echoes_are_taken_out() -> None:
     body = {"error": {"message": "Incorrect key sk-geheim for salt s4lz"}}
     with FakeServer(status(403, body)) as server:
-        failed = failure(server, api_key="sk-geheim", cache_salt="s4lz")
+        failed = failure(server, request(cache_salt="s4lz"), api_key="sk-geheim")
     assert failed.detail == "HTTP 403: Incorrect key *** for salt ***"
     assert "geheim" not in str(failed)
 
@@ -582,6 +684,22 @@ def test_lines_end_as_the_specification_says_and_data_may_have_several(end: str)
 def test_a_stream_without_an_end_is_given_up() -> None:
     with pytest.raises(AttemptFailed, match="answers more than"):
         asyncio.run(read_events((b"data: " + b"x" * 2**20 for _ in range(17)), lambda _: None))
+
+
+def test_a_line_in_many_pieces_is_put_together_once() -> None:
+    line = b"data: " + b"x" * 50_000
+
+    async def body() -> AsyncIterator[bytes]:
+        for byte in line + b"\n\n: ping\r\rdata: y":
+            yield bytes([byte])
+
+    async def handed() -> list[str]:
+        answer = httpx.Response(200, content=body())
+        return [text async for text in http.BoundedText(answer, 10**6).aiter_text()]
+
+    pieces = asyncio.run(handed())
+    assert len(pieces) == 5  # one a line end, and the rest
+    assert len("".join(pieces)) == len(line) + len("\n\n: ping\r\rdata: y\n\n")
 
 
 def test_events_may_be_cut_anywhere() -> None:

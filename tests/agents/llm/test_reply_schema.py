@@ -122,12 +122,98 @@ ADA = Person(name="Ada", age=36)
         'Sure! ```json\n{"name":"Ada","age":36}\n``` Anything else?',
         '<think>{"name":"Bob","age":1}</think>{"name":"Ada","age":36}',
         'In {braces} I say {"name":"Ada","age":36} and {more}',
-        '{"name":"Ada","age":36}{"name":"Bob","age":1}',
+        '{"name":"Bob","age":1}{"name":"Ada","age":36}',
+        '{"name":"Ada","age":36} I hope that helps! {}',
         '{"name":"Ada","age":36,"mood":"fine"}',
     ],
 )
 def test_a_reply_is_found_where_it_stands(text: str) -> None:
     assert json_reply(Person).parse(text) == ADA
+
+
+DRAFT = 'Perhaps {"name":"Bob","age":1}, no.'
+REPLY = '{"name":"Ada","age":36}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{DRAFT}</think>{REPLY}",
+        f"<think>{DRAFT}</think><think>{DRAFT}</think>\n{REPLY}",
+        f"<thinking>{DRAFT}</thinking>\n{REPLY}",
+        f"<seed:think>{DRAFT}</seed:think>{REPLY}",
+        f"<think>{DRAFT}</think><answer>{REPLY}</answer>",
+        f"[THINK]{DRAFT}[/THINK]{REPLY}",
+        f"◁think▷{DRAFT}◁/think▷{REPLY}",
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{REPLY}",
+        f"<|channel>thought\n{DRAFT}<channel|>{REPLY}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant"
+        f"<|channel|>final <|constrain|>json<|message|>{REPLY}<|return|>",
+        f"analysis{DRAFT}assistantfinal{REPLY}",
+    ],
+)
+def test_a_draft_before_the_end_of_the_thoughts_is_no_reply(text: str) -> None:
+    assert json_reply(Person).parse(text) == ADA
+
+
+def test_a_draft_is_not_used_for_a_reply_that_cannot_be() -> None:
+    assert isinstance(json_reply(Person).parse(f"{DRAFT}</think>I cannot say."), ParseProblem)
+    assert isinstance(text_reply("answer").parse("<think>It may be that"), ParseProblem)
+
+
+def test_a_mark_inside_a_string_of_the_reply_ends_no_thoughts() -> None:
+    parsed = json_reply(Person).parse('Well: {"name":"a </think>","age":3}')
+    assert parsed == Person(name="a </think>", age=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'name': 'Ada', 'age': 36}",
+        "{'name': \"Ada\", 'age': 36, 'sure': True, 'note': None, 'l': (1, -2.5)}",
+        '{"name": "Ada", "age": 36,}',
+        '{"name": "Ada", "age": 36, "sure": true, "list": [{}, null,],}',
+        '{"Person": {"name":"Ada","age":36}}',
+        '{"name": "Person", "arguments": {"name":"Ada","age":36}}',
+        '[{"name":"Ada","age":36}]',
+    ],
+)
+def test_a_reply_in_another_form_can_be_used(text: str) -> None:
+    assert json_reply(Person).parse(text) == ADA
+
+
+class Many(BaseModel):
+    """A reply with bounds."""
+
+    name: Short
+    words: Annotated[list[Short], Field(max_length=2)]
+    inner: Annotated[list[Inner], Field(max_length=2)] = []
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"name": "Ada", "words": ["a", "b", "c"]}, ["a", "b"]),
+        ({"name": "Ada", "words": ["a", "bb bbbb bbbbbbbb", "c"]}, ["a", "bb bbbb"]),
+        ({"name": "Ada", "words": "a"}, ["a"]),
+        ({"name": "Ada", "words": None}, []),
+    ],
+)
+def test_a_reply_beyond_its_bounds_is_cut_to_them(found: object, words: list[str]) -> None:
+    assert json_reply(Many).parse(json.dumps(found)) == Many(name="Ada", words=words)
+
+
+def test_a_bound_deep_in_a_reply_is_kept_too() -> None:
+    long = {"kind": "bridge", "weight": 2}
+    problem = json_reply(Many).parse(json.dumps({"name": "Ada", "words": [], "inner": [long]}))
+    assert isinstance(problem, ParseProblem)
+
+
+@pytest.mark.parametrize(
+    "text", ["{'name': open('x'), 'age': 1}", "{1: 2}", "{'a': 1j}", "{**x}", "{'a'}", "{'a': b''}"]
+)
+def test_python_that_is_no_value_is_not_read(text: str) -> None:
+    assert isinstance(json_reply(Person).parse(text), ParseProblem)
 
 
 def test_raw_control_characters_in_strings_are_let_through() -> None:
@@ -182,4 +268,5 @@ def test_free_text_only_has_to_be_there() -> None:
     form = text_reply("answer")
     assert form.schema is None
     assert form.parse("<think>hm</think> Yes. ") == "Yes."
+    assert form.parse("hm</think>Yes.<|im_end|>") == "Yes."
     assert isinstance(form.parse(" \n"), ParseProblem)

@@ -89,6 +89,14 @@ def test_words_are_told_before_the_reply_is_whole() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", [1, 5, 400])
+def test_thoughts_before_the_reply_are_not_told(size: int) -> None:
+    text = f"<think>{reply('Not this, no')}</think>" + reply("Tarn Hollow it is")
+    deltas = heard([text[i : i + size] for i in range(0, len(text), size)])
+    assert told(deltas) == "Tarn Hollow it"
+    assert not any(delta.restart for delta in deltas)
+
+
 @pytest.mark.parametrize("size", [1, 5, 16, 400])
 def test_no_piece_shows_any_of_the_fences_word(size: int) -> None:
     text = reply(f"say <{FENCE.word} quote 1> now")

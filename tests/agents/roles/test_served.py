@@ -77,8 +77,10 @@ def test_every_request_is_bounded_and_greedy(library: KnowledgeBase) -> None:
     endpoint = reading()
     ask(QUESTION, library, model=endpoint)
     for request in endpoint.requests:
+        thinks = request.schema_name == "AnswerForm"
         assert request.schema is not None
-        assert 0 < request.max_tokens <= 1200
+        assert request.thinking is thinks
+        assert 0 < request.max_tokens <= (800 + 2_048 if thinks else 800)
         assert request.temperature == 0.0
         assert [m.role for m in request.messages] == ["system", "user"]
 

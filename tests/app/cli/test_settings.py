@@ -71,6 +71,10 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[models.planer]\nthinking = true", r"Unknown key 'planer' in \[models\] .* 'planner'"),
+        ("[models.planner]\nthink = true", r"'think' in \[models.planner\] .* 'thinking'"),
+        ("[models.planner]\nthinking = 1", r"thinking = 1 in \[models.planner\] .* boolean"),
+        ("[models]\nplanner = 'x'", r"'models.planner' .* write \[models.planner\]\.$"),
         ("[budget]\ncals = 3", r"Unknown key 'cals' in \[budget\] .* did you mean 'calls'?"),
         ("[budget]\nxyz = 3", r"known are calls, searches, seconds, tokens\.$"),
         ("[bugdet]\ncalls = 3", r"Unknown table \[bugdet\] .* did you mean 'budget'"),

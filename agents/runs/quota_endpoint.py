@@ -84,27 +84,22 @@ class QuotaEndpoint:
         await self._endpoint.aclose()
 
 
-async def within_quota(
-    stack: AsyncExitStack,
-    endpoint: Endpoint | None,
-    quota: Quota | None,
-    seconds: float,
-    cancel: asyncio.Event | None,
-) -> Endpoint | None:
-    """The endpoint of one question, once the question has its place among those in flight.
+async def place_in(
+    stack: AsyncExitStack, quota: Quota | None, seconds: float, cancel: asyncio.Event | None
+) -> None:
+    """Waits for the place of one question among those in flight.
 
     Where no place is free in time the question goes on without one: its time is over, so it ends at
     its first search with that as the reason. So does one that was cancelled meanwhile.
 
     Args:
         stack: gives the place back.
-        endpoint: None: the question has no model.
         quota: what is drawn on; None: nothing is.
         seconds: the longest wait.
         cancel: ends the wait.
     """
     if quota is None:
-        return endpoint
+        return
     place = asyncio.ensure_future(stack.enter_async_context(quota.question(timeout=seconds)))
     wish = asyncio.ensure_future((cancel or asyncio.Event()).wait())
     try:
@@ -116,7 +111,6 @@ async def within_quota(
             await asyncio.gather(place, return_exceptions=True)
     if not place.cancelled():
         place.result()
-    return None if endpoint is None else QuotaEndpoint(endpoint, quota)
 
 
 def _most(request: ChatRequest) -> Reservation:

@@ -13,9 +13,9 @@ from support.clock import Clock
 
 from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, replay
 from hoptrail.agents.budget.quota import Quota
-from hoptrail.agents.llm.quota_endpoint import QuotaEndpoint
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import AttemptFailed, ChatRequest, Endpoint, Message
+from hoptrail.agents.runs.quota_endpoint import QuotaEndpoint
 
 REQUEST = ChatRequest(
     messages=(Message(role="user", content="Who built the Heron?"),),
