@@ -21,12 +21,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+from hoptrail.agents.budget.admission import Admission
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
+from hoptrail.agents.corpus.lexical_fallback import LexicalFallback
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
-from hoptrail.agents.graph import Strategy, run_graph
+from hoptrail.agents.graph import Strategy, ended_early, run_graph
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.served_model import ServedModel, open_endpoint
@@ -47,6 +49,7 @@ from hoptrail.agents.runs.receipt import Environment, Receipt
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.runs.synchronous import synchronous
+from hoptrail.agents.runs.waiting import admitted
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.rag.embedders.base import Embedder
@@ -84,6 +87,8 @@ class _Run:
     folder: RunFolder | None
     choose_roles: ChooseRoles
     on_event: Listener
+    admission: Admission | None = None
+    """None in a replay."""
 
 
 async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
@@ -154,6 +159,7 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             folder=runs.begin(opened.runs, request) if opened.runs is not None else None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
+            admission=opened.admission,
         )
         receipt = await _receipt_or_nothing_left(run)
         if recorder is not None:
@@ -204,6 +210,7 @@ async def aresume(  # noqa: PLR0913 - as `aask`
                 folder=folder,
                 choose_roles=roles or _unchanged,
                 on_event=on_event,
+                admission=opened.admission,
             )
         )
 
@@ -264,10 +271,14 @@ async def _receipt_of(run: _Run) -> Receipt:
     request, folder = run.request, run.folder
     ledger = Ledger.open(folder.ledger if folder else None, request.budget, run.interceptor.seconds)
     try:
-        with tracing_context(enabled=False):
-            context = await _context(run, ledger)
-            with disk_errors(folder.path if folder else Path()):
-                final = await run_graph(run.strategy, request, context, folder)
+        places = run.admission.places(served=request.served) if run.admission else None
+        async with admitted(places, run.interceptor, ledger.seconds_left(), run.on_event) as stop:
+            with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
+                context = await _context(run, ledger, served=stop is None)
+                if stop is None or (folder is not None and folder.checkpoints.exists()):
+                    final = await run_graph(run.strategy, request, context, folder)
+                else:
+                    final = await ended_early(request, context, stop)
     finally:
         ledger.close()
     receipt = replace(
@@ -287,11 +298,17 @@ async def _receipt_of(run: _Run) -> Receipt:
     return receipt
 
 
-async def _context(run: _Run, ledger: Ledger) -> RunContext:
+async def _context(run: _Run, ledger: Ledger, *, served: bool) -> RunContext:
     """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
-    corpus = intercepted_corpus(run.corpus, run.interceptor)
+    notes: list[str] = []
+    corpus = cast(
+        Corpus,
+        LexicalFallback(
+            intercepted_corpus(run.corpus, run.interceptor), ledger.seconds_left, notes.append
+        ),
+    )
     roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
-    if run.endpoint is not None:
+    if run.endpoint is not None and served:
         endpoint = RetryingEndpoint(
             InterceptedEndpoint(run.endpoint, run.interceptor, run.delimiters),
             ledger,
@@ -308,6 +325,7 @@ async def _context(run: _Run, ledger: Ledger) -> RunContext:
         ledger=ledger,
         settings=run.request.settings,
         emit=run.on_event,
+        notes=notes,
     )
 
 

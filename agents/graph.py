@@ -2,26 +2,30 @@
 
 The edges of a strategy are in `strategies/`, one screen each. Here a node function is given its
 context, an explicit recursion limit ends a loop by mistake (LangGraph's own default is 10,007
-steps), and a timeout well above the budget's deadline ends a node that hangs.
+steps), and a node that hangs is cut off some seconds after the budget's deadline.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import NodeTimeoutError
 from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from hoptrail.agents.nodes.answering import receipt
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.interceptor import Cancelled, current_node
 from hoptrail.agents.runs.request import RunRequest, RunSettings
+from hoptrail.agents.types import StepRecord, StopReason
 
 RunGraph = StateGraph[RunState, RunContext, RunState, RunState]
 CompiledRunGraph = CompiledStateGraph[RunState, RunContext, RunState, RunState]
@@ -31,9 +35,9 @@ LOOP_NODES = 5
 """Nodes of the longest loop of a strategy, with room for one more."""
 OTHER_NODES = 8
 """Nodes before and after the loop, with room."""
-GRACE_SECONDS = 60.0
-"""A node is cancelled this many seconds after the run's budget of seconds is over. (In normal runs
-the ledger stops a node first.)"""
+GRACE_SECONDS = 5.0
+"""A node is cut off this many seconds after the run's budget of seconds is over. (In normal runs
+the deadlines of its calls end it first.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,8 @@ def compile_graph(
 ) -> CompiledRunGraph:
     """The graph of a strategy, ready to run."""
     graph: RunGraph = StateGraph(RunState, context_schema=RunContext)
-    graph.set_node_defaults(timeout=seconds + GRACE_SECONDS)
+    # For nodes that were not added by `add_nodes`; those of `add_nodes` are cut off before.
+    graph.set_node_defaults(timeout=seconds + 2 * GRACE_SECONDS)
     strategy.wire(graph)
     return graph.compile(checkpointer=checkpointer, name=strategy.name)
 
@@ -91,14 +96,40 @@ async def run_graph(
         }
         state: RunState | None = None
         if checkpointer is None or await checkpointer.aget_tuple(config) is None:
-            state = RunState(
-                question=request.question,
-                where=tuple(sorted(request.where.items())),
-                generation=await context.corpus.generation(),
-            )
+            state = await _first_state(request, context)
         durability: Any = {"durability": "sync"} if folder else {}
-        values = await graph.ainvoke(state, config, context=context, **durability)
+        try:
+            values = await graph.ainvoke(state, config, context=context, **durability)
+        except NodeTimeoutError:
+            kept = (await graph.aget_state(config)).values if checkpointer is not None else {}
+            return await ended_early(
+                request, context, "out_of_time", RunState(**kept) if kept else state
+            )
         return RunState(**values)
+
+
+async def ended_early(
+    request: RunRequest, context: RunContext, stop: StopReason, state: RunState | None = None
+) -> RunState:
+    """The last state of a run that ends without its graph, with a receipt of what there is.
+
+    Args:
+        request: the question.
+        context: what every node is given.
+        stop: why it ends.
+        state: what was known; None: nothing.
+    """
+    state = state or await _first_state(request, context)
+    return await _with_context(receipt)(state.stopped(stop), Runtime(context=context))
+
+
+async def _first_state(request: RunRequest, context: RunContext) -> RunState:
+    state = RunState(question=request.question, where=tuple(sorted(request.where.items())))
+    try:
+        generation = await context.corpus.generation(timeout=context.read_seconds())
+    except TimeoutError:
+        return state.stopped("out_of_time")
+    return replace(state, generation=generation)
 
 
 def recursion_limit(settings: RunSettings) -> int:
@@ -109,10 +140,16 @@ def recursion_limit(settings: RunSettings) -> int:
 def _with_context(function: NodeFunction) -> Callable[..., Awaitable[RunState]]:
     async def node(state: RunState, runtime: Runtime[RunContext]) -> RunState:
         token = current_node.set(function.__name__)
+        limit = runtime.context.ledger.seconds_left() + GRACE_SECONDS
         try:
-            return await function(state, runtime.context)
+            async with asyncio.timeout(limit):
+                return await function(state, runtime.context)
         except Cancelled:
             return state.stopped("cancelled")
+        except TimeoutError as error:
+            detail = str(error) or f"it had not ended after {limit:.3g} s"
+            record = StepRecord(node=function.__name__, action="cut off", detail=detail)
+            return state.step(record).stopped("out_of_time")
         finally:
             current_node.reset(token)
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from hoptrail.agents.budget.admission import OF_PROCESS, Admission
 from hoptrail.agents.corpus.live import LiveCorpus
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Corpus
+from hoptrail.agents.corpus.threads import given_up
 from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.interruptible import InterruptibleEmbedder
 from hoptrail.rag.embedders.loading import load_embedder, recorded_embedder
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.spec import check_embedder
@@ -33,6 +36,8 @@ class OpenStore:
     retriever: Retriever | None = None
     mode: Mode = "hybrid"
     """How a question is searched unless it is told."""
+    admission: Admission = OF_PROCESS
+    """How many runs go on at once."""
 
     @classmethod
     def open(
@@ -42,6 +47,7 @@ class OpenStore:
         tenant: str = "default",
         embedder: str | Embedder | None = None,
         keep_runs: bool = True,
+        admission: Admission = OF_PROCESS,
     ) -> Self:
         """Opens a tenant's store for questions.
 
@@ -50,6 +56,7 @@ class OpenStore:
             tenant: whose documents.
             embedder: one, or its name for `load_embedder`; None: the one that the store records.
             keep_runs: whether runs are kept on disk until their receipt is written.
+            admission: how many runs go on at once; the process's unless one is given.
 
         Raises:
             StoreError: it is missing, damaged, or was made with another embedder.
@@ -65,15 +72,18 @@ class OpenStore:
         except BaseException:
             store.close()
             raise
-        retriever = Retriever(store, embedder)
+        # What runs embed can be stopped between two batches; what is ingested cannot.
+        for_runs = InterruptibleEmbedder(embedder, given_up)
+        retriever = Retriever(store, for_runs)
         return cls(
-            corpus=LiveCorpus(store, retriever, Trees(store, embedder)),
+            corpus=LiveCorpus(store, retriever, Trees(store, for_runs)),
             secret=store.secret,
             runs=Path(folder) / tenant / "runs" if keep_runs else None,
             store=store,
             embedder=embedder,
             retriever=retriever,
             mode=retriever.mode,
+            admission=admission,
         )
 
     def close(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from hoptrail.agents.budget.limits import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
 from hoptrail.agents.nodes.common import noted, role_input
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.verifier import verify as verify_answer
-from hoptrail.agents.runs.receipt import Receipt, outcome_of
-from hoptrail.agents.types import Answer, StepRecord, StopReason
+from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
+from hoptrail.agents.types import Answer, Evidence, StepRecord, StopReason
 
 
 async def answer(state: RunState, run: RunContext) -> RunState:
@@ -31,7 +32,8 @@ async def answer(state: RunState, run: RunContext) -> RunState:
 async def verify(state: RunState, run: RunContext) -> RunState:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
-    assert state.answer is not None, "verify follows answer"
+    if state.answer is None:  # the answer node was cut off
+        return state
     verified = verify_answer(state.answer, state.evidence)
     for claim in verified.claims:
         run.emit(ClaimVerified(claim=claim))
@@ -44,16 +46,17 @@ async def verify(state: RunState, run: RunContext) -> RunState:
 async def receipt(state: RunState, run: RunContext) -> RunState:
     """Checks every quote against its stored document once more, and writes the receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
-    slices = await gather_or_cancel(
-        run.corpus.slice(e.document_id, e.start, e.end) for e in state.evidence
-    )
-    pairs = list(zip(state.evidence, slices, strict=True))
-    unchanged = tuple(item for item, text in pairs if text == item.quote)
-    changed = tuple(item.id for item, text in pairs if text != item.quote)
+    checks = await gather_or_cancel(_check(item, run) for item in state.evidence)
+    pairs = list(zip(state.evidence, checks, strict=True))
+    unchanged = tuple(item for item, found in pairs if found == "unchanged")
+    changed = tuple(item.id for item, found in pairs if found == "changed")
+    unchecked = tuple(item.id for item, found in pairs if found == "unchecked")
     answer = state.answer
-    if changed and answer is not None:
+    if len(unchanged) < len(pairs) and answer is not None:
         answer = verify_answer(answer, unchanged)
     stop: StopReason = state.stop if state.stop is not None else "sufficient"
+    if unchecked and stop in FINISHED:
+        stop = "out_of_time"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
         question=state.question,
@@ -67,14 +70,36 @@ async def receipt(state: RunState, run: RunContext) -> RunState:
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
         evidence=unchanged,
         source_changed=changed,
+        unchecked=unchecked,
         candidates=state.candidates,
         plan=state.plan,
         steps=state.steps,
         rounds=state.round,
         fallbacks=sum(bool(step.use and step.use.failure) for step in state.steps),
-        flags=tuple(f"{flag.node}: {flag.reason}" for flag in run.ledger.flags),
+        flags=(
+            *(f"{flag.node}: {flag.reason}" for flag in run.ledger.flags),
+            *run.notes,
+            *_unchecked_flag(unchecked),
+        ),
         budget=run.ledger.budget,
         usage=run.ledger.spent(),
         generation=state.generation,
     )
     return replace(state, stop=stop, answer=answer, receipt=made.json())
+
+
+async def _check(item: Evidence, run: RunContext) -> Literal["unchanged", "changed", "unchecked"]:
+    """Whether a quote still stands in its document."""
+    try:
+        text = await run.corpus.slice(
+            item.document_id, item.start, item.end, timeout=run.read_seconds()
+        )
+    except TimeoutError:
+        return "unchecked"
+    return "unchanged" if text == item.quote else "changed"
+
+
+def _unchecked_flag(unchecked: tuple[str, ...]) -> tuple[str, ...]:
+    if not unchecked:
+        return ()
+    return (f"receipt: {len(unchecked)} quotes could not be checked in time and are not cited",)

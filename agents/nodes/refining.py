@@ -17,7 +17,7 @@ async def refine(state: RunState, run: RunContext) -> RunState:
     """Unread candidates → exact quotes in the evidence pool."""
     run.emit(StepStarted(node="refine", round=state.round))
     chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
-    texts = await run.corpus.passages([c.passage_id for c in chosen])
+    texts = await run.corpus.passages([c.passage_id for c in chosen], timeout=run.read_seconds())
     readings = [
         PassageToRead(
             passage=passage, score=candidate.score, query=candidate.query, via=candidate.via

@@ -26,6 +26,10 @@ from hoptrail.agents.types import (
 )
 from hoptrail.rag.types import Scalar
 
+READ_GRACE = 0.25
+"""Seconds that a short read may take after the deadline, so that what was found is still read, and
+the best answer so far still checked against its documents."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
@@ -77,3 +81,9 @@ class RunContext:
     ledger: Ledger
     settings: RunSettings = field(default_factory=RunSettings)
     emit: Listener = ignore
+    notes: list[str] = field(default_factory=list)
+    """What went wrong outside and was made up for, for the receipt's flags."""
+
+    def read_seconds(self) -> float:
+        """The deadline of a short read, in seconds: what is left, or a grace when nothing is."""
+        return max(READ_GRACE, self.ledger.seconds_left())

@@ -37,7 +37,7 @@ def local_roles(
         assessor=LocalAssessor(),
         query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
-        scorer=LocalScorer(corpus),
+        scorer=LocalScorer(corpus, seconds_left),
     )
 
 

@@ -9,7 +9,7 @@ twice with different values counts as missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -107,14 +107,20 @@ _ROLE = "slate"
 class LocalScorer:
     """Scoring by shared words and the embedder's similarity."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, seconds_left: Callable[[], float]) -> None:
         self._corpus = corpus
+        self._seconds_left = seconds_left
 
     async def score(
         self, question: str, slates: Sequence[Slate]
     ) -> Sequence[RoleResult[SlateScores]]:
         """One result a slate."""
-        score = local_scorer(question, await self._corpus.language())
+        try:
+            language = await self._corpus.language(timeout=self._seconds_left())
+        except TimeoutError:
+            nothing = SlateScores(scores={}, failed=True)
+            return [RoleResult(value=nothing, stop="out_of_time") for _ in slates]
+        score = local_scorer(question, language)
         return [RoleResult(value=scores) for scores in score(slates)]
 
 

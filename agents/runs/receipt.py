@@ -67,6 +67,9 @@ class Receipt:
     """The evidence pool, best first, every quote checked against the stored document."""
     source_changed: tuple[str, ...]
     """Ids of evidence whose document changed during the run; they are not in `evidence`."""
+    unchecked: tuple[str, ...] = ()
+    """Ids of evidence that could not be checked against its document in time; they are not in
+    `evidence` either."""
     candidates: tuple[Candidate, ...]
     """Every passage found, best first, by id."""
     plan: Plan | None

@@ -23,7 +23,7 @@ from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.agents.runs.interceptor import Cancelled, ExternalCall, LiveInterceptor, current_node
 from hoptrail.agents.runs.request import RunRequest, job_of
-from hoptrail.rag.errors import HoptrailError, ModelError
+from hoptrail.rag.errors import EmbedderError, HoptrailError, ModelError
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Recorder:
         node = current_node.get()
         try:
             result = await self._live.call(call)
-        except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
+        except (AttemptFailed, TimeoutError, Cancelled, ModelError, EmbedderError) as error:
             self._write(call, node, {"error": describe(error)})
             raise
         self._write(call, node, {"result": call.encode(result)})
@@ -261,6 +261,8 @@ def revive(described: Mapping[str, Any]) -> Exception:
             return Cancelled()
         case "ModelError":
             return ModelError(fields["detail"])
+        case "EmbedderError":
+            return EmbedderError(fields["detail"])
         case _:
             return TimeoutError(fields["detail"])
 

@@ -36,6 +36,7 @@ SAME_NAME = {
     "triples": "triples as read from a file, and as stored",
     "store": "the store, its package, its commands, its benchmark",
     "graph": "the LangGraph graph, the commands and the benchmark of the passage graph",
+    "agents": "the layer, and the benchmark of its runtime",
     "tree": "the corpus tree, its commands, its benchmark",
     "ingest": "documents in: the package, and its command",
     "ask": "asking: the function, its prompts, its command",

@@ -170,9 +170,9 @@ def test_a_passage_is_read_once(library: KnowledgeBase) -> None:
     read: list[str] = []
 
     class Noting(Around):
-        async def passages(self, ids: Any) -> tuple[Passage | None, ...]:  # noqa: ANN401
+        async def passages(self, ids: Any, *, timeout: float) -> tuple[Passage | None, ...]:  # noqa: ANN401
             read.extend(ids)
-            return await super().passages(ids)
+            return await super().passages(ids, timeout=timeout)
 
     ask(QUESTION, over(library, Noting(library.corpus)))
     assert len(read) == len(set(read)) == len(CHAIN)
@@ -285,7 +285,7 @@ def test_a_quote_outside_its_passage_is_no_evidence(library: KnowledgeBase) -> N
 
 def test_a_passage_that_is_gone_is_read_as_nothing(library: KnowledgeBase) -> None:
     class Gone(Around):
-        async def passages(self, ids: Any) -> tuple[Passage | None, ...]:  # noqa: ANN401
+        async def passages(self, ids: Any, *, timeout: float) -> tuple[Passage | None, ...]:  # noqa: ANN401
             return tuple(None for _ in ids)
 
     receipt = ask(QUESTION, over(library, Gone(library.corpus)))
