@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -24,7 +23,7 @@ from typing import Any, cast
 from hoptrail.agents.budget.admission import Admission
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.corpus.lexical_fallback import LexicalFallback
+from hoptrail.agents.corpus.lexical_fallback import with_lexical_fallback
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener, ignore
@@ -45,7 +44,7 @@ from hoptrail.agents.runs.intercepted import (
     pause,
 )
 from hoptrail.agents.runs.interceptor import Cancelled, Interceptor, LiveInterceptor
-from hoptrail.agents.runs.receipt import Environment, Receipt
+from hoptrail.agents.runs.receipt import Environment, Receipt, package_versions
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.runs.synchronous import synchronous
@@ -59,8 +58,6 @@ from hoptrail.rag.types import Where
 
 ChooseRoles = Callable[[Roles], Roles]
 """Gets the roles that a run would have, and gives those that it has: your own in their place."""
-
-_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +282,7 @@ async def _receipt_of(run: _Run) -> Receipt:
         Receipt.parse(final.receipt),
         environment=Environment(
             run=folder.id if folder else "",
-            versions={name: version(name) for name in _PACKAGES},
+            versions=package_versions(),
             machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             started=started.isoformat(timespec="seconds"),
             wall_seconds=round(time.monotonic() - began, 3),
@@ -301,12 +298,8 @@ async def _receipt_of(run: _Run) -> Receipt:
 async def _context(run: _Run, ledger: Ledger, *, served: bool) -> RunContext:
     """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
     notes: list[str] = []
-    corpus = cast(
-        Corpus,
-        LexicalFallback(
-            intercepted_corpus(run.corpus, run.interceptor), ledger.seconds_left, notes.append
-        ),
-    )
+    intercepted = intercepted_corpus(run.corpus, run.interceptor)
+    corpus = with_lexical_fallback(intercepted, ledger.seconds_left, notes.append)
     roles, model = local_roles(corpus, ledger.seconds_left, run.request.settings.mode), ""
     if run.endpoint is not None and served:
         endpoint = RetryingEndpoint(

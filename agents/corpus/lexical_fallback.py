@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.types import Mode, Ranking, Where
 
 
-class LexicalFallback:
-    """Another corpus, whose searches have the mode `lexical` once a call raised EmbedderError.
+def with_lexical_fallback(
+    corpus: Corpus, seconds_left: Callable[[], float], note: Callable[[str], None]
+) -> Corpus:
+    """The corpus, with searches in mode `lexical` once one of its calls raised EmbedderError.
 
     The embedder is not tried again: a server that is down would cost each search its attempts.
 
     Args:
-        corpus: the other one.
+        corpus: what is asked.
         seconds_left: seconds that the run has left.
         note: called with what happened, in words, once.
     """
+    return cast(Corpus, _LexicalFallback(corpus, seconds_left, note))
+
+
+class _LexicalFallback:
+    """The corpus of `with_lexical_fallback`."""
 
     def __init__(
         self, corpus: Corpus, seconds_left: Callable[[], float], note: Callable[[str], None]
