@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.agents.runs.waiting import admitted
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
+from hoptrail.agents.types import StopReason
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
@@ -84,8 +85,11 @@ class _Run:
     folder: RunFolder | None
     choose_roles: ChooseRoles
     on_event: Listener
+    runs: Path | None = None
+    """Where the folder of a new run is made, once it is admitted."""
     admission: Admission | None = None
     """None in a replay."""
+    began: float = field(default_factory=time.monotonic)
 
 
 async def aask(  # noqa: PLR0913 - every option of a question, by name, is its interface
@@ -153,12 +157,13 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             endpoint=endpoint,
             interceptor=recorder or live,
             delimiters=Delimiters.of(opened.secret),
-            folder=runs.begin(opened.runs, request) if opened.runs is not None else None,
+            folder=None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
+            runs=opened.runs,
             admission=opened.admission,
         )
-        receipt = await _receipt_or_nothing_left(run)
+        receipt = await _receipt_of(run)
         if recorder is not None:
             recorder.finish(receipt.json())
         return receipt
@@ -250,32 +255,44 @@ async def areplay(
 ask, resume, replay = synchronous(aask), synchronous(aresume), synchronous(areplay)
 
 
-async def _receipt_or_nothing_left(run: _Run) -> Receipt:
-    """Runs to the receipt; a run that ended before its first node leaves no folder to resume."""
-    try:
-        return await _receipt_of(run)
-    except HoptrailError:
-        if run.folder is not None and not run.folder.checkpoints.exists():
-            run.folder.delete()
-        raise
-
-
 async def _receipt_of(run: _Run) -> Receipt:
-    """Runs the graph to its receipt; the run's folder goes when the receipt is there."""
+    """Waits for admission, then runs to the receipt; a run that waits has nothing on the disk."""
+    places = run.admission.places(served=run.request.served) if run.admission else None
+    seconds = run.request.budget.seconds
+    async with admitted(places, run.interceptor, seconds, run.on_event) as stop:
+        if stop is not None:
+            return await _finished(replace(run, folder=None), stop)
+        if run.runs is None:
+            return await _finished(run, None)
+        folder = runs.begin(run.runs, run.request)
+        try:
+            return await _finished(replace(run, folder=folder), None)
+        except HoptrailError:
+            if not folder.checkpoints.exists():
+                folder.delete()  # it ended before its first node: there is nothing to resume
+            raise
+
+
+async def _finished(run: _Run, stop: StopReason | None) -> Receipt:
+    """The receipt of a run; its folder goes when the receipt is there.
+
+    Args:
+        run: the run.
+        stop: why it was not admitted; None: it was.
+    """
     from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
 
-    began, started = time.monotonic(), datetime.now(UTC)
-    request, folder = run.request, run.folder
-    ledger = Ledger.open(folder.ledger if folder else None, request.budget, run.interceptor.seconds)
+    started = datetime.now(UTC)
+    request, folder, clock = run.request, run.folder, run.interceptor.seconds
+    path = folder.ledger if folder else None
+    ledger = Ledger.open(path, request.budget, clock, waited=clock())
     try:
-        places = run.admission.places(served=request.served) if run.admission else None
-        async with admitted(places, run.interceptor, ledger.seconds_left(), run.on_event) as stop:
-            with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
-                context = await _context(run, ledger, served=stop is None)
-                if stop is None or (folder is not None and folder.checkpoints.exists()):
-                    final = await run_graph(run.strategy, request, context, folder)
-                else:
-                    final = await ended_early(request, context, stop)
+        with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
+            context = await _context(run, ledger, served=stop is None)
+            if stop is None:
+                final = await run_graph(run.strategy, request, context, folder)
+            else:
+                final = await ended_early(request, context, stop)
     finally:
         ledger.close()
     receipt = replace(
@@ -285,7 +302,7 @@ async def _receipt_of(run: _Run) -> Receipt:
             versions=package_versions(),
             machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             started=started.isoformat(timespec="seconds"),
-            wall_seconds=round(time.monotonic() - began, 3),
+            wall_seconds=round(time.monotonic() - run.began, 3),
             model_url=request.model,
         ),
     )

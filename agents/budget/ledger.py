@@ -79,6 +79,8 @@ class Ledger:
         path: Path | None,
         budget: Budget,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        waited: float = 0.0,
     ) -> Ledger:
         """Opens the ledger of a run, new or after a crash.
 
@@ -87,6 +89,7 @@ class Ledger:
             budget: the limits; those of a run that goes on must be the ones it began with.
             clock: seconds that only grow. Elapsed time is what is stored, so a resumed process
                 with another clock goes on counting where the last line stood.
+            waited: seconds that the run waited before; they count.
 
         Raises:
             JournalError: the file is damaged or another process has it open.
@@ -97,7 +100,7 @@ class Ledger:
         try:
             _check_header(lines, budget)
             elapsed = max((float(line.get("t", 0.0)) for line in lines), default=0.0)
-            ledger = cls(budget, clock, journal, elapsed)
+            ledger = cls(budget, clock, journal, elapsed + waited)
             for line in lines[1:]:
                 ledger._replay(line)
         except (SettingsError, KeyError, IndexError, TypeError, ValueError) as error:

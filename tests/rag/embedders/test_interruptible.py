@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.base import Embedder, TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.embedders.interruptible import TEXTS, Interrupted, InterruptibleEmbedder
+from hoptrail.rag.types import Vectors
 
 
 @pytest.mark.parametrize("count", [0, 1, TEXTS, TEXTS + 1, 5 * TEXTS + 3])
@@ -28,7 +31,7 @@ def test_it_ends_before_the_batch_at_which_it_is_stopped() -> None:
     class Counting(HashEmbedder):
         texts_at_once = 4
 
-        def embed(self, texts, kind="passage"):  # type: ignore[no-untyped-def]  # noqa: ANN
+        def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
             asked.append(len(texts))
             return super().embed(texts, kind)
 
