@@ -15,7 +15,7 @@ from concurrent.futures import Future
 
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
-from hoptrail.agents.corpus.threads import Threads
+from hoptrail.agents.corpus.threads import Threads, start_thread
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.store import Store
@@ -140,7 +140,7 @@ def _in_thread(work: Callable[[], bool]) -> Future[bool]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, name="hoptrail-tree", daemon=True).start()
+    start_thread(run, "hoptrail-tree")
     return future
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.agents.corpus.protocol import Stand, TreeStart
+from hoptrail.agents.corpus.threads import given_up
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.interruptible import Interrupted
 from hoptrail.rag.errors import StoreBusy, TreeMissing
@@ -163,7 +164,7 @@ class Trees:
 
     def _go_on(self, _done: int, _total: int) -> None:
         """Called again and again by a build."""
-        if self._closed:
+        if self._closed or given_up():
             raise Interrupted
 
     def _known_view(self, stand: Stand, where: Where) -> TreeView | None:

@@ -8,11 +8,14 @@ takes long, another thread works in its place, up to a limit, beyond which calls
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,13 +25,37 @@ PATIENCE = 2.0
 MOST_REPLACED = 32
 """Threads that are inside such a call, at most; while there are as many, new calls fail."""
 
+EXIT_SECONDS = 5.0
+"""Seconds that the end of the process waits for calls that are inside."""
+
 _current = threading.local()
+_ending = threading.Event()
+_pools: weakref.WeakSet[Threads] = weakref.WeakSet()
+_alive: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def given_up() -> bool:
-    """Whether the call that this thread makes is waited for no longer."""
+    """Whether the call that this thread makes is waited for no longer, or the process ends."""
     call: _Call[Any] | None = getattr(_current, "call", None)
-    return call is not None and call.given_up
+    return _ending.is_set() or (call is not None and call.given_up)
+
+
+def start_thread(work: Callable[[], None], name: str) -> None:
+    """Starts a thread that does not keep the process from ending when it hangs."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    _alive.add(thread)
+    thread.start()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Gives every call up and waits a while: native code that the end overtakes would abort."""
+    _ending.set()
+    for pool in list(_pools):
+        pool.close()
+    deadline = time.monotonic() + EXIT_SECONDS
+    for thread in list(_alive):
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class _Call(Generic[T]):
@@ -63,6 +90,7 @@ class Threads:
         self._started = 0
         self._replaced = 0
         self._closed = False
+        _pools.add(self)
 
     async def run(self, work: Callable[[], T], timeout: float) -> T:
         """The result of a call in one of the threads.
@@ -102,10 +130,11 @@ class Threads:
             threads = self._started
         for call in inside:
             call.given_up = True
-        while not self._queue.empty():
-            waiting = self._queue.get()
-            if waiting is not None:
-                waiting.future.cancel()
+        with suppress(Empty):
+            while True:
+                waiting = self._queue.get_nowait()
+                if waiting is not None:
+                    waiting.future.cancel()
         for _ in range(threads):
             self._queue.put(None)
         return not inside
@@ -119,8 +148,7 @@ class Threads:
 
     def _start(self) -> None:
         self._started += 1
-        # A daemon: a call that never comes back must not keep the process from ending.
-        threading.Thread(target=self._take_calls, name=self._name, daemon=True).start()
+        start_thread(self._take_calls, self._name)
 
     def _replace_if_slow(self, call: _Call[Any]) -> None:
         if call.began is not None and time.monotonic() - call.began >= PATIENCE:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from threading import Event
 
 import pytest
@@ -128,3 +130,32 @@ def test_a_call_that_nobody_waits_for_is_told_so_and_one_that_waits_is_never_mad
         threads.close()
 
     asyncio.run(main())
+
+
+def test_a_process_that_ends_waits_for_native_calls_but_not_for_ever() -> None:
+    """A thread that the end overtakes inside native code would abort the process."""
+    code = """
+import asyncio, time
+from hoptrail.agents.corpus import threads
+from hoptrail.agents.corpus.threads import Threads, given_up
+
+def batches():
+    while not given_up():
+        time.sleep(0.01)
+    print("given up", flush=True)
+
+async def main(work):
+    try:
+        await Threads("test", 1, hung=lambda count: RuntimeError()).run(work, 0.05)
+    except TimeoutError:
+        pass
+
+threads._current = type("Deaf", (), {"call": None})()  # only the end is heard
+threads.EXIT_SECONDS = 0.5
+asyncio.run(main(batches))
+asyncio.run(main(lambda: time.sleep(3600)))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", code], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\n", "")
