@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
@@ -23,7 +24,7 @@ from hoptrail.agents.events import Event, Listener, ignore
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.run import ChooseRoles, Run, receipt_of, receipt_or_nothing_left
+from hoptrail.agents.run import ChooseRoles, Run, receipt_of
 from hoptrail.agents.runs import folder as runs
 from hoptrail.agents.runs.intercepted import (
     NotInReplay,
@@ -35,7 +36,7 @@ from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.runs.synchronous import synchronous
-from hoptrail.agents.strategies.graph import Paused, Strategy
+from hoptrail.agents.strategies.graph import Strategy
 from hoptrail.agents.strategies.registry import STRATEGIES
 from hoptrail.agents.strategies.registry import strategy as strategy_named
 from hoptrail.agents.types import Turn
@@ -157,16 +158,14 @@ async def aask(  # noqa: PLR0913 - every option of a question, by name, is its i
             models=models.within(quota),
             interceptor=recorder or live,
             delimiters=Delimiters.of(opened.secret),
-            folder=runs.begin(opened.runs, request, opened.retention) if opened.runs else None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
+            make_folder=partial(runs.begin, opened.runs, request, opened.retention)
+            if opened.runs is not None
+            else None,
+            admission=opened.admission,
         )
-        try:
-            return await receipt_or_nothing_left(run)
-        except Paused:
-            if run.folder is not None and record is not None:
-                run.folder.note_recording(record)
-            raise
+        return await receipt_of(run)
 
 
 async def aresume(  # noqa: PLR0913 - as `aask`
@@ -221,6 +220,7 @@ async def aresume(  # noqa: PLR0913 - as `aask`
                 choose_roles=roles or _unchanged,
                 on_event=on_event,
                 reply=reply,
+                admission=opened.admission,
             )
         )
 
@@ -251,7 +251,6 @@ async def areplay(
             interceptor=Replayer(recording),
             # Another secret than the recorded run's: a recording must not depend on it.
             delimiters=Delimiters.of(secrets.token_bytes(16)),
-            folder=None,
             choose_roles=roles or _unchanged,
             on_event=on_event,
             pauses=recording.pauses,

@@ -13,6 +13,22 @@ from hoptrail.agents.types import Claim, Evidence, Plan, Query, SlateRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """As many runs go on as may at once: this one waits for its turn, and its seconds count."""
+
+    ahead: int
+    """Runs that wait and come first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A run that waited begins."""
+
+    seconds: float
+    """How long it waited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMade:
     """The plan was made."""
 
@@ -109,7 +125,9 @@ class Done:
 
 
 Event = (
-    PlanMade
+    Waiting
+    | Admitted
+    | PlanMade
     | QuestionRewritten
     | StepStarted
     | QueryMade

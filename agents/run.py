@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +17,10 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
+from hoptrail.agents.budget.admission import Admission
+from hoptrail.agents.budget.branches import Branch, within
 from hoptrail.agents.budget.ledger import Ledger
+from hoptrail.agents.corpus.lexical_fallback import with_lexical_fallback
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Done, Listener
 from hoptrail.agents.llm.delimiters import Delimiters
@@ -26,16 +28,17 @@ from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.selection import PreparedRoles, local_roles, prepared_roles
-from hoptrail.agents.runs.branches import Branch, within
 from hoptrail.agents.runs.checkpoints import saver
 from hoptrail.agents.runs.folder import RunFolder
 from hoptrail.agents.runs.intercepted import InterceptedEndpoint, intercepted_corpus, pause
 from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, Interceptor
 from hoptrail.agents.runs.models import OpenModels
-from hoptrail.agents.runs.receipt import Environment, Receipt
+from hoptrail.agents.runs.receipt import Environment, Receipt, package_versions
 from hoptrail.agents.runs.recording import Recorder
 from hoptrail.agents.runs.request import RunRequest
-from hoptrail.agents.strategies.graph import Paused, Strategy, run_graph
+from hoptrail.agents.runs.waiting import admitted
+from hoptrail.agents.strategies.graph import Paused, Strategy, ended_early, run_graph
+from hoptrail.agents.types import StopReason
 from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
 
@@ -46,7 +49,6 @@ PATIENCE, MOST_PATIENCE = 0.25, 30.0
 """The part of a run's seconds, and the most, within which a model server must say what it is, and
 then answer its probe: else the local players stand in."""
 
-_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 _LOG = logging.getLogger(__name__)
 
 
@@ -60,9 +62,14 @@ class Run:
     models: OpenModels
     interceptor: Interceptor
     delimiters: Delimiters
-    folder: RunFolder | None
     choose_roles: ChooseRoles
     on_event: Listener
+    folder: RunFolder | None = None
+    """Of a run that is taken up."""
+    make_folder: Callable[[], RunFolder] | None = None
+    """Makes that of a new run, once it is admitted; None: it is not kept."""
+    admission: Admission | None = None
+    """None in a replay."""
     reply: object = None
     """What the run was waiting for; None: it was not paused."""
     pauses: bool = False
@@ -70,16 +77,39 @@ class Run:
 
 
 async def receipt_of(run: Run) -> Receipt:
-    """Runs the graph to its receipt, and delivers that before anything is cleaned up.
+    """Runs to the receipt, and delivers that before anything is cleaned up.
+
+    A run that waits for its admission has nothing on the disk, and one that ends before its first
+    node leaves nothing to resume.
 
     Raises:
         Paused: a node waits for a reply.
     """
     began, started = time.monotonic(), datetime.now(UTC)
+    places = run.admission.places(served=run.request.serves_any()) if run.admission else None
+    seconds, is_new = run.request.budget.seconds, run.make_folder is not None
     with within(Branch()):
-        final = await _final_state(run)
+        async with admitted(places, run.interceptor, seconds, run.on_event) as stop:
+            if stop is not None:
+                run = replace(run, folder=None)
+            elif run.make_folder is not None:
+                run = replace(run, folder=run.make_folder())
+            try:
+                final = await _final_state(run, stop)
+            except Paused:
+                if run.folder is not None and isinstance(run.interceptor, Recorder):
+                    run.folder.note_recording(run.interceptor.path)
+                raise
+            except HoptrailError:
+                if run.folder is not None and is_new and not run.folder.checkpoints.exists():
+                    run.folder.delete()
+                raise
+    return _delivered(run, Receipt.parse(final.receipt), began, started)
+
+
+def _delivered(run: Run, receipt: Receipt, began: float, started: datetime) -> Receipt:
+    """Ends the recording, tells the listener, and only then deletes the run's folder."""
     folder, recorder = run.folder, run.interceptor
-    receipt = Receipt.parse(final.receipt)
     problems = []
     if isinstance(recorder, Recorder):
         problems += _unless(lambda: recorder.finish(receipt.json()), "The recording is unfinished")
@@ -87,7 +117,7 @@ async def receipt_of(run: Run) -> Receipt:
         receipt,
         environment=Environment(
             run=folder.id if folder else "",
-            versions={name: version(name) for name in _PACKAGES},
+            versions=package_versions(),
             machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             started=started.isoformat(timespec="seconds"),
             wall_seconds=round(time.monotonic() - began, 3),
@@ -111,8 +141,13 @@ def _unless(work: Callable[[], None], failed: str) -> list[str]:
     return []
 
 
-async def _final_state(run: Run) -> RunState:
-    """The state after the last node; the ledger is open until then."""
+async def _final_state(run: Run, stop: StopReason | None) -> RunState:
+    """The state after the last node; the ledger is open until then.
+
+    Args:
+        run: the run.
+        stop: why it was not admitted; None: it was.
+    """
     from langsmith import tracing_context  # noqa: PLC0415 (loaded when a run begins)
 
     interceptor, folder, spent = run.interceptor, run.folder, 0.0
@@ -121,11 +156,14 @@ async def _final_state(run: Run) -> RunState:
         """Seconds of the run in this process: the ledger adds those of earlier ones itself."""
         return interceptor.seconds() - spent
 
-    ledger = Ledger.open(folder.ledger if folder else None, run.request.budget, clock)
-    spent = ledger.elapsed()
+    path, waited = folder.ledger if folder else None, clock()
+    ledger = Ledger.open(path, run.request.budget, clock, waited=waited)
+    spent = ledger.elapsed() - waited
     interceptor.begin(spent=spent, deadline=run.request.budget.seconds)
     try:
         with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
+            if stop is not None:
+                return await ended_early(run.request, _local_context(run, ledger), stop)
             reply = run.reply
             if reply is not None:
                 reply = await _reply(interceptor, reply)
@@ -185,10 +223,26 @@ async def _reply(interceptor: Interceptor, given: object) -> object:
     )
 
 
+def _local_context(run: Run, ledger: Ledger) -> RunContext:
+    """The context of a run by the local players: corpus behind the interceptor, roles, ledger."""
+    intercepted = intercepted_corpus(run.corpus, run.interceptor)
+    corpus = with_lexical_fallback(intercepted, ledger.seconds_left)
+    return RunContext(
+        question=run.request.question,
+        strategy=run.strategy.name,
+        model="",
+        corpus=corpus,
+        roles=run.choose_roles(local_roles(corpus, ledger.seconds_left, run.request.settings.mode)),
+        ledger=ledger,
+        settings=run.request.settings,
+        emit=run.on_event,
+    )
+
+
 async def _context(run: Run, ledger: Ledger) -> RunContext:
-    """The context of a run: corpus and endpoint behind the interceptor, roles, ledger."""
-    corpus = intercepted_corpus(run.corpus, run.interceptor)
-    local = local_roles(corpus, ledger.seconds_left, run.request.settings.mode)
+    """The context of a run, with the roles that its models play, behind the interceptor."""
+    context = _local_context(run, ledger)
+    local = local_roles(context.corpus, ledger.seconds_left, run.request.settings.mode)
     prepared = PreparedRoles(roles=local)
     patience = min(MOST_PATIENCE, run.request.budget.seconds * PATIENCE)
     servers = {
@@ -211,24 +265,9 @@ async def _context(run: Run, ledger: Ledger) -> RunContext:
             fallback=local,
             judged=run.request.settings.verification == "model",
         )
-    return RunContext(
-        question=run.request.question,
-        strategy=run.strategy.name,
+    return replace(
+        context,
         model=prepared.model,
         flags=prepared.flags,
-        corpus=corpus,
         roles=run.choose_roles(prepared.roles),
-        ledger=ledger,
-        settings=run.request.settings,
-        emit=run.on_event,
     )
-
-
-async def receipt_or_nothing_left(run: Run) -> Receipt:
-    """Runs to the receipt; a run that ended before its first node leaves no folder to resume."""
-    try:
-        return await receipt_of(run)
-    except HoptrailError:
-        if run.folder is not None and not run.folder.checkpoints.exists():
-            run.folder.delete()
-        raise

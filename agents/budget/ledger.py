@@ -87,6 +87,7 @@ class Ledger:
         *,
         wall: Callable[[], float] = time.time,
         fresh: bool = False,
+        waited: float = 0.0,
     ) -> Ledger:
         """Opens the ledger of a run, new or after a crash.
 
@@ -97,6 +98,7 @@ class Ledger:
                 with another clock goes on counting where the last line stood.
             wall: seconds since 1970, by which the time of a process's death is told.
             fresh: whether the file is emptied first.
+            waited: seconds that the run waited before; they count.
 
         Raises:
             JournalError: the file is damaged or another process has it open.
@@ -104,6 +106,7 @@ class Ledger:
             StoreFull: there is no room for its first line.
         """
         ledger = cls(budget, clock, wall, path)
+        ledger._start -= waited
         if path is None:
             return ledger
         alive = last_sign_of_life(path)

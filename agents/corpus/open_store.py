@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from hoptrail.agents.budget.admission import OF_PROCESS, Admission
 from hoptrail.agents.corpus.live import LiveCorpus
 from hoptrail.agents.corpus.live_tree import Trees
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.corpus.run_retention import RunRetention
+from hoptrail.agents.corpus.threads import given_up
 from hoptrail.rag.embedders.base import Embedder
+from hoptrail.rag.embedders.interruptible import InterruptibleEmbedder
 from hoptrail.rag.embedders.loading import load_embedder, recorded_embedder
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.spec import check_embedder
@@ -36,6 +39,8 @@ class OpenStore:
     retriever: Retriever | None = None
     mode: Mode = "hybrid"
     """How a question is searched unless it is told."""
+    admission: Admission = OF_PROCESS
+    """How many runs go on at once."""
 
     @classmethod
     def open(
@@ -45,6 +50,7 @@ class OpenStore:
         tenant: str = "default",
         embedder: str | Embedder | None = None,
         keep_runs: bool | RunRetention = True,
+        admission: Admission = OF_PROCESS,
     ) -> Self:
         """Opens a tenant's store for questions.
 
@@ -54,6 +60,7 @@ class OpenStore:
             embedder: one, or its name for `load_embedder`; None: the one that the store records.
             keep_runs: whether runs are kept on disk until their receipt is written, so that one
                 that was cut off can be resumed; a `RunRetention` says for how long that.
+            admission: how many runs go on at once; the process's unless one is given.
 
         Raises:
             StoreError: it is missing, damaged, or was made with another embedder.
@@ -69,10 +76,12 @@ class OpenStore:
         except BaseException:
             store.close()
             raise
-        retriever = Retriever(store, embedder)
+        # What runs embed can be stopped between two batches; what is ingested cannot.
+        for_runs = InterruptibleEmbedder(embedder, given_up)
+        retriever = Retriever(store, for_runs)
         retention = keep_runs if isinstance(keep_runs, RunRetention) else RunRetention()
         return cls(
-            corpus=LiveCorpus(store, retriever, Trees(store, embedder)),
+            corpus=LiveCorpus(store, retriever, Trees(store, for_runs)),
             secret=store.secret,
             runs=Path(folder) / tenant / "runs" if keep_runs else None,
             retention=retention,
@@ -80,6 +89,7 @@ class OpenStore:
             embedder=embedder,
             retriever=retriever,
             mode=retriever.mode,
+            admission=admission,
         )
 
     def close(self) -> None:

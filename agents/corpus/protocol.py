@@ -12,12 +12,15 @@ from hoptrail.rag.types import Mode, Passage, Ranking, ScoredSentence, Where
 
 @runtime_checkable
 class Corpus(Protocol):
-    """The documents, as a run sees them."""
+    """The documents, as a run sees them.
 
-    async def generation(self) -> int:
+    Every method ends within `timeout` seconds, or raises TimeoutError.
+    """
+
+    async def generation(self, *, timeout: float) -> int:
         """The store's newest committed generation."""
 
-    async def language(self) -> str:
+    async def language(self, *, timeout: float) -> str:
         """By whose rules words are told apart: that of the store's analyser."""
 
     async def search(
@@ -26,7 +29,7 @@ class Corpus(Protocol):
         """The k best passages for a query.
 
         Raises:
-            TimeoutError: not answered within `timeout` seconds.
+            EmbedderError: the embedder failed; in mode `lexical` none is asked.
         """
 
     async def similarity(
@@ -35,7 +38,7 @@ class Corpus(Protocol):
         """The cosine of the query to each text, -1..1.
 
         Raises:
-            TimeoutError: not answered within `timeout` seconds.
+            EmbedderError: the embedder failed.
         """
 
     async def sentences(
@@ -57,10 +60,10 @@ class Corpus(Protocol):
             found: ids of passages that are known to bear on it, best first.
             k: how many of them point to where to begin.
             where: equality filter on metadata.
-            timeout: seconds.
+            timeout: seconds; what is being built then goes on and is kept.
 
         Raises:
-            TimeoutError: not answered within `timeout` seconds; what is being built is kept.
+            EmbedderError: the embedder failed.
         """
 
     async def tree_open(
@@ -69,16 +72,18 @@ class Corpus(Protocol):
         """Nodes of the tree with the children that the filter keeps; `stand` is `tree_start`'s.
 
         Raises:
-            TimeoutError: not answered within `timeout` seconds.
+            EmbedderError: the embedder failed.
         """
 
-    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
+    async def tree_passages(
+        self, query: str, leaves: Sequence[int], *, timeout: float
+    ) -> tuple[Passage | None, ...]:
         """The passage that stands for each leaf of the tree; None for one that is gone."""
 
-    async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
+    async def passages(self, ids: Sequence[str], *, timeout: float) -> tuple[Passage | None, ...]:
         """Passages by id, in order; None for one that is gone."""
 
-    async def slice(self, document_id: str, start: int, end: int) -> str | None:
+    async def slice(self, document_id: str, start: int, end: int, *, timeout: float) -> str | None:
         """`document.text[start:end]`; None when the document is gone."""
 
 

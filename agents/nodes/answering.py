@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
 from hoptrail.agents.nodes.common import role_input, role_step
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.verifier import verify as verify_answer
-from hoptrail.agents.runs.branches import gather_or_cancel
-from hoptrail.agents.runs.receipt import Receipt, outcome_of
+from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
 from hoptrail.agents.types import Answer, Evidence, StepRecord, StopReason
+from hoptrail.rag.types import Passage
 
 
 async def answer(state: RunState, run: RunContext) -> StateUpdate:
@@ -30,7 +32,8 @@ async def answer(state: RunState, run: RunContext) -> StateUpdate:
 async def verify(state: RunState, run: RunContext) -> StateUpdate:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
     run.emit(StepStarted(node="verify", round=state.round))
-    assert state.answer is not None, "verify follows answer"
+    if state.answer is None:  # the answer node was cut off
+        return StateUpdate()
     result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
     verified = result.value
     for claim in verified.claims:
@@ -44,11 +47,17 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
 async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     """Checks every quote against its stored document once more, and writes the receipt."""
     run.emit(StepStarted(node="receipt", round=state.round))
-    unchanged, changed = await _checked(state.evidence, run)
+    checks = await _checks(state.evidence, run)
+    pairs = list(zip(state.evidence, checks, strict=True))
+    unchanged = tuple(item for item, found in pairs if found == "unchanged")
+    changed = tuple(item.id for item, found in pairs if found == "changed")
+    unchecked = tuple(item.id for item, found in pairs if found == "unchecked")
     answer = state.answer
-    if changed and answer is not None:
+    if len(unchanged) < len(pairs) and answer is not None:
         answer = verify_answer(answer, unchanged, state.question)
     stop: StopReason = state.stop if state.stop is not None else "unjudged"
+    if unchecked and stop in FINISHED:
+        stop = "out_of_time"
     claims = answer.claims if answer is not None else ()
     made = Receipt(
         question=run.question,
@@ -64,12 +73,13 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
         evidence=unchanged,
         source_changed=changed,
+        unchecked=unchecked,
         candidates=state.candidates,
         plan=state.plan,
         steps=state.steps,
         rounds=state.round,
         fallbacks=sum(bool(step.use and step.use.failure) for step in state.steps),
-        flags=run.flags + tuple(str(flag) for flag in run.ledger.flags),
+        flags=_flags(state, run, len(unchecked)),
         budget=run.ledger.budget,
         usage=run.ledger.spent(),
         generation=state.generation,
@@ -77,18 +87,40 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     return StateUpdate(stop=stop, answer=answer, receipt=made.json())
 
 
-async def _checked(
-    evidence: Sequence[Evidence], run: RunContext
-) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
-    """The evidence that its documents still have, quote and title, and the ids of the rest."""
-    slices = await gather_or_cancel(
-        run.corpus.slice(one.document_id, one.start, one.end) for one in evidence
+_Check = Literal["unchanged", "changed", "unchecked"]
+
+
+async def _checks(evidence: Sequence[Evidence], run: RunContext) -> list[_Check]:
+    """Whether each quote still stands in its document, and under its title."""
+    try:
+        passages = await run.corpus.passages(
+            [one.passage_id for one in evidence], timeout=run.read_seconds()
+        )
+    except TimeoutError:
+        return ["unchecked"] * len(evidence)
+    return await gather_or_cancel(
+        _check(one, passage, run) for one, passage in zip(evidence, passages, strict=True)
     )
-    passages = await run.corpus.passages([one.passage_id for one in evidence])
-    kept, changed = [], []
-    for one, text, passage in zip(evidence, slices, passages, strict=True):
-        if text == one.quote and (passage is None or passage.title == one.title):
-            kept.append(one)
-        else:
-            changed.append(one.id)
-    return tuple(kept), tuple(changed)
+
+
+async def _check(item: Evidence, passage: Passage | None, run: RunContext) -> _Check:
+    try:
+        text = await run.corpus.slice(
+            item.document_id, item.start, item.end, timeout=run.read_seconds()
+        )
+    except TimeoutError:
+        return "unchecked"
+    kept = text == item.quote and (passage is None or passage.title == item.title)
+    return "unchanged" if kept else "changed"
+
+
+def _flags(state: RunState, run: RunContext, unchecked: int) -> tuple[str, ...]:
+    """What was odd about a run, for the receipt."""
+    flags = [*run.flags, *map(str, run.ledger.flags)]
+    if state.embedder_failure:
+        flags.append(
+            f"embedder: it failed, and the search went on by words alone ({state.embedder_failure})"
+        )
+    if unchecked:
+        flags.append(f"receipt: {unchecked} quotes could not be checked in time and are not cited")
+    return tuple(flags)

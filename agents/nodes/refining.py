@@ -15,8 +15,9 @@ async def refine(state: RunState, run: RunContext) -> StateUpdate:
     """Unread candidates → exact quotes in the evidence pool."""
     run.emit(StepStarted(node="refine", round=state.round))
     chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
-    generation = await run.corpus.generation()
-    texts = await run.corpus.passages([c.passage_id for c in chosen])
+    seconds = run.read_seconds()
+    generation = await run.corpus.generation(timeout=seconds)
+    texts = await run.corpus.passages([c.passage_id for c in chosen], timeout=seconds)
     readings = [
         PassageToRead(
             passage=passage, score=candidate.score, query=candidate.query, via=candidate.via

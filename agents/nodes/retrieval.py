@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
 from hoptrail.agents.events import HitsFound, QueryMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import whole_question
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.runs.branches import gather_or_cancel
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Query, StepRecord, StopReason
 from hoptrail.rag.types import Ranking

@@ -31,6 +31,10 @@ from hoptrail.agents.types import (
 )
 from hoptrail.rag.types import Scalar
 
+READ_GRACE = 0.25
+"""Seconds that a short read may take after the deadline, so that what was found is still read, and
+the best answer so far still checked against its documents."""
+
 T = TypeVar("T")
 
 
@@ -52,6 +56,11 @@ def highest(old: float, new: float) -> float:
 def first_given(old: T | None, new: T | None) -> T | None:
     """Reducer: the first value that is not None stays."""
     return new if old is None else old
+
+
+def first_said(old: str, new: str) -> str:
+    """Reducer: the first text that is not empty stays."""
+    return old or new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,8 @@ class RunState:
     steps: Annotated[tuple[StepRecord, ...], appended] = ()
     clock: Annotated[float, highest] = 0.0
     """Seconds of the run when the last node ended, by its branch's clock."""
+    embedder_failure: Annotated[str, first_said] = ""
+    """Why the embedder failed, so that searches go on by words alone; empty: it did not."""
     receipt: str = ""
     """The receipt's JSON, once the run is over."""
 
@@ -108,6 +119,7 @@ class StateUpdate(TypedDict, total=False):
     stop: StopReason | None
     steps: tuple[StepRecord, ...]
     clock: float
+    embedder_failure: str
     receipt: str
 
 
@@ -127,3 +139,7 @@ class RunContext:
     emit: Listener = ignore
     flags: tuple[str, ...] = ()
     """Oddities of the run's beginning, for the receipt."""
+
+    def read_seconds(self) -> float:
+        """The deadline of a short read, in seconds: what is left, or a grace when nothing is."""
+        return max(READ_GRACE, self.ledger.seconds_left())

@@ -17,6 +17,7 @@ from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import TREE_BUILT, ModelUse, SlateRecord, StepRecord, StopReason
+from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.tree.search.best_first import TreeSearch
 from hoptrail.rag.tree.search.types import (
     Expansion,
@@ -47,6 +48,9 @@ async def navigate(state: RunState, run: RunContext) -> StateUpdate:
         return StateUpdate(stop="out_of_time")
     except Cancelled:
         return StateUpdate(stop="cancelled")
+    except EmbedderError as error:
+        step = StepRecord(node="navigate", action="embedder failed", detail=str(error))
+        return StateUpdate(steps=(step,))
     run.emit(TreeOpened(nodes=start.nodes, leaves=start.leaves, built=start.built))
     search = _Search(state, run, query, start)
     stop = await search.run()
@@ -74,7 +78,11 @@ async def _read(
     leaves: Sequence[LeafResult], run: RunContext, query: str
 ) -> list[tuple[Passage, float]]:
     """The passages of leaves that the store still holds, with their relevance, 0..1."""
-    passages = await run.corpus.tree_passages(query, [leaf.row for leaf in leaves])
+    rows = [leaf.row for leaf in leaves]
+    try:
+        passages = await run.corpus.tree_passages(query, rows, timeout=run.read_seconds())
+    except (TimeoutError, EmbedderError):
+        return []  # the hits of cheap retrieval are there to be read
     return [
         (passage, leaf.relevance)
         for leaf, passage in zip(leaves, passages, strict=True)
@@ -103,6 +111,8 @@ class _Search:
                 stop = "out_of_time"
             except Cancelled:
                 stop = "cancelled"
+            except EmbedderError:
+                break
             else:
                 stop = await self._score(self._search.slates(opened))
             self._end(stop)

@@ -42,7 +42,7 @@ def local_roles(
         query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
         verifier=LocalVerifier(),
-        scorer=LocalScorer(corpus),
+        scorer=LocalScorer(corpus, seconds_left),
     )
 
 

@@ -9,10 +9,11 @@ twice with different values counts as missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.llm.client import LLMClient
@@ -20,7 +21,6 @@ from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_schema import ParseProblem, ReplySchema, read_object
 from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.roles.fallback import STOPS, failed, used
-from hoptrail.agents.runs.branches import gather_or_cancel
 from hoptrail.prompts.loader import Prompt, Rendered, load
 from hoptrail.rag.tree.search.local_scorer import local_scorer
 from hoptrail.rag.tree.search.types import Item, Slate, SlateScores
@@ -107,14 +107,20 @@ _ROLE = "slate"
 class LocalScorer:
     """Scoring by shared words and the embedder's similarity."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, seconds_left: Callable[[], float]) -> None:
         self._corpus = corpus
+        self._seconds_left = seconds_left
 
     async def score(
         self, question: str, slates: Sequence[Slate]
     ) -> Sequence[RoleResult[SlateScores]]:
         """One result a slate."""
-        score = local_scorer(question, await self._corpus.language())
+        try:
+            language = await self._corpus.language(timeout=self._seconds_left())
+        except TimeoutError:
+            nothing = SlateScores(scores={}, failed=True)
+            return [RoleResult(value=nothing, stop="out_of_time") for _ in slates]
+        score = local_scorer(question, language)
         return [RoleResult(value=scores) for scores in score(slates)]
 
 

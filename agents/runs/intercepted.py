@@ -62,12 +62,13 @@ class _InterceptedCorpus:
             raise AttributeError(name)
         method, live = _methods()[name], getattr(self._corpus, name)
 
-        def call(*values: Any, **named: Any) -> Awaitable[Any]:  # noqa: ANN401
+        def call(*values: Any, timeout: float, **named: Any) -> Awaitable[Any]:  # noqa: ANN401
             return self._interceptor.call(
                 ExternalCall(
                     kind=f"corpus.{name}",
-                    arguments=lambda: method.arguments(*values, **named),
-                    live=lambda: live(*values, **named),
+                    arguments=lambda: method.arguments(*values, timeout=timeout, **named),
+                    # Cut here as well: a corpus of the user's own may not keep its deadlines.
+                    live=lambda: asyncio.wait_for(live(*values, timeout=timeout, **named), timeout),
                     encode=lambda result: method.result.dump_python(result, mode="json"),
                     decode=method.result.validate_python,
                     after_cancel=name in _AFTER_CANCEL,

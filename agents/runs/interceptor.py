@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from hoptrail.agents.runs.branches import current_branch
+from hoptrail.agents.budget.branches import current_branch
 
 T = TypeVar("T")
 

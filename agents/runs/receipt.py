@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -31,6 +32,9 @@ from hoptrail.agents.types import (
 
 FINISHED: frozenset[StopReason] = frozenset({"sufficient", "unjudged", "no_progress", "max_rounds"})
 """Stop reasons of a search that was not cut short."""
+
+
+_PACKAGES = ("hoptrail", "langgraph", "tantivy", "numpy", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,9 @@ class Receipt:
     """The evidence pool, best first, every quote checked against the stored document."""
     source_changed: tuple[str, ...]
     """Ids of evidence whose document changed during the run; they are not in `evidence`."""
+    unchecked: tuple[str, ...] = ()
+    """Ids of evidence that could not be checked against its document in time; they are not in
+    `evidence` either."""
     candidates: tuple[Candidate, ...]
     """Every passage found, best first, by id."""
     plan: Plan | None
@@ -123,6 +130,12 @@ def schema() -> dict[str, Any]:
 @cache
 def _adapter() -> TypeAdapter[Receipt]:
     return TypeAdapter(Receipt)
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """The installed versions of what decides an answer; read once, since it takes milliseconds."""
+    return {name: version(name) for name in _PACKAGES}
 
 
 def outcome_of(

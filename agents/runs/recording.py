@@ -19,12 +19,12 @@ from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
+from hoptrail.agents.budget.branches import Branch, current_branch
 from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
-from hoptrail.agents.runs.branches import Branch, current_branch
 from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, LiveInterceptor
 from hoptrail.agents.runs.request import RunRequest, job_of
-from hoptrail.rag.errors import HoptrailError, ModelError
+from hoptrail.rag.errors import EmbedderError, HoptrailError, ModelError
 
 T = TypeVar("T")
 
@@ -72,7 +72,8 @@ class Recorder:
                 "itself."
             )
         self._live = live
-        self._path = path
+        self.path = path
+        """The file that the recording gets when it is finished."""
         self._part = path.with_name(path.name + ".part")
         self._journal = Journal(self._part, fresh=header is not None)
         self._stored = {line["text"] for line in self._journal.lines if "text" in line}
@@ -92,7 +93,7 @@ class Recorder:
         branch = current_branch()
         try:
             result = await self._live.call(call)
-        except (AttemptFailed, TimeoutError, Cancelled, ModelError) as error:
+        except (AttemptFailed, TimeoutError, Cancelled, ModelError, EmbedderError) as error:
             self._write(call, branch, {"error": describe(error)})
             raise
         self._write(call, branch, {"result": call.encode(result)})
@@ -102,7 +103,7 @@ class Recorder:
         """Ends the recording with the run's receipt (JSON) and gives the file its name."""
         self._journal.append({"receipt": json.loads(receipt)})
         self.abandon()
-        self._part.replace(self._path)
+        self._part.replace(self.path)
 
     def abandon(self) -> None:
         """Closes the file of a run that did not end; it keeps its `.part` name."""
@@ -285,6 +286,8 @@ def revive(described: Mapping[str, Any]) -> Exception:
             return Cancelled()
         case "ModelError":
             return ModelError(fields["detail"])
+        case "EmbedderError":
+            return EmbedderError(fields["detail"])
         case _:
             return TimeoutError(fields["detail"])
 

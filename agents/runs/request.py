@@ -121,6 +121,10 @@ class RunRequest:
         """Whether a model plays a role."""
         return self.models[role].server is not None if role in self.models else self.served
 
+    def serves_any(self) -> bool:
+        """Whether a model plays any role."""
+        return self.served or any(one.server is not None for one in self.models.values())
+
     def __post_init__(self) -> None:
         """Refuses a question or a filter with which no search is possible."""
         if not self.question.strip():

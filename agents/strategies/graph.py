@@ -20,11 +20,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
+from hoptrail.agents.budget.branches import Branch, current_branch, within
+from hoptrail.agents.nodes.answering import receipt
 from hoptrail.agents.nodes.rewriting import rewrite
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.runs.branches import Branch, current_branch, within
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.runs.request import RunRequest
+from hoptrail.agents.types import StepRecord, StopReason
 from hoptrail.rag.errors import SettingsError
 
 RunGraph = StateGraph[RunState, RunContext, RunState, RunState]
@@ -33,9 +35,9 @@ NodeFunction = Callable[[RunState, RunContext], Awaitable[StateUpdate]]
 
 SPARE_STEPS = 8
 """Steps that a run may take beyond one pass through each node in every round."""
-GRACE_SECONDS = 60.0
+GRACE_SECONDS = 5.0
 """A node is left this many seconds after the run's budget of seconds is over. (In normal runs the
-ledger and the interceptor end it first; this one is for code of yours that hangs.)"""
+deadlines of its calls end it first; this one is for code of yours that hangs.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,18 +137,51 @@ async def run_graph(
         _check_reply(run, waiting=waiting, given=reply is not None)
     begin: Any = None
     if not begun:
-        begin = RunState(
-            question=request.question,
-            history=request.history,
-            where=tuple(sorted(request.where.items())),
-            generation=await context.corpus.generation(),
-        )
+        begin = await _first_state(request, context)
     elif reply is not None:
         begin = Command(resume=reply)
-    values = await graph.ainvoke(begin, config, context=context, **options)
+    try:
+        # For nodes that `add_nodes` did not add: its own end before.
+        async with asyncio.timeout(context.ledger.seconds_left() + 2 * GRACE_SECONDS):
+            values = await graph.ainvoke(begin, config, context=context, **options)
+    except TimeoutError:
+        kept = (await graph.aget_state(config)).values if checkpointer is not None else {}
+        return await ended_early(
+            request, context, "out_of_time", RunState(**kept) if kept else begin
+        )
     if interrupts := values.pop("__interrupt__", ()):
         raise Paused(run, interrupts[0].value)
     return RunState(**values)
+
+
+async def ended_early(
+    request: RunRequest, context: RunContext, stop: StopReason, state: RunState | None = None
+) -> RunState:
+    """The last state of a run that ends without its graph, with a receipt of what there is.
+
+    Args:
+        request: the question.
+        context: what every node is given.
+        stop: why it ends.
+        state: what was known; None: nothing.
+    """
+    state = state or await _first_state(request, context)
+    state = replace(state, stop=state.stop or stop)
+    update = await receipt(state, context)
+    return replace(state, receipt=update["receipt"])
+
+
+async def _first_state(request: RunRequest, context: RunContext) -> RunState:
+    state = RunState(
+        question=request.question,
+        history=request.history,
+        where=tuple(sorted(request.where.items())),
+    )
+    try:
+        generation = await context.corpus.generation(timeout=context.read_seconds())
+    except TimeoutError:
+        return replace(state, stop="out_of_time")
+    return replace(state, generation=generation)
 
 
 def _check_reply(run: str, *, waiting: bool, given: bool) -> None:
@@ -181,14 +216,18 @@ def _with_context(function: NodeFunction) -> Callable[..., Awaitable[StateUpdate
         given = runtime.context
         run = replace(given, emit=_to_both(given.emit, runtime.stream_writer))
         with within(_branch(name, state, config)) as branch:
+            limit = run.ledger.seconds_left() + GRACE_SECONDS
             try:
-                async with asyncio.timeout(run.ledger.seconds_left() + GRACE_SECONDS):
+                async with asyncio.timeout(limit):
                     update = await function(state, run)
             except Cancelled:
                 update = StateUpdate(stop="cancelled")
-            except TimeoutError:
-                update = StateUpdate(stop="out_of_time")
-        return StateUpdate(**{**update, "clock": branch.seconds})
+            except TimeoutError as error:
+                detail = str(error) or f"it had not ended after {limit:.3g} s"
+                step = StepRecord(node=name, action="cut off", detail=detail)
+                update = StateUpdate(stop="out_of_time", steps=(step,))
+        known = StateUpdate(clock=branch.seconds, embedder_failure=branch.embedder_failure)
+        return StateUpdate(**{**update, **known})
 
     return node
 
@@ -201,7 +240,12 @@ def _branch(name: str, state: RunState, config: RunnableConfig) -> Branch:
     parent = current_branch()
     place = config.get("metadata", {}).get("langgraph_path", ())
     number = place[1:2] if place[:1] == ("__pregel_push",) else ()
-    return Branch(name, (*parent.path, *number), max(parent.seconds, state.clock))
+    return Branch(
+        name,
+        (*parent.path, *number),
+        max(parent.seconds, state.clock),
+        state.embedder_failure or parent.embedder_failure,
+    )
 
 
 def _to_both(

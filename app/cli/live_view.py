@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from hoptrail.agents.events import (
+    Admitted,
     AnswerDelta,
     ClaimVerified,
     Done,
@@ -25,6 +26,7 @@ from hoptrail.agents.events import (
     SlatesScored,
     StepStarted,
     TreeOpened,
+    Waiting,
 )
 from hoptrail.app.text import plural, shortened, shown
 
@@ -98,6 +100,10 @@ class LiveView:
                 self._spinner.update(text=Text(f"round {number}: {doing}" if number else doing))
             case AnswerDelta():
                 self._answer = event.onto(self._answer)
+            case Waiting(ahead=ahead):
+                self._spinner.update(text=Text(f"waiting: {plural(ahead, 'run')} first"))
+            case Admitted():
+                self._spinner.update(text=Text("begins"))
             case Done():
                 self._spinner.update(text=Text("done"))
             case _:

@@ -122,6 +122,11 @@ class OpenAIEmbedder:
         """Tokens that are read."""
         return self._window
 
+    @property
+    def texts_at_once(self) -> int:
+        """Texts of the requests that are sent side by side."""
+        return self._settings.batch * self._settings.concurrency
+
     def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
         """Returns (len(texts), dimension) float32, rows L2-normalised; `kind` changes nothing.
 

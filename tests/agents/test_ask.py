@@ -163,13 +163,15 @@ def test_a_document_replaced_underneath_is_not_cited(tmp_path: Path) -> None:
         class Replacing(Around):
             replaced = False
 
-            async def slice(self, document_id: str, start: int, end: int) -> str | None:
+            async def slice(
+                self, document_id: str, start: int, end: int, *, timeout: float
+            ) -> str | None:
                 if not self.replaced:
                     self.replaced = True
                     with Store.open(root) as writer:
                         title, text = CHAIN["d2"]
                         writer.commit([page("d2", title, text.replace("Tarn Hollow", "sea"))])
-                return await super().slice(document_id, start, end)
+                return await super().slice(document_id, start, end, timeout=timeout)
 
         receipt = ask(QUESTION, over(library, Replacing(library.corpus)), model=reading())
     assert len(receipt.source_changed) == 1
@@ -182,7 +184,9 @@ def test_a_document_replaced_underneath_is_not_cited(tmp_path: Path) -> None:
 
 def test_when_all_sources_moved_the_reason_says_so(library: KnowledgeBase) -> None:
     class Gone(Around):
-        async def slice(self, document_id: str, start: int, end: int) -> str | None:
+        async def slice(
+            self, document_id: str, start: int, end: int, *, timeout: float
+        ) -> str | None:
             return None
 
     receipt = ask(QUESTION, over(library, Gone(library.corpus)))

@@ -12,6 +12,7 @@ from support.agents import QUESTION, UNKNOWN, reading
 
 from hoptrail.agents import ask, nodes
 from hoptrail.agents.events import (
+    Admitted,
     AnswerDelta,
     ClaimVerified,
     Done,
@@ -24,6 +25,7 @@ from hoptrail.agents.events import (
     SlatesScored,
     StepStarted,
     TreeOpened,
+    Waiting,
 )
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
@@ -38,7 +40,8 @@ def heard(library: KnowledgeBase, question: str = QUESTION, **options: object) -
 @pytest.mark.parametrize("model", [False, True])
 def test_the_stream_of_a_run(library: KnowledgeBase, model: bool) -> None:
     events = heard(library, model=reading() if model else None)
-    elsewhere = {TreeOpened, SlatesScored, QuestionRewritten}
+    # Of trees, of runs that wait, and of conversations.
+    elsewhere = {TreeOpened, SlatesScored, Waiting, Admitted, QuestionRewritten}
     assert {type(event) for event in events} == set(get_args(Event)) - elsewhere
     done = events[-1]
     assert isinstance(done, Done)

@@ -126,11 +126,11 @@ class Around:
         self.corpus = corpus
         self.searched: list[str] = []
 
-    async def generation(self) -> int:
-        return await self.corpus.generation()
+    async def generation(self, *, timeout: float) -> int:
+        return await self.corpus.generation(timeout=timeout)
 
-    async def language(self) -> str:
-        return await self.corpus.language()
+    async def language(self, *, timeout: float) -> str:
+        return await self.corpus.language(timeout=timeout)
 
     async def search(
         self, query: str, *, k: int, mode: Mode, where: Where, timeout: float
@@ -158,14 +158,16 @@ class Around:
     ) -> tuple[Opened, ...]:
         return await self.corpus.tree_open(query, nodes, stand=stand, where=where, timeout=timeout)
 
-    async def tree_passages(self, query: str, leaves: Sequence[int]) -> tuple[Passage | None, ...]:
-        return await self.corpus.tree_passages(query, leaves)
+    async def tree_passages(
+        self, query: str, leaves: Sequence[int], *, timeout: float
+    ) -> tuple[Passage | None, ...]:
+        return await self.corpus.tree_passages(query, leaves, timeout=timeout)
 
-    async def passages(self, ids: Sequence[str]) -> tuple[Passage | None, ...]:
-        return await self.corpus.passages(ids)
+    async def passages(self, ids: Sequence[str], *, timeout: float) -> tuple[Passage | None, ...]:
+        return await self.corpus.passages(ids, timeout=timeout)
 
-    async def slice(self, document_id: str, start: int, end: int) -> str | None:
-        return await self.corpus.slice(document_id, start, end)
+    async def slice(self, document_id: str, start: int, end: int, *, timeout: float) -> str | None:
+        return await self.corpus.slice(document_id, start, end, timeout=timeout)
 
 
 class Reader:

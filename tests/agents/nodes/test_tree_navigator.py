@@ -486,6 +486,7 @@ def test_a_store_that_moves_under_a_search_changes_nothing_of_the_nodes_it_knows
         start = trees.start(QUESTION, [], k=0, where={})
         before = trees.open(QUESTION, [0], stand=start.stand, where={})
         opened.commit([], [f"x{i}" for i in range(30)])
+        trees.prepare()
         trees.start(QUESTION, [], k=0, where={})
         assert trees.open(QUESTION, [0], stand=start.stand, where={}) == before
         fresh = Trees(opened, HashEmbedder())

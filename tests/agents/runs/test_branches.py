@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.agents import CHAIN, QUESTION, Around, Reader, over, reading
 
 from hoptrail.agents import Budget, ask, replay
+from hoptrail.agents.budget.branches import Branch, current_branch, gather_or_cancel, within
 from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatReply, ChatRequest
-from hoptrail.agents.runs.branches import Branch, current_branch, gather_or_cancel, within
 from hoptrail.agents.runs.interceptor import ExternalCall, LiveInterceptor
 from hoptrail.rag.types import Mode, Ranking, Where
 

@@ -187,9 +187,11 @@ def test_documents_that_changed_meanwhile_are_not_cited(
     (left,) = unfinished_runs(runs)
 
     class Changed(Around):
-        async def slice(self, document_id: str, start: int, end: int) -> str | None:
+        async def slice(
+            self, document_id: str, start: int, end: int, *, timeout: float
+        ) -> str | None:
             return "other words" if document_id == "d1" else await super().slice(
-                document_id, start, end
+                document_id, start, end, timeout=timeout
             )  # fmt: skip
 
     receipt = resume(left.id, over(library, Changed(library.corpus), runs))

@@ -15,12 +15,12 @@ from langgraph.types import Send
 from support.agents import QUESTION, substance
 
 from hoptrail.agents import STRATEGIES, Budget, Receipt, Strategy, ask, nodes, replay
+from hoptrail.agents.budget.branches import current_branch
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.events import EvidenceAdded, StepStarted
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.selection import local_roles
-from hoptrail.agents.runs.branches import current_branch
 from hoptrail.agents.strategies.graph import RunGraph, add_nodes, compiled_graph, with_saver
 
 

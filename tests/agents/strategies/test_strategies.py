@@ -13,11 +13,11 @@ from langgraph.graph import END, START
 from support.agents import QUESTION
 
 from hoptrail.agents import STRATEGIES, Budget, RunSettings, ask, nodes
+from hoptrail.agents.budget.branches import current_branch
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate, first_given
 from hoptrail.agents.roles.selection import local_roles
-from hoptrail.agents.runs.branches import current_branch
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.strategies import registry as strategies
 from hoptrail.agents.strategies.graph import (

@@ -28,10 +28,17 @@ class Branch:
     """Its number among its siblings, after those of the branches it lies in; (): the trunk."""
     seconds: float = 0.0
     """Seconds of the run at which the last call in it came back."""
+    embedder_failure: str = ""
+    """Why the embedder failed in it or before it; empty: it did not."""
 
     def advance(self, seconds: float) -> None:
         """Moves its time on; it never goes back."""
         self.seconds = max(self.seconds, seconds)
+
+    def join(self, branch: Branch) -> None:
+        """Goes on with what a branch of it has come to know."""
+        self.advance(branch.seconds)
+        self.embedder_failure = self.embedder_failure or branch.embedder_failure
 
 
 _current: ContextVar[Branch] = ContextVar("current_branch")
@@ -63,7 +70,8 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     branches = []
     tasks = []
     for number, one in enumerate(work):
-        branch = Branch(parent.node, (*parent.path, number), parent.seconds)
+        path = (*parent.path, number)
+        branch = Branch(parent.node, path, parent.seconds, parent.embedder_failure)
         branches.append(branch)
         tasks.append(asyncio.ensure_future(_in_branch(branch, one)))
     try:
@@ -73,7 +81,7 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for branch in branches:
-            parent.advance(branch.seconds)
+            parent.join(branch)
 
 
 async def _in_branch(branch: Branch, work: Coroutine[Any, Any, T]) -> T:
