@@ -216,7 +216,9 @@ class RetryingEndpoint:
         except BaseException:  # cancelled: the tokens that the model made until then are not known
             self.ledger.forfeit(reservation)
             raise
-        stats.usage += self.ledger.settle(reservation, reply.usage, replied=bool(reply.text))
+        stats.usage += self.ledger.settle(
+            reservation, reply.usage, replied=bool(reply.text or reply.reasoning)
+        )
         stats.without = reply.without
         if on_delta is not None and not stats.streamed:
             on_delta(reply.text)  # a reply from a recording comes whole

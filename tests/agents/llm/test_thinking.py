@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.client import FORM, GOOD, STEP, Scene
 
 from hoptrail.agents.budget.ledger import Budget
+from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.agents.llm.reply_schema import text_reply
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatReply, Thinking
@@ -73,6 +75,14 @@ def test_a_reply_that_a_server_took_for_thoughts_is_used() -> None:
     assert Scene(ScriptedEndpoint([reply("", "Yes.")])).ask(form=plain).value == "Yes."
     thinks = Scene(ScriptedEndpoint([reply("", "Hm."), "No."]), thinking=THINKING)
     assert thinks.ask(form=plain).value == "No."
+
+
+def test_zero_usage_for_thoughts_alone_is_no_report() -> None:
+    free = ReportedUsage(prompt_tokens=5, completion_tokens=0)
+    said = replace(reply("", GOOD), usage=free)
+    scene = Scene(ScriptedEndpoint([said]))
+    assert scene.ask().usage.completion_tokens == 60  # what was reserved
+    assert [flag.node for flag in scene.ledger.flags] == ["plan"]
 
 
 def test_thoughts_are_not_quoted_to_the_model() -> None:
