@@ -260,7 +260,7 @@ class Ledger:
 
     def elapsed(self) -> float:
         """Seconds since the run began, those before a crash included."""
-        return self._clock() - self._start
+        return round(self._clock() - self._start, 6)
 
     def seconds_left(self) -> float:
         """Seconds until the deadline; 0 after it."""

@@ -12,7 +12,6 @@ from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
 from hoptrail.agents.types import Answer, Evidence, StepRecord, StopReason
-from hoptrail.rag.types import Passage
 
 
 async def answer(state: RunState, run: RunContext) -> StateUpdate:
@@ -92,26 +91,32 @@ _Check = Literal["unchanged", "changed", "unchecked"]
 
 async def _checks(evidence: Sequence[Evidence], run: RunContext) -> list[_Check]:
     """Whether each quote still stands in its document, and under its title."""
+    texts = await gather_or_cancel(_text(one, run) for one in evidence)
     try:
         passages = await run.corpus.passages(
             [one.passage_id for one in evidence], timeout=run.read_seconds()
         )
     except TimeoutError:
         return ["unchecked"] * len(evidence)
-    return await gather_or_cancel(
-        _check(one, passage, run) for one, passage in zip(evidence, passages, strict=True)
-    )
+    checks: list[_Check] = []
+    for one, text, passage in zip(evidence, texts, passages, strict=True):
+        kept = text == one.quote and (passage is None or passage.title == one.title)
+        checks.append("unchecked" if text is _LATE else "unchanged" if kept else "changed")
+    return checks
 
 
-async def _check(item: Evidence, passage: Passage | None, run: RunContext) -> _Check:
+_LATE = object()
+"""Stands for a text that could not be read in time."""
+
+
+async def _text(item: Evidence, run: RunContext) -> object:
+    """What its document has in the place of a quote."""
     try:
-        text = await run.corpus.slice(
+        return await run.corpus.slice(
             item.document_id, item.start, item.end, timeout=run.read_seconds()
         )
     except TimeoutError:
-        return "unchecked"
-    kept = text == item.quote and (passage is None or passage.title == item.title)
-    return "unchanged" if kept else "changed"
+        return _LATE
 
 
 def _flags(state: RunState, run: RunContext, unchecked: int) -> tuple[str, ...]:

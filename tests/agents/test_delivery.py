@@ -76,10 +76,12 @@ def test_a_new_title_is_a_change_of_the_source(tmp_path: Path) -> None:
     root = make_chain(tmp_path / "store")
 
     class Retitling(Around):
-        async def slice(self, document_id: str, start: int, end: int) -> str | None:
+        async def slice(
+            self, document_id: str, start: int, end: int, *, timeout: float
+        ) -> str | None:
             with Store.open(root) as writer:
                 writer.commit([page("d2", "Otto Renn", CHAIN["d2"][1])])
-            return await super().slice(document_id, start, end)
+            return await super().slice(document_id, start, end, timeout=timeout)
 
     with open_chain(root) as library:
         receipt = ask(QUESTION, over(library, Retitling(library.corpus)))

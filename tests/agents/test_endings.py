@@ -13,11 +13,11 @@ from langgraph.graph import END, START
 from support.agents import QUESTION, Around, open_chain, over
 
 from hoptrail.agents import Budget, KnowledgeBase, RunSettings, Strategy, ask, nodes, replay
-from hoptrail.agents import graph as graph_module
-from hoptrail.agents.graph import RunGraph, add_nodes
 from hoptrail.agents.nodes import state as state_module
-from hoptrail.agents.nodes.state import RunContext, RunState
+from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.base import Roles
+from hoptrail.agents.strategies import graph as graph_module
+from hoptrail.agents.strategies.graph import RunGraph, add_nodes
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
@@ -164,9 +164,9 @@ def test_a_node_outside_add_nodes_that_hangs_ends_with_a_receipt(
 ) -> None:
     monkeypatch.setattr(graph_module, "GRACE_SECONDS", 0.1)
 
-    async def hang(state: RunState) -> RunState:
+    async def hang(state: RunState) -> StateUpdate:
         await asyncio.sleep(FOREVER)
-        return state
+        return StateUpdate()
 
     def wire(graph: RunGraph) -> None:
         add_nodes(graph, nodes.retrieve, nodes.refine)

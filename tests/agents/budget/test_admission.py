@@ -134,7 +134,7 @@ def test_a_run_that_waits_says_so_and_its_seconds_count(
     assert events[:2] == [Waiting(ahead=0), *waited]
     assert waited[0].seconds >= 0.2
     assert receipt.usage.seconds >= 0.2
-    assert receipt.outcome.kind == "answered"
+    assert receipt.outcome.kind == "quotes"
     again = asyncio.run(areplay(path))
     assert again.same, again.difference
 
@@ -163,7 +163,7 @@ def test_many_runs_at_once_all_end_and_give_their_places_back(store: Path) -> No
 
     with open_chain(store) as library:
         receipts = asyncio.run(main(library))
-    assert [one.outcome.kind for one in receipts] == ["abstained", "answered"] * 6
+    assert [one.outcome.kind for one in receipts] == ["abstained", "quotes"] * 6
     places = admission.places(served=False)
     assert asyncio.run(places.acquire(LATE, nothing)) is False
     assert asyncio.run(places.acquire(LATE, nothing)) is False

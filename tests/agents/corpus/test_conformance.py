@@ -25,7 +25,7 @@ from hoptrail.agents.runs.interceptor import LiveInterceptor
 IMPLEMENTATIONS: dict[str, Callable[[Corpus], Corpus]] = {
     "live": lambda corpus: corpus,
     "intercepted": lambda corpus: intercepted_corpus(corpus, LiveInterceptor()),
-    "lexical fallback": lambda corpus: with_lexical_fallback(corpus, lambda: 60.0, print),
+    "lexical fallback": lambda corpus: with_lexical_fallback(corpus, lambda: 60.0),
     "around": Around,
 }
 CALLS: dict[str, Callable[[Corpus, float], Awaitable[Any]]] = {
@@ -37,6 +37,7 @@ CALLS: dict[str, Callable[[Corpus, float], Awaitable[Any]]] = {
     "similarity": lambda corpus, timeout: corpus.similarity(
         QUESTION, ["The Heron was a ship."], timeout=timeout
     ),
+    "sentences": lambda corpus, timeout: corpus.sentences(QUESTION, ["none"], timeout=timeout),
     "tree_start": lambda corpus, timeout: corpus.tree_start(
         QUESTION, [], k=3, where={}, timeout=timeout
     ),
@@ -89,6 +90,7 @@ def test_each_method_answers(
     assert found["passages"] == (None,)
     assert len(found["search"].hits) == 3
     assert len(found["similarity"]) == 1
+    assert found["sentences"] == (None,)
     assert (found["tree_start"].built, found["tree_start"].leaves) == (True, len(CHAIN))
     assert sum(item.count for item in found["tree_open"][0].items) == len(CHAIN)
     assert len(found["tree_passages"]) == 1
@@ -107,6 +109,7 @@ def test_each_read_ends_at_its_deadline_when_the_store_hangs(
     )
     for name in ("passages", "slice", "resolve", "snapshot"):
         monkeypatch.setattr(type(opened.store), name, lambda *_: _after(go_on))
+    monkeypatch.setattr(opened.store.sentences, "of", lambda _: _after(go_on))
     try:
         with pytest.raises(TimeoutError):
             asyncio.run(_ended(CALLS[method](implementation(opened.corpus), 0.05)))
