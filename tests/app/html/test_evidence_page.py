@@ -143,7 +143,7 @@ def broken(text: str) -> dict[str, str]:
         "{": "is no receipt of this version of hoptrail: invalid json",
         "[]": "is no receipt of this version of hoptrail: ",
         json.dumps(without): "is no receipt of this version of hoptrail: evidence: field required",
-        text.replace('"schema_version": "1"', '"schema_version": "7"'): "schema_version: ",
+        text.replace('"schema_version": "2"', '"schema_version": "7"'): "schema_version: ",
         "\udcff": "is no receipt of this version of hoptrail: ",
     }
 

@@ -109,7 +109,7 @@ def test_a_run_prints_each_floor_and_says_by_its_code_whether_all_hold(
     code = main(arguments(data))
     out, progress = capsys.readouterr()
     rows = out.splitlines()[1:]
-    assert [row.split()[0] for row in rows] == ["chain"] * 5
+    assert [row.split()[0] for row in rows] == ["chain"] * 5 + ["claim"] * 2
     assert "hybrid search, recall@5" in rows[0]
     assert rows[0].endswith("ok")
     assert rows[2].endswith("ok")
