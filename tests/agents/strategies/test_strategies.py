@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.strategies import registry as strategies
 from hoptrail.agents.strategies.graph import (
+    NodeFunction,
     RunGraph,
     Strategy,
     add_nodes,
@@ -141,6 +143,29 @@ def test_a_wiring_mistake_ends_at_the_recursion_limit(library: KnowledgeBase) ->
     assert limit < 20
     with pytest.raises(GraphRecursionError):
         through(spinning, library, recursion_limit=limit)
+
+
+def test_a_loop_of_nine_nodes_runs_its_rounds(library: KnowledgeBase) -> None:
+    """The limit is made from the strategy: a longer loop than those that ship is no mistake."""
+
+    def node(name: str) -> NodeFunction:
+        async def looped(state: RunState, run: RunContext) -> StateUpdate:
+            return StateUpdate(round=state.round + 1) if name == "n0" else StateUpdate()
+
+        looped.__name__ = name
+        return looped
+
+    def wire(graph: RunGraph) -> None:
+        names = [f"n{number}" for number in range(9)]
+        add_nodes(graph, *map(node, names))
+        graph.add_edge(START, "n0")
+        for one, other in itertools.pairwise(names):
+            graph.add_edge(one, other)
+        graph.add_conditional_edges("n8", lambda state: END if state.round == 8 else "n0")
+
+    nine = Strategy(name="nine", wire=wire)
+    limit = recursion_limit(compiled_graph(nine), 8)
+    assert through(nine, library, recursion_limit=limit).round == 8
 
 
 @pytest.mark.parametrize("rounds", [1, 4, 9])
