@@ -20,6 +20,7 @@ from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
 from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
 from hoptrail.rag.ingest.files import ProblemKind, SourceFile, find_files
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
+from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Document, Passage
@@ -287,6 +288,19 @@ class _Run:
                 path=str(source.path), reason=reason, kind="duplicate", document_id=document.id
             )
             self.fail(problem)
+            return
+        try:
+            check_document(document)
+        except SettingsError as error:
+            reason = f"cannot be stored: {error}"
+            self.fail(
+                FileProblem(
+                    path=str(source.path),
+                    reason=reason,
+                    kind="malformed",
+                    document_id=document.id,
+                )
+            )
             return
         self._met[document.id] = str(source.path)
         fingerprint = self._fingerprint(document, parsed.is_record)

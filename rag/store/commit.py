@@ -149,7 +149,7 @@ def check_puts(puts: Sequence[IndexedDocument], dimension: int) -> None:
         if document.id in seen:
             raise SettingsError(f"The document {document.id!r} stands twice in one commit.")
         seen.add(document.id)
-        _check_document(document)
+        check_document(document)
         _check_vectors(item, dimension)
         offsets = set()
         for passage in item.passages:
@@ -168,7 +168,8 @@ def check_deletes(puts: Sequence[IndexedDocument], deletes: Collection[str]) -> 
         raise SettingsError(f"The document {min(both)!r} is both put and deleted in one commit.")
 
 
-def _check_document(document: Document) -> None:
+def check_document(document: Document) -> None:
+    """Raises SettingsError unless a store can hold the document."""
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
     filter_tokens(document.metadata)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 
+import webencodings
+
 from hoptrail.rag.ingest.files import UnreadableFile
 
 HEAD = 1024
@@ -82,6 +84,23 @@ def decode(data: bytes, encoding: str | None = None) -> str:
     if nul >= 0:
         raise UnreadableFile(f"looks binary (a NUL at character {nul})", "binary")
     return text
+
+
+def declared_encoding(label: str | None) -> str | None:
+    """The codec of an encoding that a web page declares, by WHATWG's table of labels.
+
+    As a browser takes them: iso-8859-1 is windows-1252, x-sjis is shift_jis, and a page whose bytes
+    spell out "utf-16" is in UTF-8. No other codec of Python's can be named by a file.
+
+    Raises:
+        UnreadableFile: no browser knows the label.
+    """
+    if label is None:
+        return None
+    known = webencodings.lookup(label)
+    if known is None:
+        raise UnreadableFile(f"names an unknown encoding, {label!r}", "encoding")
+    return "utf-8" if known.name.startswith("utf-16") else known.codec_info.name
 
 
 def _undecodable(data: bytes, error: UnicodeDecodeError) -> UnreadableFile:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page
-from hoptrail.rag.ingest.parsers.decoding import decode
+from hoptrail.rag.ingest.parsers.decoding import declared_encoding, decode
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -36,7 +36,9 @@ def html_page(data: bytes) -> Page:
     from bs4.dammit import EncodingDetector  # noqa: PLC0415
 
     declared = EncodingDetector.find_declared_encoding(data[:4096], is_html=True)
-    text = decode(data, declared).replace(_BLOCK_MARK, "").replace(_LINE_MARK, "")
+    text = (
+        decode(data, declared_encoding(declared)).replace(_BLOCK_MARK, "").replace(_LINE_MARK, "")
+    )
     try:
         soup = BeautifulSoup(text, "html.parser")
     except ParserRejectedMarkup as error:

@@ -302,6 +302,21 @@ def test_a_broken_file_is_reported_and_the_rest_goes_on(store: Store, folder: Pa
     ]
 
 
+def test_what_the_store_refuses_is_the_files_problem(store: Store, folder: Path) -> None:
+    """A lone surrogate in a record's title: before, the store's refusal ended the whole ingest."""
+    (folder / "a.jsonl").write_text(
+        '{"id": "bad", "title": "\\ud800", "text": "Some words."}\n'
+        '{"id": "good", "title": "Fine", "text": "Some words."}\n'
+    )
+    write(folder, "z.txt")
+    report, events = run(store, folder)
+    assert (report.added, report.failed) == (2, 1)
+    (failed,) = only(FileFailed, events)
+    assert failed.path.endswith("a.jsonl")
+    assert "Unicode" in failed.reason or "surrogate" in failed.reason
+    assert {"good"} < set(store.documents())
+
+
 def test_an_id_used_twice(store: Store, folder: Path) -> None:
     write_records(folder, "a.jsonl", 2)
     write_records(folder, "b.jsonl", 2, first=1)

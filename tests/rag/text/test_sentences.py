@@ -91,6 +91,24 @@ def test_windows_do_not_change_the_sentences(text: str, window: int) -> None:
         assert sentences(text) == whole
 
 
+@pytest.mark.parametrize("unit", ["\u00a0.", "Hi. " + "y" * 9_990, "x.", "\t.\u3000"])
+def test_no_window_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    """Counted in characters that Punkt is given: at most nine for each of the text's."""
+    seen: list[int] = []
+    splitter = module._splitter("english")
+
+    class Counting:
+        def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+            seen.append(len(text))
+            return list(splitter.span_tokenize(text))
+
+    monkeypatch.setattr(module, "_splitter", lambda _: Counting())
+    text = (unit * (60_000 // len(unit)))[:60_000]
+    found = sentences(text)
+    assert sum(seen) <= 9 * len(text)
+    assert all(start < end for start, end in found)
+
+
 def test_languages_differ_and_an_unknown_one_is_refused() -> None:
     text = "Er kam z.B. am 3. Mai an. Dann ging er."
     assert [text[a:b] for a, b in sentences(text, "german")] == [text[:25], text[26:]]

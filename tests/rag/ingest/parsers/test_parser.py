@@ -154,6 +154,40 @@ def test_html_without_closing_tags_loses_nothing(parser: Parser, tmp_path: Path)
     assert (item.document.title, item.document.text) == ("T", "a\n\nb")
 
 
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [
+        ("utf-16", "utf-8"),  # who can read the label has read bytes of one each
+        ("UTF-16LE", "utf-8"),
+        ("iso-8859-1", "cp1252"),
+        ("latin1", "cp1252"),
+        ("us-ascii", "cp1252"),
+        ("x-sjis", "shift_jis"),
+        ("windows-31j", "shift_jis"),
+        ("gb2312", "gbk"),
+        ("windows-874", "cp874"),
+        ("koi8-r", "koi8-r"),
+    ],
+)
+def test_labels_of_encodings_are_read_as_browsers_do(
+    parser: Parser, tmp_path: Path, label: str, codec: str
+) -> None:
+    said = {"shift_jis": "東京の店", "gbk": "镕基", "cp874": "ภาษาไทย", "koi8-r": "Пароход"}
+    text = said.get(codec, "the harbour’s fee is €40 – François")
+    page = f'<meta charset="{label}"><title>Fees</title><p>{text}</p>'.encode(codec)
+    item = read_document(parser, write(tmp_path / "a.html", page))
+    assert (item.document.title, item.document.text) == ("Fees", text)
+
+
+@pytest.mark.parametrize("label", ["utf-7", "unicode_escape", "rot13", "zlib", "idna", "cp037"])
+def test_no_codec_that_browsers_lack_can_be_named_by_a_file(
+    parser: Parser, tmp_path: Path, label: str
+) -> None:
+    path = write(tmp_path / "a.html", f'<meta charset="{label}"><p>+2AA- \\ud800</p>'.encode())
+    problem = read_problem(parser, path)
+    assert problem.reason == f"names an unknown encoding, {label!r}"
+
+
 def test_html_in_a_declared_encoding(parser: Parser, tmp_path: Path) -> None:
     page = "<meta charset=windows-1252><h1>Café</h1>d’été"
     item = read_document(parser, write(tmp_path / "a.html", page.encode("cp1252")))
