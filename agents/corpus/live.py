@@ -122,15 +122,16 @@ class LiveCorpus:
         return await self._reads.run(lambda: self._store.slice(document_id, start, end), timeout)
 
     async def _prepared(self, timeout: float) -> bool:
-        """Waits for the tree of now, for which one thread works; whether it had to be built.
+        """Waits for the tree of now, for which one thread works; whether this call had it built.
 
         The thread goes on when nobody waits any more: the next run then finds the tree.
         """
         with self._mutex:
-            if self._preparing is None or self._preparing.done():
+            began = self._preparing is None or self._preparing.done()
+            if self._preparing is None or began:
                 self._preparing = _in_thread(self._trees.prepare)
             preparing = self._preparing
-        return await asyncio.wait_for(asyncio.wrap_future(preparing), timeout)
+        return await asyncio.wait_for(asyncio.wrap_future(preparing), timeout) and began
 
 
 def _in_thread(work: Callable[[], bool]) -> Future[bool]:
