@@ -33,7 +33,8 @@ from hoptrail.agents.runs.interceptor import LiveInterceptor
 from hoptrail.agents.runs.models import OpenModels, RoleModels, restored
 from hoptrail.agents.runs.quota_endpoint import place_in
 from hoptrail.agents.runs.receipt import Receipt
-from hoptrail.agents.runs.recording import Recorder, Recording, Replayer, difference
+from hoptrail.agents.runs.recording import Recorder, Recording
+from hoptrail.agents.runs.replay import Replayer, difference
 from hoptrail.agents.runs.request import RunRequest, RunSettings, job_json
 from hoptrail.agents.runs.synchronous import synchronous
 from hoptrail.agents.strategies.graph import Strategy

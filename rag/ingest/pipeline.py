@@ -284,23 +284,12 @@ class _Run:
         document = parsed.document
         if document.id in self._met:
             reason = f"has the id {document.id!r}, which {self._met[document.id]} used already"
-            problem = FileProblem(
-                path=str(source.path), reason=reason, kind="duplicate", document_id=document.id
-            )
-            self.fail(problem)
+            self._refuse(source, document, reason, "duplicate")
             return
         try:
             check_document(document)
         except SettingsError as error:
-            reason = f"cannot be stored: {error}"
-            self.fail(
-                FileProblem(
-                    path=str(source.path),
-                    reason=reason,
-                    kind="malformed",
-                    document_id=document.id,
-                )
-            )
+            self._refuse(source, document, f"cannot be stored: {error}", "malformed")
             return
         self._met[document.id] = str(source.path)
         fingerprint = self._fingerprint(document, parsed.is_record)
@@ -318,6 +307,12 @@ class _Run:
                 replaces=document.id in self._known,
             )
         )
+
+    def _refuse(
+        self, source: SourceFile, document: Document, reason: str, kind: ProblemKind
+    ) -> None:
+        path = str(source.path)
+        self.fail(FileProblem(path=path, reason=reason, kind=kind, document_id=document.id))
 
     def _split(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
         if is_record:

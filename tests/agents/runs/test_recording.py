@@ -36,9 +36,8 @@ from hoptrail.agents.runs.recording import (
     Recorder,
     RecordingError,
     describe,
-    difference,
-    revive,
 )
+from hoptrail.agents.runs.replay import difference, revive
 from hoptrail.rag.errors import ModelError
 from hoptrail.rag.types import Mode, Ranking, Where
 
