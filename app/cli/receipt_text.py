@@ -17,7 +17,7 @@ _SHORT = 60
 
 _OUTCOMES = {
     "answered": "answered",
-    "quotes": "quotes that bear on the question; whether they answer it, nothing judged",
+    "quotes": "quotes, unjudged",
     "partial": "partly answered",
     "abstained": "no answer",
 }
