@@ -26,9 +26,7 @@ from hoptrail.agents.llm.served_model import AnyModel
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.run import ChooseRoles, Run, receipt_of
 from hoptrail.agents.runs import folder as runs
-from hoptrail.agents.runs.intercepted import (
-    NotInReplay,
-)
+from hoptrail.agents.runs.intercepted import NotInReplay
 from hoptrail.agents.runs.interceptor import LiveInterceptor
 from hoptrail.agents.runs.models import OpenModels, RoleModels, restored
 from hoptrail.agents.runs.quota_endpoint import place_in

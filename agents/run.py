@@ -163,7 +163,8 @@ async def _final_state(run: Run, stop: StopReason | None) -> RunState:
     try:
         with tracing_context(enabled=False), disk_errors(folder.path if folder else Path()):
             if stop is not None:
-                return await ended_early(run.request, _local_context(run, ledger), stop)
+                context = await _context(run, ledger, ask_models=False)
+                return await ended_early(run.request, context, stop)
             reply = run.reply
             if reply is not None:
                 reply = await _reply(interceptor, reply)
@@ -174,7 +175,7 @@ async def _final_state(run: Run, stop: StopReason | None) -> RunState:
 
 async def _until_over(run: Run, ledger: Ledger, reply: object) -> RunState:
     """Runs the graph; a replay also goes on after each pause, with the reply that was recorded."""
-    context = await _context(run, ledger)
+    context = await _context(run, ledger, ask_models=True)
     async with _checkpoints(run) as checkpointer:
         while True:
             try:
@@ -195,7 +196,8 @@ async def _until_over(run: Run, ledger: Ledger, reply: object) -> RunState:
                         "keep_runs=True."
                     ) from None
             reply = await _reply(run.interceptor, None)
-            context = await _context(run, ledger)  # as the process that went on made it
+            # As the process that went on made it.
+            context = await _context(run, ledger, ask_models=True)
 
 
 @asynccontextmanager
@@ -223,27 +225,33 @@ async def _reply(interceptor: Interceptor, given: object) -> object:
     )
 
 
-def _local_context(run: Run, ledger: Ledger) -> RunContext:
-    """The context of a run by the local players: corpus behind the interceptor, roles, ledger."""
+async def _context(run: Run, ledger: Ledger, *, ask_models: bool) -> RunContext:
+    """The context of a run: the corpus and the models behind the interceptor, roles, ledger.
+
+    Without `ask_models`, as for a run that was not admitted, the local players have all roles.
+    """
     intercepted = intercepted_corpus(run.corpus, run.interceptor)
     corpus = with_lexical_fallback(intercepted, ledger.seconds_left)
+    local = local_roles(corpus, ledger.seconds_left, run.request.settings.mode)
+    prepared = PreparedRoles(roles=local)
+    if ask_models:
+        with suppress(Cancelled):  # then the local players come to a stop at their first search
+            prepared = await _prepared(run, ledger, local)
     return RunContext(
         question=run.request.question,
         strategy=run.strategy.name,
-        model="",
+        model=prepared.model,
+        flags=prepared.flags,
         corpus=corpus,
-        roles=run.choose_roles(local_roles(corpus, ledger.seconds_left, run.request.settings.mode)),
+        roles=run.choose_roles(prepared.roles),
         ledger=ledger,
         settings=run.request.settings,
         emit=run.on_event,
     )
 
 
-async def _context(run: Run, ledger: Ledger) -> RunContext:
-    """The context of a run, with the roles that its models play, behind the interceptor."""
-    context = _local_context(run, ledger)
-    local = local_roles(context.corpus, ledger.seconds_left, run.request.settings.mode)
-    prepared = PreparedRoles(roles=local)
+async def _prepared(run: Run, ledger: Ledger, local: Roles) -> PreparedRoles:
+    """The roles as the run's models play them; the local ones where they do not."""
     patience = min(MOST_PATIENCE, run.request.budget.seconds * PATIENCE)
     servers = {
         name: RetryingEndpoint(
@@ -256,18 +264,11 @@ async def _context(run: Run, ledger: Ledger) -> RunContext:
         )
         for name, endpoint in run.models.endpoints.items()
     }
-    with suppress(Cancelled):  # then the local players come to a stop at their first search
-        prepared = await prepared_roles(
-            servers,
-            run.models,
-            run.delimiters,
-            seconds=patience,
-            fallback=local,
-            judged=run.request.settings.verification == "model",
-        )
-    return replace(
-        context,
-        model=prepared.model,
-        flags=prepared.flags,
-        roles=run.choose_roles(prepared.roles),
+    return await prepared_roles(
+        servers,
+        run.models,
+        run.delimiters,
+        seconds=patience,
+        fallback=local,
+        judged=run.request.settings.verification == "model",
     )

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from hoptrail.agents.budget.admission import FairSemaphore
 from hoptrail.rag.errors import SettingsError
 
 MINUTE = 60.0
@@ -123,11 +124,11 @@ class Quota:
                     f"The quota of {name} is {value!r}: give a whole number of at least 1, or None."
                 )
         self._window = Window(calls_per_minute, tokens_per_minute)
-        self._places = math.inf if questions is None else questions
+        self._places = None if questions is None else FairSemaphore(questions)
         self._clock = clock
         self._mutex = threading.Lock()
-        self._for_a_call: deque[_Waiter] = deque()
-        self._for_a_place: deque[_Waiter] = deque()
+        self._line: deque[_Waiter] = deque()
+        """Who waits for a call, first come first."""
 
     async def draw(self, tokens: int, *, timeout: float) -> Draw | None:
         """Waits until a call may be made, and counts it.
@@ -139,24 +140,34 @@ class Quota:
         Returns:
             What `settle` needs; None: there was no room within `timeout`.
         """
-        draw: Draw | None = None
-
-        def taken() -> float:
-            nonlocal draw
-            now = self._clock()
-            delay = self._window.delay(tokens, now)
-            if delay <= 0:
-                draw = self._window.draw(tokens, now)
-            return delay
-
-        await self._wait(self._for_a_call, taken, timeout)
-        return draw
+        loop = asyncio.get_running_loop()
+        waiter, deadline = _Waiter(loop, asyncio.Event()), loop.time() + timeout
+        with self._mutex:
+            self._line.append(waiter)
+        try:
+            while True:
+                waiter.event.clear()
+                with self._mutex:
+                    first, now = self._line[0] is waiter, self._clock()
+                    delay = self._window.delay(tokens, now) if first else math.inf
+                    if delay <= 0:
+                        return self._window.draw(tokens, now)
+                left = deadline - loop.time()
+                if left <= 0:
+                    return None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(delay, left, _LONGEST_WAIT)):
+                        await waiter.event.wait()
+        finally:
+            with self._mutex:
+                self._line.remove(waiter)
+                self._wake_first()
 
     def settle(self, draw: Draw, tokens: int) -> None:
         """Replaces the tokens of a call by those that it did cost."""
         with self._mutex:
             self._window.settle(draw, tokens)
-            _wake_first(self._for_a_call)
+            self._wake_first()
 
     @asynccontextmanager
     async def question(self, *, timeout: float) -> AsyncIterator[bool]:
@@ -168,55 +179,19 @@ class Quota:
         Returns:
             Whether there is a place; False: none was free within `timeout`.
         """
-
-        def taken() -> float:
-            if self._places < 1:
-                return math.inf
-            self._places -= 1
-            return 0.0
-
-        placed = await self._wait(self._for_a_place, taken, timeout)
+        placed = True
+        if self._places is not None:
+            try:
+                await self._places.acquire(timeout, lambda _ahead: None)
+            except TimeoutError:
+                placed = False
         try:
             yield placed
         finally:
-            if placed:
-                with self._mutex:
-                    self._places += 1
-                    _wake_first(self._for_a_place)
+            if placed and self._places is not None:
+                self._places.release()
 
-    async def _wait(self, line: deque[_Waiter], taken: Callable[[], float], timeout: float) -> bool:
-        """Waits in a line until `taken` says that it has taken what it is for.
-
-        Args:
-            line: those who wait, first come first.
-            taken: called under the lock by the first of them; the seconds until it may succeed.
-            timeout: seconds to wait at most.
-
-        Returns:
-            Whether it was taken.
-        """
-        loop = asyncio.get_running_loop()
-        waiter, deadline = _Waiter(loop, asyncio.Event()), loop.time() + timeout
-        with self._mutex:
-            line.append(waiter)
-        try:
-            while True:
-                waiter.event.clear()
-                with self._mutex:
-                    delay = taken() if line[0] is waiter else math.inf
-                left = deadline - loop.time()
-                if delay <= 0 or left <= 0:
-                    return delay <= 0
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(delay, left, _LONGEST_WAIT)):
-                        await waiter.event.wait()
-        finally:
-            with self._mutex:
-                line.remove(waiter)
-                _wake_first(line)
-
-
-def _wake_first(line: deque[_Waiter]) -> None:
-    """Has the first of a line look again; the lock must be held."""
-    if line:
-        line[0].wake()
+    def _wake_first(self) -> None:
+        """Has the first who waits for a call look again; the lock must be held."""
+        if self._line:
+            self._line[0].wake()

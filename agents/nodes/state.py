@@ -53,13 +53,8 @@ def highest(old: float, new: float) -> float:
     return max(old, new)
 
 
-def first_given(old: T | None, new: T | None) -> T | None:
-    """Reducer: the first value that is not None stays."""
-    return new if old is None else old
-
-
-def first_said(old: str, new: str) -> str:
-    """Reducer: the first text that is not empty stays."""
+def first_given(old: T, new: T) -> T:
+    """Reducer: the first value that is neither None nor empty stays."""
     return old or new
 
 
@@ -92,7 +87,7 @@ class RunState:
     steps: Annotated[tuple[StepRecord, ...], appended] = ()
     clock: Annotated[float, highest] = 0.0
     """Seconds of the run when the last node ended, by its branch's clock."""
-    embedder_failure: Annotated[str, first_said] = ""
+    embedder_failure: Annotated[str, first_given] = ""
     """Why the embedder failed, so that searches go on by words alone; empty: it did not."""
     receipt: str = ""
     """The receipt's JSON, once the run is over."""

@@ -34,6 +34,28 @@ class Embedder(Protocol):
         """
 
 
+class DelegatingEmbedder:
+    """Base of the embedders around another one: they have its id, dimension and window."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def id(self) -> str:
+        """The other embedder's."""
+        return self._embedder.id
+
+    @property
+    def dimension(self) -> int:
+        """The other embedder's."""
+        return self._embedder.dimension
+
+    @property
+    def window(self) -> int:
+        """The other embedder's."""
+        return self._embedder.window
+
+
 class PlaceholderEmbedder:
     """Bears the name of the store's embedder and is never asked to embed."""
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.embedders.base import Embedder, TextKind
+from hoptrail.rag.embedders.base import DelegatingEmbedder, Embedder, TextKind
 from hoptrail.rag.types import Vectors
 
 
-class CachingEmbedder:
+class CachingEmbedder(DelegatingEmbedder):
     """Another embedder, each text embedded once; safe to share by threads if that one is.
 
     Never use it where time is measured.
@@ -21,24 +21,10 @@ class CachingEmbedder:
     def __init__(self, embedder: Embedder, *, most: int = 200_000) -> None:
         """`most`: vectors kept; those remembered first are forgotten first."""
         assert most >= 1
-        self._embedder, self._most = embedder, most
+        super().__init__(embedder)
+        self._most = most
         self._vectors: dict[tuple[str, TextKind], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
-
-    @property
-    def id(self) -> str:
-        """The other embedder's."""
-        return self._embedder.id
-
-    @property
-    def dimension(self) -> int:
-        """The other embedder's."""
-        return self._embedder.dimension
-
-    @property
-    def window(self) -> int:
-        """The other embedder's."""
-        return self._embedder.window
 
     def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
         """Returns (len(texts), dimension) float32, rows L2-normalised, in order.

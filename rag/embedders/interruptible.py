@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hoptrail.rag.embedders.base import Embedder, TextKind
+from hoptrail.rag.embedders.base import DelegatingEmbedder, Embedder, TextKind
 from hoptrail.rag.types import Vectors
 
 TEXTS = 16
@@ -17,7 +17,7 @@ class Interrupted(Exception):
     """The caller of `embed` no longer waits for its result."""
 
 
-class InterruptibleEmbedder:
+class InterruptibleEmbedder(DelegatingEmbedder):
     """Another embedder, asked for a few texts at a time; safe to share by threads if that one is.
 
     Args:
@@ -26,24 +26,9 @@ class InterruptibleEmbedder:
     """
 
     def __init__(self, embedder: Embedder, stopped: Callable[[], bool]) -> None:
-        self._embedder = embedder
+        super().__init__(embedder)
         self._stopped = stopped
         self._size = int(getattr(embedder, "texts_at_once", TEXTS))
-
-    @property
-    def id(self) -> str:
-        """The other embedder's."""
-        return self._embedder.id
-
-    @property
-    def dimension(self) -> int:
-        """The other embedder's."""
-        return self._embedder.dimension
-
-    @property
-    def window(self) -> int:
-        """The other embedder's."""
-        return self._embedder.window
 
     def embed(self, texts: Sequence[str], kind: TextKind = "passage") -> Vectors:
         """Returns (len(texts), dimension) float32, rows L2-normalised, in order.

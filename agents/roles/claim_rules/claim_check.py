@@ -84,7 +84,7 @@ def check(claim: Claim, known: Mapping[str, Evidence]) -> Claim:
 
 def objection(text: str, quotes: Sequence[Evidence]) -> str:
     """Why the quotes do not state a text, in words; empty where no rule objects."""
-    if any(text.strip() == quote.quote.strip() for quote in quotes):
+    if _is_quoted(text, quotes):
         return ""
     if missing := unsupported(text, quotes):
         return "not in its quotes: " + ", ".join(missing)
@@ -101,7 +101,7 @@ def objection(text: str, quotes: Sequence[Evidence]) -> str:
 
 def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
     """The names, numbers, dates and, where they are many, words of a text that no quote has."""
-    if any(text.strip() == quote.quote.strip() for quote in quotes):
+    if _is_quoted(text, quotes):
         return ()
     sources = [_Source.of(quote) for quote in quotes]
     names = claimed_names(text)
@@ -122,6 +122,11 @@ def unsupported(text: str, quotes: Sequence[Evidence]) -> tuple[str, ...]:
     ]
     parts += _placed_words(text, sources)
     return tuple(dict.fromkeys(parts)) or foreign_words(text, names, [s.text for s in sources])
+
+
+def _is_quoted(text: str, quotes: Sequence[Evidence]) -> bool:
+    """Whether a text is a quote, word for word."""
+    return any(text.strip() == quote.quote.strip() for quote in quotes)
 
 
 def has_name(name: str, words: frozenset[str]) -> bool:
