@@ -6,6 +6,7 @@ ids, offsets and quotes, never whole passages.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -44,6 +45,10 @@ AbstainReason = Literal[
 """Why there is no answer: the corpus gave nothing; what it gave does not bear on the question;
 no claim held against its quotes; the cited documents moved; the budget ended, or the caller
 stopped the run, before there was evidence."""
+
+
+Context = Literal["passages", "quotes", "both"]
+"""What a model reads: whole passages, the sentences quoted from them, or both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +138,15 @@ class Rescored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPassage:
+    """A passage that was read, the query that had found it, and the round."""
+
+    passage_id: str
+    query: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """An exact quote: `document.text[start:end] == quote`, checked by code."""
 
@@ -153,6 +167,12 @@ class Evidence:
     """The name by which the search came to its passage; None: by the query itself."""
     generation: int = 0
     """The store's generation when its passage was read; 0: the receipt is older than this field."""
+
+
+def evidence_id(document_id: str, start: int, end: int) -> str:
+    """The id of a quote, made from where it stands: parallel branches give it the same one."""
+    place = f"{document_id}\0{start}\0{end}".encode("utf-8", "surrogatepass")
+    return "e" + hashlib.sha256(place).hexdigest()[:10]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,10 @@ A prompt is one .md file: a header, then messages.
     $question
 
 `$name` stands for an input and `$$` for a dollar sign; there is no logic in a prompt. Inputs are
-put in as values, so their text is never expanded again. A prompt's version is the hash of
-its bytes; `name` is what receipts call it, and stays when the file is moved.
+put in as values, so their text is never expanded again. A header line `system: ask/system` puts the
+messages of that file first: prompts that begin with the same words share a server's prefix cache.
+A prompt's version is the hash of all its bytes; `name` is what receipts call it, and stays when the
+file is moved.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ Role = Literal["system", "user", "assistant"]
 
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _KEYS = {"name", "inputs"}
+_OPTIONAL = {"system"}
 
 
 class PromptError(ValueError):
@@ -78,10 +81,14 @@ def load(name: str) -> Prompt:
     Raises:
         PromptError: there is no such file, or its text and its header disagree.
     """
+    return parse(_bytes_of(name))
+
+
+def _bytes_of(name: str) -> bytes:
     source = files("hoptrail.prompts").joinpath(f"{name}.md")
     if not re.fullmatch(r"[a-z0-9_]+/[a-z0-9_]+", name) or not source.is_file():
         raise PromptError(f"There is no prompt {name!r}.")
-    return parse(source.read_bytes())
+    return source.read_bytes()
 
 
 def parse(data: bytes) -> Prompt:
@@ -94,6 +101,12 @@ def parse(data: bytes) -> Prompt:
     name = header["name"]
     inputs = [part.strip() for part in header["inputs"].split(",") if part.strip()]
     messages = _messages(name, body)
+    if "system" in header:
+        shared = _bytes_of(header["system"])
+        data = shared + data
+        messages = (*_messages(name, _split(shared.decode("utf-8"))[1]), *messages)
+    if not any(role == "user" for role, _ in messages):
+        raise PromptError(f"Prompt {name!r} has no user message.")
     used: set[str] = set()
     for _, text in messages:
         template = Template(text)
@@ -124,7 +137,7 @@ def _split(text: str) -> tuple[dict[str, str], str]:
         if not colon or key.strip() in header:
             raise PromptError(f"The header line {line!r} is not 'key: value', or comes twice.")
         header[key.strip()] = value.strip()
-    if header.keys() != _KEYS or not header["name"]:
+    if header.keys() - _OPTIONAL != _KEYS or not header["name"]:
         raise PromptError(f"A prompt's header has {sorted(_KEYS)}, not {sorted(header)}.")
     return header, parts[2]
 
@@ -142,6 +155,4 @@ def _messages(name: str, body: str) -> tuple[tuple[Role, str], ...]:
         if not text.strip():
             raise PromptError(f"Prompt {name!r}: the {heading!r} message is empty.")
         messages.append((role, text.strip("\n")))
-    if not any(role == "user" for role, _ in messages):
-        raise PromptError(f"Prompt {name!r} has no user message.")
     return tuple(messages)

@@ -3,44 +3,136 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
-from hoptrail.agents.nodes.common import role_input, role_step
+from hoptrail.agents.nodes import evidence_pool as pool
+from hoptrail.agents.nodes.common import evidence_of, role_input, role_step, texts_of
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
+from hoptrail.agents.roles.answerer import extractive_answer
+from hoptrail.agents.roles.base import Draft
+from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
+from hoptrail.agents.roles.grounding import grounds, text_of
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
-from hoptrail.agents.types import Answer, Evidence, StepRecord, StopReason
+from hoptrail.agents.types import (
+    Answer,
+    Claim,
+    Evidence,
+    StepRecord,
+    StopReason,
+    evidence_id,
+)
 
 
 async def answer(state: RunState, run: RunContext) -> StateUpdate:
-    """Evidence pool → claims with evidence ids; the only node whose model text reaches a user."""
+    """Passages and quotes → claims with evidence ids; the node whose text reaches a user."""
     run.emit(StepStarted(node="answer", round=state.round))
-    if not state.evidence:
+    situation = await role_input(state, run)
+    if not situation.passages and not situation.pool:
         abstention = Answer(text="", claims=(), extractive=True, abstains=True)
-        step = StepRecord(node="answer", action="abstained", detail="no evidence")
+        step = StepRecord(node="answer", action="abstained", detail="nothing was read")
         return StateUpdate(answer=abstention, steps=(step,))
-    result = await run.roles.answerer.answer(role_input(state), run.emit)
-    action = "abstained" if result.value.abstains else "answered"
-    cited = tuple(dict.fromkeys(e for claim in result.value.claims for e in claim.evidence))
-    step = role_step("answer", action, result.value.text[:200], result, cited)
-    return StateUpdate(answer=result.value, steps=(step,), stop=result.stop)
+    result = await run.roles.answerer.answer(situation, run.emit)
+    made, added = _with_quotes(result.value, state, run)
+    action = "abstained" if made.abstains else "answered"
+    cited = tuple(dict.fromkeys(e for claim in made.claims for e in claim.evidence))
+    step = role_step("answer", action, made.text[:200], result, cited)
+    return StateUpdate(answer=made, evidence=added, steps=(step,), stop=result.stop)
 
 
 async def verify(state: RunState, run: RunContext) -> StateUpdate:
-    """Checks each claim against its quotes; one that does not hold is dropped, with the reason."""
+    """Checks each claim against its quotes; one that does not hold is dropped, with the reason.
+
+    A short answer that no claim supports is looked for, word for word, in what was read. Where
+    nothing holds, the quotes are shown in its place.
+    """
     run.emit(StepStarted(node="verify", round=state.round))
     if state.answer is None:  # the answer node was cut off
         return StateUpdate()
     result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
-    verified = result.value
+    verified, evidence = result.value, state.evidence
+    if verified.replaced:
+        grounded, evidence = await _grounded(state, run, verified)
+        verified = verify_answer(grounded, evidence, state.question)
+    if not any(claim.verdict == "holds" for claim in verified.claims):
+        verified = _quotes_instead(verified, evidence, state.question)
     for claim in verified.claims:
         run.emit(ClaimVerified(claim=claim))
     dropped = [claim for claim in verified.claims if claim.verdict == "dropped"]
     detail = f"{len(verified.claims) - len(dropped)} hold, {len(dropped)} dropped"
     step = role_step("verify", "checked claims", detail, result)
-    return StateUpdate(answer=verified, steps=(step,), stop=result.stop)
+    return StateUpdate(answer=verified, evidence=evidence, steps=(step,), stop=result.stop)
+
+
+def _with_quotes(
+    draft: Draft, state: RunState, run: RunContext
+) -> tuple[Answer, tuple[Evidence, ...]]:
+    """A draft's answer, and the evidence pool with its quotes.
+
+    A quote that lies within one of the pool is cited as that one.
+    """
+    found = {one.passage_id: one for one in state.candidates}
+    made = [
+        evidence_of(
+            quote,
+            run.texts[quote.passage_id],
+            found[quote.passage_id],
+            round_number=state.round,
+            generation=state.generation,
+        )
+        for quote in draft.quotes
+        if quote.passage_id in found and quote.passage_id in run.texts
+    ]
+    fresh = [item for item in made if item is not None]
+    evidence = pool.merge_evidence(state.evidence, fresh)
+    cited = {item.id: pool.covering(item, evidence) for item in fresh}
+    claims = tuple(
+        replace(
+            claim,
+            evidence=tuple(dict.fromkeys(cited.get(one, one) for one in claim.evidence)),
+        )
+        for claim in draft.answer.claims
+    )
+    return replace(draft.answer, claims=claims), evidence
+
+
+async def _grounded(
+    state: RunState, run: RunContext, verified: Answer
+) -> tuple[Answer, tuple[Evidence, ...]]:
+    """An answer whose text no claim supports, with the sentences that contain it as claims.
+
+    Yes and no are in no sentence: the quotes that the model cited speak for them, in their words.
+    """
+    assert state.answer is not None, "verify() has an answer"
+    given = replace(state.answer, claims=verified.claims)
+    known = {item.id: item for item in state.evidence}
+    cited = [known[one] for claim in given.claims for one in claim.evidence if one in known]
+    if is_yes_or_no(given.text):
+        own = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in cited)
+        return replace(given, claims=(*dict.fromkeys(own), *given.claims)), state.evidence
+    passages = await texts_of(
+        [*(item.passage_id for item in cited), *(one.passage_id for one in state.read)], run
+    )
+    quotes = grounds(given.text, state.question, passages)
+    ids = [evidence_id(run.texts[q.passage_id].document_id, q.start, q.end) for q in quotes]
+    claims = tuple(
+        Claim(text=text_of(quote, run.texts[quote.passage_id]), evidence=(one,))
+        for quote, one in zip(quotes, ids, strict=True)
+    )
+    return _with_quotes(
+        Draft(answer=replace(given, claims=(*claims, *given.claims)), quotes=quotes), state, run
+    )
+
+
+def _quotes_instead(answer: Answer, evidence: Sequence[Evidence], question: str) -> Answer:
+    """The documents' own words in the place of an answer of which nothing holds."""
+    if answer.extractive or not evidence:
+        return answer
+    shown = verify_answer(extractive_answer(evidence), evidence, question)
+    return replace(shown, claims=(*shown.claims, *answer.claims), abstains=answer.abstains)
 
 
 async def receipt(state: RunState, run: RunContext) -> StateUpdate:

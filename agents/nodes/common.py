@@ -1,22 +1,65 @@
-"""Helpers of several nodes: the input of a role from a state, the record of a step."""
+"""Helpers of several nodes: the input of a role, texts of passages, evidence, records of steps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hoptrail.agents.nodes.state import RunContext, RunState
-from hoptrail.agents.roles.base import RoleInput, RoleResult
-from hoptrail.agents.types import Plan, Query, StepRecord
+from hoptrail.agents.roles.base import Quote, RoleInput, RoleResult
+from hoptrail.agents.types import Candidate, Evidence, Plan, Query, StepRecord, evidence_id
+from hoptrail.rag.types import Passage
 
 
-def role_input(state: RunState) -> RoleInput:
-    """The input of a role from a run's state."""
+async def role_input(state: RunState, run: RunContext) -> RoleInput:
+    """The input of a role from a run's state, with the passages read so far."""
     return RoleInput(
         question=state.question,
         plan=state.plan if state.plan is not None else Plan(needs=(), asks="thing"),
         pool=state.evidence,
         asked=state.asked,
         assessment=state.assessment,
+        passages=await texts_of((one.passage_id for one in state.read), run),
+        context=run.settings.context,
+    )
+
+
+async def texts_of(ids: Iterable[str], run: RunContext) -> tuple[Passage, ...]:
+    """Passages by id, each once; without those that are gone, or cannot be read in time."""
+    wanted = tuple(dict.fromkeys(ids))
+    unknown = [one for one in wanted if one not in run.texts]
+    if unknown:
+        try:
+            found = await run.corpus.passages(unknown, timeout=run.read_seconds())
+        except TimeoutError:
+            found = ()
+        run.texts.update((one.id, one) for one in found if one is not None)
+    return tuple(run.texts[one] for one in wanted if one in run.texts)
+
+
+def evidence_of(
+    quote: Quote, passage: Passage, candidate: Candidate, *, round_number: int, generation: int
+) -> Evidence | None:
+    """A quote as evidence; None where its offsets do not lie in the passage it names."""
+    if not passage.start <= quote.start < quote.end <= passage.end:
+        return None
+    text = passage.text[quote.start - passage.start : quote.end - passage.start]
+    if not text.strip():
+        return None
+    return Evidence(
+        id=evidence_id(passage.document_id, quote.start, quote.end),
+        document_id=passage.document_id,
+        passage_id=passage.id,
+        title=passage.title,
+        start=quote.start,
+        end=quote.end,
+        quote=text,
+        confidence=quote.confidence,
+        score=round(quote.confidence * candidate.score, 6),
+        round=round_number,
+        query=candidate.query,
+        via=candidate.via,
+        generation=generation,
     )
 
 

@@ -7,7 +7,6 @@ overlap above 0.8 counts as a repeat).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -191,7 +190,7 @@ def title_match(name: str, title: str) -> float:
 
 
 def merge_evidence(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[Evidence, ...]:
-    """Reducer: the evidence pool with new evidence, best first; an overlapping quote counts once.
+    """Reducer: the evidence pool with new evidence, best first; a quote within another counts once.
 
     Evidence that is there already takes the new one's score.
     """
@@ -200,12 +199,6 @@ def merge_evidence(pool: Sequence[Evidence], new: Iterable[Evidence]) -> tuple[E
         if item.id in kept or not any(_same(item, old) for old in kept.values()):
             kept[item.id] = item
     return _ordered(kept.values())
-
-
-def evidence_id(document_id: str, start: int, end: int) -> str:
-    """The id of a quote, made from where it stands: parallel branches give it the same one."""
-    place = f"{document_id}\0{start}\0{end}".encode("utf-8", "surrogatepass")
-    return "e" + hashlib.sha256(place).hexdigest()[:10]
 
 
 def rescore(evidence: Sequence[Evidence], candidates: Sequence[Candidate]) -> tuple[Evidence, ...]:
@@ -223,8 +216,13 @@ def _ordered(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
     )
 
 
+def covering(item: Evidence, pool: Sequence[Evidence]) -> str:
+    """The id of the evidence in a pool that has a quote's words: itself, or one around it."""
+    return next((old.id for old in pool if old.id == item.id or _same(item, old)), item.id)
+
+
 def _same(one: Evidence, other: Evidence) -> bool:
-    """Whether two pieces of evidence overlap in one document, or have equal text in two."""
+    """Whether the first says nothing beyond the second: it lies within it, or has its text."""
     if one.document_id == other.document_id:
-        return one.start < other.end and other.start < one.end
+        return other.start <= one.start and one.end <= other.end
     return casefolded(one.quote) == casefolded(other.quote)

@@ -33,7 +33,7 @@ async def plan(state: RunState, run: RunContext) -> StateUpdate:
 async def assess(state: RunState, run: RunContext) -> StateUpdate:
     """Evidence pool → enough, or what is missing; also ends searches that make no progress."""
     run.emit(StepStarted(node="assess", round=state.round))
-    result = await run.roles.assessor.assess(role_input(state))
+    result = await run.roles.assessor.assess(await role_input(state, run))
     detail = "enough" if result.value.sufficient else "missing: " + "; ".join(result.value.missing)
     stop: StopReason | None = None
     if result.value.sufficient:
@@ -52,7 +52,7 @@ async def assess(state: RunState, run: RunContext) -> StateUpdate:
 async def next_query(state: RunState, run: RunContext) -> StateUpdate:
     """Missing facts → queries not made before; the search ends when there are none."""
     run.emit(StepStarted(node="next_query", round=state.round))
-    result = await run.roles.query_writer.next_queries(role_input(state))
+    result = await run.roles.query_writer.next_queries(await role_input(state, run))
     asked = list(state.asked)
     queries: list[Query] = []
     for query in result.value:

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from hoptrail.agents.events import EvidenceAdded, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import role_input, role_step
+from hoptrail.agents.nodes.common import evidence_of, role_input, role_step
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.roles.base import PassageToRead, Quote
-from hoptrail.agents.types import Evidence
-from hoptrail.rag.types import Passage
+from hoptrail.agents.roles.base import PassageToRead
+from hoptrail.agents.types import Candidate, ReadPassage, StepRecord
 
 
 async def refine(state: RunState, run: RunContext) -> StateUpdate:
     """Unread candidates → exact quotes in the evidence pool."""
     run.emit(StepStarted(node="refine", round=state.round))
-    chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
+    chosen = _unread(state)[: run.settings.read]
     seconds = run.read_seconds()
     generation = await run.corpus.generation(timeout=seconds)
-    texts = await run.corpus.passages([c.passage_id for c in chosen], timeout=seconds)
-    readings = [
-        PassageToRead(
-            passage=passage, score=candidate.score, query=candidate.query, via=candidate.via
-        )
-        for candidate, passage in zip(chosen, texts, strict=True)
-        if passage is not None
-    ]
-    result = await run.roles.refiner.refine(role_input(state), readings)
-    sources = {reading.passage.id: reading for reading in readings}
+    readings = await _readings(chosen, run)
+    result = await run.roles.refiner.refine(await role_input(state, run), readings)
+    found = {one.passage_id: one for one in chosen}
     fresh = (
-        _evidence(quote, sources[quote.passage_id], state.round, generation)
+        evidence_of(
+            quote,
+            run.texts[quote.passage_id],
+            found[quote.passage_id],
+            round_number=state.round,
+            generation=generation,
+        )
         for quote in result.value
-        if quote.passage_id in sources
+        if quote.passage_id in found
     )
     rescored = pool.rescore(state.evidence, state.candidates)
     evidence = pool.merge_evidence(rescored, (item for item in fresh if item is not None))
@@ -39,37 +37,52 @@ async def refine(state: RunState, run: RunContext) -> StateUpdate:
     for item in added:
         run.emit(EvidenceAdded(evidence=item))
     detail = f"read {len(readings)} passages, kept {len(added)} quotes"
-    found = tuple(item.id for item in added)
+    ids = tuple(item.id for item in added)
     return StateUpdate(
         evidence=evidence,
-        read=tuple(c.passage_id for c in chosen),
-        steps=(role_step("refine", "read", detail, result, found),),
+        read=_read(chosen, state),
+        steps=(role_step("refine", "read", detail, result, ids),),
         stop=result.stop,
     )
 
 
-def _evidence(
-    quote: Quote, reading: PassageToRead, number: int, generation: int
-) -> Evidence | None:
-    """A quote as evidence; None where its offsets do not lie in the passage it names."""
-    passage: Passage = reading.passage
-    if not passage.start <= quote.start < quote.end <= passage.end:
-        return None
-    text = passage.text[quote.start - passage.start : quote.end - passage.start]
-    if not text.strip():
-        return None
-    return Evidence(
-        id=pool.evidence_id(passage.document_id, quote.start, quote.end),
-        document_id=passage.document_id,
-        passage_id=passage.id,
-        title=passage.title,
-        start=quote.start,
-        end=quote.end,
-        quote=text,
-        confidence=quote.confidence,
-        score=round(quote.confidence * reading.score, 6),
-        round=number,
-        query=reading.query,
-        via=reading.via,
-        generation=generation,
+async def read(state: RunState, run: RunContext) -> StateUpdate:
+    """Unread candidates → passages for the answer, as they are."""
+    run.emit(StepStarted(node="read", round=state.round))
+    chosen = _unread(state)[: run.settings.read]
+    readings = await _readings(chosen, run)
+    ids = tuple(one.passage.id for one in readings)
+    step = StepRecord(node="read", action="read", detail=f"read {len(ids)} passages", found=ids)
+    return StateUpdate(read=_read(chosen, state), steps=(step,))
+
+
+def _unread(state: RunState) -> list[Candidate]:
+    """Candidates to read, best first; one read in vain comes back if another query found it."""
+    fruitful = {one.passage_id for one in state.evidence}
+    read = {(one.passage_id, one.query) for one in state.read}
+    seen = {one.passage_id for one in state.read}
+    return [
+        one
+        for one in state.candidates
+        if one.passage_id not in seen
+        or (one.passage_id not in fruitful and (one.passage_id, one.query) not in read)
+    ]
+
+
+def _read(chosen: list[Candidate], state: RunState) -> tuple[ReadPassage, ...]:
+    return tuple(
+        ReadPassage(passage_id=one.passage_id, query=one.query, round=state.round) for one in chosen
     )
+
+
+async def _readings(chosen: list[Candidate], run: RunContext) -> list[PassageToRead]:
+    """The candidates' passages as the store has them now; those that are gone are left out."""
+    texts = await run.corpus.passages(
+        [one.passage_id for one in chosen], timeout=run.read_seconds()
+    )
+    run.texts.update((one.id, one) for one in texts if one is not None)
+    return [
+        PassageToRead(passage=text, score=one.score, query=one.query, via=one.via)
+        for one, text in zip(chosen, texts, strict=True)
+        if text is not None
+    ]

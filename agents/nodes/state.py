@@ -24,12 +24,13 @@ from hoptrail.agents.types import (
     Evidence,
     Plan,
     Query,
+    ReadPassage,
     Rescored,
     StepRecord,
     StopReason,
     Turn,
 )
-from hoptrail.rag.types import Scalar
+from hoptrail.rag.types import Passage, Scalar
 
 READ_GRACE = 0.25
 """Seconds that a short read may take after the deadline, so that what was found is still read, and
@@ -76,8 +77,8 @@ class RunState:
     """Every query made so far."""
     candidates: Annotated[tuple[Candidate, ...], merge_candidates] = ()
     """Every passage found so far, best first."""
-    read: Annotated[tuple[str, ...], appended] = ()
-    """Ids of the passages that a refiner has read."""
+    read: Annotated[tuple[ReadPassage, ...], appended] = ()
+    """Every passage read so far, in order; one may come back under another query."""
     evidence: Annotated[tuple[Evidence, ...], merge_evidence] = ()
     """The evidence pool, best first."""
     round: Annotated[int, highest] = 0
@@ -106,7 +107,7 @@ class StateUpdate(TypedDict, total=False):
     queries: tuple[Query, ...]
     asked: tuple[str, ...]
     candidates: tuple[Candidate, ...] | Rescored
-    read: tuple[str, ...]
+    read: tuple[ReadPassage, ...]
     evidence: tuple[Evidence, ...]
     round: int
     assessment: Assessment | None
@@ -134,6 +135,8 @@ class RunContext:
     emit: Listener = ignore
     flags: tuple[str, ...] = ()
     """Oddities of the run's beginning, for the receipt."""
+    texts: dict[str, Passage] = field(default_factory=dict)
+    """Passages by id, as they were read: later prompts show the same text, and need not read."""
 
     def read_seconds(self) -> float:
         """The deadline of a short read, in seconds: what is left, or a grace when nothing is."""

@@ -1,9 +1,9 @@
-"""The answerer: evidence → claims that cite it and a short answer, streamed while it is written."""
+"""The answerer: passages and quotes → claims that cite it and a short answer, streamed while it is written."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -13,10 +13,18 @@ from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_text import end_of_thoughts
-from hoptrail.agents.roles.base import DeltaListener, RoleInput, RoleResult, Roles
-from hoptrail.agents.roles.common import Reply, numbered_quotes, subjects_of
+from hoptrail.agents.roles.base import (
+    DeltaListener,
+    Draft,
+    Quote,
+    RoleInput,
+    RoleResult,
+    Roles,
+)
+from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.types import Answer, Claim
+from hoptrail.agents.roles.grounding import Shown, quote_of, wrapped
+from hoptrail.agents.types import Answer, Claim, Evidence, evidence_id
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
 
@@ -27,36 +35,68 @@ SHOWN = 5
 class LocalAnswerer:
     """Extractive answering: the best quotes; abstains where they name nothing of the question."""
 
-    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Draft]:
         """One claim a quote, in the quote's words."""
-        if not _is_relevant(situation):
-            return RoleResult(value=Answer(text="", claims=(), extractive=True, abstains=True))
-        shown = situation.pool[:SHOWN]
-        claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in shown)
-        text = "\n".join(item.quote for item in shown)
-        on_delta(AnswerDelta(text=text))
-        return RoleResult(value=Answer(text=text, claims=claims, extractive=True))
+        if not is_relevant(situation, passages=False):
+            return RoleResult(value=Draft(answer=_ABSTENTION))
+        answer = extractive_answer(situation.pool)
+        on_delta(AnswerDelta(text=answer.text))
+        return RoleResult(value=Draft(answer=answer))
 
 
-def _is_relevant(situation: RoleInput) -> bool:
-    """Whether the pool holds evidence, and a name of the question where it has names."""
+def extractive_answer(pool: Sequence[Evidence]) -> Answer:
+    """The best quotes of a pool as claims, each in its own words."""
+    shown = pool[:SHOWN]
+    claims = tuple(Claim(text=item.quote, evidence=(item.id,)) for item in shown)
+    return Answer(text="\n".join(item.quote for item in shown), claims=claims, extractive=True)
+
+
+def is_relevant(situation: RoleInput, *, passages: bool) -> bool:
+    """Whether there is something to read, and a name of the question in it where it has names.
+
+    Args:
+        situation: the question, and what was read.
+        passages: look in the passages as well as in the quotes.
+    """
     subjects = subjects_of(situation)
-    said = [set(surface_words(f"{item.title} {item.quote}")) for item in situation.pool]
+    texts = [f"{item.title} {item.quote}" for item in situation.pool]
+    if passages:
+        texts += [f"{one.title} {one.text}" for one in situation.passages]
     if not subjects:
-        return bool(said)
+        return bool(texts)
+    said = [set(surface_words(text)) for text in texts]
     return any(set(surface_words(name)) <= spoken for name in subjects for spoken in said)
 
 
+_ABSTENTION = Answer(text="", claims=(), extractive=True, abstains=True)
+_NO_ANSWER = re.compile(
+    r"""(?:the )? (?:answer|question|passages?)? [ ]?
+    (?: (?:is|was|are|were|does|do|it[ ]is)? [ ]? (?:un(?:known|clear|answerable)
+      | not [ ] (?:stated|given|mentioned|known|specified|said|found|provided|available|in[ ]the)
+      | cannot [ ] be [ ] (?:determined|answered|found)) .*
+      | n/?a | none | no [ ] (?:answer|information) .* )""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""What models write where the passages do not answer."""
+
+
 class ServedAnswerer:
-    """Abstractive answering from the evidence pool, by prompt `ask/answer`."""
+    """Abstractive answering from what was read, by prompt `ask/answer`."""
 
     def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
         self._client = client
         self._delimiters = delimiters
         self._fallback = fallback
 
-    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
-        """Claims with evidence ids, and the short answer, streamed while it is written."""
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Draft]:
+        """Claims with the sentences that they stand on, and the short answer, streamed.
+
+        Where nothing that was read has a name of the question, the model is not asked: a small one
+        answers whatever it is shown.
+        """
+        if not is_relevant(situation, passages=True):
+            return RoleResult(value=Draft(answer=_ABSTENTION))
+        shown = Shown.of(situation)
         stream = AnswerStream(self._delimiters, on_delta)
         call = RoleCall(
             role="answer",
@@ -64,35 +104,40 @@ class ServedAnswerer:
             form=AnswerForm,
             max_tokens=800,
             render=lambda blocks: load("ask/answer").render(
-                question=situation.question, evidence="\n".join(blocks)
+                passages=wrapped(self._delimiters, blocks), question=situation.question
             ),
-            blocks=numbered_quotes(self._delimiters, situation.pool),
+            blocks=shown.blocks(),
             on_delta=stream.feed,
         )
 
-        def use(form: AnswerForm, seen: Sequence[int]) -> Answer:
-            return _answer(form, {place + 1: situation.pool[place].id for place in seen})
+        def use(form: AnswerForm, seen: Sequence[int]) -> Draft:
+            return _draft(form, shown, seen)
 
         result = await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.answerer.answer(situation, _mute)
         )
-        stream.advance_to(result.value.text)
+        stream.advance_to(result.value.answer.text)
         return result
 
 
-def _answer(form: AnswerForm, seen: Mapping[int, str]) -> Answer:
-    """The answer of a reply; evidence that the model was not shown cannot be cited."""
-    if not form.answered:
-        return Answer(text="", claims=(), extractive=False, abstains=True)
-    claims = tuple(
-        Claim(text=claim.text.strip(), evidence=_cited(claim.evidence, seen))
-        for claim in form.claims
-    )
-    return Answer(text=form.answer.strip(), claims=claims, extractive=False)
-
-
-def _cited(numbers: Sequence[int], seen: Mapping[int, str]) -> tuple[str, ...]:
-    return tuple(seen[number] for number in dict.fromkeys(numbers) if number in seen)
+def _draft(form: AnswerForm, shown: Shown, seen: Sequence[int]) -> Draft:
+    """The answer of a reply, each claim with the sentences of the passages that it cites."""
+    text = form.answer.strip()
+    if _NO_ANSWER.fullmatch(text.rstrip(".")) or not text:
+        return Draft(answer=Answer(text="", claims=(), extractive=False, abstains=True))
+    claims, quotes = list[Claim](), list[Quote]()
+    for claim in form.claims:
+        said = claim.text.strip()
+        ids = list[str]()
+        for source in shown.cited(claim.evidence, seen):
+            if isinstance(source, Evidence):
+                ids.append(source.id)
+            elif quote := quote_of(said, source):
+                quotes.append(quote)
+                ids.append(evidence_id(source.document_id, quote.start, quote.end))
+        claims.append(Claim(text=said, evidence=tuple(dict.fromkeys(ids))))
+    answer = Answer(text=text, claims=tuple(claims), extractive=False)
+    return Draft(answer=answer, quotes=tuple(quotes))
 
 
 def _mute(delta: AnswerDelta) -> None:
@@ -103,15 +148,16 @@ class ClaimForm(Reply):
     """One sentence of the answer."""
 
     text: Annotated[str, Field(max_length=160)]
-    evidence: Annotated[list[Annotated[int, Field(ge=1, le=400)]], Field(max_length=4)]
+    evidence: Annotated[
+        list[Annotated[int, Field(ge=1, le=400)]], Field(min_length=1, max_length=4)
+    ]
 
 
 class AnswerForm(Reply):
-    """The answerer's reply."""
+    """The answerer's reply. Abstaining is a matter of code: small models' flags say nothing."""
 
-    claims: Annotated[list[ClaimForm], Field(max_length=4)]
+    claims: Annotated[list[ClaimForm], Field(min_length=1, max_length=4)]
     answer: Annotated[str, Field(max_length=120)]
-    answered: bool
 
 
 _LONGEST = 20_000

@@ -16,10 +16,10 @@ from hoptrail.agents.roles.common import (
     Short,
     content_words,
     needs_text,
-    numbered_quotes,
     subjects_of,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.grounding import Shown, wrapped
 from hoptrail.agents.types import Assessment
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
@@ -64,8 +64,9 @@ class ServedAssessor:
         self._fallback = fallback
 
     async def assess(self, situation: RoleInput) -> RoleResult[Assessment]:
-        """Enough, or what is missing; an empty pool is never enough, so the model is not asked."""
-        if not situation.pool:
+        """Enough where nothing is missing; without anything read the model is not asked."""
+        shown = Shown.of(situation)
+        if not shown.items:
             return RoleResult(value=Assessment(sufficient=False, missing=("any evidence",)))
         call = RoleCall(
             role="assess",
@@ -73,16 +74,16 @@ class ServedAssessor:
             form=AssessForm,
             max_tokens=320,
             render=lambda blocks: load("ask/assess").render(
-                question=situation.question,
+                passages=wrapped(self._delimiters, blocks),
                 needs=needs_text(self._delimiters, situation),
-                evidence="\n".join(blocks),
+                question=situation.question,
             ),
-            blocks=numbered_quotes(self._delimiters, situation.pool),
+            blocks=shown.blocks(),
         )
 
         def use(form: AssessForm, _: Sequence[int]) -> Assessment:
-            missing = () if form.sufficient else tuple(m for m in form.missing if m.strip())
-            return Assessment(sufficient=form.sufficient, missing=missing)
+            missing = tuple(text for one in form.missing if (text := one.strip()))
+            return Assessment(sufficient=not missing, missing=missing)
 
         return await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.assessor.assess(situation)
@@ -90,7 +91,7 @@ class ServedAssessor:
 
 
 class AssessForm(Reply):
-    """The assessor's reply."""
+    """The assessor's reply; what is found comes before what is missing, and that decides."""
 
-    sufficient: bool
+    known: Annotated[str, Field(max_length=240)]
     missing: Annotated[list[Short], Field(max_length=3)]

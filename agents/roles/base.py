@@ -15,6 +15,7 @@ from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
     Answer,
     Assessment,
+    Context,
     Evidence,
     ModelUse,
     Plan,
@@ -67,6 +68,10 @@ class RoleInput:
     pool: Sequence[Evidence]
     asked: Sequence[str]
     assessment: Assessment | None = None
+    passages: Sequence[Passage] = ()
+    """Those read so far, in order of arrival."""
+    context: Context = "passages"
+    """Which of them, and of the pool's quotes, a model is shown."""
 
 
 class Rewriter(Protocol):
@@ -106,11 +111,19 @@ class QueryWriter(Protocol):
         """Queries for what is missing, best first; none where nothing is left to follow."""
 
 
-class Answerer(Protocol):
-    """Answer generation from the evidence pool."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An answer, and exact quotes behind its claims that the evidence pool may not have yet."""
 
-    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Answer]:
-        """Claims with evidence ids; may abstain."""
+    answer: Answer
+    quotes: tuple[Quote, ...] = ()
+
+
+class Answerer(Protocol):
+    """Answer generation from passages and the evidence pool."""
+
+    async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Draft]:
+        """Claims with evidence ids, those of its quotes among them; may abstain."""
 
 
 class Verifier(Protocol):

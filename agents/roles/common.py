@@ -1,15 +1,14 @@
-"""Helpers of several roles: content words, names of a question, quotes in a prompt."""
+"""Helpers of several roles: content words, names of a question, the needs in a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput
-from hoptrail.agents.types import Evidence
 from hoptrail.rag.entities.surface import proper_names, surface_words
 
 
@@ -47,18 +46,8 @@ def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:
     return delimiters.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
 
 
-def numbered_quotes(delimiters: Delimiters, pool: Sequence[Evidence]) -> list[str]:
-    """The evidence pool as numbered quotes between delimiters, best first."""
-    return [
-        delimiters.wrap(f"quote {number}", f"{item.title.strip()}: {item.quote.strip()}")
-        for number, item in enumerate(pool, start=1)
-    ]
-
-
 Short = Annotated[str, Field(max_length=80)]
 
 
 class Reply(BaseModel):
     """Base of the replies that a served model may give: an unknown key is dropped."""
-
-    # The docstring of a reply class is part of its JSON Schema, and so of every request.

@@ -14,11 +14,11 @@ from hoptrail.agents.roles.common import (
     EMPTY_WORDS,
     Reply,
     Short,
-    numbered_quotes,
     subjects_of,
     too_alike,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.grounding import Shown, wrapped
 from hoptrail.agents.types import Evidence, Query
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import (
@@ -116,15 +116,15 @@ class ServedQueryWriter:
             form=QueriesForm,
             max_tokens=320,
             render=lambda blocks: load("ask/write_queries").render(
-                question=situation.question,
                 missing=self._delimiters.wrap(
                     "missing", "; ".join(assessed.missing) if assessed else ""
                 ),
                 # Between delimiters too: names that the fallback follows are the documents' words.
                 asked=self._delimiters.wrap("queries", "; ".join(situation.asked[-12:])),
-                evidence="\n".join(blocks),
+                passages=wrapped(self._delimiters, blocks),
+                question=situation.question,
             ),
-            blocks=numbered_quotes(self._delimiters, situation.pool),
+            blocks=Shown.of(situation).blocks(),
         )
 
         def use(form: QueriesForm, _: Sequence[int]) -> tuple[Query, ...]:
@@ -139,4 +139,4 @@ class ServedQueryWriter:
 class QueriesForm(Reply):
     """The query writer's reply."""
 
-    queries: Annotated[list[Short], Field(max_length=3)]
+    queries: Annotated[list[Short], Field(min_length=1, max_length=3)]

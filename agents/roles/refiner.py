@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -18,13 +19,12 @@ from hoptrail.agents.roles.common import (
     Reply,
     content_words,
     needs_text,
-    numbered_quotes,
     subjects_of,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.grounding import wrapped
 from hoptrail.agents.runs.interceptor import Cancelled
-from hoptrail.agents.types import Evidence
-from hoptrail.prompts.loader import Rendered, load
+from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
 from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Passage, ScoredSentence, sentence_text
@@ -169,34 +169,25 @@ class ServedRefiner:
     async def refine(
         self, situation: RoleInput, readings: Sequence[PassageToRead]
     ) -> RoleResult[tuple[Quote, ...]]:
-        """One quote for each sentence chosen."""
+        """One quote for each sentence chosen; where none is, those that the words choose."""
         if not readings:
             return RoleResult(value=())
-        numbered: list[tuple[int, int, int]] = []
-        blocks = []
-        for place, reading in enumerate(readings):
-            lines = []
-            for start, end in sentences(reading.passage.text):
-                numbered.append((place, start, end))
-                lines.append(f"[{len(numbered)}] {reading.passage.text[start:end]}")
-            title = reading.passage.title.replace("\n", " ")
-            blocks.append(self._delimiters.wrap("passage", "\n".join([f"Title: {title}", *lines])))
-
-        def render(chosen: Sequence[str]) -> Rendered:
-            return load("ask/refine").render(
-                question=situation.question,
-                needs=needs_text(self._delimiters, situation),
-                known=_known_facts(self._delimiters, situation.pool[:6]),
-                passages="\n".join(chosen),
-            )
-
+        numbered = [
+            (place, start, end)
+            for place, reading in enumerate(readings)
+            for start, end in sentences(reading.passage.text)
+        ]
         call = RoleCall(
             role="refine",
             prompt="ask/refine",
             form=RefineForm,
             max_tokens=96,
-            render=render,
-            blocks=blocks,
+            render=lambda blocks: load("ask/refine").render(
+                passages=wrapped(self._delimiters, blocks),
+                needs=needs_text(self._delimiters, situation),
+                question=situation.question,
+            ),
+            blocks=_numbered_sentences(readings),
         )
 
         def use(form: RefineForm, seen: Sequence[int]) -> tuple[Quote, ...]:
@@ -207,9 +198,12 @@ class ServedRefiner:
                 for rank, (place, start, end) in enumerate(chosen)
             )
 
-        return await ask_or_fall_back(
-            self._client, call, use, lambda: self._fallback.refiner.refine(situation, readings)
-        )
+        def by_words() -> Awaitable[RoleResult[tuple[Quote, ...]]]:
+            return self._fallback.refiner.refine(situation, readings)
+
+        result = await ask_or_fall_back(self._client, call, use, by_words)
+        # A poor model's "none of these helps" must not lose what was found.
+        return result if result.value else replace(result, value=(await by_words()).value)
 
 
 def _sentence_quote(reading: PassageToRead, start: int, end: int, rank: int) -> Quote:
@@ -222,8 +216,15 @@ def _sentence_quote(reading: PassageToRead, start: int, end: int, rank: int) -> 
     )
 
 
-def _known_facts(delimiters: Delimiters, pool: Sequence[Evidence]) -> str:
-    return "\n".join(numbered_quotes(delimiters, pool)) or "nothing yet"
+def _numbered_sentences(readings: Sequence[PassageToRead]) -> list[str]:
+    """One block a passage: its title, and its sentences numbered through all passages."""
+    numbers = itertools.count(1)
+    blocks = []
+    for reading in readings:
+        text = reading.passage.text
+        lines = (f"[{next(numbers)}] {text[start:end]}" for start, end in sentences(text))
+        blocks.append("\n".join([f"Title: {' '.join(reading.passage.title.split())}", *lines]))
+    return blocks
 
 
 class RefineForm(Reply):

@@ -21,6 +21,7 @@ from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
 from hoptrail.agents.runs.models import OpenModels
+from hoptrail.agents.types import Context
 from hoptrail.rag.types import Mode
 
 
@@ -52,10 +53,12 @@ def served_roles(
     fallback: Roles,
     *,
     judged: bool = False,
+    context: Context = "passages",
 ) -> Roles:
     """The served players of the roles that have a client; `fallback` where a reply cannot be used.
 
-    A role without a client is the fallback's. Claims are verified by code alone, unless `judged`:
+    A role without a client is the fallback's, and so is the refiner where models read whole
+    passages: its choice of sentences would be a call for nothing. Claims are verified by code alone, unless `judged`:
     then by the model as well. A model that reads poorly drops true claims
     (`evals.benchmarks.verification` measures it).
     """
@@ -68,6 +71,8 @@ def served_roles(
         "answerer": lambda client: ServedAnswerer(client, delimiters, fallback),
         "scorer": lambda client: ServedScorer(client, delimiters),
     }
+    if context == "passages":
+        del players["refiner"]
     if judged:
         players["verifier"] = lambda client: EntailmentVerifier(
             ServedEntailment(client, delimiters)
@@ -95,6 +100,7 @@ async def prepared_roles(
     seconds: float,
     fallback: Roles,
     judged: bool = False,
+    context: Context = "passages",
 ) -> PreparedRoles:
     """The roles of a run, played by its models.
 
@@ -105,6 +111,7 @@ async def prepared_roles(
         seconds: the longest that the probe of one server may take.
         fallback: the local players.
         judged: whether a model judges the claims of an answer, beside the code.
+        context: what the roles' models read.
 
     Raises:
         ModelError: a server cannot be used: a wrong key, no such model, nothing at the address.
@@ -123,7 +130,7 @@ async def prepared_roles(
     }
     names = {role: ready[models.roles[role].server] for role in clients}
     return PreparedRoles(
-        roles=served_roles(clients, delimiters, fallback, judged=judged),
+        roles=served_roles(clients, delimiters, fallback, judged=judged, context=context),
         model=names.get("answerer", next(iter(names.values()), "")),
         flags=tuple(flags),
     )

@@ -42,6 +42,7 @@ REGISTERED = (
     types.Need,
     types.Plan,
     types.Query,
+    types.ReadPassage,
     types.Rescored,
     types.SlateRecord,
     types.Step,

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.types import Turn
+from hoptrail.agents.types import Context, Turn
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.tree.search.types import TreeSearchSettings
@@ -42,6 +42,9 @@ class RunSettings:
     """Settings of the tree search, where a strategy has one. None: the defaults, with a served
     model limited to what the default budget allows; in a run and its recording it is resolved."""
 
+    context: Context = "passages"
+    """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
+    saves a call a round; with the others the refiner chooses them."""
     verification: Verification = "code"
     """Who checks the claims of an answer: the rules alone, or the served model as well; a claim
     then holds where both agree."""
@@ -57,6 +60,9 @@ class RunSettings:
         if self.mode is not None and self.mode not in get_args(Mode):
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
+        if self.context not in get_args(Context):
+            known = ", ".join(get_args(Context))
+            raise SettingsError(f"Unknown context {self.context!r}: use one of {known}.")
         if self.verification not in get_args(Verification):
             raise SettingsError(
                 f"Unknown verification {self.verification!r}: use 'code' or 'model'."

@@ -52,8 +52,8 @@ def support(text: str, held: Sequence[Claim], quotes: Sequence[Evidence], questi
     """
     if not text.strip() or not held:
         return Support(follows=False)
-    words = text.lower().replace(",", " ").replace(".", " ").split()
-    if words and words[0] in _YES | _NO:
+    words = _folded_words(text)
+    if is_yes_or_no(text):
         agrees = _agrees(words[0] in _YES, held, question)
         rest = text.strip()[len(words[0]) :].lstrip(" ,.:;")
         if not agrees or not rest:
@@ -73,6 +73,15 @@ def support(text: str, held: Sequence[Claim], quotes: Sequence[Evidence], questi
     if _lacks_words(text, sources) or _turns_round(text, held, quotes):
         return Support(follows=False)
     return Support(follows=True, computation=computation)
+
+
+def is_yes_or_no(text: str) -> bool:
+    """Whether a short answer begins with yes or no, in one of the languages known here."""
+    return bool(_folded_words(text)[:1]) and _folded_words(text)[0] in _YES | _NO
+
+
+def _folded_words(text: str) -> list[str]:
+    return text.lower().replace(",", " ").replace(".", " ").split()
 
 
 def computed(

@@ -1,0 +1,130 @@
+"""Grounding: what a served role is shown, numbered, and the exact quotes behind what it says.
+
+A model cites passages by number, for it copies poorly; the code finds the sentences of the passage
+that state a claim, and the sentences that contain a short answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.roles.base import Quote, RoleInput
+from hoptrail.agents.roles.claim_rules.coverage import content_terms
+from hoptrail.agents.types import Evidence
+from hoptrail.rag.entities.surface import surface_words
+from hoptrail.rag.text.sentences import sentences
+from hoptrail.rag.types import Passage
+
+WINDOW = 3
+"""Most sentences of a quote."""
+MOST_GROUNDS = 2
+"""Most quotes that are given for a short answer which no claim states."""
+_EXTRA = 0.15
+"""Share of a claim's words that a further sentence must add to be quoted as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The passages, and the quotes, that a model is shown, with their numbers from 1."""
+
+    items: tuple[Passage | Evidence, ...]
+
+    @classmethod
+    def of(cls, situation: RoleInput) -> Shown:
+        """Passages in order of arrival, so that prompts of a run begin alike; then quotes."""
+        passages = situation.passages if situation.context != "quotes" else ()
+        pool = situation.pool if situation.context != "passages" or not passages else ()
+        return cls(items=(*passages, *pool))
+
+    def blocks(self) -> list[str]:
+        """One numbered text an item: its title, then its words."""
+        return [
+            f"[{number}] {' '.join(item.title.split())}: {_text(item).strip()}"
+            for number, item in enumerate(self.items, start=1)
+        ]
+
+    def cited(self, numbers: Iterable[int], seen: Sequence[int]) -> tuple[Passage | Evidence, ...]:
+        """What numbers stand for, each once; one that the model was not shown is dropped."""
+        places = dict.fromkeys(number - 1 for number in numbers)
+        return tuple(self.items[place] for place in places if place in seen)
+
+
+def wrapped(delimiters: Delimiters, blocks: Sequence[str]) -> str:
+    """Numbered texts between one pair of delimiters."""
+    return delimiters.wrap("passages", "\n\n".join(blocks))
+
+
+def quote_of(claim: str, passage: Passage) -> Quote | None:
+    """The shortest run of sentences, at most `WINDOW`, that has most of a claim's words.
+
+    None where the passage has none of them.
+    """
+    wanted = _terms(claim)
+    spans = sentences(passage.text)
+    best: tuple[float, int, int] | None = None
+    for first in range(len(spans)):
+        for last in range(first, min(first + WINDOW, len(spans))):
+            said = _terms(passage.text[spans[first][0] : spans[last][1]])
+            share = len(wanted & said) / max(1, len(wanted)) - _EXTRA * (last - first)
+            if share > 0 and (best is None or share > best[0] + 1e-9):
+                best = (share, spans[first][0], spans[last][1])
+    return None if best is None else _quote(passage, best[1], best[2])
+
+
+def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Quote, ...]:
+    """The sentences that contain a short answer, word for word, nearest to the question first.
+
+    Args:
+        answer: a name, a date, a number; yes and no are in no sentence.
+        question: what was asked.
+        passages: where to look; of equals the earlier one comes first.
+    """
+    words = surface_words(answer)
+    if not words:
+        return ()
+    asked = content_terms(question)
+    found: list[tuple[int, Quote]] = []
+    for passage in passages:
+        titled = content_terms(passage.title)
+        for start, end in sentences(passage.text):
+            sentence = passage.text[start:end]
+            if _has_run(words, surface_words(sentence)):
+                near = len(asked & (content_terms(sentence) | titled))
+                found.append((near, _quote(passage, start, end)))
+    found.sort(key=lambda one: -one[0])
+    return tuple(quote for _, quote in found[:MOST_GROUNDS])
+
+
+def _terms(text: str) -> frozenset[str]:
+    """Content words of a text, and its numbers."""
+    return content_terms(text).union(word for word in surface_words(text) if word.isdigit())
+
+
+def _has_run(words: Sequence[str], text: Sequence[str]) -> bool:
+    """Whether words stand in a text one after the other."""
+    size = len(words)
+    return any(list(text[place : place + size]) == list(words) for place in _places(words[0], text))
+
+
+def _places(word: str, text: Sequence[str]) -> Iterator[int]:
+    return (place for place, other in enumerate(text) if other == word)
+
+
+def _quote(passage: Passage, start: int, end: int) -> Quote:
+    return Quote(
+        passage_id=passage.id,
+        start=passage.start + start,
+        end=passage.start + end,
+        confidence=1.0,
+    )
+
+
+def text_of(quote: Quote, passage: Passage) -> str:
+    """The words of a quote."""
+    return passage.text[quote.start - passage.start : quote.end - passage.start]
+
+
+def _text(item: Passage | Evidence) -> str:
+    return item.text if isinstance(item, Passage) else item.quote
