@@ -260,6 +260,7 @@ async def _prepared(run: Run, ledger: Ledger, local: Roles) -> PreparedRoles:
             ),
             ledger,
             sleep=partial(pause, run.interceptor),
+            timeout=run.request.settings.call_seconds,
             rng=Random(run.request.question),
         )
         for name, endpoint in run.models.endpoints.items()

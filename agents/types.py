@@ -30,9 +30,9 @@ StopReason = Literal[
 `sufficient`: an assessor found the evidence enough; `unjudged`: the strategy searches as far as it
 is made to, and no assessor judged what it found."""
 
-OutcomeKind = Literal["answered", "quotes", "partial", "abstained"]
+OutcomeKind = Literal["answered", "quotes", "partial", "unverified", "abstained"]
 """`quotes`: the documents' own words that bear on the question; whether they answer it, nothing
-judged."""
+judged. `unverified`: a model's answer that no quote states; only `naive` gives one."""
 
 AbstainReason = Literal[
     "nothing_found",
@@ -224,6 +224,8 @@ class Answer:
     """True: the answerer found that the evidence does not answer the question."""
     replaced: bool = False
     """True: the text said more than the claims that hold, so they replace it."""
+    unverified: bool = False
+    """True: the text stays as it is, whatever the claims support."""
     computation: Computation | None = None
     """How a number in the text follows from the claims, where none of them states it."""
 

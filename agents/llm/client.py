@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 _FAILURES: dict[FailureKind, Failure] = {
     "connection": "unavailable",
-    "timeout": "unavailable",
+    "timeout": "too_slow",
     "rate_limited": "unavailable",
     "server_error": "unavailable",
     "cancelled": "cancelled",
@@ -201,6 +201,8 @@ class LLMClient:
             announce_discard(call, stats)
         if failure in _LOST:
             self._retrying.lost = failure
+        elif failure == "too_slow" and self._retrying.too_slow():
+            self._retrying.lost = "unavailable"
         return LLMResult(
             value=value,
             failure=failure,

@@ -27,8 +27,11 @@ class Delimiters:
         return cls(word=hmac.new(secret, b"hoptrail fence", hashlib.sha256).hexdigest()[:16])
 
     def wrap(self, label: str, text: str) -> str:
-        """The text between an opening and a closing line; the delimiter word in it is broken up."""
-        safe = text.replace(self.word, self.word[:8] + "-" + self.word[8:])
+        """The text between an opening and a closing line; the delimiter word in it is broken up.
+
+        The placeholder, which stands in text that a model wrote, is left out.
+        """
+        safe = text.replace(PLACEHOLDER, "").replace(self.word, self.word[:8] + "-" + self.word[8:])
         return f"<{self.word} {label}>\n{safe}\n</{self.word}>"
 
     def hide(self, text: str) -> str:

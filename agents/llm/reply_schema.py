@@ -31,7 +31,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _MENDINGS = 4
 """Rounds of cutting a reply to its bounds: what is inside a list is judged after its length."""
 
-_DROPPED = frozenset({"$defs", "title", "default", "examples", "discriminator"})
+_DROPPED = frozenset({"$defs", "title", "description", "default", "examples", "discriminator"})
+"""Docstrings would become descriptions: they are for people, and cost every request tokens."""
 _RENAMED = {"oneOf": "anyOf"}
 
 

@@ -37,6 +37,15 @@ DeltaListener = Callable[[str | None], None]
 """Gets a reply's text as it comes; None: discard all text so far."""
 
 _COUNT_TIMEOUT = 5.0
+_PROMPT_SHARE = 1 / 16
+"""Work of a prompt's token beside that of a token written: servers read faster than they write."""
+_FIRST_PACE = 5.0
+"""Tokens written a second that a server is given credit for before it has shown its pace."""
+_PATIENCE = 3.0
+"""A call may take this many times as long as the server's pace says."""
+_LEAST_TIMEOUT = 30.0
+_MOST_SLOW = 2
+"""Calls in a row without a reply in time after which a server counts as lost."""
 _COUNT_SAFETY = 8
 """Tokens added to a server's own count: versions differ in the special tokens they count."""
 
@@ -96,7 +105,8 @@ class RetryingEndpoint:
         sleep: waits between attempts.
         rng: draws the jitter of the waits.
         retries: attempts after the first, for each question put to the model.
-        timeout: seconds an attempt may take, cut to what is left of the run.
+        timeout: seconds an attempt may take, cut to what is left of the run; None: by the length
+            of prompt and reply, and the pace that the server has shown.
         max_wait: the longest wait a server may ask of us, in seconds.
     """
 
@@ -108,7 +118,7 @@ class RetryingEndpoint:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         retries: int = 3,
-        timeout: float = 60.0,
+        timeout: float | None = None,
         max_wait: float = 30.0,
     ) -> None:
         self.endpoint = endpoint
@@ -122,6 +132,20 @@ class RetryingEndpoint:
         self._retries = retries
         self._timeout = timeout
         self._max_wait = max_wait
+        self._work, self._seconds, self._slow = 0.0, 0.0, 0
+
+    def timeout(self, prompt_tokens: int, max_tokens: int) -> float:
+        """Seconds that an attempt may take: three times what the server's pace makes likely."""
+        if self._timeout is not None:
+            return self._timeout
+        pace = self._work / self._seconds if self._work and self._seconds > 0 else _FIRST_PACE
+        work = prompt_tokens * _PROMPT_SHARE + max_tokens
+        return max(_LEAST_TIMEOUT, _PATIENCE * work / pace)
+
+    def too_slow(self) -> bool:
+        """Notes a call without a reply in time; whether the server now counts as lost."""
+        self._slow += 1
+        return self._slow >= _MOST_SLOW
 
     async def reply(
         self,
@@ -185,13 +209,14 @@ class RetryingEndpoint:
         self, call: CallSpec[T], request: ChatRequest, prompt_tokens: int, stats: CallStats
     ) -> ChatReply:
         """One attempt, reserved before and settled after."""
+        timeout = self.timeout(prompt_tokens, request.max_tokens)
         reservation = self.ledger.reserve_call(
             node=call.node,
             prompt_tokens=prompt_tokens,
             completion_tokens=request.max_tokens,
             least=min(call.min_tokens, request.max_tokens),
             share=call.share,
-            timeout=self._timeout,
+            timeout=timeout,
         )
         granted = reservation.completion_tokens
         # With little more than a reply's tokens left, thoughts would use them up.
@@ -200,8 +225,9 @@ class RetryingEndpoint:
         stats.attempts += 1
         stats.thinking = thinking
         left = self.ledger.seconds_left()
-        limit = max(0.0, min(self._timeout, left, call.until - self.ledger.elapsed()))
+        limit = max(0.0, min(timeout, left, call.until - self.ledger.elapsed()))
         on_delta = _noting(call, stats)
+        began = self.ledger.elapsed()
         try:
             reply = await self.endpoint.attempt(request, timeout=limit, on_delta=on_delta)
         except AttemptFailed as failed:
@@ -220,14 +246,18 @@ class RetryingEndpoint:
             reservation, reply.usage, replied=bool(reply.text or reply.reasoning)
         )
         stats.without = reply.without
+        self._slow = 0
+        if reply.usage is not None:
+            self._work += prompt_tokens * _PROMPT_SHARE + reply.usage.completion_tokens
+            self._seconds += self.ledger.elapsed() - began
         if on_delta is not None and not stats.streamed:
             on_delta(reply.text)  # a reply from a recording comes whole
         return reply
 
     def _delay(self, failed: AttemptFailed, number: int, until: float) -> float | None:
         """Seconds to wait before the next attempt; None: no further attempt."""
-        if not failed.retryable or number >= self._retries:
-            return None
+        if not failed.retryable or number >= self._retries or failed.kind == "timeout":
+            return None  # a server that was too slow would be so again, and do the work twice
         if failed.retry_after is not None:
             delay = failed.retry_after
         elif failed.kind == "bad_request" or (number == 0 and failed.kind == "connection"):

@@ -39,6 +39,7 @@ Failure = Literal[
     "overlong",
     "content_filter",
     "endpoint_error",
+    "too_slow",
     "refused_by_server",
     "unavailable",
     "cancelled",

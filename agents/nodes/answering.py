@@ -9,10 +9,16 @@ from typing import Literal
 from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import evidence_of, role_input, role_step, texts_of
+from hoptrail.agents.nodes.common import (
+    evidence_of,
+    role_input,
+    role_step,
+    shown_passages,
+    texts_of,
+)
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.answerer import extractive_answer
-from hoptrail.agents.roles.base import Draft
+from hoptrail.agents.roles.base import Draft, Quote
 from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
 from hoptrail.agents.roles.grounding import grounds, text_of
 from hoptrail.agents.roles.verifier import verify as verify_answer
@@ -43,6 +49,28 @@ async def answer(state: RunState, run: RunContext) -> StateUpdate:
     return StateUpdate(answer=made, evidence=added, steps=(step,), stop=result.stop)
 
 
+async def answer_briefly(state: RunState, run: RunContext) -> StateUpdate:
+    """Passages → the reader's short answer as it is, with the sentences that contain it."""
+    run.emit(StepStarted(node="answer_briefly", round=state.round))
+    passages = await shown_passages(state, run)
+    result = await run.roles.reader.read(state.question, passages)
+    claims = tuple(_verbatim(quote, run) for quote in result.value.quotes)
+    draft = Draft(
+        answer=Answer(
+            text=result.value.text,
+            claims=claims,
+            extractive=not run.model or bool(result.use and result.use.failure),
+            abstains=not result.value.text,
+            unverified=True,
+        ),
+        quotes=result.value.quotes,
+    )
+    made, evidence = _with_quotes(draft, state, run)
+    checked = verify_answer(made, evidence, state.question)
+    step = role_step("answer_briefly", "answered", made.text[:200], result)
+    return StateUpdate(answer=checked, evidence=evidence, steps=(step,), stop=result.stop)
+
+
 async def verify(state: RunState, run: RunContext) -> StateUpdate:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason.
 
@@ -54,7 +82,7 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
         return StateUpdate()
     result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
     verified, evidence = result.value, state.evidence
-    if verified.replaced:
+    if verified.replaced and not verified.abstains:
         grounded, evidence = await _grounded(state, run, verified)
         verified = verify_answer(grounded, evidence, state.question)
     if not any(claim.verdict == "holds" for claim in verified.claims):
@@ -117,22 +145,25 @@ async def _grounded(
         [*(item.passage_id for item in cited), *(one.passage_id for one in state.read)], run
     )
     quotes = grounds(given.text, state.question, passages)
-    ids = [evidence_id(run.texts[q.passage_id].document_id, q.start, q.end) for q in quotes]
-    claims = tuple(
-        Claim(text=text_of(quote, run.texts[quote.passage_id]), evidence=(one,))
-        for quote, one in zip(quotes, ids, strict=True)
-    )
+    claims = tuple(_verbatim(quote, run) for quote in quotes)
     return _with_quotes(
         Draft(answer=replace(given, claims=(*claims, *given.claims)), quotes=quotes), state, run
     )
 
 
+def _verbatim(quote: Quote, run: RunContext) -> Claim:
+    """A quote as a claim, in its own words."""
+    passage = run.texts[quote.passage_id]
+    cited = evidence_id(passage.document_id, quote.start, quote.end)
+    return Claim(text=text_of(quote, passage), evidence=(cited,))
+
+
 def _quotes_instead(answer: Answer, evidence: Sequence[Evidence], question: str) -> Answer:
     """The documents' own words in the place of an answer of which nothing holds."""
-    if answer.extractive or not evidence:
+    if answer.extractive or answer.abstains or not evidence:
         return answer
     shown = verify_answer(extractive_answer(evidence), evidence, question)
-    return replace(shown, claims=(*shown.claims, *answer.claims), abstains=answer.abstains)
+    return replace(shown, claims=(*shown.claims, *answer.claims))
 
 
 async def receipt(state: RunState, run: RunContext) -> StateUpdate:

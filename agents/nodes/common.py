@@ -19,9 +19,15 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
         pool=state.evidence,
         asked=state.asked,
         assessment=state.assessment,
-        passages=await texts_of((one.passage_id for one in state.read), run),
+        passages=await shown_passages(state, run),
         context=run.settings.context,
     )
+
+
+async def shown_passages(state: RunState, run: RunContext) -> tuple[Passage, ...]:
+    """The passages that models are shown, in order of arrival."""
+    read = (one.passage_id for one in state.read if one.round >= state.shown_from)
+    return await texts_of(read, run)
 
 
 async def texts_of(ids: Iterable[str], run: RunContext) -> tuple[Passage, ...]:

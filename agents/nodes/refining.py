@@ -59,8 +59,9 @@ async def read(state: RunState, run: RunContext) -> StateUpdate:
 def _unread(state: RunState) -> list[Candidate]:
     """Candidates to read, best first; one read in vain comes back if another query found it."""
     fruitful = {one.passage_id for one in state.evidence}
-    read = {(one.passage_id, one.query) for one in state.read}
-    seen = {one.passage_id for one in state.read}
+    shown = [one for one in state.read if one.round >= state.shown_from]
+    read = {(one.passage_id, one.query) for one in shown}
+    seen = {one.passage_id for one in shown}
     return [
         one
         for one in state.candidates

@@ -79,6 +79,10 @@ class RunState:
     """Every passage found so far, best first."""
     read: Annotated[tuple[ReadPassage, ...], appended] = ()
     """Every passage read so far, in order; one may come back under another query."""
+    shown_from: Annotated[int, highest] = 0
+    """Passages read in rounds before this one are not shown to models any more."""
+    notes: Annotated[tuple[Turn, ...], appended] = ()
+    """What the loop has found out on its way: drafts, or follow-up questions and their answers."""
     evidence: Annotated[tuple[Evidence, ...], merge_evidence] = ()
     """The evidence pool, best first."""
     round: Annotated[int, highest] = 0
@@ -108,6 +112,8 @@ class StateUpdate(TypedDict, total=False):
     asked: tuple[str, ...]
     candidates: tuple[Candidate, ...] | Rescored
     read: tuple[ReadPassage, ...]
+    shown_from: int
+    notes: tuple[Turn, ...]
     evidence: tuple[Evidence, ...]
     round: int
     assessment: Assessment | None

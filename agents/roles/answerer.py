@@ -1,4 +1,4 @@
-"""The answerer: passages and quotes → claims that cite it and a short answer, streamed while it is written."""
+"""The answerer: passages → claims that cite them and a short answer, streamed as it is written."""
 
 from __future__ import annotations
 
@@ -70,14 +70,18 @@ def is_relevant(situation: RoleInput, *, passages: bool) -> bool:
 
 _ABSTENTION = Answer(text="", claims=(), extractive=True, abstains=True)
 _NO_ANSWER = re.compile(
-    r"""(?:the )? (?:answer|question|passages?)? [ ]?
-    (?: (?:is|was|are|were|does|do|it[ ]is)? [ ]? (?:un(?:known|clear|answerable)
-      | not [ ] (?:stated|given|mentioned|known|specified|said|found|provided|available|in[ ]the)
-      | cannot [ ] be [ ] (?:determined|answered|found)) .*
-      | n/?a | none | no [ ] (?:answer|information) .* )""",
-    re.VERBOSE | re.IGNORECASE,
+    r"(?:(?:the )?(?:answer|question|passages?) |it )?(?:(?:is|was|are|were|do|does|did|can) ?)?"
+    r"(?:(?:unknown|unclear|unanswerable|none|n/?a)(?: (?:from|in|by|to) .*)?"
+    r"|not (?:be )?(?:stated?|given|mention(?:ed)?|known|specif(?:y|ied)|sa(?:y|id)|found"
+    r"|provided?|available|determined|answer(?:ed)?|enough)\b.*|no (?:answer|information)\b.*)",
+    re.IGNORECASE,
 )
 """What models write where the passages do not answer."""
+
+
+def says_no_answer(text: str) -> bool:
+    """Whether a short answer is none: empty, or "not stated", "unknown" and their like."""
+    return not text.strip() or bool(_NO_ANSWER.fullmatch(text.strip().rstrip(".")))
 
 
 class ServedAnswerer:
@@ -123,7 +127,7 @@ class ServedAnswerer:
 def _draft(form: AnswerForm, shown: Shown, seen: Sequence[int]) -> Draft:
     """The answer of a reply, each claim with the sentences of the passages that it cites."""
     text = form.answer.strip()
-    if _NO_ANSWER.fullmatch(text.rstrip(".")) or not text:
+    if says_no_answer(text):
         return Draft(answer=Answer(text="", claims=(), extractive=False, abstains=True))
     claims, quotes = list[Claim](), list[Quote]()
     for claim in form.claims:

@@ -126,6 +126,22 @@ class Answerer(Protocol):
         """Claims with evidence ids, those of its quotes among them; may abstain."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortAnswer:
+    """A short answer to one question, and the sentences that contain it."""
+
+    text: str
+    """Empty: none was found."""
+    quotes: tuple[Quote, ...] = ()
+
+
+class Reader(Protocol):
+    """Reading comprehension: one question, a few passages, a short answer; no claims."""
+
+    async def read(self, question: str, passages: Sequence[Passage]) -> RoleResult[ShortAnswer]:
+        """The answer in a few words, and what it stands on."""
+
+
 class Verifier(Protocol):
     """Verification of an answer: each claim by the quotes that it cites, the text by the claims."""
 
@@ -186,5 +202,6 @@ class Roles:
     assessor: Assessor
     query_writer: QueryWriter
     answerer: Answerer
+    reader: Reader
     verifier: Verifier
     scorer: Scorer

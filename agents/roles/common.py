@@ -33,6 +33,11 @@ def content_words(text: str) -> set[str]:
     return {word[:6] for word in surface_words(text) if word not in EMPTY_WORDS}
 
 
+def folded_answer(text: str) -> str:
+    """A short answer as it is compared with another: folded words, without articles."""
+    return " ".join(word for word in surface_words(text) if word not in ("a", "an", "the"))
+
+
 def subjects_of(situation: RoleInput) -> tuple[str, ...]:
     """The names that the plan lists, or those in the question where there is no plan."""
     planned = (need.subject for need in situation.plan.needs if need.subject)

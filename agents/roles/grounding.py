@@ -40,15 +40,20 @@ class Shown:
 
     def blocks(self) -> list[str]:
         """One numbered text an item: its title, then its words."""
-        return [
-            f"[{number}] {' '.join(item.title.split())}: {_text(item).strip()}"
-            for number, item in enumerate(self.items, start=1)
-        ]
+        return numbered(self.items)
 
     def cited(self, numbers: Iterable[int], seen: Sequence[int]) -> tuple[Passage | Evidence, ...]:
         """What numbers stand for, each once; one that the model was not shown is dropped."""
         places = dict.fromkeys(number - 1 for number in numbers)
         return tuple(self.items[place] for place in places if place in seen)
+
+
+def numbered(items: Sequence[Passage | Evidence]) -> list[str]:
+    """One numbered text an item: its title, then its words."""
+    return [
+        f"[{number}] {' '.join(item.title.split())}: {_text(item).strip()}"
+        for number, item in enumerate(items, start=1)
+    ]
 
 
 def wrapped(delimiters: Delimiters, blocks: Sequence[str]) -> str:
@@ -76,6 +81,8 @@ def quote_of(claim: str, passage: Passage) -> Quote | None:
 def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Quote, ...]:
     """The sentences that contain a short answer, word for word, nearest to the question first.
 
+    One that shares no word with the question, its title counted, is no ground.
+
     Args:
         answer: a name, a date, a number; yes and no are in no sentence.
         question: what was asked.
@@ -90,8 +97,8 @@ def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Qu
         titled = content_terms(passage.title)
         for start, end in sentences(passage.text):
             sentence = passage.text[start:end]
-            if _has_run(words, surface_words(sentence)):
-                near = len(asked & (content_terms(sentence) | titled))
+            near = len(asked & (content_terms(sentence) | titled))
+            if near and _has_run(words, surface_words(sentence)):
                 found.append((near, _quote(passage, start, end)))
     found.sort(key=lambda one: -one[0])
     return tuple(quote for _, quote in found[:MOST_GROUNDS])

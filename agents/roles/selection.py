@@ -16,6 +16,7 @@ from hoptrail.agents.roles.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.planner import LocalPlanner, ServedPlanner
 from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWriter, ServedQueryWriter
+from hoptrail.agents.roles.reader import LocalReader, ServedReader
 from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
@@ -42,6 +43,7 @@ def local_roles(
         assessor=LocalAssessor(),
         query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
         answerer=LocalAnswerer(),
+        reader=LocalReader(),
         verifier=LocalVerifier(),
         scorer=LocalScorer(corpus, seconds_left),
     )
@@ -58,8 +60,8 @@ def served_roles(
     """The served players of the roles that have a client; `fallback` where a reply cannot be used.
 
     A role without a client is the fallback's, and so is the refiner where models read whole
-    passages: its choice of sentences would be a call for nothing. Claims are verified by code alone, unless `judged`:
-    then by the model as well. A model that reads poorly drops true claims
+    passages: its choice of sentences would be a call for nothing. Claims are verified by code
+    alone, unless `judged`: then by the model as well. A model that reads poorly drops true claims
     (`evals.benchmarks.verification` measures it).
     """
     players: dict[str, Callable[[LLMClient], Any]] = {
@@ -69,6 +71,7 @@ def served_roles(
         "assessor": lambda client: ServedAssessor(client, delimiters, fallback),
         "query_writer": lambda client: ServedQueryWriter(client, delimiters, fallback),
         "answerer": lambda client: ServedAnswerer(client, delimiters, fallback),
+        "reader": lambda client: ServedReader(client, delimiters, fallback),
         "scorer": lambda client: ServedScorer(client, delimiters),
     }
     if context == "passages":

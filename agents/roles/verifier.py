@@ -153,6 +153,8 @@ def verify(answer: Answer, pool: Sequence[Evidence], question: str = "") -> Answ
     claims = tuple(_checked(claim, known) for claim in answer.claims)
     held = [claim for claim in claims if claim.verdict == "holds"]
     spoken = "\n".join(claim.text for claim in held)
+    if answer.unverified:
+        return replace(answer, claims=claims)
     if answer.extractive or answer.replaced:
         return replace(answer, claims=claims, text=spoken)
     quotes = list({e: known[e] for claim in held for e in claim.evidence}.values())

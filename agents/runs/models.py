@@ -25,6 +25,7 @@ ROLES = (
     "assessor",
     "query_writer",
     "answerer",
+    "reader",
     "scorer",
     "verifier",
 )

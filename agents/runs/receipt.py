@@ -143,9 +143,10 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a run.
 
-    Answered: every claim holds and the text says no more than they do. Quotes: the same, but the
-    claims are the documents' own words and no model read them. Partial: a claim holds, but others
-    were dropped or the search was cut short. Abstained: no claim holds; the reason is the nearest
+    Answered: every claim holds and the text says no more than they do. Quotes: the documents' own
+    words, that no model read; or that stand, with the reason, in the place of an answer of which
+    nothing held. Partial: a claim holds, but others
+    were dropped or the search was cut short. Unverified: an answer without a claim. Abstained: no claim holds; the reason is the nearest
     cause.
 
     Args:
@@ -155,12 +156,16 @@ def outcome_of(
         source_changed: number of quotes whose document changed during the run.
     """
     held = [claim for claim in answer.claims if claim.verdict == "holds"] if answer else []
+    if answer is not None and answer.unverified and answer.text and not held:
+        return Outcome(kind="unverified")
     if answer is None or not held:
         return Outcome(kind="abstained", reason=_why(answer, stop, evidence, source_changed))
-    whole = len(held) == len(answer.claims) and not answer.replaced
-    if not whole or stop not in FINISHED:
+    if stop not in FINISHED:
         return Outcome(kind="partial")
-    return Outcome(kind="quotes" if answer.extractive else "answered")
+    whole = len(held) == len(answer.claims)
+    if answer.extractive:
+        return Outcome(kind="quotes", reason=None if whole else "nothing_verified")
+    return Outcome(kind="answered" if whole and not answer.replaced else "partial")
 
 
 def _why(

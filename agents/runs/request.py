@@ -33,6 +33,8 @@ class RunSettings:
     read: int = 5
     """New passages that the refiner reads in a round; at least 1."""
     max_rounds: int = 4
+    iterations: int = 2
+    """Rounds of search and answer of `iter-retgen`; at least 1."""
     max_queries: int = 12
     """Most queries of a round; the search budget is divided among them; at least 1."""
     mode: Mode | None = None
@@ -45,13 +47,15 @@ class RunSettings:
     context: Context = "passages"
     """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
     saves a call a round; with the others the refiner chooses them."""
+    call_seconds: float | None = None
+    """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"
     """Who checks the claims of an answer: the rules alone, or the served model as well; a claim
     then holds where both agree."""
 
     def __post_init__(self) -> None:
         """Refuses values with which no search is possible."""
-        for name in ("k", "read", "max_rounds", "max_queries"):
+        for name in ("k", "read", "max_rounds", "iterations", "max_queries"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise SettingsError(
@@ -60,6 +64,10 @@ class RunSettings:
         if self.mode is not None and self.mode not in get_args(Mode):
             known = ", ".join(get_args(Mode))
             raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
+        if self.call_seconds is not None and not self.call_seconds > 0:
+            raise SettingsError(
+                f"The setting call_seconds={self.call_seconds!r} must be a number above 0."
+            )
         if self.context not in get_args(Context):
             known = ", ".join(get_args(Context))
             raise SettingsError(f"Unknown context {self.context!r}: use one of {known}.")

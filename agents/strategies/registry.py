@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from hoptrail.agents.strategies import lattice, pool, single
+from hoptrail.agents.strategies import iter_retgen, lattice, naive, pool, single
 from hoptrail.agents.strategies.graph import Strategy
 from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "iter-retgen": Strategy(name="iter-retgen", wire=iter_retgen.wire),
         "lattice": Strategy(name="lattice", wire=lattice.wire),
+        "naive": Strategy(name="naive", wire=naive.wire),
         "pool": Strategy(name="pool", wire=pool.wire),
         "single": Strategy(name="single", wire=single.wire),
     }

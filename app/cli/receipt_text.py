@@ -19,6 +19,7 @@ _OUTCOMES = {
     "answered": "answered",
     "quotes": "quotes, unjudged",
     "partial": "partly answered",
+    "unverified": "answered, but nothing was checked",
     "abstained": "no answer",
 }
 
@@ -30,6 +31,12 @@ _ABSTAINED = {
     "out_of_budget": "the budget ended before anything was found",
     "cancelled": "it was told to stop before anything was found",
 }
+
+_OWN_WORDS = {
+    False: "These are the documents' own words; no model reasoned over them.",
+    True: "No claim of the model held against its quotes; these are the documents' own words.",
+}
+"""Before quotes, by whether they stand in the place of a model's answer."""
 
 _STOPPED = {
     "sufficient": "the evidence was enough",
@@ -46,6 +53,7 @@ _STOPPED = {
 
 _REMEDIES = {
     "length": "; for thoughts give the role more thought_tokens, or a model that need not think",
+    "too_slow": "; give each call more seconds (call_seconds in [ask]), or a faster server",
     "parse": "; a larger model, or a server that enforces JSON schemas, replies in form",
 }
 """What a user can do, by the failure of a model's replies."""
@@ -99,7 +107,7 @@ def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
         yield f"No answer: {_ABSTAINED[reason] if reason else _STOPPED[receipt.stop]}."
         return
     if receipt.extractive:
-        yield "These are the documents' own words; no model reasoned over them."
+        yield _OWN_WORDS[receipt.outcome.reason == "nothing_verified"]
         return
     if receipt.answer:
         yield receipt.answer
@@ -230,4 +238,7 @@ def _ending(receipt: Receipt) -> Iterator[str]:
         yield f"The model's reply could not be used {times}; the local player stood in."
     if any("cache_salt" in step.use.without for step in receipt.steps if step.use):
         yield "The server refused cache_salt: its prompt cache is shared with other tenants."
-    yield f"Outcome: {_OUTCOMES[receipt.outcome.kind]}; it stopped because {_STOPPED[receipt.stop]}"
+    stopped = _STOPPED[receipt.stop]
+    if receipt.stop == "sufficient" and receipt.outcome.kind == "abstained":
+        stopped = "it judged the evidence to be enough, though no answer came of it"
+    yield f"Outcome: {_OUTCOMES[receipt.outcome.kind]}; it stopped because {stopped}"

@@ -172,5 +172,5 @@ def run_settings(mode: str | None, table: AskTable) -> RunSettings:
     from hoptrail.agents import RunSettings
 
     typed = AskTable(mode=mode)
-    names = ("mode", "k", "read", "max_rounds", "max_queries", "verification")
+    names = tuple(name for name in AskTable.__slots__ if name != "strategy")
     return RunSettings(**over(table, typed, *names))

@@ -7,7 +7,8 @@ settings file.
               embedder_key_file
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
-    [ask]     strategy, mode, k, read, max_rounds, max_queries, verification
+    [ask]     strategy, mode, k, read, max_rounds, iterations, max_queries,
+              context, call_seconds, verification
     [model]   url, name, api_key_file, api_key_env
     [models.ROLE]  url, name, api_key_file, api_key_env, thinking, thought_tokens
               where ROLE is rewriter, planner, refiner, assessor, query_writer, answerer, scorer
@@ -73,7 +74,10 @@ class AskTable:
     k: int | None = None
     read: int | None = None
     max_rounds: int | None = None
+    iterations: int | None = None
     max_queries: int | None = None
+    context: str | None = None
+    call_seconds: float | None = None
     verification: str | None = None
 
 
@@ -110,6 +114,7 @@ class ModelsTable:
     assessor: RoleTable = field(default_factory=RoleTable)
     query_writer: RoleTable = field(default_factory=RoleTable)
     answerer: RoleTable = field(default_factory=RoleTable)
+    reader: RoleTable = field(default_factory=RoleTable)
     scorer: RoleTable = field(default_factory=RoleTable)
     verifier: RoleTable = field(default_factory=RoleTable)
 

@@ -193,16 +193,18 @@ class Reader:
 
     def assess(self, request: ChatRequest) -> object:
         enough = self.enough in said(request)
-        return {"sufficient": enough, "missing": [] if enough else ["where Ilsa Corrin was born"]}
+        return {"known": "", "missing": [] if enough else ["Where was Ilsa Corrin born?"]}
 
     def queries(self, request: ChatRequest) -> object:
         return {"queries": ["Ilsa Corrin born"]}
 
     def answer(self, request: ChatRequest) -> object:
-        quotes = re.findall(r"quote (\d+)>\n(.*)\n", said(request))
-        proof = [int(n) for n, text in quotes if self.enough in text]
+        shown = re.findall(r"^\[(\d+)\] (.*)$", said(request), re.MULTILINE)
+        proof = [int(n) for n, text in shown if self.enough in text]
+        if not proof:
+            return {"claims": [{"text": "Nothing.", "evidence": [1]}], "answer": "Not stated."}
         claims = [{"text": "Ilsa Corrin was born at Tarn Hollow.", "evidence": proof}]
-        return {"claims": claims, "answer": "Tarn Hollow", "answered": bool(proof)}
+        return {"claims": claims, "answer": "Tarn Hollow"}
 
 
 def reading(reader: Reader | None = None, /, **options: Any) -> ScriptedEndpoint:  # noqa: ANN401
