@@ -10,10 +10,13 @@ from hoptrail.agents.nodes.tree_navigator import navigate
 
 __all__ = [
     "answer",
+    "answer_briefly",
     "assess",
+    "feed_back",
     "navigate",
     "next_query",
     "plan",
+    "read",
     "receipt",
     "refine",
     "retrieve",

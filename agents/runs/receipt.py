@@ -146,7 +146,8 @@ def outcome_of(
     Answered: every claim holds and the text says no more than they do. Quotes: the documents' own
     words, that no model read; or that stand, with the reason, in the place of an answer of which
     nothing held. Partial: a claim holds, but others
-    were dropped or the search was cut short. Unverified: an answer without a claim. Abstained: no claim holds; the reason is the nearest
+    were dropped or the search was cut short. Unverified: an answer without a
+    claim. Abstained: no claim holds; the reason is the nearest
     cause.
 
     Args:
