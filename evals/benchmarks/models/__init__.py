@@ -1,0 +1,1 @@
+"""Benchmark of the product with a real language model behind it."""

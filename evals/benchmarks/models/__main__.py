@@ -1,0 +1,129 @@
+"""Benchmark of the strategies with a real language model, beside baselines.
+
+    python -m hoptrail.evals.benchmarks.models SET... --model URL [--out FOLDER] [--limit 40]
+
+SET: folders of data sets, such as examples/world. Any OpenAI-compatible server will do. Questions
+that the --out folder has are not asked again, so a run may be stopped and continued; the recording
+of every question stays there, to compare prompts without a model. Beside scores: calls, tokens,
+the share of prompts that a server's prefix cache can hold, and what became of each role's calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hoptrail.agents import ServedModel
+from hoptrail.agents.corpus.open_store import OpenStore
+from hoptrail.agents.runs.models import RoleModels, opened_once
+from hoptrail.evals.benchmarks.models.measured import ROW, Measured, measured
+from hoptrail.evals.benchmarks.models.table import lines
+from hoptrail.evals.benchmarks.models.trials import Trial, trials
+from hoptrail.evals.datasets.native import load_dataset
+from hoptrail.evals.datasets.types import Dataset, Question
+from hoptrail.evals.store_cache import StoreCache, prepare_store
+from hoptrail.rag.errors import HoptrailError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        asyncio.run(_ask_all(options))
+    except HoptrailError as error:
+        sys.stderr.write(f"models: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nmodels: interrupted; the same command goes on from here\n")
+        return 130
+    rows = list(_kept(options.out))
+    text = lines(rows, options.baseline)
+    if options.json:
+        text = (ROW.dump_json(row).decode() for row in rows)
+    sys.stdout.write("\n".join(text) + "\n")
+    return 0
+
+
+async def _ask_all(options: argparse.Namespace) -> None:
+    cache = StoreCache.default()
+    for path in options.sets:
+        dataset = load_dataset(path)
+        prepared = prepare_store(dataset, cache, lambda _: None)
+        async with AsyncExitStack() as stack:
+            store = OpenStore.open(prepared.root, embedder=cache.embedder, keep_runs=False)
+            stack.callback(store.close)
+            models = await opened_once(
+                stack,
+                RoleModels.of(ServedModel(url=options.model, name=options.name)),
+                store.secret,
+            )
+            await _ask_set(options, dataset, store, models)
+
+
+async def _ask_set(
+    options: argparse.Namespace, dataset: Dataset, store: OpenStore, models: RoleModels
+) -> None:
+    """Asks the questions of one set, trial by trial, a few at a time."""
+    questions = [one for one in dataset.questions if one.question.strip()][: options.limit]
+    known = {(row.trial, row.dataset, row.id) for row in _kept(options.out)}
+    every = trials({one.question: one for one in dataset.questions})
+    chosen = [one for one in every if not options.trials or one.name in options.trials]
+    waiting: Iterator[tuple[Trial, Question]] = iter(
+        [
+            (trial, one)
+            for one in questions
+            for trial in chosen
+            if (trial.name, dataset.name, one.id) not in known
+        ]
+    )
+
+    async def work() -> None:
+        for trial, one in waiting:
+            recording = options.out / "recordings" / trial.name / dataset.name / f"{one.id}.jsonl"
+            row = await measured(trial, dataset.name, one, store, models, recording)
+            with _file(options.out).open("ab") as file:
+                file.write(ROW.dump_json(row) + b"\n")
+            sys.stderr.write(f"{dataset.name}: {trial.name}: {one.id}: {row.answer[:60]!r}\n")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(options.concurrency):
+            group.create_task(work())
+
+
+def _file(out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    return out / "questions.jsonl"
+
+
+def _kept(out: Path) -> Iterator[Measured]:
+    """The questions that an earlier run asked; a line that a kill cut short is left out."""
+    if _file(out).exists():
+        for line in _file(out).read_bytes().split(b"\n"):
+            if line.endswith(b"}"):
+                yield ROW.validate_json(line)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hoptrail.evals.benchmarks.models",
+        description="Compare strategies and baselines with a real model.",
+    )
+    add = parser.add_argument
+    add("sets", nargs="+", type=Path, metavar="SET", help="folders of data sets")
+    add("--model", required=True, metavar="URL", help="address of the model server")
+    add("--name", help="name of the model; default: the first that the server lists")
+    add("--out", type=Path, default=Path("models-bench"), help="results and recordings")
+    add("--limit", type=int, default=40, help="questions a set; default: 40")
+    add("--trials", nargs="+", metavar="NAME", help="default: all")
+    add("--baseline", default="naive graph", help="trial to compare with; default: naive graph")
+    add("--concurrency", type=int, default=4, help="questions at the same time; default: 4")
+    add("--json", action="store_true", help="one JSON object a question and trial")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
