@@ -2,6 +2,7 @@
 
 from hoptrail.agents.nodes.answering import answer, answer_briefly, receipt, verify
 from hoptrail.agents.nodes.planning import assess, next_query, plan
+from hoptrail.agents.nodes.reasoning import answer_follow_up, ask_next, follow_up, think, track
 from hoptrail.agents.nodes.refining import read, refine
 from hoptrail.agents.nodes.regenerating import feed_back
 from hoptrail.agents.nodes.retrieval import retrieve
@@ -11,8 +12,11 @@ from hoptrail.agents.nodes.tree_navigator import navigate
 __all__ = [
     "answer",
     "answer_briefly",
+    "answer_follow_up",
+    "ask_next",
     "assess",
     "feed_back",
+    "follow_up",
     "navigate",
     "next_query",
     "plan",
@@ -21,5 +25,7 @@ __all__ = [
     "refine",
     "retrieve",
     "rewrite",
+    "think",
+    "track",
     "verify",
 ]

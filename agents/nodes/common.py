@@ -20,6 +20,7 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
         asked=state.asked,
         assessment=state.assessment,
         passages=await shown_passages(state, run),
+        notes=state.notes,
         context=run.settings.context,
     )
 

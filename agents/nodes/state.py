@@ -83,6 +83,8 @@ class RunState:
     """Passages read in rounds before this one are not shown to models any more."""
     notes: Annotated[tuple[Turn, ...], appended] = ()
     """What the loop has found out on its way: drafts, or follow-up questions and their answers."""
+    progress: Annotated[tuple[int, ...], appended] = ()
+    """Number of missing facts after each turn of a monologue."""
     evidence: Annotated[tuple[Evidence, ...], merge_evidence] = ()
     """The evidence pool, best first."""
     round: Annotated[int, highest] = 0
@@ -114,6 +116,7 @@ class StateUpdate(TypedDict, total=False):
     read: tuple[ReadPassage, ...]
     shown_from: int
     notes: tuple[Turn, ...]
+    progress: tuple[int, ...]
     evidence: tuple[Evidence, ...]
     round: int
     assessment: Assessment | None

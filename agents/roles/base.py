@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
@@ -70,6 +70,8 @@ class RoleInput:
     assessment: Assessment | None = None
     passages: Sequence[Passage] = ()
     """Those read so far, in order of arrival."""
+    notes: Sequence[Turn] = ()
+    """What the loop has found out: drafts, thoughts, or follow-up questions and their answers."""
     context: Context = "passages"
     """Which of them, and of the pool's quotes, a model is shown."""
 
@@ -142,6 +144,29 @@ class Reader(Protocol):
         """The answer in a few words, and what it stands on."""
 
 
+ReasoningStyle = Literal["thought", "follow_up", "monologue"]
+"""A sentence of a chain of thought (IRCoT), a follow-up question (self-ask), or a thought and a query
+(IM-RAG)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningStep:
+    """A step of reasoning between two searches."""
+
+    thought: str
+    query: str
+    """What to search for next; empty: nothing, the reasoning is complete."""
+
+
+class Reasoner(Protocol):
+    """Reasoning between searches: says what to find out next, or that nothing is left to."""
+
+    async def next_step(
+        self, situation: RoleInput, style: ReasoningStyle
+    ) -> RoleResult[ReasoningStep]:
+        """The next step of a loop."""
+
+
 class Verifier(Protocol):
     """Verification of an answer: each claim by the quotes that it cites, the text by the claims."""
 
@@ -203,5 +228,6 @@ class Roles:
     query_writer: QueryWriter
     answerer: Answerer
     reader: Reader
+    reasoner: Reasoner
     verifier: Verifier
     scorer: Scorer

@@ -17,6 +17,7 @@ from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.planner import LocalPlanner, ServedPlanner
 from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWriter, ServedQueryWriter
 from hoptrail.agents.roles.reader import LocalReader, ServedReader
+from hoptrail.agents.roles.reasoner import LocalReasoner, ServedReasoner
 from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
@@ -36,14 +37,16 @@ def local_roles(
         seconds_left: seconds that the run has left; at 0 nothing more is embedded.
         mode: how the question is searched; a search of the passage graph follows names by itself.
     """
+    query_writer = GraphQueryWriter() if mode == "graph" else LocalQueryWriter()
     return Roles(
         rewriter=LocalRewriter(),
         planner=LocalPlanner(),
         refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
-        query_writer=GraphQueryWriter() if mode == "graph" else LocalQueryWriter(),
+        query_writer=query_writer,
         answerer=LocalAnswerer(),
         reader=LocalReader(),
+        reasoner=LocalReasoner(query_writer),
         verifier=LocalVerifier(),
         scorer=LocalScorer(corpus, seconds_left),
     )
@@ -72,6 +75,7 @@ def served_roles(
         "query_writer": lambda client: ServedQueryWriter(client, delimiters, fallback),
         "answerer": lambda client: ServedAnswerer(client, delimiters, fallback),
         "reader": lambda client: ServedReader(client, delimiters, fallback),
+        "reasoner": lambda client: ServedReasoner(client, delimiters, fallback),
         "scorer": lambda client: ServedScorer(client, delimiters),
     }
     if context == "passages":

@@ -26,6 +26,7 @@ ROLES = (
     "query_writer",
     "answerer",
     "reader",
+    "reasoner",
     "scorer",
     "verifier",
 )

@@ -8,16 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from hoptrail.agents.strategies import iter_retgen, lattice, naive, pool, single
+from hoptrail.agents.strategies import (
+    ircot,
+    iter_retgen,
+    lattice,
+    monologue,
+    naive,
+    pool,
+    self_ask,
+    single,
+)
 from hoptrail.agents.strategies.graph import Strategy
 from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "ircot": Strategy(name="ircot", wire=ircot.wire),
         "iter-retgen": Strategy(name="iter-retgen", wire=iter_retgen.wire),
         "lattice": Strategy(name="lattice", wire=lattice.wire),
+        "monologue": Strategy(name="monologue", wire=monologue.wire),
         "naive": Strategy(name="naive", wire=naive.wire),
         "pool": Strategy(name="pool", wire=pool.wire),
+        "self-ask": Strategy(name="self-ask", wire=self_ask.wire),
         "single": Strategy(name="single", wire=single.wire),
     }
 )

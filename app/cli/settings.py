@@ -115,6 +115,7 @@ class ModelsTable:
     query_writer: RoleTable = field(default_factory=RoleTable)
     answerer: RoleTable = field(default_factory=RoleTable)
     reader: RoleTable = field(default_factory=RoleTable)
+    reasoner: RoleTable = field(default_factory=RoleTable)
     scorer: RoleTable = field(default_factory=RoleTable)
     verifier: RoleTable = field(default_factory=RoleTable)
 

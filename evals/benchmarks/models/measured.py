@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter
 from hoptrail.agents import Budget, Receipt, aask
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.runs.models import RoleModels
+from hoptrail.agents.runs.recording import Recording
 from hoptrail.agents.types import ModelUse
 from hoptrail.evals.benchmarks.models.trials import Trial
 from hoptrail.evals.datasets.types import Question
@@ -117,18 +117,11 @@ def _roles(receipt: Receipt) -> dict[str, RoleCount]:
 
 def prompts(recording: Path) -> list[str]:
     """The prompts of a recording's model calls, in order, each as one text."""
-    found = []
-    for line in recording.read_text(encoding="utf-8").splitlines():
-        messages = _messages(json.loads(line))
-        if messages:
-            found.append("\n".join(f"{one['role']}: {one['content']}" for one in messages))
-    return found
-
-
-def _messages(line: object) -> Sequence[Mapping[str, str]]:
-    arguments = line.get("arguments") if isinstance(line, dict) else None
-    messages = arguments.get("messages") if isinstance(arguments, dict) else None
-    return messages if isinstance(messages, list) else ()
+    return [
+        "\n".join(f"{one['role']}: {one['content']}" for one in entry.arguments["messages"])
+        for entry in Recording.read(recording).entries
+        if entry.kind == "endpoint.attempt"
+    ]
 
 
 def prefix_share(texts: Sequence[str]) -> float | None:

@@ -79,7 +79,8 @@ def _compared(rows: Sequence[Measured], baseline: str) -> Iterator[str]:
         common = sorted(base.keys() & mine.keys())
         if common:
             mean, low, high = paired([mine[one] for one in common], [base[one] for one in common])
-            yield f"{trial:<20} {100 * mean:+6.1f} [{100 * low:+.1f}, {100 * high:+.1f}] n={len(common)}"
+            interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+            yield f"{trial:<20} {100 * mean:+6.1f} {interval} n={len(common)}"
 
 
 def _role_lines(rows: Sequence[Measured]) -> Iterator[str]:
