@@ -145,8 +145,8 @@ class Reader(Protocol):
 
 
 ReasoningStyle = Literal["thought", "follow_up", "monologue"]
-"""One sentence of a chain of thought (IRCoT), a follow-up question (self-ask), a thought and a query
-(IM-RAG)."""
+"""The next sentence of a chain of thought (IRCoT), a follow-up question (self-ask), or a thought
+and a query (IM-RAG)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

