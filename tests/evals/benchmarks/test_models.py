@@ -1,0 +1,65 @@
+"""The benchmark of models: prefixes, paired intervals, and a whole run on a scripted server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.chat_server import FakeServer, says
+
+from hoptrail.evals.benchmarks.models.__main__ import main
+from hoptrail.evals.benchmarks.models.measured import prefix_share
+from hoptrail.evals.benchmarks.models.table import paired
+
+
+@pytest.mark.parametrize(
+    ("prompts", "share"),
+    [
+        ([], None),
+        (["one"], None),
+        (["abcd", "abxy"], 0.5),
+        (["abcd", "wxyz"], 0.0),
+        (["abcd", "abcd", "abcdefgh"], 8 / 12),
+        (["abcd", "wxyz", "wxcd"], 2 / 8),  # with any earlier one, not only the last
+    ],
+)
+def test_the_share_of_prompts_that_a_cache_can_hold(
+    prompts: list[str], share: float | None
+) -> None:
+    assert prefix_share(prompts) == share
+
+
+def test_a_difference_of_pairs_has_an_interval_around_it() -> None:
+    mean, low, high = paired([1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0])
+    assert mean == 0.5
+    assert low < mean < high
+    assert paired([1.0, 1.0], [0.5, 0.5]) == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="no pairs"):
+        paired([], [])
+
+
+def test_a_run_is_continued_and_told_as_a_table(
+    tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reply = json.dumps({"answer": "4,117", "claims": [{"text": "x", "evidence": [1]}]})
+    with FakeServer(says('{"word":"qzv7kx"}'), says(reply)) as server:
+        options = [str(world), "--model", server.url, "--out", str(tmp_path), "--limit", "2",
+                   "--trials", "naive graph", "single graph", "--concurrency", "1"]  # fmt: skip
+        assert main(options) == 0
+        asked = len(server.chats)
+        assert main(options) == 0
+        assert len(server.chats) == asked, "what is there is not asked again"
+    table = capsys.readouterr().out
+    assert "naive graph" in table
+    assert "n=2" in table
+    assert len((tmp_path / "questions.jsonl").read_text().splitlines()) == 4
+    assert len(list(tmp_path.glob("recordings/*/*/*.jsonl"))) == 4
+
+
+def test_a_server_that_is_not_there_is_said(
+    tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [str(world), "--model", "http://127.0.0.1:9", "--out", str(tmp_path), "--limit", "1"]
+    assert main([*options, "--trials", "naive graph"]) == 2
+    assert "127.0.0.1:9" in capsys.readouterr().err
