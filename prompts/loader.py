@@ -12,7 +12,8 @@ A prompt is one .md file: a header, then messages.
     $question
 
 `$name` stands for an input and `$$` for a dollar sign; there is no logic in a prompt. Inputs are
-put in as values, so their text is never expanded again. A prompt's version is the hash of
+put in as values, so their text is never expanded again, and the control tokens of chat templates
+in them are broken up (`control_tokens`). A prompt's version is the hash of
 its bytes; `name` is what receipts call it, and stays when the file is moved.
 """
 
@@ -25,6 +26,8 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Literal, get_args
+
+from hoptrail.prompts.control_tokens import broken_up
 
 Role = Literal["system", "user", "assistant"]
 
@@ -56,7 +59,7 @@ class Prompt:
     hash: str
 
     def render(self, **inputs: str) -> Rendered:
-        """The messages of the prompt, with the inputs in place.
+        """The messages of the prompt, with the inputs in place and without their control tokens.
 
         Raises:
             PromptError: an input is missing, unknown or no text.
@@ -67,7 +70,8 @@ class Prompt:
             )
         if wrong := sorted(name for name, value in inputs.items() if not isinstance(value, str)):
             raise PromptError(f"Prompt {self.name!r} takes texts; {wrong} are none.")
-        messages = tuple((role, Template(text).substitute(inputs)) for role, text in self.messages)
+        values = {name: broken_up(value) for name, value in inputs.items()}
+        messages = tuple((role, Template(text).substitute(values)) for role, text in self.messages)
         return Rendered(name=self.name, messages=messages, hash=self.hash)
 
 
