@@ -7,6 +7,7 @@ The exit codes are in `output`.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from importlib.metadata import version
@@ -21,22 +22,49 @@ from hoptrail.app.cli.commands import graph as graphing
 from hoptrail.app.cli.commands import ingest as ingesting
 from hoptrail.app.cli.commands import store as corpus
 from hoptrail.app.cli.commands import tree as treeing
-from hoptrail.app.cli.output import FAILED, INTERRUPTED, MISUSED, Notes, note
+from hoptrail.app.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    READER_LEFT,
+    Notes,
+    OutputLost,
+    note,
+    prepare_streams,
+)
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 
 class _Commands(TyperGroup):
     """Command group that prints a `HoptrailError` as one line and exits with its code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
+        """Refuses arguments that are no text, unless they name files, whose names are bytes."""
+        for argument in args:
+            if not _is_text(argument) and not os.path.lexists(argument):
+                note(f"error: The argument {argument!r} is not UTF-8: type it on a UTF-8 terminal.")
+                raise typer.Exit(MISUSED)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own signature)
         try:
             return super().invoke(ctx)
+        except OutputLost as lost:
+            if lost.reader_left:
+                raise typer.Exit(READER_LEFT) from lost
+            note(f"error: {lost}")
+            raise typer.Exit(FAILED) from lost
         except HoptrailError as error:
             note(f"error: {error}")
             raise typer.Exit(MISUSED if isinstance(error, SettingsError) else FAILED) from error
         except KeyboardInterrupt:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument is valid Unicode; bytes that are not come as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 app = typer.Typer(
@@ -89,6 +117,7 @@ app.command("eval")(evaluating.evaluate)
 
 def main() -> None:
     """Runs the command in `sys.argv`."""
+    prepare_streams()
     try:
         app(prog_name="hoptrail")
     except Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +18,7 @@ import typer
 from hoptrail.app.cli import options
 from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.model_options import role_models, served_model
-from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, OutputLost, emit, note, say
 from hoptrail.app.cli.receipt_text import model_problems, receipt_text
 from hoptrail.app.cli.resolve import (
     budget_of,
@@ -29,8 +30,9 @@ from hoptrail.app.cli.resolve import (
     where_of,
 )
 from hoptrail.app.cli.settings import StoreTable, load_settings
-from hoptrail.app.text import shortened
+from hoptrail.app.text import escaped, shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
+from hoptrail.rag.store.layout import write_whole
 
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
@@ -109,7 +111,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             cancel=cancel,
         ),
     )
-    _print_and_write(made, receipt, as_json, verbose)
+    _write_and_print(made, receipt, as_json, verbose)
 
 
 def resume(  # noqa: PLR0913 (a command's options are its parameters)
@@ -157,7 +159,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
             run, root, tenant=name, embedder=encoder, model=models, on_event=view, cancel=cancel
         ),
     )
-    _print_and_write(made, receipt, as_json, verbose)
+    _write_and_print(made, receipt, as_json, verbose)
 
 
 def replay(
@@ -175,7 +177,7 @@ def replay(
 
     _check_writable(receipt)
     replayed = replay_recording(file)
-    _write(receipt, replayed.receipt)
+    unwritten = _write(receipt, replayed.receipt)
     if as_json:
         emit(
             {
@@ -185,13 +187,15 @@ def replay(
             }
         )
     else:
-        say(receipt_text(replayed.receipt, verbose=verbose))
+        say(*receipt_text(replayed.receipt, verbose=verbose).split("\n"))
         say()
         say(
             "Replayed: the same receipt as recorded."
             if replayed.same
             else f"Replayed: the receipt differs from the recorded one. {replayed.difference}"
         )
+    if unwritten is not None:
+        raise unwritten
     if not replayed.same:
         raise typer.Exit(FAILED)
 
@@ -262,29 +266,46 @@ def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
 
 def _check_writable(path: Path | None) -> None:
     """Refuses a file that cannot be written before the run costs anything."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SettingsError(
-            f"{str(path)!r} cannot be written: name a file in a folder that exists."
+            f"{str(path)!r} cannot be written: name a file in a folder that exists and may be "
+            "written to."
         )
 
 
-def _print_and_write(receipt: Receipt, path: Path | None, as_json: bool, verbose: bool) -> None:
-    # Printed first: a full disk must not cost the answer.
-    if as_json:
-        emit(json.loads(receipt.json()))
-    else:
-        say(receipt_text(receipt, verbose=verbose))
+def _write_and_print(receipt: Receipt, path: Path | None, as_json: bool, verbose: bool) -> None:
+    """The file first, for the terminal may be gone; then the answer, for the disk may be full.
+
+    Raises:
+        HoptrailError: one of them could not be had, at the end.
+    """
+    unwritten = _write(path, receipt)
+    lines = receipt_text(receipt, verbose=verbose).split("\n")
+    try:
+        if as_json:
+            emit(json.loads(receipt.json()))
+        else:
+            say(*lines)
+    except OutputLost as lost:
+        if path is None and not lost.reader_left:
+            for line in lines:  # better there than nowhere
+                note(line)
+        raise
     for line in model_problems(receipt):
         note(line)
-    _write(path, receipt)
+    if unwritten is not None:
+        raise unwritten
 
 
-def _write(path: Path | None, receipt: Receipt) -> None:
+def _write(path: Path | None, receipt: Receipt) -> HoptrailError | None:
+    """Writes a receipt to a file; what is wrong with that comes back."""
     if path is None:
-        return
+        return None
     try:
-        path.write_text(receipt.json() + "\n", encoding="utf-8")
+        write_whole(path, (escaped(receipt.json()) + "\n").encode())
     except OSError as error:
-        raise HoptrailError(
-            f"The receipt cannot be written to {str(path)!r}: {error.strerror}."
-        ) from error
+        return HoptrailError(f"The receipt cannot be written to {str(path)!r}: {error.strerror}.")
+    return None

@@ -217,7 +217,7 @@ def _show_ranking(ranking: Ranking) -> None:
         )
         if hit.via is not None:
             say(f"    via {hit.via.name} from {hit.via.title or hit.via.passage_id}")
-        say(indented(shortened(passage.text, _SNIPPET)))
+        say(*indented(shortened(passage.text, _SNIPPET)))
     if not ranking.hits:
         note("nothing found")
 
