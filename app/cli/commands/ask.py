@@ -21,12 +21,15 @@ from hoptrail.app.cli.model_options import role_models, served_model
 from hoptrail.app.cli.output import FAILED, INTERRUPTED, OutputLost, emit, note, say
 from hoptrail.app.cli.receipt_text import model_problems, receipt_text
 from hoptrail.app.cli.resolve import (
+    WAIT,
     budget_of,
     embedder_flags,
     embedder_of,
+    open_store,
     run_settings,
     spec_of,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import StoreTable, load_settings
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from hoptrail.agents.events import Listener
     from hoptrail.agents.runs.folder import RunFolder
     from hoptrail.rag.embedders.base import Embedder
+    from hoptrail.rag.types import Where
 
     Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
 
@@ -89,6 +93,8 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     run_options = run_settings(mode, tables.ask)
     for file in (receipt, record):
         _check_writable(file)
+    if filters:
+        _check_filter(root, name, filters)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = _embedder_and_libraries(root, name, embedder_options, tables.store)
     from hoptrail.agents import aask
@@ -262,6 +268,13 @@ def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
             say(f"{run}  {shortened(question, 100)}")
     if not left:
         note("no unfinished runs")
+
+
+def _check_filter(root: Path, tenant: str, where: Where) -> None:
+    """Refuses a filter that keeps no document before the run costs anything."""
+    with open_store(root, tenant, WAIT) as opened:
+        if reason := unmatched(opened, where):
+            raise SettingsError(reason)
 
 
 def _check_writable(path: Path | None) -> None:

@@ -18,6 +18,7 @@ from hoptrail.app.cli.resolve import (
     open_store,
     spec_of,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
@@ -62,7 +63,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
-    mode = mode or tables.search.mode
+    mode, filters = mode or tables.search.mode, where_of(where)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = (
         _placeholder_embedder(root, name)
@@ -74,12 +75,15 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
             query,
             k=k if k is not None else tables.search.k or _DEFAULT_K,
             mode=mode,  # type: ignore[arg-type]  # the retriever refuses unknown modes
-            where=where_of(where),
+            where=filters,
         )
+        reason = "" if ranking.hits else unmatched(opened, filters)
     if as_json:
         emit(_ranking_record(ranking))
     else:
         _show_ranking(ranking)
+    if not ranking.hits:
+        note(reason or "nothing found")
 
 
 def delete(
@@ -218,8 +222,6 @@ def _show_ranking(ranking: Ranking) -> None:
         if hit.via is not None:
             say(f"    via {hit.via.name} from {hit.via.title or hit.via.passage_id}")
         say(*indented(shortened(passage.text, _SNIPPET)))
-    if not ranking.hits:
-        note("nothing found")
 
 
 def _show_report(report: FsckReport) -> None:

@@ -234,3 +234,12 @@ def test_a_receipt_may_go_to_stdout(store: Path) -> None:
     done = shell(f'hoptrail ask "{QUESTION}" --store {store} --receipt /dev/stdout | head -c 1')
     assert done.stdout == "{"
     assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_filter_that_keeps_nothing_is_said(store: Path) -> None:
+    said = error("ask", QUESTION, "--store", store, "--where", "m=1", code=2)
+    assert said == ("error: --where keeps no document: no document has the key 'm': there are n")
+    found = cli("search", "Nightjar", "--store", store, "--where", 'n="1"')
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert found.stderr == ('--where keeps no document: no document has n="1", but there is n=1\n')
+    assert cli("search", "zzzz", "--store", store, "--mode", "lexical").stderr == "nothing found\n"
