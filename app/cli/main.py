@@ -26,11 +26,13 @@ from hoptrail.app.cli.output import (
     FAILED,
     INTERRUPTED,
     MISUSED,
-    READER_LEFT,
     Notes,
     OutputLost,
+    lost_output,
     note,
     prepare_streams,
+    report_lost,
+    say,
 )
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
@@ -41,7 +43,7 @@ class _Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
         """Refuses arguments that are no text, unless they name files, whose names are bytes."""
         for argument in args:
-            if not _is_text(argument) and not os.path.lexists(argument):
+            if not (_is_text(argument) or _is_path(argument)):
                 note(f"error: The argument {argument!r} is not UTF-8: type it on a UTF-8 terminal.")
                 raise typer.Exit(MISUSED)
         return super().parse_args(ctx, args)
@@ -50,10 +52,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OutputLost as lost:
-            if lost.reader_left:
-                raise typer.Exit(READER_LEFT) from lost
-            note(f"error: {lost}")
-            raise typer.Exit(FAILED) from lost
+            raise typer.Exit(report_lost(lost)) from lost
         except HoptrailError as error:
             note(f"error: {error}")
             raise typer.Exit(MISUSED if isinstance(error, SettingsError) else FAILED) from error
@@ -65,6 +64,11 @@ class _Commands(TyperGroup):
 def _is_text(argument: str) -> bool:
     """Whether an argument is valid Unicode; bytes that are not come as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _is_path(argument: str) -> bool:
+    """Whether an argument, or the value of an option in it, is the name of something there."""
+    return any(os.path.lexists(one) for one in (argument, argument.partition("=")[2]))
 
 
 app = typer.Typer(
@@ -79,7 +83,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hoptrail {version('hoptrail')}")
+        say(f"hoptrail {version('hoptrail')}")
         raise typer.Exit
 
 
@@ -120,7 +124,9 @@ def main() -> None:
     prepare_streams()
     try:
         app(prog_name="hoptrail")
-    except Exception:
+    except Exception as error:
+        if (lost := lost_output(error)) is not None:
+            sys.exit(report_lost(lost))
         traceback.print_exc()
         note(
             "This is a bug in hoptrail. Please report it with the lines above and the command "

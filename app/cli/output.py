@@ -20,6 +20,9 @@ import typer
 from hoptrail.app.text import json_text, one_line
 from hoptrail.rag.errors import HoptrailError
 
+_OF_STREAMS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+"""Errors of a write to a stream. (Those of a file have its name.)"""
+
 
 class OutputLost(HoptrailError):
     """Standard output takes no more: its reader went away, or its device is full."""
@@ -64,8 +67,28 @@ def emit(record: Mapping[str, Any]) -> None:
     _print(json_text(record, ascii_only=codecs.lookup(encoding).name != "utf-8"))
 
 
+def lost_output(error: Exception) -> OutputLost | None:
+    """The error as one of stdout, also where typer printed a text itself, such as help."""
+    if isinstance(error, OutputLost):
+        return error
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OF_STREAMS:
+        _silence(sys.stdout)
+        return OutputLost(error)
+    return None
+
+
+def report_lost(lost: OutputLost) -> int:
+    """Says what is wrong with stdout, unless its reader just went away; returns the exit code."""
+    if lost.reader_left:
+        return READER_LEFT
+    note(f"error: {lost}")
+    return FAILED
+
+
 def _print(text: str) -> None:
     try:
+        if sys.stdout is None:  # closed before Python began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         typer.echo(text)
     except OSError as error:
         _silence(sys.stdout)

@@ -58,6 +58,22 @@ def test_a_full_terminal_is_said_and_the_answer_goes_to_stderr(store: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("target", ["/dev/full", "&-"])
+@pytest.mark.parametrize("command", ["--help", "--version", "stats {store} --json"])
+def test_no_output_ends_in_a_traceback(store: Path, command: str, target: str) -> None:
+    done = shell(f"hoptrail {command.format(store=store)} >{target}")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if command != "--help" or target != "&-":  # typer prints its help nowhere
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: The output cannot be written: ")
+
+
+def test_a_note_that_is_lost_stops_nothing(store: Path) -> None:
+    done = shell(f"hoptrail search zzzz --mode lexical --store {store} 2>/dev/full")
+    assert done.returncode == 0
+
+
 def test_what_an_encoding_lacks_is_escaped(store: Path) -> None:
     latin = {"PYTHONIOENCODING": "latin-1"}
     search = f"hoptrail search altar --mode lexical --store {store}"
