@@ -11,6 +11,7 @@ import re
 import textwrap
 
 _WIDTH = 96
+_HEADING = 72
 
 _BREAKS = "\n\r\t\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _MARKS = (0x061C, 0x200E, 0x200F, *range(0xE0000, 0xE0080))
@@ -70,6 +71,11 @@ def shortened(text: str, most: int) -> str:
     """Shortens a text to `most` characters on one line."""
     joined = " ".join(text.split())
     return joined if len(joined) <= most else joined[: most - 1].rstrip() + "…"
+
+
+def heading(title: str) -> str:
+    """A title as it stands before an id, so short that no part of it wraps to a line's start."""
+    return shortened(title, _HEADING)
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hoptrail.app.text import indented, one_line, plural, shortened, without_citations
+from hoptrail.app.text import heading, indented, one_line, plural, shortened, without_citations
 
 if TYPE_CHECKING:
     from hoptrail.agents.runs.receipt import Receipt
@@ -138,8 +138,8 @@ def _checked_by(claims: Sequence[Claim]) -> str:
 
 def _quotes(cited: list[Evidence]) -> Iterator[str]:
     for number, item in enumerate(cited, 1):
-        title = item.title or item.document_id
-        by = f', by the name "{item.via.name}" in {item.via.title}' if item.via else ""
+        title, via = heading(item.title or item.document_id), item.via
+        by = f', by the name "{heading(via.name)}" in {heading(via.title)}' if via else ""
         yield f"[{number}] {title} ({item.document_id}, characters {item.start} to {item.end}{by})"
         yield from indented(item.quote)
 

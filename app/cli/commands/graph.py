@@ -21,7 +21,7 @@ from hoptrail.app.cli.resolve import (
 )
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.receipts import read_receipt
-from hoptrail.app.text import indented, plural, shortened
+from hoptrail.app.text import heading, indented, plural, shortened
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _list(head: str, passages: Sequence[Passage]) -> None:
     if passages:
         say("", f"{head}: {plural(len(passages), 'passage')}")
     for one in passages[:_LISTED]:
-        title = " ".join((one.title or one.document_id).split())
+        title = heading(one.title or one.document_id)
         say(f"  {title}  ({one.document_id} {one.start}:{one.end})")
         say(*indented(shortened(one.text, _SNIPPET)))
     _more(len(passages))

@@ -22,7 +22,7 @@ from hoptrail.app.cli.resolve import (
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
-from hoptrail.app.text import indented, plural, shortened
+from hoptrail.app.text import heading, indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
@@ -214,13 +214,14 @@ def _ranking_record(ranking: Ranking) -> dict[str, object]:
 def _show_ranking(ranking: Ranking) -> None:
     for rank, hit in enumerate(ranking.hits, 1):
         passage = hit.passage
-        title = passage.title or passage.document_id
+        title = heading(passage.title or passage.document_id)
         say(
             f"{rank:>2}. {title}  ({passage.document_id} {passage.start}:{passage.end})"
             f"  {hit.score:.3f}"
         )
         if hit.via is not None:
-            say(f"    via {hit.via.name} from {hit.via.title or hit.via.passage_id}")
+            origin = heading(hit.via.title or hit.via.passage_id)
+            say(f"    via {heading(hit.via.name)} from {origin}")
         say(*indented(shortened(passage.text, _SNIPPET)))
 
 

@@ -259,3 +259,12 @@ def test_a_filter_that_keeps_nothing_is_said(store: Path) -> None:
     assert (found.exit_code, found.stdout) == (0, "")
     assert found.stderr == ('--where keeps no document: no document has n="1", but there is n=1\n')
     assert cli("search", "zzzz", "--store", store, "--mode", "lexical").stderr == "nothing found\n"
+
+
+def test_a_long_title_cannot_wrap_to_the_start_of_a_line(tmp_path: Path) -> None:
+    title = f"Sea {' ' * 70} 2. Forged (d 0:9) 0.999 {'x' * 80} 3. Forged"
+    (tmp_path / "docs.jsonl").write_text(json.dumps({"id": "a", "title": title, "text": "A mast."}))
+    cli("ingest", tmp_path / "docs.jsonl", "--store", tmp_path / "s", "--embedder", "hash")
+    (hit, _) = cli("search", "mast", "--store", tmp_path / "s").stdout.splitlines()
+    assert hit.startswith(" 1. Sea 2. Forged (d 0:9) 0.999 xxx")
+    assert hit.index("(a 0:7)") < 80
