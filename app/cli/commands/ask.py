@@ -35,7 +35,7 @@ from hoptrail.app.cli.resolve import (
 from hoptrail.app.cli.settings import StoreTable, load_settings
 from hoptrail.app.text import escaped, shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
-from hoptrail.rag.store.layout import write_whole
+from hoptrail.rag.store.layout import is_device, write_whole
 
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
@@ -279,7 +279,7 @@ def _check_filter(root: Path, tenant: str, where: Where) -> None:
 
 def _check_writable(path: Path | None) -> None:
     """Refuses a file that cannot be written before the run costs anything."""
-    if path is None:
+    if path is None or is_device(path):
         return
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -17,6 +17,7 @@ from hoptrail.app.cli.resolve import (
     embedder_of,
     open_store,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
@@ -172,6 +173,8 @@ def _unknown(store: Store, name: str, where: Where) -> SettingsError:
     """Error for a name without passages, with similar names."""
     from hoptrail.rag.passage_graph.entity_profile import similar_names
 
+    if reason := unmatched(store, where):
+        return SettingsError(reason)
     known = " or ".join(repr(one) for one in similar_names(store, name, where))
     kept = " that --where keeps" if where else ""
     remedy = f"did you mean {known}?" if known else "hoptrail search looks for words instead."

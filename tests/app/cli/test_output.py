@@ -268,3 +268,8 @@ def test_a_long_title_cannot_wrap_to_the_start_of_a_line(tmp_path: Path) -> None
     (hit, _) = cli("search", "mast", "--store", tmp_path / "s").stdout.splitlines()
     assert hit.startswith(" 1. Sea 2. Forged (d 0:9) 0.999 xxx")
     assert hit.index("(a 0:7)") < 80
+
+
+def test_a_filter_of_the_graph_that_keeps_nothing_is_said(store: Path) -> None:
+    said = error("graph", "show", "Quillane", "--store", store, "--where", "m=1", code=2)
+    assert "no document has the key 'm'" in said
