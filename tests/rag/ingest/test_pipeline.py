@@ -325,7 +325,7 @@ def test_an_id_used_twice(store: Store, folder: Path) -> None:
     assert report.failures[0].kind == "duplicate"
     assert report.failures[0].path.endswith("b.jsonl")
     assert report.failures[0].reason == (
-        f"has the id 'r1', which {folder / 'a.jsonl'}, line 1 used already"
+        f"has the id 'r1', which {folder / 'a.jsonl'}, line 2 used already"
     )
 
 
