@@ -20,6 +20,7 @@ _ADDRESSES = frozenset(
     {"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "xlink:href"}
 )
 _ACTIVE = frozenset({"script", "iframe", "object", "embed", "base", "form", "link"})
+_QUOTED = 4
 _LINE_BREAKS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029\r"
 
 
@@ -85,8 +86,10 @@ def live_references(page: str) -> str:
 def forged_lines(output: str, forged: Sequence[str]) -> str:
     """Lines of an output, as any terminal or program breaks them, that a document wrote."""
     for line in output.splitlines():
+        indent = len(line) - len(line.lstrip())
         for one in forged:
-            if line.lstrip().startswith(one):
+            # Quotes are indented by four and wrapped: there a text stands where it should.
+            if indent < _QUOTED and line.lstrip().startswith(one):
                 return f"a line of the output is forged: {line.strip()[:80]!r}"
     return ""
 

@@ -1,9 +1,14 @@
-"""The command line as attacks run it: a process of its own, within bounds of time and memory."""
+"""The command line as attacks run it: a process of its own, within bounds of time and memory.
+
+Time is that of the processor, so that a busy machine makes no verdict.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -13,15 +18,18 @@ from tempfile import TemporaryFile
 
 _COMMAND = (sys.executable, "-P", "-m", "hoptrail.app.cli.main")
 _POLL_SECONDS = 0.05
+_WALL = 5
 _BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Bounds of a command: seconds until it is killed, bytes of memory that it may take."""
+    """Bounds of a command: seconds of the processor, bytes of memory."""
 
     seconds: float = 60.0
+    """It is killed when it has taken them, or five times as many on the wall clock."""
     memory_bytes: int = 1_500_000_000
+    """It is killed at twice as many, on Linux."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +37,11 @@ class CommandResult:
     """What a command printed, how it ended and what it took."""
 
     code: int | None
-    """Exit code, negative for a signal; None: it was killed for its time."""
+    """Exit code, negative for a signal; None: it was killed for its time on the wall clock."""
     stdout: bytes
     stderr: bytes
     seconds: float
+    """Of the processor, its children included."""
     memory_bytes: int
     """Peak of resident memory, of it or of a child, whichever was larger."""
 
@@ -43,8 +52,10 @@ class CommandResult:
 
     def problem(self, bounds: Bounds, codes: tuple[int, ...] = (0,)) -> str:
         """Why the command did not end as it should within its bounds; empty: it did."""
-        if self.code is None:
-            return f"unfinished after {bounds.seconds:g} s"
+        if self.code in (None, -signal.SIGXCPU, -signal.SIGKILL):
+            return f"unfinished after {bounds.seconds:g} s of the processor, or out of memory"
+        if self.seconds > bounds.seconds:
+            return f"took {self.seconds:.0f} s of the processor"
         if b"Traceback (most recent call last)" in self.stderr:
             return f"ended with a traceback: {_last_line(self.stderr)!r}"
         if self.code not in codes:
@@ -57,8 +68,7 @@ class CommandResult:
 def run_command(*arguments: object, bounds: Bounds | None = None) -> CommandResult:
     """Runs `hoptrail` with these arguments, no settings of the user's, and no terminal.
 
-    It is killed when its time is over, when its memory is (on Linux), and when this call is
-    interrupted.
+    It is killed beyond its bounds, and when this call is interrupted.
     """
     bounds = bounds or Bounds()
     env = {key: value for key, value in os.environ.items() if key != "HOPTRAIL_SETTINGS"}
@@ -73,8 +83,8 @@ def run_command(*arguments: object, bounds: Bounds | None = None) -> CommandResu
             start_new_session=True,
         )
         try:
-            _limit_memory(child.pid, bounds.memory_bytes)
-            code, memory = _wait(child, began + bounds.seconds)
+            _limit(child.pid, bounds)
+            code, used = _wait(child, began + _WALL * bounds.seconds)
         finally:
             _kill(child)
         out.seek(0)
@@ -83,33 +93,37 @@ def run_command(*arguments: object, bounds: Bounds | None = None) -> CommandResu
             code=code,
             stdout=out.read(),
             stderr=err.read(),
-            seconds=time.monotonic() - began,
-            memory_bytes=memory,
+            seconds=used.ru_utime + used.ru_stime,
+            memory_bytes=used.ru_maxrss * _BYTES_OF_MAXRSS,
         )
 
 
 def ingest_command(path: Path, store: Path, bounds: Bounds | None = None) -> CommandResult:
-    """Runs `hoptrail ingest` into a store with the hashing embedder."""
-    options = ("--store", store, "--embedder", "hash", "--json")
+    """Runs `hoptrail ingest` into a store with the hashing embedder, 20 s for parsing a file."""
+    options = ("--store", store, "--embedder", "hash", "--parse-seconds", 20, "--json")
     return run_command("ingest", path, *options, bounds=bounds)
 
 
-def _limit_memory(pid: int, most: int) -> None:
-    """A hard limit of twice the bound on private memory: a bomb must not take the machine."""
+def _limit(pid: int, bounds: Bounds) -> None:
+    """Limits of the kernel: a bomb must not take the machine of the one who tries it."""
     if hasattr(resource, "prlimit"):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (2 * most, 2 * most))
+        memory, seconds = 2 * bounds.memory_bytes, math.ceil(bounds.seconds)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (memory, memory))
+        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds + 5))
 
 
-def _wait(child: subprocess.Popen[bytes], deadline: float) -> tuple[int | None, int]:
-    """Exit code (None: out of time) and peak memory in bytes."""
+def _wait(
+    child: subprocess.Popen[bytes], deadline: float
+) -> tuple[int | None, resource.struct_rusage]:
+    """Exit code (None: out of time) and what it has used."""
     while True:
         # wait4, not poll: it alone says how much memory this one child has taken.
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return child.returncode, usage.ru_maxrss * _BYTES_OF_MAXRSS
+            return child.returncode, usage
         if time.monotonic() > deadline:
-            return None, 0
+            return None, usage
         time.sleep(_POLL_SECONDS)
 
 

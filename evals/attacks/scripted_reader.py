@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatRequest
@@ -28,10 +28,13 @@ def first_words(_number: int, quote: str) -> str:
     return quote.partition("\n")[0][:_LONGEST_ANSWER]
 
 
-def scripted_reader(answer: Reading = first_words) -> ScriptedEndpoint:
+def scripted_reader(
+    answer: Reading = first_words, *, cites: Sequence[int] = ()
+) -> ScriptedEndpoint:
     """An endpoint that takes every sentence as evidence, never has enough, and answers by `answer`.
 
-    So every kind of prompt of a run is made, each with the documents in it.
+    So every kind of prompt of a run is made, each with the documents in it. `cites`: numbers of
+    quotes that its claims cite beside the one that they are made from.
     """
 
     def reply(make: Callable[[str], object]) -> Callable[[ChatRequest], str]:
@@ -48,7 +51,7 @@ def scripted_reader(answer: Reading = first_words) -> ScriptedEndpoint:
             ),
             "AssessForm": reply(lambda _: {"sufficient": False, "missing": ["more about it"]}),
             "QueriesForm": reply(lambda _: {"queries": ["more about the lamp"]}),
-            "AnswerForm": reply(lambda said: _answered(said, answer)),
+            "AnswerForm": reply(lambda said: _answered(said, answer, cites)),
         },
     )
 
@@ -58,9 +61,9 @@ def prompt_text(request: ChatRequest) -> str:
     return "\n".join(message.content for message in request.messages)
 
 
-def _answered(said: str, answer: Reading) -> object:
+def _answered(said: str, answer: Reading, cites: Sequence[int]) -> object:
     for number, quote in _QUOTE.findall(said):
         if found := answer(int(number), quote):
-            claim = {"text": found[:_LONGEST_ANSWER], "evidence": [int(number)]}
+            claim = {"text": found[:_LONGEST_ANSWER], "evidence": [int(number), *cites]}
             return {"claims": [claim], "answer": found[:_LONGEST_ANSWER], "answered": True}
     return {"claims": [], "answer": "", "answered": False}

@@ -51,8 +51,8 @@ class Bomb:
             problem = "the harmless file beside it was not stored"
         return passed_unless(
             problem,
-            f"{len(data) / 1e3:,.0f} KB in {ended.seconds:.1f} s",
-            Measure(name="seconds", value=ended.seconds),
+            f"{len(data) / 1e3:,.0f} KB in {ended.seconds:.1f} s of the processor",
+            Measure(name="seconds of the processor", value=ended.seconds),
             Measure(name="megabytes of memory", value=ended.memory_bytes / 1e6),
         )
 
