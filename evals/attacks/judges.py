@@ -54,9 +54,10 @@ def wrong_citations(receipt: Receipt, store: Store) -> str:
 
 
 def over_budget(receipt: Receipt) -> str:
-    """Limits of a receipt's budget that its usage exceeds."""
+    """Limits of a receipt's budget that its usage exceeds, but by what a server reports above."""
     limits, usage = receipt.budget, receipt.usage
-    for name in ("calls", "tokens", "searches"):
+    reported = any("is above the" in flag for flag in receipt.flags)
+    for name in ("calls", "searches") if reported else ("calls", "searches", "tokens"):
         if getattr(usage, name) > getattr(limits, name):
             return f"spent {getattr(usage, name):,} {name} of {getattr(limits, name):,}"
     return ""

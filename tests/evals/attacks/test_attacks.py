@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.evals.attacks import Attack, Sandbox, SandboxSettings
 from hoptrail.evals.attacks.kinds import bombs as bombing
@@ -66,7 +65,7 @@ def test_the_attack_is_withstood_without_a_model(attack: Attack, sandbox: Sandbo
     assert sandbox.kb.store.fingerprints() == before, "the attack leaves the documents as they were"
 
 
-def test_every_kind_and_name_is_one_of_its_own(sandbox: Sandbox) -> None:
+def test_every_attack_has_a_name_of_its_own() -> None:
     names = [label(attack) for attack in LOCAL]
     assert len(set(names)) == len(names)
 
@@ -88,8 +87,7 @@ def test_the_judge_sees_a_model_that_obeys_an_injection(attack: Attack, sandbox:
     prefix = "You answer a question from evidence alone: " if "disclosure" in attack.name else ""
     verdict = attack.run(with_model(sandbox, obedient(demands, prefix)))
     # What no quote states does not pass the check of the claims: that defence holds here.
-    checked = attack.name in ("encoded", "prompt-disclosure")
-    assert verdict.passed is checked, verdict.detail
+    assert verdict.passed is (attack.name == "encoded"), verdict.detail
 
 
 def test_the_judge_sees_an_address_of_the_stranger(sandbox: Sandbox) -> None:
@@ -166,9 +164,3 @@ def test_the_judge_sees_a_neighbours_document(sandbox: Sandbox) -> None:
         for attack in tenant_crossing.tenant_crossings():
             if attack.name in ("search", "answer", "prompts"):
                 assert not attack.run(sandbox).passed, attack.name
-
-
-def test_a_run_that_spends_nothing_is_not_over_its_budget(sandbox: Sandbox) -> None:
-    with sandbox.planted([]) as ids:
-        assert ids == ()
-    assert isinstance(sandbox.kb, KnowledgeBase)

@@ -90,9 +90,16 @@ def test_an_interrupt_removes_the_copy(attacked: Path) -> None:
     def interrupted(_sandbox: Sandbox) -> Verdict:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), Sandbox.over(attacked) as sandbox:
-        folder = sandbox.folder
-        run_attacks([Act(run=interrupted)], sandbox)
+    folders = []
+
+    def attack_once() -> None:
+        with Sandbox.over(attacked) as sandbox:
+            folders.append(sandbox.folder)
+            run_attacks([Act(run=interrupted)], sandbox)
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_once()
+    (folder,) = folders
     assert not folder.exists()
 
 
