@@ -26,7 +26,7 @@ _BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 class Bounds:
     """Bounds of a command: seconds of the processor, bytes of memory."""
 
-    seconds: float = 60.0
+    seconds: float = 30.0
     """It is killed when it has taken them, or five times as many on the wall clock."""
     memory_bytes: int = 1_500_000_000
     """It is killed at twice as many, on Linux."""

@@ -2,12 +2,14 @@
 
 The user's store is only read: its settings and at most `DOCUMENTS` of its documents, by SQLite
 alone, so that not even a stale index of it is rebuilt. Everything is removed when the sandbox is
-left.
+left, also by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -103,7 +105,10 @@ class Sandbox:
             embedder = HashEmbedder() if sample is None else recorded_embedder(sample.spec.embedder)
         options = StoreOptions() if sample is None else _options(sample.spec)
         cached = CachingEmbedder(embedder)
-        with TemporaryDirectory(prefix="hoptrail-attack-", ignore_cleanup_errors=True) as name:
+        with (
+            _terminable(),
+            TemporaryDirectory(prefix="hoptrail-attack-", ignore_cleanup_errors=True) as name,
+        ):
             folder = Path(name)
             with KnowledgeBase.create(folder / "store", embedder=cached, options=options) as kb:
                 if sample is not None:
@@ -175,6 +180,19 @@ class Sandbox:
         if receipt.stop == "model_unavailable":
             raise ModelError("The model server was lost during an attack: look at its log.")
         return receipt
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Has SIGTERM raise KeyboardInterrupt, so that no copy of documents stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def sample_store(root: Path, tenant: str, embedder: Embedder | None, most: int) -> SampledStore:

@@ -85,8 +85,9 @@ def _holds_harmless(store: Path) -> bool:
 
 
 def _title_bomb() -> str:
-    title, body = "Sea lamp " * 20_000, "<p>The lamp was lit. It burns oil.</p>" * 10_000
-    return f"<title>{title}</title><h1>{title}</h1>{body}"
+    title = " ".join(f"lamp{number}" for number in range(60_000))
+    body = ("<p>" + "The lamp was lit. It burns oil. " * 30 + "</p>") * 100
+    return f"<title>{title}</title>{body}"
 
 
 def _record_title() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +87,11 @@ def test_a_store_that_is_none_or_of_another_embedder_is_refused(
         pass
 
 
-def test_an_interrupt_removes_the_copy(attacked: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_removes_the_copy(attacked: Path, number: signal.Signals) -> None:
     def interrupted(_sandbox: Sandbox) -> Verdict:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
+        raise AssertionError("the signal interrupts")
 
     folders = []
 
