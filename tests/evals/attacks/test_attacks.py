@@ -11,15 +11,14 @@ import pytest
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.evals.attacks import Attack, Sandbox, SandboxSettings
 from hoptrail.evals.attacks.kinds import bombs as bombing
-from hoptrail.evals.attacks.kinds import tenant_crossing, traversal
+from hoptrail.evals.attacks.kinds import forging, tenant_crossing, traversal
 from hoptrail.evals.attacks.kinds.bombs import Bomb, bombs
 from hoptrail.evals.attacks.kinds.control_tokens import ControlTokens, control_tokens
 from hoptrail.evals.attacks.kinds.exfiltration import HOST, exfiltrations
-from hoptrail.evals.attacks.kinds.forging import forgings
 from hoptrail.evals.attacks.kinds.injection import injections
 from hoptrail.evals.attacks.kinds.poisoning import FALSE, poisonings
 from hoptrail.evals.attacks.kinds.resource_limits import resource_limits
-from hoptrail.evals.attacks.process import Bounds
+from hoptrail.evals.attacks.process import Bounds, CommandResult
 from hoptrail.evals.attacks.scripted_reader import scripted_reader
 from hoptrail.rag.types import Document
 
@@ -53,7 +52,7 @@ LOCAL = (
     *resource_limits(),
     *control_tokens(),
     *bombs(),
-    *forgings(),
+    *forging.forgings(),
 )
 
 
@@ -131,6 +130,24 @@ def test_the_judge_sees_a_bomb_that_takes_the_harmless_file_with_it(
     monkeypatch.setattr(bombing, "_HARMLESS", "harmless.unread")
     verdict = Bomb(name="plain", suffix=".txt", make=lambda: "A lamp.").run(sandbox)
     assert verdict.detail == "the harmless file beside it was not stored"
+
+
+def test_text_that_looks_like_output_within_a_line_is_no_forgery(sandbox: Sandbox) -> None:
+    plain = forging.Forging(name="plain", hostile=[f" {one}" for one in forging._FORGED] * 4)
+    verdict = plain.run(sandbox)
+    assert verdict.passed, verdict.detail
+
+
+def test_the_judge_sees_a_forged_line_and_a_control_character(sandbox: Sandbox) -> None:
+    ended = CommandResult(code=0, stdout=b"", stderr=b"", seconds=0, memory_bytes=0)
+    for printed, seen in (
+        (f"1. Sea\n{forging._FORGED_CITATION}\n", "forged"),
+        ("1. Sea\x1b[2J\n", "'\\x1b'"),
+    ):
+        output = replace(ended, stdout=printed.encode())
+        assert seen in forging._printed(output, as_json=False)
+    split = replace(ended, stdout=b'{"a":\n1}')
+    assert forging._printed(split, as_json=True) == "a line is no JSON"
 
 
 def test_the_judge_sees_text_from_outside(sandbox: Sandbox) -> None:

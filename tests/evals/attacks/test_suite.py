@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.chat_server import FakeServer, says
 from support.cli import TEXTS, cli
 
 from hoptrail.evals.attacks import (
@@ -191,6 +192,19 @@ def test_the_command_exits_by_what_was_found(
     result = cli("attack", "--kind", "injection")
     assert result.exit_code == 130
     assert "the store is as it was" in result.stderr
+
+
+def test_a_served_model_is_asked_and_its_loss_ends_the_suite(attacked: Path) -> None:
+    with FakeServer(says("{}")) as server:
+        served = ("--store", attacked, "--kind", "injection", "--model", server.url + "/v1")
+        result = cli("attack", *served, "--budget-calls", 4, "--json")
+        assert len(server.chats) > 0
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["served"] is True
+    lost = cli("attack", *served, "--budget-seconds", 20)
+    assert lost.exit_code == 1
+    assert "error: " in lost.stderr
+    assert lost.stdout == ""
 
 
 def test_a_command_is_bound_and_its_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
