@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from hoptrail.app.cli.commands import ask as asking
+from hoptrail.app.cli.commands import attack as attacking
 from hoptrail.app.cli.commands import evaluate as evaluating
 from hoptrail.app.cli.commands import graph as graphing
 from hoptrail.app.cli.commands import ingest as ingesting
@@ -112,6 +113,7 @@ for _command in (
     corpus.stats,
     corpus.fsck,
     corpus.compact,
+    attacking.attack,
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")
