@@ -21,6 +21,7 @@ from hoptrail.evals.metrics.answers import contains_in_texts, exact_match, f1
 from hoptrail.evals.metrics.ranking import first_occurrences, ndcg, recall
 from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.store.layout import write_whole as write_file
 
 RECALL_AT = (2, 5, 10, 20)
 SCORES = (*(f"recall@{k}" for k in RECALL_AT), "ndcg@10", "em", "f1", "contains")
@@ -169,7 +170,7 @@ class ResultsFile:
             self.rows = {row.id: row for row in _read(self._path)}
             """Last result by question id."""
             # Unbuffered: what could not be written must not be tried again when it is closed.
-            self._file: FileIO = self._path.open("ab", buffering=0)
+            self._file: FileIO = _opened(self._path)
         except BaseException:
             self._lock.release()
             raise
@@ -210,11 +211,21 @@ def write_whole(path: Path, record: Mapping[str, object]) -> None:
     Raises:
         StoreFull: no space is left.
     """
-    partial = path.with_name(f".{path.name}.new")
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     with disk_errors(path):
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        write_file(path, text.encode("utf-8", "backslashreplace"))
+
+
+def _opened(path: Path) -> FileIO:
+    """The file to append to, unbuffered; a link in its place is refused."""
+    try:
+        return FileIO(
+            os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a"
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"{str(path)!r} cannot be written ({error.strerror}): choose another --out folder."
+        ) from error
 
 
 def _claim(folder: Path, rows: Path, run: Mapping[str, object]) -> None:
@@ -232,7 +243,7 @@ def _claim(folder: Path, rows: Path, run: Mapping[str, object]) -> None:
         return
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"{str(path)!r} cannot be read ({error}): choose another --out folder."
         ) from error

@@ -12,10 +12,11 @@ A prompt is one .md file: a header, then messages.
     $question
 
 `$name` stands for an input and `$$` for a dollar sign; there is no logic in a prompt. Inputs are
-put in as values, so their text is never expanded again. A header line `system: ask/system` puts the
-messages of that file first: prompts that begin with the same words share a server's prefix cache.
-A prompt's version is the hash of all its bytes; `name` is what receipts call it, and stays when the
-file is moved.
+put in as values, so their text is never expanded again, and the control tokens of chat templates
+in them are broken up (`control_tokens`). A header line `system: ask/system` puts the messages of
+that file first: prompts that begin with the same words share a server's prefix cache. A prompt's
+version is the hash of all its bytes; `name` is what receipts call it, and stays when the file is
+moved.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Literal, get_args
+
+from hoptrail.prompts.control_tokens import broken_up
 
 Role = Literal["system", "user", "assistant"]
 
@@ -59,7 +62,7 @@ class Prompt:
     hash: str
 
     def render(self, **inputs: str) -> Rendered:
-        """The messages of the prompt, with the inputs in place.
+        """The messages of the prompt, with the inputs in place and without their control tokens.
 
         Raises:
             PromptError: an input is missing, unknown or no text.
@@ -70,7 +73,8 @@ class Prompt:
             )
         if wrong := sorted(name for name, value in inputs.items() if not isinstance(value, str)):
             raise PromptError(f"Prompt {self.name!r} takes texts; {wrong} are none.")
-        messages = tuple((role, Template(text).substitute(inputs)) for role, text in self.messages)
+        values = {name: broken_up(value) for name, value in inputs.items()}
+        messages = tuple((role, Template(text).substitute(values)) for role, text in self.messages)
         return Rendered(name=self.name, messages=messages, hash=self.hash)
 
 

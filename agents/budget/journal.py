@@ -30,7 +30,7 @@ class Journal:
 
     Args:
         path: its file, created with its folder where missing.
-        fresh: whether the file is emptied first.
+        fresh: whether it is a new file; what is there under its name is removed.
 
     Raises:
         JournalError: the file is damaged before its last line, in use, or cannot be opened.
@@ -41,13 +41,16 @@ class Journal:
         self._lock = FileLock(f"{path}.lock", timeout=0)
         _acquire(self._lock, path)
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            # Never through a link, which somebody else may have laid.
+            new = os.O_EXCL if fresh else 0
+            if fresh:
+                path.unlink(missing_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | new
+            self._fd = os.open(path, flags, 0o600)
         except OSError as error:
             self._lock.release()
             raise JournalError(f"Cannot open {str(path)!r}: {error.strerror}.") from error
         try:
-            if fresh:
-                os.ftruncate(self._fd, 0)
             self.lines = self._read()
         except BaseException:
             self.close()
@@ -74,6 +77,10 @@ class Journal:
                 ) from error
             raise JournalError(f"Cannot write {str(self._path)!r}: {error.strerror}.") from error
 
+    def sync(self) -> None:
+        """Has the file outlast a power cut."""
+        os.fsync(self._fd)
+
     def close(self) -> None:
         """Closes the file and lets others open it; may be called twice."""
         if self._fd >= 0:
@@ -91,7 +98,7 @@ class Journal:
         for number, raw in enumerate(data[:whole].splitlines(), start=1):
             try:
                 line = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 line = None
             if not isinstance(line, dict):
                 raise JournalError(

@@ -38,6 +38,7 @@ from hoptrail.agents.llm.types import (
     ServerInfo,
     Thinking,
 )
+from hoptrail.prompts.control_tokens import broken_up
 from hoptrail.prompts.loader import Rendered
 from hoptrail.rag.errors import ModelError
 
@@ -319,7 +320,7 @@ def _re_ask(reply: ChatReply, problem: ParseProblem) -> tuple[Message, Message]:
     briefer = "Be much briefer. " if reply.finish_reason == "length" else ""
     said = without_thoughts(reply.text) or reply.text.strip()
     return (
-        Message(role="assistant", content=said[:_QUOTED] or "(nothing)"),
+        Message(role="assistant", content=broken_up(said[:_QUOTED]) or "(nothing)"),
         Message(
             role="user",
             content=f"That reply cannot be used: {problem.reason}. {briefer}"

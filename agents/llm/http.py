@@ -26,11 +26,10 @@ from hoptrail.agents.llm.types import (
     ModelUnavailable,
     ServerInfo,
 )
+from hoptrail.rag.embedders.bounded_answer import MAX_BODY, BodyTooLarge, BoundedBody
 from hoptrail.rag.embedders.server_url import check_api_key, server_url
 from hoptrail.rag.errors import ModelError
 
-_MAX_BODY = 16 * 2**20
-"""Bytes of any answer after which it is given up: no reply we ask for is near that."""
 _BODY_BASE, _BODY_EACH = 2**16, 2**10
 """Bytes of a completion after which it is given up, and for each token that it may have: a
 streamed token comes in an event of its own."""
@@ -108,7 +107,7 @@ class HttpEndpoint:
         on_delta = on_delta or (lambda text: None)
         model = self._info.model
         body = wire.chat_body(request, model)
-        most = min(_MAX_BODY, _BODY_BASE + _BODY_EACH * request.max_tokens)
+        most = min(MAX_BODY, _BODY_BASE + _BODY_EACH * request.max_tokens)
         without = tuple(name for name in _OPTIONAL if name in self._refused and name in body)
         for name in without:
             del body[name]
@@ -290,22 +289,23 @@ def _is_stream(answer: httpx.Response) -> bool:
     return kind.startswith("text/event-stream")
 
 
-async def _read(answer: httpx.Response, most: int = _MAX_BODY) -> bytes:
+async def _read(answer: httpx.Response, most: int = MAX_BODY) -> bytes:
     """The whole body.
 
     Raises:
         AttemptFailed: it has more than `most` bytes.
     """
-    data = bytearray()
+    data = BoundedBody(most)
     async for chunk in answer.aiter_bytes():
-        data += chunk
-        if len(data) > most:
-            raise AttemptFailed("oversized", f"answers more than {most} bytes", spent=True)
-    return bytes(data)
+        try:
+            data.add(chunk)
+        except BodyTooLarge as error:
+            raise AttemptFailed("oversized", str(error), spent=True) from None
+    return data.whole()
 
 
 async def _read_events(
-    answer: httpx.Response, model: str, on_delta: Callable[[str], None], most: int = _MAX_BODY
+    answer: httpx.Response, model: str, on_delta: Callable[[str], None], most: int = MAX_BODY
 ) -> ChatReply:
     """The reply that a stream of events makes up.
 

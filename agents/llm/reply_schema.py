@@ -24,6 +24,7 @@ from hoptrail.agents.llm.reply_text import (
     without_thoughts,
 )
 from hoptrail.agents.llm.types import ChatReply
+from hoptrail.prompts.control_tokens import restored
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -82,7 +83,7 @@ def text_reply(name: str) -> ReplySchema[str]:
     """The form of free text; only an empty reply is a problem."""
 
     def parse(text: str) -> str | ParseProblem:
-        return without_thoughts(text) or ParseProblem(reason="the reply was empty")
+        return restored(without_thoughts(text)) or ParseProblem(reason="the reply was empty")
 
     return ReplySchema(name=name, schema=None, parse=parse)
 
@@ -120,7 +121,8 @@ def read_object(
     """The value of a reply's last object that is accepted: in prose, a code fence, a wrapping.
 
     Objects that a model drafts in its thoughts do not count; one that goes on past a mark like
-    `</think>` has it in a string, and does.
+    `</think>` has it in a string, and does. Control tokens that the prompt had broken up are whole
+    again in its texts, so that a quote is the document's.
 
     Args:
         text: the reply.
@@ -136,7 +138,7 @@ def read_object(
         found = [one for one in spanned_objects(text, start, pairs) if one.end > begin]
         for one in reversed(found):
             for candidate in _unwrapped(one.value):
-                value = accept(candidate)
+                value = _accepted(candidate, accept)
                 if not isinstance(value, ParseProblem):
                     return value
                 if one.end - one.start > longest:
@@ -149,6 +151,28 @@ def read_object(
 def find_object(text: str) -> dict[str, Any] | ParseProblem:
     """The last JSON object in a reply, whatever it holds."""
     return read_object(text, lambda found: found)
+
+
+def _accepted(
+    found: dict[str, Any], accept: Callable[[dict[str, Any]], T | ParseProblem]
+) -> T | ParseProblem:
+    try:
+        return accept(_quoted(found))
+    except RecursionError:
+        return ParseProblem(reason="the reply is nested too deeply")
+
+
+def _quoted(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A JSON value whose texts have control tokens as the documents do, not as the prompt did."""
+    match value:
+        case str():
+            return restored(value)
+        case list():
+            return [_quoted(item) for item in value]
+        case dict():
+            return {key: _quoted(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _unwrapped(found: dict[str, Any]) -> Iterator[dict[str, Any]]:

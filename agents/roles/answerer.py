@@ -25,6 +25,7 @@ from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.roles.grounding import Shown, quote_of, wrapped
 from hoptrail.agents.types import Answer, Claim, Evidence, evidence_id
+from hoptrail.prompts.control_tokens import restored
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
 
@@ -214,7 +215,7 @@ class AnswerStream:
             return  # no JSON, or not yet: the answer is streamed when the reply has been read
         answer = found.get("answer") if isinstance(found, dict) else None
         if isinstance(answer, str):
-            text = self._delimiters.hide(answer).lstrip()
+            text = restored(self._delimiters.hide(answer)).lstrip()
             for word in re.finditer(r"\S+(?=\s)", text):
                 if word.end() > len(self._streamed):
                     self.advance_to(text[: word.end()])

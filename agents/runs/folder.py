@@ -56,7 +56,8 @@ class RunFolder:
 
     def note_recording(self, path: Path) -> None:
         """Remembers the file of a recording that goes on when the run does."""
-        (self.path / "recording").write_text(str(path.resolve()), encoding="utf-8")
+        whole = path.parent.resolve() / path.name  # a link at the file itself is not followed
+        (self.path / "recording").write_text(str(whole), encoding="utf-8")
 
     def recording(self) -> Path | None:
         """The file of a recording that was left to go on; None: there is none."""

@@ -22,7 +22,8 @@ from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.llm.types import AttemptFailed
 from hoptrail.agents.runs.interceptor import REPLY, Cancelled, ExternalCall, LiveInterceptor
 from hoptrail.agents.runs.request import RunRequest, job_of
-from hoptrail.rag.errors import EmbedderError, HoptrailError, ModelError
+from hoptrail.rag.errors import EmbedderError, HoptrailError, ModelError, StoreFull
+from hoptrail.rag.store.layout import is_device
 
 T = TypeVar("T")
 
@@ -64,10 +65,10 @@ class Recorder:
     """
 
     def __init__(self, live: LiveInterceptor, path: Path, header: Mapping[str, Any] | None) -> None:
-        if path.is_dir() or not path.parent.is_dir():
+        if path.is_dir() or not path.parent.is_dir() or is_device(path):
             raise RecordingError(
                 f"Cannot record to {str(path)!r}: its folder does not exist, or it is a folder "
-                "itself."
+                "itself, a device or a pipe."
             )
         self._live = live
         self.path = path
@@ -75,8 +76,13 @@ class Recorder:
         self._part = path.with_name(path.name + ".part")
         self._journal = Journal(self._part, fresh=header is not None)
         self._stored = {line["text"] for line in self._journal.lines if "text" in line}
+        self._full = False
         if header is not None:
-            self._journal.append({"format": FORMAT, "header": self._shorten(dict(header))})
+            try:
+                self._append({"format": FORMAT, "header": self._shorten(dict(header))})
+            except BaseException:
+                self.abandon()
+                raise
 
     def begin(self, *, spent: float, deadline: float) -> None:
         """Sets the run's clock."""
@@ -99,13 +105,19 @@ class Recorder:
 
     def finish(self, receipt: str) -> None:
         """Ends the recording with the run's receipt (JSON) and gives the file its name."""
-        self._journal.append({"receipt": json.loads(receipt)})
+        self._append({"receipt": json.loads(receipt)})
+        self._journal.sync()
         self.abandon()
         self._part.replace(self.path)
 
     def abandon(self) -> None:
-        """Closes the file of a run that did not end; it keeps its `.part` name."""
+        """Closes the file of a run that did not end.
+
+        It keeps its `.part` name, unless the disk was full: then it is removed.
+        """
         self._journal.close()
+        if self._full:
+            self._part.unlink(missing_ok=True)
         self._part.with_name(self._part.name + ".lock").unlink(missing_ok=True)
 
     def _write(
@@ -119,7 +131,14 @@ class Recorder:
             "arguments": self._shorten(call.arguments()),
             **{key: self._shorten(value) for key, value in outcome.items()},
         }
-        self._journal.append(line)
+        self._append(line)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        try:
+            self._journal.append(line)
+        except StoreFull:
+            self._full = True
+            raise
 
     def _shorten(self, value: object) -> object:
         """The value with long texts stored apart, each once."""
@@ -128,7 +147,7 @@ class Recorder:
                 digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
                 if digest not in self._stored:
                     self._stored.add(digest)
-                    self._journal.append({"text": digest, "value": value})
+                    self._append({"text": digest, "value": value})
                 return {_REFERENCE: digest}
             case Mapping():
                 return {key: self._shorten(item) for key, item in value.items()}
@@ -184,7 +203,7 @@ class Recording:
                     receipt = line["receipt"]
                 else:
                     entries.append(_entry(line, texts))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise RecordingError(
                     f"Line {number} of {str(path)!r} is no line of a recording: record again."
                 ) from error
@@ -219,7 +238,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, line
     except OSError as error:
         raise RecordingError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordingError(
             f"File {str(path)!r} is no recording, or a broken one ({error}): record again."
         ) from error

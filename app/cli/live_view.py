@@ -28,7 +28,7 @@ from hoptrail.agents.events import (
     TreeOpened,
     Waiting,
 )
-from hoptrail.app.text import plural, shortened, shown
+from hoptrail.app.text import one_line, plural, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ class LiveView:
     def render(self) -> Group:
         """Content of the screen: the latest lines that fit, the answer so far, the current step."""
         room = max(4, self._console.size.height - 4)
-        answer = [Text(shortened(shown(self._answer), 400))] if self._answer else []
+        answer = [Text(shortened(one_line(self._answer), 400))] if self._answer else []
         return Group(*self._lines[-room:], *answer, self._spinner)
 
     def _add(self, event: Event) -> None:
@@ -109,7 +109,7 @@ class LiveView:
             case _:
                 room = max(8, self._console.width - 7)
                 self._lines += [
-                    Text(f"{head:<7}{shortened(shown(text), room)}", style=style)
+                    Text(f"{head:<7}{shortened(one_line(text), room)}", style=style)
                     for head, text, style in _lines(event)
                 ]
 

@@ -7,6 +7,7 @@ The exit codes are in `output`.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from importlib.metadata import version
@@ -16,27 +17,59 @@ import typer
 from typer.core import TyperGroup
 
 from hoptrail.app.cli.commands import ask as asking
+from hoptrail.app.cli.commands import attack as attacking
 from hoptrail.app.cli.commands import evaluate as evaluating
 from hoptrail.app.cli.commands import graph as graphing
 from hoptrail.app.cli.commands import ingest as ingesting
 from hoptrail.app.cli.commands import store as corpus
 from hoptrail.app.cli.commands import tree as treeing
-from hoptrail.app.cli.output import FAILED, INTERRUPTED, MISUSED, Notes, note
+from hoptrail.app.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    MISUSED,
+    Notes,
+    OutputLost,
+    lost_output,
+    note,
+    prepare_streams,
+    report_lost,
+    say,
+)
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
 
 class _Commands(TyperGroup):
     """Command group that prints a `HoptrailError` as one line and exits with its code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (typer's own)
+        """Refuses arguments that are no text, unless they name files, whose names are bytes."""
+        for argument in args:
+            if not (_is_text(argument) or _is_path(argument)):
+                note(f"error: The argument {argument!r} is not UTF-8: type it on a UTF-8 terminal.")
+                raise typer.Exit(MISUSED)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's own signature)
         try:
             return super().invoke(ctx)
+        except OutputLost as lost:
+            raise typer.Exit(report_lost(lost)) from lost
         except HoptrailError as error:
             note(f"error: {error}")
             raise typer.Exit(MISUSED if isinstance(error, SettingsError) else FAILED) from error
         except KeyboardInterrupt:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument is valid Unicode; bytes that are not come as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
+def _is_path(argument: str) -> bool:
+    """Whether an argument, or the value of an option in it, is the name of something there."""
+    return any(os.path.lexists(one) for one in (argument, argument.partition("=")[2]))
 
 
 app = typer.Typer(
@@ -51,7 +84,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hoptrail {version('hoptrail')}")
+        say(f"hoptrail {version('hoptrail')}")
         raise typer.Exit
 
 
@@ -80,6 +113,7 @@ for _command in (
     corpus.stats,
     corpus.fsck,
     corpus.compact,
+    attacking.attack,
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")
@@ -89,9 +123,12 @@ app.command("eval")(evaluating.evaluate)
 
 def main() -> None:
     """Runs the command in `sys.argv`."""
+    prepare_streams()
     try:
         app(prog_name="hoptrail")
-    except Exception:
+    except Exception as error:
+        if (lost := lost_output(error)) is not None:
+            sys.exit(report_lost(lost))
         traceback.print_exc()
         note(
             "This is a bug in hoptrail. Please report it with the lines above and the command "

@@ -47,8 +47,8 @@ Where = Annotated[
     typer.Option(
         "--where",
         metavar="KEY=VALUE",
-        help="Only documents whose metadata say so; may be repeated. A number, true and false are "
-        'meant as such; write KEY="7" for the text.',
+        help="Only documents whose metadata say so; may be repeated. A plain number (1884, not 007 "
+        "or 1e5), true and false are meant as such; write KEY='\"7\"' for the text.",
     ),
 ]
 Wait = Annotated[

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hoptrail.app.text import indented, plural, shortened
+from hoptrail.app.text import heading, indented, one_line, plural, shortened, without_citations
 
 if TYPE_CHECKING:
     from hoptrail.agents.runs.receipt import Receipt
@@ -67,11 +67,14 @@ def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
     cited = cited_evidence(receipt)
     numbers = {item.id: number for number, item in enumerate(cited, 1)}
     parts = [
-        "\n".join(_answer(receipt, numbers)),
-        "\n".join(_quotes(cited)),
-        "\n".join(_dropped(receipt)),
-        "\n".join((*_hops(receipt, verbose), *_tree_search(receipt.steps))),
-        "\n".join(_ending(receipt)),
+        "\n".join(map(one_line, lines))
+        for lines in (
+            _answer(receipt, numbers),
+            _quotes(cited),
+            _dropped(receipt),
+            (*_hops(receipt, verbose), *_tree_search(receipt.steps)),
+            _ending(receipt),
+        )
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -110,17 +113,17 @@ def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
         yield _OWN_WORDS[receipt.outcome.reason == "nothing_verified"]
         return
     if receipt.answer:
-        yield receipt.answer
+        yield without_citations(receipt.answer)
     for claim in receipt.claims:
         marks = "".join(f"[{numbers[one]}]" for one in claim.evidence if one in numbers)
         if claim.text != receipt.answer:
-            yield indented(f"{claim.text} {marks}", "  ")
+            yield from indented(f"{without_citations(claim.text)} {marks}", "  ")
         else:
             yield f"  {marks}"
     if receipt.computation:
-        yield indented(_computed(receipt.computation), "  ")
+        yield from indented(_computed(receipt.computation), "  ")
     if how := _checked_by(receipt.claims):
-        yield indented(how, "  ")
+        yield from indented(how, "  ")
 
 
 def _computed(found: Computation) -> str:
@@ -143,16 +146,18 @@ def _checked_by(claims: Sequence[Claim]) -> str:
 
 def _quotes(cited: list[Evidence]) -> Iterator[str]:
     for number, item in enumerate(cited, 1):
-        title = item.title or item.document_id
-        by = f', by the name "{item.via.name}" in {item.via.title}' if item.via else ""
+        title, via = heading(item.title or item.document_id), item.via
+        by = f', by the name "{heading(via.name)}" in {heading(via.title)}' if via else ""
         yield f"[{number}] {title} ({item.document_id}, characters {item.start} to {item.end}{by})"
-        yield indented(item.quote)
+        yield from indented(item.quote)
 
 
 def _dropped(receipt: Receipt) -> Iterator[str]:
     for claim in receipt.dropped:
         by = "by the model: " if claim.checked_by == "model" else ""
-        yield indented(f"Left out: {shortened(claim.text, 200)} ({by}{claim.reason})", "")
+        yield from indented(
+            f"Left out: {without_citations(shortened(claim.text, 200))} ({by}{claim.reason})", ""
+        )
     if receipt.source_changed:
         changed = plural(len(receipt.source_changed), "quote")
         yield f"Left out: {changed} whose document changed during the run"
@@ -171,7 +176,7 @@ def _hops(receipt: Receipt, verbose: bool) -> Iterator[str]:
     for number, searches in enumerate(rounds, 1):
         head = f"Hop {number}: "
         shown = (_queries if verbose else _followed)(searches, receipt.question)
-        yield indented(head + shown, by="", hanging=" " * len(head))
+        yield from indented(head + shown, by="", hanging=" " * len(head))
 
 
 def _queries(searches: list[StepRecord], _question: str) -> str:

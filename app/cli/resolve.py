@@ -6,6 +6,7 @@ The embedder's options come as a `StoreTable` of what was typed, beside that of 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hoptrail.agents import Budget, RunSettings
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.store.store import Store, StoreSpec
-    from hoptrail.rag.types import Scalar
+    from hoptrail.rag.types import Scalar, Where
 
 DEFAULT_TENANT = "default"
 
@@ -141,12 +142,30 @@ def _is_server(embedder: str | None) -> bool:
 
 
 def _scalar(value: str) -> Scalar:
-    """The value as JSON has it where it is a JSON scalar, else as text."""
-    try:
-        parsed = json.loads(value, parse_constant=str)
-    except ValueError:
-        return value
-    return parsed if isinstance(parsed, str | int | float | bool) else value
+    """The value that a condition spells.
+
+    A number where the text is how that number is written (1884, 1.5; not 007, 1.10 or 12E4, which
+    are texts), true and false, a text in quotes; else the text as it is.
+    """
+    if value in ("true", "false"):
+        return value == "true"
+    if not value.strip("-.0123456789"):
+        for number in (int, float):
+            with suppress(ValueError):  # more digits than Python reads, too
+                if str(parsed := number(value)) == value:
+                    return parsed
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value
+    return value
+
+
+def unmatched(store: Store, where: Where) -> str:
+    """Why a filter keeps no document of a store; empty: it keeps some."""
+    reason = store.snapshot().unmatched(where) if where else ""
+    return reason and f"--where keeps no document: {reason}"
 
 
 def budget_of(

@@ -18,6 +18,7 @@ settings file.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -159,6 +160,8 @@ def load_settings(path: Path | None) -> FileSettings:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The settings file {str(path)!r} is no TOML: {error}.") from error
+    except RecursionError:
+        raise _too_deep(path) from None
     _check_tables(path, tables)
     return _anchored(_validated(path, tables), path.parent)
 
@@ -218,17 +221,27 @@ def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
 
     try:
         return TypeAdapter(FileSettings).validate_json(_as_json(tables), strict=True)
+    except RecursionError:
+        raise _too_deep(path) from None
     except ValidationError as error:
         from hoptrail.rag.embedders.server_url import without_password
 
         first = error.errors()[0]
+        if not first["loc"]:  # JSON that its reader gives up on, made of valid TOML
+            raise _too_deep(path) from None
         *names, key = first["loc"][: 3 if first["loc"][0] == "models" else 2]
         table = ".".join(map(str, names))
-        value = without_password(repr(first["input"]))
+        value = without_password(reprlib.repr(first["input"]))
         raise SettingsError(
             f"The value {key} = {value} in [{table}] of the settings file {str(path)!r} is wrong: "
             f"{first['msg'].lower()}."
         ) from None
+
+
+def _too_deep(path: Path) -> SettingsError:
+    return SettingsError(
+        f"The settings file {str(path)!r} is nested too deeply: its tables hold plain values."
+    )
 
 
 def _as_json(tables: Mapping[str, Any]) -> str:

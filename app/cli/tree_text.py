@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from hoptrail.app.text import indented, plural, shortened, shown
+from hoptrail.app.text import indented, one_line, plural, shortened
 from hoptrail.rag.tree.types import ROOT
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def outline(tree: Tree, store: Store, start: int, depth: int) -> str:
     # Not the terminal's own: lines are cut at the width that all output has.
     console = Console(file=screen, width=_WIDTH, force_terminal=False, emoji=False)
     console.print(top)
-    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
-    return "\n".join([*_heading(tree, node), *lines])
+    lines = [line.rstrip() for line in screen.getvalue().rstrip("\n").split("\n")]
+    return "\n".join([*map(one_line, _heading(tree, node)), *lines])
 
 
 def record(tree: Tree, store: Store, start: int, depth: int) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _heading(tree: Tree, node: Node) -> Iterator[str]:
         return
     for number in tree.path(node.number)[1:-1]:
         yield shortened(f"in {number}: {tree.nodes[number].text}", _WIDTH)
-    yield indented(f"{node.number}: {node.text}", "")
+    yield from indented(f"{node.number}: {node.text}", "")
     changes = f", {node.changed:,} came or went since it was written" if node.changed else ""
     yield f"{plural(node.count, 'leaf', 'leaves')}{changes}"
 
@@ -112,7 +112,7 @@ def _add_children(
 
 
 def _line(text: str) -> Text:
-    return Text(shown(text), no_wrap=True, overflow="ellipsis")
+    return Text(one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def _nodes(tree: Tree, start: int, depth: int) -> list[Node]:

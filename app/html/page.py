@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from hoptrail.app.text import shortened, shown
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.store.layout import write_whole
 
 if TYPE_CHECKING:
     from hoptrail.agents.runs.receipt import Receipt
@@ -85,7 +86,7 @@ def write_page(path: Path, html: str) -> None:
         SettingsError: the file cannot be written.
     """
     try:
-        path.write_text(html, encoding="utf-8", errors="replace")
+        write_whole(path, html.encode("utf-8", "replace"))
     except OSError as error:
         raise SettingsError(
             f"The page cannot be written to {str(path)!r}: {error.strerror}."

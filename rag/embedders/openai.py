@@ -2,7 +2,7 @@
 
 Batches go out a few at a time from a thread pool. What may pass by itself is tried again
 (connections, 429, 5xx); any other 4xx is the caller's mistake and is not. Nothing is believed:
-count, order, dimension and finiteness of the answer are checked.
+size and time, count, order, dimension and finiteness of the answer are checked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from hoptrail.rag.embedders.base import TextKind
+from hoptrail.rag.embedders.bounded_answer import MAX_BODY, BodyTooLarge, BoundedBody, within
 from hoptrail.rag.embedders.server_url import check_api_key, server_url
 from hoptrail.rag.errors import EmbedderError, SettingsError
 from hoptrail.rag.types import Vectors
@@ -26,6 +27,11 @@ from hoptrail.rag.types import Vectors
 _UNKNOWN_WINDOW = 512
 _CHARACTERS_A_TOKEN = 4
 _TOO_MANY_REQUESTS = 429
+_BODY_BASE, _BODY_EACH = 2**20, 64
+"""Bytes of an answer after which it is given up, and for each number that it may hold."""
+_UNKNOWN_DIMENSION = 2**15
+_GRACE = 1.0
+"""Seconds after which an attempt is left that does not end by itself: its headers trickle in."""
 
 _T = TypeVar("_T")
 
@@ -53,7 +59,7 @@ class OpenAIEmbedderSettings:
     """Requests at a time."""
 
     timeout: float = 60.0
-    """Seconds for one attempt."""
+    """Seconds for one attempt, from connecting to the last byte of the answer."""
 
     attempts: int = 4
 
@@ -100,6 +106,7 @@ class OpenAIEmbedder:
             self._id = card.id
             self._window = settings.window or card.max_model_len or _UNKNOWN_WINDOW
             self._truncates = card.owned_by == "vllm"
+            self._dimension = _UNKNOWN_DIMENSION
             self._dimension = len(self._request(["dimension"])[0])
             if not self._dimension:
                 raise self._nonsense("an empty vector")
@@ -169,7 +176,8 @@ class OpenAIEmbedder:
         if self._truncates:
             # vLLM refuses longer texts otherwise; -1 is its own maximum.
             body["truncate_prompt_tokens"] = -1
-        reply = self._parse(_EMBEDDINGS, self._call("POST", "/embeddings", body))
+        most = _BODY_BASE + _BODY_EACH * len(texts) * self._dimension
+        reply = self._parse(_EMBEDDINGS, self._call("POST", "/embeddings", body, most))
         by_index = {item.index: item.embedding for item in reply.data}
         if len(reply.data) != len(texts) or set(by_index) != set(range(len(texts))):
             raise self._nonsense(f"{len(reply.data)} vectors for {len(texts)} texts")
@@ -190,32 +198,57 @@ class OpenAIEmbedder:
         listed = ", ".join(repr(card.id) for card in cards) or "no model"
         raise self._error(f"{wanted}: {self._base!r} lists {listed}.")
 
-    def _call(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """Sends until an answer is final.
+    def _call(self, method: str, path: str, body: object = None, most: int = MAX_BODY) -> _Answer:
+        """Sends until an answer of at most `most` bytes is final.
 
         Raises:
             EmbedderError: refused, or all attempts failed.
         """
+        seconds = self._settings.timeout
         trouble, asked = "", None
         for attempt in range(self._settings.attempts):
             if attempt:
                 self._sleep(self._wait(attempt, asked))
             asked = None
             try:
-                response = self._client.request(method, self._base + path, json=body)
-            except httpx.TransportError as error:
-                trouble = f"{type(error).__name__}: {error}"
+                answer = within(seconds + _GRACE, lambda: self._fetch(method, path, body, most))
+            except (httpx.TransportError, TimeoutError) as error:
+                trouble = (
+                    f"{type(error).__name__}: {str(error) or f'no answer within {seconds:g} s'}"
+                )
                 continue
+            except (BodyTooLarge, _TooSlow) as error:
+                raise self._nonsense(str(error)) from None
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise self._error(f"{self._base!r} cannot be called: {error}.") from error
-            if response.status_code != _TOO_MANY_REQUESTS and response.status_code < 500:
-                return self._accepted(response)
-            trouble = f"HTTP {response.status_code}: {self._excerpt(response)}"
-            asked = response.headers.get("Retry-After")
+            if answer.status != _TOO_MANY_REQUESTS and answer.status < 500:
+                return self._accepted(answer)
+            trouble = f"HTTP {answer.status}: {self._excerpt(answer)}"
+            asked = answer.retry_after
         raise self._error(
             f"The embeddings server {self._base!r} failed {self._settings.attempts} times, the "
             f"last with {trouble}. Is it up? Look at {self._base}/models."
         )
+
+    def _fetch(self, method: str, path: str, body: object, most: int) -> _Answer:
+        """The answer to one request.
+
+        Raises:
+            BodyTooLarge, _TooSlow: given up while its body came.
+            httpx.HTTPError: there is none.
+        """
+        until = time.monotonic() + self._settings.timeout
+        data = BoundedBody(most)
+        with self._client.stream(method, self._base + path, json=body) as response:
+            for piece in response.iter_bytes():
+                data.add(piece)
+                if time.monotonic() > until:
+                    raise _TooSlow(f"only a part within {self._settings.timeout:g} s")
+            return _Answer(
+                status=response.status_code,
+                retry_after=response.headers.get("Retry-After"),
+                body=data.whole(),
+            )
 
     def _wait(self, attempt: int, asked: str | None) -> float:
         """Seconds: what the server asked for, else 0.5, 1, 2, …; never above the limit."""
@@ -227,10 +260,10 @@ class OpenAIEmbedder:
             seconds = self._settings.longest_wait
         return min(seconds, self._settings.longest_wait)
 
-    def _accepted(self, response: httpx.Response) -> httpx.Response:
-        status = response.status_code
-        if response.is_success:
-            return response
+    def _accepted(self, answer: _Answer) -> _Answer:
+        status = answer.status
+        if 200 <= status < 300:
+            return answer
         remedy = {
             401: " Check the API key (--embedder-key-file).",
             403: " Check the API key (--embedder-key-file).",
@@ -239,18 +272,18 @@ class OpenAIEmbedder:
         }.get(status, "")
         raise self._error(
             f"The embeddings server {self._base!r} refused with HTTP {status}: "
-            f"{self._excerpt(response)}.{remedy}"
+            f"{self._excerpt(answer)}.{remedy}"
         )
 
-    def _parse(self, kind: TypeAdapter[_T], response: httpx.Response) -> _T:
+    def _parse(self, kind: TypeAdapter[_T], answer: _Answer) -> _T:
         try:
-            return kind.validate_json(response.content)
+            return kind.validate_json(answer.body)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise self._nonsense(
                 f"what is no embeddings answer ({place or 'body'}: {first['msg']}): "
-                f"{self._excerpt(response)}"
+                f"{self._excerpt(answer)}"
             ) from None  # pydantic's error quotes the answer, key and all
 
     def _nonsense(self, what: str) -> EmbedderError:
@@ -262,16 +295,27 @@ class OpenAIEmbedder:
     def _error(self, message: str) -> EmbedderError:
         return EmbedderError(self._hide(message))
 
-    def _excerpt(self, response: httpx.Response) -> str:
+    def _excerpt(self, answer: _Answer) -> str:
         """The start of an answer, in quotes."""
         # The key first: what is cut or escaped is no longer found.
-        text = " ".join(self._hide(response.text).split())
+        text = " ".join(self._hide(answer.body.decode("utf-8", "replace")).split())
         return repr(text if len(text) <= 200 else text[:200] + "…")
 
     def _hide(self, text: str) -> str:
         """The text without our key, which servers echo."""
         key = self._settings.api_key
         return text.replace(key, "***") if key else text
+
+
+class _TooSlow(Exception):
+    """The body of an answer took too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    status: int
+    retry_after: str | None
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -284,14 +284,15 @@ class _Run:
         document = parsed.document
         if document.id in self._met:
             reason = f"has the id {document.id!r}, which {self._met[document.id]} used already"
-            self._refuse(source, document, reason, "duplicate")
+            self._refuse(source, parsed, reason, "duplicate")
             return
         try:
             check_document(document)
         except SettingsError as error:
-            self._refuse(source, document, f"cannot be stored: {error}", "malformed")
+            self._refuse(source, parsed, f"cannot be stored: {error}", "malformed")
             return
-        self._met[document.id] = str(source.path)
+        line = "" if parsed.line is None else f", line {parsed.line}"
+        self._met[document.id] = f"{source.path}{line}"
         fingerprint = self._fingerprint(document, parsed.is_record)
         if self._known.get(document.id) == fingerprint:
             self.unchanged += 1
@@ -308,11 +309,16 @@ class _Run:
             )
         )
 
-    def _refuse(
-        self, source: SourceFile, document: Document, reason: str, kind: ProblemKind
-    ) -> None:
-        path = str(source.path)
-        self.fail(FileProblem(path=path, reason=reason, kind=kind, document_id=document.id))
+    def _refuse(self, source: SourceFile, parsed: Parsed, reason: str, kind: ProblemKind) -> None:
+        self.fail(
+            FileProblem(
+                path=str(source.path),
+                reason=reason,
+                kind=kind,
+                document_id=parsed.document.id,
+                line=parsed.line,
+            )
+        )
 
     def _split(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
         if is_record:

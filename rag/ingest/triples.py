@@ -7,20 +7,16 @@ write triples of two parts and of five: such a triple is refused, the rest of it
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.files import SUFFIXES, FileProblem, SourceFile, UnreadableFile
-from hoptrail.rag.ingest.parsers.jsonl import (
-    Line,
-    RecordLimits,
-    fields_of,
-    identifier_of,
-    read_lines,
-)
+from hoptrail.rag.ingest.parsers.jsonl import Line, RecordLimits, fields_of, read_lines
 from hoptrail.rag.ingest.parsers.parser import ParseLimits
+from hoptrail.rag.ingest.parsers.records import identifier_of
 from hoptrail.rag.store.graph_index.triples import Triple
 from hoptrail.rag.store.store import Store
 
@@ -206,7 +202,7 @@ def _problem(triple: object, place: int) -> str | None:
     if not isinstance(triple, list) or len(triple) != 3 or not all(map(_is_part, triple)):
         return (
             f"has a triple, number {place}, that is not [subject, relation, object], three texts "
-            f"of at most {_LONGEST:,} characters that are not blank: {triple!r:.120}"
+            f"of at most {_LONGEST:,} characters that are not blank: {reprlib.repr(triple):.120}"
         )
     return None
 

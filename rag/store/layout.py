@@ -1,4 +1,4 @@
-"""Paths of a tenant's store, and disk failures turned into errors with a remedy.
+"""Paths of a tenant's store, files written whole, and disk failures as errors with a remedy.
 
     ROOT/<tenant>/catalogue.db     SQLite, the source of all the rest
                  /secret           32 random bytes, for its owner only
@@ -16,8 +16,12 @@ links are refused so that no tenant's file is another's.
 from __future__ import annotations
 
 import errno
+import os
 import re
+import secrets
 import sqlite3
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +40,7 @@ _DENIED_CODES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")
 _DENIED_WORDS = ("permission denied", "read-only file system", "too many open files")
 _FAILED_CODE = "SQLITE_IOERR"
 """How the codes begin by which SQLite reports a read, a sync or a lock that failed."""
+_DEVICES = Path("/dev")
 _BUSY_WORDS = ("database is locked", "database table is locked", "lockbusy")
 
 
@@ -171,3 +176,54 @@ def _is_denied(number: int | None, code: str, text: str) -> bool:
         or code.startswith(_DENIED_CODES)
         or any(words in text for words in _DENIED_WORDS)
     )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file wholly or not at all: under a name that nobody knows, then renamed.
+
+    A link at the path is replaced, never followed; a device or pipe is written to as it is.
+
+    Raises:
+        OSError: it cannot be written; whatever was at the path is still there, and nothing else.
+    """
+    if is_device(path):
+        path.write_bytes(data)
+        return
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with suppress(FileNotFoundError):
+                before = path.lstat()
+                if stat.S_ISREG(before.st_mode):
+                    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, such as /dev/stdout: nothing is renamed over it."""
+    folder = path.absolute().parent.resolve()
+    if any(folder.is_relative_to(system) for system in ("/dev/fd", "/proc")) or folder == _DEVICES:
+        return True
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder outlast a power cut, where its file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -29,6 +29,7 @@ from hoptrail.rag.store.catalogue.database import (
     snapshot,
 )
 from hoptrail.rag.store.catalogue.filters import filter_tokens
+from hoptrail.rag.store.catalogue.unmatched_filter import why_unmatched
 from hoptrail.rag.store.catalogue.writes import KEPT_GENERATIONS
 from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.indexes.base import DenseIndex, LexicalIndex
@@ -142,6 +143,17 @@ class Snapshot:
         """
         with self._errors:
             return self._views.scope(self._view.state, where).rows()
+
+    def unmatched(self, where: Where) -> str:
+        """Why a filter keeps no document, with the keys and values near it; empty: it keeps some.
+
+        Raises:
+            SettingsError: a filter value that is no scalar.
+        """
+        if len(self.rows(where)):
+            return ""
+        with self._errors, self._views.reading() as connection:
+            return why_unmatched(connection, where)
 
     def places(self, passages: Sequence[str]) -> tuple[Rows, Rows]:
         """The rows of passages by id, and the first rows of their documents, in their order.

@@ -51,6 +51,8 @@ DOORS = {
     "hoptrail.agents.strategies": "STRATEGIES RunGraph Strategy add_nodes strategy unless_stopped",
     "hoptrail.evals": """Dataset EvalConfig EvalProgress Question QuestionResult Report aevaluate
         evaluate load_dataset""",
+    "hoptrail.evals.attacks": """Attack AttackReport AttackResult Kind Measure Sandbox
+        SandboxSettings Verdict all_attacks run_attacks""",
     "hoptrail.evals.metrics": "Mean average contains exact_match f1 ndcg recall",
 }
 

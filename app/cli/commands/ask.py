@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,26 +18,31 @@ import typer
 from hoptrail.app.cli import options
 from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.model_options import role_models, served_model
-from hoptrail.app.cli.output import FAILED, INTERRUPTED, emit, note, say
+from hoptrail.app.cli.output import FAILED, INTERRUPTED, OutputLost, emit, note, say
 from hoptrail.app.cli.receipt_text import model_problems, receipt_text
 from hoptrail.app.cli.resolve import (
+    WAIT,
     budget_of,
     embedder_flags,
     embedder_of,
+    open_store,
     run_settings,
     spec_of,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import StoreTable, load_settings
-from hoptrail.app.text import shortened
+from hoptrail.app.text import escaped, shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
+from hoptrail.rag.store.layout import is_device, write_whole
 
 if TYPE_CHECKING:
     from hoptrail.agents import Receipt
     from hoptrail.agents.events import Listener
     from hoptrail.agents.runs.folder import RunFolder
     from hoptrail.rag.embedders.base import Embedder
+    from hoptrail.rag.types import Where
 
     Run = Callable[[Listener, asyncio.Event], Coroutine[Any, Any, Receipt]]
 
@@ -87,6 +93,8 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     run_options = run_settings(mode, tables.ask)
     for file in (receipt, record):
         _check_writable(file)
+    if filters:
+        _check_filter(root, name, filters)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = _embedder_and_libraries(root, name, embedder_options, tables.store)
     from hoptrail.agents import aask
@@ -109,7 +117,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             cancel=cancel,
         ),
     )
-    _print_and_write(made, receipt, as_json, verbose)
+    _write_and_print(made, receipt, as_json, verbose)
 
 
 def resume(  # noqa: PLR0913 (a command's options are its parameters)
@@ -157,7 +165,7 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
             run, root, tenant=name, embedder=encoder, model=models, on_event=view, cancel=cancel
         ),
     )
-    _print_and_write(made, receipt, as_json, verbose)
+    _write_and_print(made, receipt, as_json, verbose)
 
 
 def replay(
@@ -175,7 +183,7 @@ def replay(
 
     _check_writable(receipt)
     replayed = replay_recording(file)
-    _write(receipt, replayed.receipt)
+    unwritten = _write(receipt, replayed.receipt)
     if as_json:
         emit(
             {
@@ -185,13 +193,15 @@ def replay(
             }
         )
     else:
-        say(receipt_text(replayed.receipt, verbose=verbose))
+        say(*receipt_text(replayed.receipt, verbose=verbose).split("\n"))
         say()
         say(
             "Replayed: the same receipt as recorded."
             if replayed.same
             else f"Replayed: the receipt differs from the recorded one. {replayed.difference}"
         )
+    if unwritten is not None:
+        raise unwritten
     if not replayed.same:
         raise typer.Exit(FAILED)
 
@@ -260,31 +270,55 @@ def _list_runs(root: Path, tenant: str, as_json: bool) -> None:
         note("no unfinished runs")
 
 
+def _check_filter(root: Path, tenant: str, where: Where) -> None:
+    """Refuses a filter that keeps no document before the run costs anything."""
+    with open_store(root, tenant, WAIT) as opened:
+        if reason := unmatched(opened, where):
+            raise SettingsError(reason)
+
+
 def _check_writable(path: Path | None) -> None:
     """Refuses a file that cannot be written before the run costs anything."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+    if path is None or is_device(path):
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SettingsError(
-            f"{str(path)!r} cannot be written: name a file in a folder that exists."
+            f"{str(path)!r} cannot be written: name a file in a folder that exists and may be "
+            "written to."
         )
 
 
-def _print_and_write(receipt: Receipt, path: Path | None, as_json: bool, verbose: bool) -> None:
-    # Printed first: a full disk must not cost the answer.
-    if as_json:
-        emit(json.loads(receipt.json()))
-    else:
-        say(receipt_text(receipt, verbose=verbose))
+def _write_and_print(receipt: Receipt, path: Path | None, as_json: bool, verbose: bool) -> None:
+    """The file first, for the terminal may be gone; then the answer, for the disk may be full.
+
+    Raises:
+        HoptrailError: one of them could not be had, at the end.
+    """
+    unwritten = _write(path, receipt)
+    lines = receipt_text(receipt, verbose=verbose).split("\n")
+    try:
+        if as_json:
+            emit(json.loads(receipt.json()))
+        else:
+            say(*lines)
+    except OutputLost as lost:
+        if path is None and not lost.reader_left:
+            for line in lines:  # better there than nowhere
+                note(line)
+        raise
     for line in model_problems(receipt):
         note(line)
-    _write(path, receipt)
+    if unwritten is not None:
+        raise unwritten
 
 
-def _write(path: Path | None, receipt: Receipt) -> None:
+def _write(path: Path | None, receipt: Receipt) -> HoptrailError | None:
+    """Writes a receipt to a file; what is wrong with that comes back."""
     if path is None:
-        return
+        return None
     try:
-        path.write_text(receipt.json() + "\n", encoding="utf-8")
+        write_whole(path, (escaped(receipt.json()) + "\n").encode())
     except OSError as error:
-        raise HoptrailError(
-            f"The receipt cannot be written to {str(path)!r}: {error.strerror}."
-        ) from error
+        return HoptrailError(f"The receipt cannot be written to {str(path)!r}: {error.strerror}.")
+    return None

@@ -13,7 +13,7 @@ import typer
 from hoptrail.app.cli.interrupts import interruptible
 from hoptrail.app.cli.output import INTERRUPTED, emit, note, say
 from hoptrail.app.cli.settings import given
-from hoptrail.app.text import plural
+from hoptrail.app.text import one_line, plural
 
 if TYPE_CHECKING:
     from hoptrail.agents import Budget
@@ -48,7 +48,7 @@ def build_budget(calls: int | None, tokens: int | None, seconds: float | None) -
 
 def confirmed(question: str, yes: bool) -> bool:
     """Whether the user agrees; asked only at a terminal, and not if `yes` was given."""
-    return yes or not _at_terminal() or typer.confirm(question, err=True)
+    return yes or not _at_terminal() or typer.confirm(one_line(question), err=True)
 
 
 def _at_terminal() -> bool:

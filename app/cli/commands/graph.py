@@ -17,11 +17,12 @@ from hoptrail.app.cli.resolve import (
     embedder_of,
     open_store,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
 from hoptrail.app.receipts import read_receipt
-from hoptrail.app.text import indented, plural, shortened
+from hoptrail.app.text import heading, indented, plural, shortened
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -172,6 +173,8 @@ def _unknown(store: Store, name: str, where: Where) -> SettingsError:
     """Error for a name without passages, with similar names."""
     from hoptrail.rag.passage_graph.entity_profile import similar_names
 
+    if reason := unmatched(store, where):
+        return SettingsError(reason)
     known = " or ".join(repr(one) for one in similar_names(store, name, where))
     kept = " that --where keeps" if where else ""
     remedy = f"did you mean {known}?" if known else "hoptrail search looks for words instead."
@@ -229,17 +232,17 @@ def _show(found: EntityProfile, ego: Neighbourhood) -> None:
     say(ego.nodes[0].label)
     _list("About it", found.about)
     if found.mentioned >= MANY:
-        say(f"\nMentioned in: {MANY:,} passages or more")
+        say("", f"Mentioned in: {MANY:,} passages or more")
     _list("Mentioned in", found.mentioning)
     if found.triples:
-        say("\nImported triples")
+        say("", "Imported triples")
     for one in found.triples[:_LISTED]:
         line = f"{one.subject} | {one.relation} | {one.object}"
-        say(indented(f"{line} ({one.passage.title or one.passage.document_id})"))
+        say(*indented(f"{line} ({one.passage.title or one.passage.document_id})"))
     _more(len(found.triples))
-    say("\nNeighbourhood")
+    say("", "Neighbourhood")
     # Line by line: no text of a document can fake one, since the view has folded its white space.
-    for line in neighbourhood_text(ego, excerpt=60).splitlines():
+    for line in neighbourhood_text(ego, excerpt=60).split("\n"):
         say(f"  {line}")
     if ego.left_out:
         say(f"  ({plural(ego.left_out, 'neighbour')} more left out)")
@@ -247,11 +250,11 @@ def _show(found: EntityProfile, ego: Neighbourhood) -> None:
 
 def _list(head: str, passages: Sequence[Passage]) -> None:
     if passages:
-        say(f"\n{head}: {plural(len(passages), 'passage')}")
+        say("", f"{head}: {plural(len(passages), 'passage')}")
     for one in passages[:_LISTED]:
-        title = " ".join((one.title or one.document_id).split())
+        title = heading(one.title or one.document_id)
         say(f"  {title}  ({one.document_id} {one.start}:{one.end})")
-        say(indented(shortened(one.text, _SNIPPET)))
+        say(*indented(shortened(one.text, _SNIPPET)))
     _more(len(passages))
 
 

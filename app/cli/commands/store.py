@@ -18,10 +18,11 @@ from hoptrail.app.cli.resolve import (
     open_store,
     spec_of,
     store_location,
+    unmatched,
     where_of,
 )
 from hoptrail.app.cli.settings import load_settings
-from hoptrail.app.text import indented, plural, shortened
+from hoptrail.app.text import heading, indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
@@ -62,7 +63,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
-    mode = mode or tables.search.mode
+    mode, filters = mode or tables.search.mode, where_of(where)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = (
         _placeholder_embedder(root, name)
@@ -74,12 +75,15 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
             query,
             k=k if k is not None else tables.search.k or _DEFAULT_K,
             mode=mode,  # type: ignore[arg-type]  # the retriever refuses unknown modes
-            where=where_of(where),
+            where=filters,
         )
+        reason = "" if ranking.hits else unmatched(opened, filters)
     if as_json:
         emit(_ranking_record(ranking))
     else:
         _show_ranking(ranking)
+    if not ranking.hits:
+        note(reason or "nothing found")
 
 
 def delete(
@@ -210,16 +214,15 @@ def _ranking_record(ranking: Ranking) -> dict[str, object]:
 def _show_ranking(ranking: Ranking) -> None:
     for rank, hit in enumerate(ranking.hits, 1):
         passage = hit.passage
-        title = passage.title or passage.document_id
+        title = heading(passage.title or passage.document_id)
         say(
             f"{rank:>2}. {title}  ({passage.document_id} {passage.start}:{passage.end})"
             f"  {hit.score:.3f}"
         )
         if hit.via is not None:
-            say(f"    via {hit.via.name} from {hit.via.title or hit.via.passage_id}")
-        say(indented(shortened(passage.text, _SNIPPET)))
-    if not ranking.hits:
-        note("nothing found")
+            origin = heading(hit.via.title or hit.via.passage_id)
+            say(f"    via {heading(hit.via.name)} from {origin}")
+        say(*indented(shortened(passage.text, _SNIPPET)))
 
 
 def _show_report(report: FsckReport) -> None:

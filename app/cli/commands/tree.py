@@ -60,7 +60,7 @@ def show(
         if as_json:
             emit(tree_text.record(found, opened, node, depth))
         else:
-            say(tree_text.outline(found, opened, node, depth))
+            say(*tree_text.outline(found, opened, node, depth).split("\n"))
 
 
 @tree.command()

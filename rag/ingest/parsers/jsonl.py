@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Generic, Never, TypeVar, cast
 
-from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.files import (
     FileProblem,
     SourceFile,
@@ -23,8 +22,8 @@ from hoptrail.rag.ingest.files import (
     os_refusal,
 )
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
-from hoptrail.rag.store.catalogue.filters import filter_tokens
-from hoptrail.rag.types import Document, Scalar
+from hoptrail.rag.ingest.parsers.records import UnreadKeys, document_of
+from hoptrail.rag.types import Document
 
 T = TypeVar("T")
 
@@ -34,8 +33,6 @@ _RATIO_FROM = 10_000_000
 
 _CHECK_EVERY = 1_000_000
 """Bytes: asking both streams for their positions takes longer than reading a line."""
-
-_LONGEST_ID = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +44,8 @@ class Parsed:
     """A record of a .jsonl file: a passage already, split only above the embedder's window."""
     read_bytes: int
     """How far into its file the reading is; of a gzip archive, compressed bytes."""
+    line: int | None = None
+    """Of a record: its line, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +71,25 @@ def read_records(source: SourceFile, limits: RecordLimits) -> Iterator[Parsed | 
     """Yields a .jsonl file's records and the problems of its lines, in order.
 
     A record is an object: `text` (string, not blank), `id` (string or integer), and optionally
-    `title` (string) and `meta` (flat object of strings, numbers and booleans). Other keys are
-    ignored. Blank lines are skipped.
+    `title` (string) and `meta` (flat object of strings, numbers and booleans; null is absence).
+    Other keys are not read; a warning names each once. Blank lines are skipped.
     """
-    for one in read_lines(source, limits, record):
+    unread = UnreadKeys(source)
+
+    def parse(line: bytes | UnreadableFile, number: int) -> Document | None:
+        fields = fields_of(line, number)
+        if fields is None:
+            return None
+        unread.note(fields, number)
+        return document_of(fields)
+
+    for one in read_lines(source, limits, parse):
         yield (
             one
             if isinstance(one, FileProblem)
-            else Parsed(document=one.value, is_record=True, read_bytes=one.read_bytes)
+            else Parsed(
+                document=one.value, is_record=True, read_bytes=one.read_bytes, line=one.number
+            )
         )
 
 
@@ -140,18 +150,7 @@ def record(line: bytes | UnreadableFile, number: int) -> Document | None:
         Refused: it is no record; says why.
     """
     fields = fields_of(line, number)
-    if fields is None:
-        return None
-    identifier = identifier_of(fields.get("id"))
-    try:
-        return Document(
-            id=identifier,
-            title=_string(fields, "title", optional=True),
-            text=_string(fields, "text"),
-            metadata=_metadata(fields.get("meta")),
-        )
-    except UnreadableFile as refused:
-        raise UnreadableFile(refused.reason, refused.kind, identifier) from None
+    return None if fields is None else document_of(fields)
 
 
 def fields_of(line: bytes | UnreadableFile, number: int) -> dict[str, object] | None:
@@ -221,60 +220,3 @@ def _object(line: bytes) -> dict[str, object]:
 
 def _no_number(name: str) -> Never:
     raise ValueError(f"{name} is no JSON number")
-
-
-def identifier_of(value: object) -> str:
-    """Returns a record's id as text.
-
-    Raises:
-        Refused: it can be no id.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise UnreadableFile(
-            f'needs an "id" that is a string or an integer, not {value!r}', "malformed"
-        )
-    if not value.isprintable() or len(value) > _LONGEST_ID:
-        raise UnreadableFile(
-            f"has an id with control characters or above {_LONGEST_ID} characters, {value!r:.60}",
-            "malformed",
-        )
-    return value
-
-
-def _string(fields: dict[str, object], name: str, *, optional: bool = False) -> str:
-    value = fields.get(name)
-    if value is None and optional:
-        return ""
-    if not isinstance(value, str):
-        raise UnreadableFile(
-            f'needs a "{name}" that is a string, not {type(value).__name__}', "malformed"
-        )
-    if not optional and not value.strip():
-        raise UnreadableFile(f'has a blank "{name}"', "empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise UnreadableFile(
-            f'has half a character (a lone surrogate) at character {error.start} of "{name}"',
-            "encoding",
-        ) from None
-    return value
-
-
-def _metadata(value: object) -> dict[str, Scalar]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UnreadableFile(f'has a "meta" that is not an object but {value!r:.60}', "malformed")
-    for key, item in value.items():
-        if not isinstance(item, str | int | float | bool):
-            raise UnreadableFile(
-                f'has a "meta" whose {key!r} is not a string, number or boolean', "malformed"
-            )
-    try:
-        filter_tokens(value)
-    except (SettingsError, UnicodeEncodeError) as error:
-        raise UnreadableFile(f'has a "meta" that cannot be kept: {error}', "malformed") from None
-    return value

@@ -75,7 +75,7 @@ def test_hops_query_and_filter_change_the_neighbourhood(chain: Path) -> None:
     assert levels("--hops", 1) == {0, 1}
     assert levels("--hops", 3) == {0, 1, 2, 3}
     assert levels("--query", "Where were stars read?") == {0, 1, 2}
-    line = error("graph", "show", NAME, "--store", chain, "--where", "n=none", code=2)
+    line = error("graph", "show", NAME, "--store", chain, "--where", "kind=d5", code=2)
     assert "No passage that --where keeps is about 'Ilsa Corrin' or mentions it" in line
 
 

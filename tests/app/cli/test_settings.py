@@ -146,6 +146,29 @@ def test_conditions_have_the_types_of_json() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spelt", "value"),
+    [
+        ("1884", 1884), ("-3", -3), ("0.25", 0.25), ("1884.0", 1884.0),
+        *((text, text) for text in ("007", "1.10", "12E4", "1e5", "+5", "1_000", "--1", "1.2.3",
+                                    ".5", "5.", "-", "", "Infinity", "１２", "[1]", '"', '"x')),
+        ("9" * 5_000, "9" * 5_000), ("9" * 400 + ".5", "9" * 400 + ".5"),
+        ("[" * 100_000, "[" * 100_000), ('"' + "[" * 100_000 + '"', "[" * 100_000),
+    ],
+)  # fmt: skip
+def test_only_a_plain_number_is_one(spelt: str, value: object) -> None:
+    found = where_of([f"key={spelt}"])["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("depth", [200, 900, 100_000])
+def test_settings_that_nest_deeply_are_refused(tmp_path: Path, depth: int) -> None:
+    path = written(tmp_path, f"[model]\nurl = {'[' * depth}{']' * depth}")
+    with pytest.raises(SettingsError, match=r"nested too deeply|is wrong"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
     ("conditions", "message"),
     [
         (["year"], "--where 'year': write KEY=VALUE"),

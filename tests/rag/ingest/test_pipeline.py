@@ -324,7 +324,9 @@ def test_an_id_used_twice(store: Store, folder: Path) -> None:
     assert (report.added, report.failed) == (3, 1)
     assert report.failures[0].kind == "duplicate"
     assert report.failures[0].path.endswith("b.jsonl")
-    assert report.failures[0].reason == f"has the id 'r1', which {folder / 'a.jsonl'} used already"
+    assert report.failures[0].reason == (
+        f"has the id 'r1', which {folder / 'a.jsonl'}, line 2 used already"
+    )
 
 
 PRUNE = IngestSettings(prune=True)

@@ -1,0 +1,1 @@
+"""The attacks, one file a kind; each has a function that returns its attacks."""
