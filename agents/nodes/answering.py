@@ -17,10 +17,10 @@ from hoptrail.agents.nodes.common import (
     texts_of,
 )
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.roles.answerer import extractive_answer
 from hoptrail.agents.roles.base import Draft, Quote
 from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
-from hoptrail.agents.roles.grounding import grounds, text_of
+from hoptrail.agents.roles.reading.answerer import extractive_answer
+from hoptrail.agents.roles.reading.grounding import grounds, text_of
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
 from hoptrail.agents.types import (

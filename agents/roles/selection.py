@@ -11,15 +11,19 @@ from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import ModelUnavailable
-from hoptrail.agents.roles.answerer import LocalAnswerer, ServedAnswerer
-from hoptrail.agents.roles.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.base import Roles
-from hoptrail.agents.roles.planner import LocalPlanner, ServedPlanner
-from hoptrail.agents.roles.query_writer import GraphQueryWriter, LocalQueryWriter, ServedQueryWriter
-from hoptrail.agents.roles.reader import LocalReader, ServedReader
-from hoptrail.agents.roles.reasoner import LocalReasoner, ServedReasoner
-from hoptrail.agents.roles.refiner import LocalRefiner, ServedRefiner
-from hoptrail.agents.roles.rewriter import LocalRewriter, ServedRewriter
+from hoptrail.agents.roles.reading.answerer import LocalAnswerer, ServedAnswerer
+from hoptrail.agents.roles.reading.reader import LocalReader, ServedReader
+from hoptrail.agents.roles.reading.refiner import LocalRefiner, ServedRefiner
+from hoptrail.agents.roles.searching.assessor import LocalAssessor, ServedAssessor
+from hoptrail.agents.roles.searching.planner import LocalPlanner, ServedPlanner
+from hoptrail.agents.roles.searching.query_writer import (
+    GraphQueryWriter,
+    LocalQueryWriter,
+    ServedQueryWriter,
+)
+from hoptrail.agents.roles.searching.reasoner import LocalReasoner, ServedReasoner
+from hoptrail.agents.roles.searching.rewriter import LocalRewriter, ServedRewriter
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
 from hoptrail.agents.runs.models import OpenModels

@@ -31,7 +31,7 @@ from hoptrail.agents.events import Done, Event, QuestionRewritten
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.roles.rewriter import LocalRewriter, leans
+from hoptrail.agents.roles.searching.rewriter import LocalRewriter, leans
 from hoptrail.agents.runs.recording import Recording
 from hoptrail.agents.strategies.graph import RunGraph, add_nodes
 from hoptrail.rag.errors import SettingsError

@@ -27,7 +27,7 @@ from hoptrail.agents.events import AnswerDelta, Event
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatReply
-from hoptrail.agents.roles.answerer import _LONGEST, AnswerStream
+from hoptrail.agents.roles.reading.answerer import _LONGEST, AnswerStream
 
 FENCE = Delimiters.of(b"s" * 32)
 

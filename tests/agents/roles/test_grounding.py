@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.agents import CHAIN, evidence
 
-from hoptrail.agents.roles.answerer import says_no_answer
 from hoptrail.agents.roles.base import RoleInput
-from hoptrail.agents.roles.grounding import Shown, grounds, numbered, quote_of, text_of
+from hoptrail.agents.roles.reading.answerer import says_no_answer
+from hoptrail.agents.roles.reading.grounding import Shown, grounds, numbered, quote_of, text_of
 from hoptrail.agents.types import Context, Plan
 from hoptrail.rag.types import Passage
 

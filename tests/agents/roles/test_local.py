@@ -13,13 +13,13 @@ from support.agents import CHAIN, QUESTION, UNKNOWN, evidence
 from hoptrail.agents import ask
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.knowledge_base import KnowledgeBase
-from hoptrail.agents.roles.answerer import SHOWN, LocalAnswerer
-from hoptrail.agents.roles.assessor import LocalAssessor
 from hoptrail.agents.roles.base import PassageToRead, Quote, RoleInput
 from hoptrail.agents.roles.common import content_words
-from hoptrail.agents.roles.planner import LocalPlanner, asks_for
-from hoptrail.agents.roles.query_writer import BRIDGE, LocalQueryWriter
-from hoptrail.agents.roles.refiner import QUOTE_CHARS, LocalRefiner
+from hoptrail.agents.roles.reading.answerer import SHOWN, LocalAnswerer
+from hoptrail.agents.roles.reading.refiner import QUOTE_CHARS, LocalRefiner
+from hoptrail.agents.roles.searching.assessor import LocalAssessor
+from hoptrail.agents.roles.searching.planner import LocalPlanner, asks_for
+from hoptrail.agents.roles.searching.query_writer import BRIDGE, LocalQueryWriter
 from hoptrail.agents.types import Evidence, Plan
 from hoptrail.rag.types import Passage
 

@@ -20,11 +20,11 @@ from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
-from hoptrail.agents.roles.answerer import AnswerForm
-from hoptrail.agents.roles.assessor import AssessForm
-from hoptrail.agents.roles.planner import PlanForm
-from hoptrail.agents.roles.query_writer import QueriesForm
-from hoptrail.agents.roles.refiner import RefineForm
+from hoptrail.agents.roles.reading.answerer import AnswerForm
+from hoptrail.agents.roles.reading.refiner import RefineForm
+from hoptrail.agents.roles.searching.assessor import AssessForm
+from hoptrail.agents.roles.searching.planner import PlanForm
+from hoptrail.agents.roles.searching.query_writer import QueriesForm
 from hoptrail.agents.types import AbstainReason, OutcomeKind, StopReason
 from hoptrail.rag.text.tokens import count_tokens
 

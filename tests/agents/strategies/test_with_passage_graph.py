@@ -12,8 +12,8 @@ from support.agents import CHAIN, QUESTION, UNKNOWN, evidence, make_chain, open_
 from hoptrail.agents import RunSettings, ask, replay
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.roles.base import RoleInput
-from hoptrail.agents.roles.planner import LocalPlanner
-from hoptrail.agents.roles.query_writer import FOLLOWED, GraphQueryWriter
+from hoptrail.agents.roles.searching.planner import LocalPlanner
+from hoptrail.agents.roles.searching.query_writer import FOLLOWED, GraphQueryWriter
 from hoptrail.agents.runs.receipt import Receipt
 from hoptrail.app.cli.receipt_text import receipt_text
 from hoptrail.rag.errors import BackendRefused, SettingsError

@@ -23,7 +23,7 @@ from hoptrail.agents.roles.base import (
 )
 from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.grounding import Shown, quote_of, wrapped
+from hoptrail.agents.roles.reading.grounding import Shown, quote_of, wrapped
 from hoptrail.agents.types import Answer, Claim, Evidence, evidence_id
 from hoptrail.prompts.control_tokens import restored
 from hoptrail.prompts.loader import load

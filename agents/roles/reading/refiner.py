@@ -22,7 +22,7 @@ from hoptrail.agents.roles.common import (
     subjects_of,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.grounding import wrapped
+from hoptrail.agents.roles.reading.grounding import wrapped
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words

@@ -21,7 +21,7 @@ from hoptrail.agents.roles.base import (
 )
 from hoptrail.agents.roles.common import Reply
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.grounding import Shown, wrapped
+from hoptrail.agents.roles.reading.grounding import Shown, wrapped
 from hoptrail.agents.types import Turn
 from hoptrail.prompts.loader import load
 

@@ -18,7 +18,7 @@ from hoptrail.agents.roles.common import (
     too_alike,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.grounding import Shown, wrapped
+from hoptrail.agents.roles.reading.grounding import Shown, wrapped
 from hoptrail.agents.types import Evidence, Query
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import (

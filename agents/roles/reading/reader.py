@@ -9,12 +9,12 @@ from pydantic import Field
 
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
-from hoptrail.agents.roles.answerer import says_no_answer
 from hoptrail.agents.roles.base import Quote, RoleResult, Roles, ShortAnswer
 from hoptrail.agents.roles.claim_rules.coverage import content_terms
 from hoptrail.agents.roles.common import Reply
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.grounding import grounds, numbered, quote_of, text_of, wrapped
+from hoptrail.agents.roles.reading.answerer import says_no_answer
+from hoptrail.agents.roles.reading.grounding import grounds, numbered, quote_of, text_of, wrapped
 from hoptrail.prompts.loader import load
 from hoptrail.rag.types import Passage
 

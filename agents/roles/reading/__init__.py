@@ -1,0 +1,1 @@
+"""Roles that read what was found: refiner, reader, answerer, and the quotes behind their words."""

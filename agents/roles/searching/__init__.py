@@ -1,0 +1,1 @@
+"""Roles that decide what to search for: rewriter, planner, assessor, query writer, reasoner."""
