@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.text.sentences import Span, sentences, stripped
@@ -29,9 +29,22 @@ _WORDS = re.compile(r"\S+")
 _CLAUSES = re.compile(r"[^。！？；，、।]+[。！？；，、।]*|[。！？；，、।]+")
 """Pieces of a text without spaces, such as Chinese or Japanese."""
 
+Splitter = Callable[[str, int, int, str], list[Span]]
+"""Text, token budget, overlap and language to the spans of passages."""
+
+
+def passage_spans(text: str, budget: int, overlap: int, language: str) -> list[Span]:
+    """Returns the spans of a text's passages, as `chunk` makes them."""
+    return list(_pack(text, sentences(text, language), budget, overlap))
+
 
 def chunk(
-    document: Document, *, budget: int = 180, overlap: int = 0, language: str = "english"
+    document: Document,
+    *,
+    budget: int = 180,
+    overlap: int = 0,
+    language: str = "english",
+    split: Splitter = passage_spans,
 ) -> tuple[Passage, ...]:
     """Returns the passages of `document` in order; none if it is blank.
 
@@ -45,17 +58,22 @@ def chunk(
         overlap: most tokens of whole sentences that a passage repeats from the end of the one
             before, `0 <= overlap < budget`. They are left out where the next one would not fit.
         language: whose sentence rules apply.
+        split: makes the spans, perhaps in another process.
 
     Raises:
         SettingsError: budget, overlap or language is impossible.
     """
     check_chunking(budget, overlap)
-    spans = _pack(document.text, sentences(document.text, language), budget, overlap)
+    spans = split(document.text, budget, overlap, language)
     return tuple(_passage(document, start, end) for start, end in spans)
 
 
 def chunk_record(
-    document: Document, window: int, *, language: str = "english"
+    document: Document,
+    window: int,
+    *,
+    language: str = "english",
+    split: Splitter = passage_spans,
 ) -> tuple[Passage, ...]:
     """Returns a record as one passage, or as several if the embedder would not read it whole.
 
@@ -66,6 +84,7 @@ def chunk_record(
         document: a record of a corpus, its text a passage already.
         window: tokens that the embedder reads.
         language: whose sentence rules apply.
+        split: as in `chunk`.
 
     Raises:
         SettingsError: the window is below 16 tokens or the language unknown.
@@ -83,7 +102,7 @@ def chunk_record(
         start = len(document.text) - len(document.text.lstrip())
         return (_passage(document, start, start + len(text)),)
     budget = max(MINIMUM_BUDGET, int(RECORD_SHARE * max(left, window / 2)))
-    return chunk(document, budget=budget, language=language)
+    return chunk(document, budget=budget, language=language, split=split)
 
 
 def check_chunking(budget: int, overlap: int) -> None:
@@ -113,25 +132,31 @@ def _passage(document: Document, start: int, end: int) -> Passage:
 def _pack(text: str, spans: list[Span], budget: int, overlap: int) -> Iterator[Span]:
     """Yields passages' spans; units that do not fit even alone are replaced by their parts."""
     units, packer = deque(spans), _Packer(text, budget)
-    while units:
-        if packer.take(units[0]):
+    while units or packer.units:
+        if units and packer.take(units[0]):
             units.popleft()
         elif packer.units:
+            units.extendleft(packer.given_up())
             yield packer.span
+            if not units:
+                return
             packer.restart(overlap, units[0])
         else:
             units.extendleft(reversed(_parts(text, *units.popleft(), budget)))
-    if packer.units:
-        yield packer.span
 
 
 class _Packer:
-    """A passage that grows: `_tokens` up to `_base`, where counts add up, `_tail` behind it."""
+    """A passage that grows: `_tokens` up to `_base`, where counts add up, `_tail` behind it.
+
+    Where no seam stands between units, the tail is not counted anew for each: its count is taken
+    as no more than the sum of its parts' counts, and made exact when that sum is above the budget.
+    """
 
     def __init__(self, text: str, budget: int) -> None:
         self.units: list[Span] = []
         self._text, self._budget = text, budget
         self._base = self._tokens = self._tail = 0
+        self._exact = True
 
     @property
     def span(self) -> Span:
@@ -139,13 +164,23 @@ class _Packer:
 
     def take(self, unit: Span) -> bool:
         """Appends the unit if the passage stays within the budget; says whether it did."""
-        base, tokens = self._reach(unit[0]) if self.units else (unit[0], 0)
-        tail = count_tokens(self._text[base : unit[1]])
-        if tokens + tail > self._budget:
-            return False
-        self.units.append(unit)
-        self._base, self._tokens, self._tail = base, tokens, tail
-        return True
+        if not self.units:
+            base, tokens = unit[0], 0
+        elif (at := seam(self._text, self.units[-1][1], unit[0])) is not None:
+            base, tokens = at, self._tokens + self._until(at)
+        else:
+            return self._lengthen(unit)
+        return self._append(unit, base, tokens, self._count(base, unit[1]), exact=True)
+
+    def given_up(self) -> list[Span]:
+        """Takes the last units out until the exact count is within the budget; returns them."""
+        out: list[Span] = []
+        while not self._exact:
+            self._tail = self._count(self._base, self.span[1])
+            self._exact = self._tokens + self._tail <= self._budget
+            if not self._exact:
+                out.append(self.units.pop())
+        return out
 
     def restart(self, overlap: int, following: Span) -> None:
         """Begins the next passage with the last units that `overlap` and `following` allow."""
@@ -158,13 +193,25 @@ class _Packer:
         for unit in tail[first:]:
             self.take(unit)
 
-    def _reach(self, start: int) -> tuple[int, int]:
-        """Returns the last seam before `start` and the tokens up to it."""
-        end = self.units[-1][1]
-        at = seam(self._text, end, start)
-        if at is None:
-            return self._base, self._tokens
-        return at, self._tokens + (self._tail if at == end else self._count(self._base, at))
+    def _lengthen(self, unit: Span) -> bool:
+        most = self._tail + self._count(self.units[-1][1], unit[1])
+        exact = self._tokens + most > self._budget
+        if exact:
+            most = self._count(self._base, unit[1])
+        return self._append(unit, self._base, self._tokens, most, exact=exact)
+
+    def _append(self, unit: Span, base: int, tokens: int, tail: int, *, exact: bool) -> bool:
+        if tokens + tail > self._budget:
+            return False
+        self.units.append(unit)
+        self._base, self._tokens, self._tail, self._exact = base, tokens, tail, exact
+        return True
+
+    def _until(self, at: int) -> int:
+        """The tokens from the last seam to the one at `at`."""
+        if self._exact and at == self.units[-1][1]:
+            return self._tail
+        return self._count(self._base, at)
 
     def _count(self, start: int, end: int) -> int:
         return count_tokens(self._text[start:end])
