@@ -22,9 +22,9 @@ from hoptrail.rag.ingest.chunking import (
     check_chunking,
     chunk,
     chunk_record,
-    passage_spans,
 )
 from hoptrail.rag.ingest.files import ProblemKind, SourceFile, UnreadableFile, find_files
+from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store

@@ -248,7 +248,7 @@ def _laid_out(marked: str) -> str:
     for block in marked.split(_BLOCK):
         lines = (_line(line) for line in block.split(_LINE))
         blocks.append("\n".join(line for line in lines if line))
-    return "\n\n".join(block for block in blocks if block)
+    return "\n\n".join(block for block in blocks if block).strip()
 
 
 def _line(marked: str) -> str:

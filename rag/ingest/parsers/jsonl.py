@@ -22,6 +22,7 @@ from hoptrail.rag.ingest.files import (
     as_problem,
     os_refusal,
 )
+from hoptrail.rag.ingest.parsers.base import short_title
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.types import Document, Scalar
@@ -72,8 +73,8 @@ def read_records(source: SourceFile, limits: RecordLimits) -> Iterator[Parsed | 
     """Yields a .jsonl file's records and the problems of its lines, in order.
 
     A record is an object: `text` (string, not blank), `id` (string or integer), and optionally
-    `title` (string) and `meta` (flat object of strings, numbers and booleans). Other keys are
-    ignored. Blank lines are skipped.
+    `title` (string, cut to 300 characters) and `meta` (flat object of strings, numbers and
+    booleans). Other keys are ignored. Blank lines are skipped.
     """
     for one in read_lines(source, limits, record):
         yield (
@@ -146,7 +147,7 @@ def record(line: bytes | UnreadableFile, number: int) -> Document | None:
     try:
         return Document(
             id=identifier,
-            title=_string(fields, "title", optional=True),
+            title=short_title(_string(fields, "title", optional=True)),
             text=_string(fields, "text"),
             metadata=_metadata(fields.get("meta")),
         )
@@ -230,10 +231,10 @@ def identifier_of(value: object) -> str:
         Refused: it can be no id.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise UnreadableFile(
-            f'needs an "id" that is a string or an integer, not {value!r}', "malformed"
+            f'needs an "id" that is a string or an integer, not {value!r:.60}', "malformed"
         )
     if not value.isprintable() or len(value) > _LONGEST_ID:
         raise UnreadableFile(

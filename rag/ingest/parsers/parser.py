@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.chunking import passage_spans
 from hoptrail.rag.ingest.files import FileProblem, SourceFile, UnreadableFile, as_problem
+from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.base import check_text, read_bytes, short_title
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.ingest.parsers.jsonl import Parsed, RecordLimits, read_records
@@ -126,7 +127,7 @@ class Parser:
             yield as_problem(source, refused)
 
     def passage_spans(self, text: str, budget: int, overlap: int, language: str) -> list[Span]:
-        """Returns what `chunking.passage_spans` does, within the limits of time and memory.
+        """Returns what `packing.passage_spans` does, within the limits of time and memory.
 
         Raises:
             UnreadableFile: splitting takes too long or too much memory.
@@ -220,6 +221,8 @@ class _Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                # Each thread of a numerical library would take of the address space.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
         finally:
             incoming.close()

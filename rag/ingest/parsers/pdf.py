@@ -24,7 +24,7 @@ _SOFT_HYPHEN = "\xad"
 _BROKEN = re.compile(r"([^\W\d_]+)[\x02\xad-]\n([^\W\d_]+)")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _UNTOLD = re.compile(
-    r"(?i)\W*(?:untitled|unknown|unspecified|anonymous|none|null|title|no title|document|"
+    r"(?i)\W*(?:|untitled|unknown|unspecified|anonymous|none|null|title|no title|document|"
     r"(?:untitled )?document ?\d*|presentation ?\d*|powerpoint presentation|slide \d+|"
     r"microsoft (?:word|powerpoint|excel|office)\b.*|.*\.(?:docx?|pptx?|xlsx?|dvi|tex|indd|qxd|pdf|"
     r"rtf|odt|pages|pub|ps|eps|tmp))\W*"

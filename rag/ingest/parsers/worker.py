@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hoptrail.rag.ingest.chunking import passage_spans
 from hoptrail.rag.ingest.files import UnreadableFile
+from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.base import Page, check_text, read_bytes
 from hoptrail.rag.ingest.parsers.decoding import decode
 from hoptrail.rag.ingest.parsers.html import html_page
