@@ -9,6 +9,7 @@ counted anew only when the bound is above the budget.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 
@@ -95,11 +96,14 @@ class _Packer:
     def restart(self, overlap: int, following: Span) -> None:
         """Begins the next passage with the last units that `overlap` and `following` allow."""
         tail, self.units = self.units[1:] if overlap else [], []
-        first = len(tail)
-        while first and self._count(tail[first - 1][0], tail[-1][1]) <= overlap:
-            first -= 1
-        while first < len(tail) and self._count(tail[first][0], following[1]) > self._budget:
-            first += 1
+        places, end = range(len(tail)), tail[-1][1] if tail else 0
+        first = bisect_left(places, True, key=lambda at: self._count(tail[at][0], end) <= overlap)
+        first = bisect_left(
+            places,
+            True,
+            lo=first,
+            key=lambda at: self._count(tail[at][0], following[1]) <= self._budget,
+        )
         for unit in tail[first:]:
             self.take(unit)
 

@@ -25,8 +25,10 @@ from hoptrail.rag.types import Document
 SIZE = 20_000
 """Characters: large enough that what grows with the square is far beyond the bound."""
 
-MARKED_UP = PROSE_UNIT.replace("Ostrand", "[Ostrand](x)").replace("ninety", "*ninety*") + "\n\n"
-"""What is ordinary in Markdown, where each mark is looked at."""
+NOTES = "- The *cannery* at [Ostrand](x) was founded\n  in **1902** by `Laurvik`.\n\n## Sold\n\n"
+PAGE = "<p>The <i>cannery</i> at <a href=x>Ostrand</a> was founded in <b>1902</b>.</p>\n"
+ORDINARY = {"markdown": NOTES, "html": PAGE}
+"""Prose as it comes in a format whose every mark is looked at."""
 
 BOUND = 20.0
 
@@ -69,7 +71,7 @@ def seconds_a_byte(step: Callable[[str], object], text: str, tries: int, enough:
 @pytest.mark.parametrize("name", STEPS)
 def test_no_text_is_twenty_times_slower_than_prose(name: str) -> None:
     step = STEPS[name]
-    ordinary = MARKED_UP if name == "markdown" else PROSE_UNIT
+    ordinary = ORDINARY.get(name, PROSE_UNIT)
     step(repeated(ordinary, 1_000))  # loads what it needs
     prose = seconds_a_byte(step, repeated(ordinary, SIZE), 3, 0.0)
     slow = {}

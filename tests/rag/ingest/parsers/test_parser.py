@@ -282,6 +282,21 @@ def test_records_are_streamed_and_bad_lines_named(parser: Parser, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a", "text": ' + "9" * 1_000_000 + "}", "is not JSON"),
+        ('{"id": ' + "9" * 4_000 + ', "text": "x"}', "above 1000 characters"),
+        ('{"id": ' + '{"a":' * 100_000, "nested too deeply"),
+        ('{"id": "a", "text": "x", "meta": {"k": ' + "9" * 5_000 + "}}", "is not JSON"),
+    ],
+    ids=["number", "long-id", "deep", "long-meta"],
+)
+def test_hostile_records_are_refused(line: str, reason: str) -> None:
+    with pytest.raises(UnreadableFile, match=reason):
+        record(line.encode(), 2)
+
+
 def test_gzipped_records(parser: Parser, tmp_path: Path) -> None:
     rows = [{"id": str(n), "text": f"Text {n}."} for n in range(1000)]
     path = tmp_path / "a.jsonl.gz"
