@@ -46,9 +46,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"reason": refused.reason, "kind": refused.kind}
     except RecursionError:
         return {"reason": "is nested too deeply", "kind": "malformed"}
+    except ModuleNotFoundError as error:
+        reason = f"cannot be read: the library {error.name!r} is not installed. Reinstall hoptrail"
+        return {"reason": reason, "kind": "unreadable"}
     except ImportError as error:
-        missing = error.name or str(error)
-        reason = f"cannot be read: the library {missing!r} is not installed. Reinstall hoptrail"
+        if "map segment" in str(error):  # the memory limit, met while a library is loaded
+            raise MemoryError from None
+        reason = f"cannot be read: a library cannot be loaded ({error}). Reinstall hoptrail"
         return {"reason": reason, "kind": "unreadable"}
 
 
