@@ -17,8 +17,14 @@ from pathlib import Path
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
-from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
-from hoptrail.rag.ingest.files import ProblemKind, SourceFile, find_files
+from hoptrail.rag.ingest.chunking import (
+    Splitter,
+    check_chunking,
+    chunk,
+    chunk_record,
+)
+from hoptrail.rag.ingest.files import ProblemKind, SourceFile, UnreadableFile, find_files
+from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
@@ -178,6 +184,7 @@ def ingest(
     for problem in found.problems:
         run.fail(problem)
     with Parser(settings.limits, on_idle=run.batch.tick) as parser:
+        run.splitter = parser.passage_spans
         for source in found.files:
             for item in parser.read(source):
                 run.take(source, item)
@@ -231,6 +238,7 @@ class _Run:
         self._known = store.fingerprints()
         self._met: dict[str, str] = {}
         self._missing: set[str] = set()
+        self.splitter: Splitter = passage_spans
         self._failed_blindly = ""
         self._files_bytes = self._done_bytes = self._seen_passages = 0
 
@@ -298,7 +306,11 @@ class _Run:
             self.unchanged += 1
             self._tell(DocumentSkipped(id=document.id))
             return
-        passages = self._split(document, parsed.is_record)
+        try:
+            passages = self._split(document, parsed.is_record)
+        except UnreadableFile as refused:
+            self._refuse(source, document, refused.reason, refused.kind)
+            return
         self._seen_passages += len(passages)
         self.batch.add(
             ChunkedDocument(
@@ -322,13 +334,19 @@ class _Run:
 
     def _split(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
         if is_record:
-            return chunk_record(document, self._embedder.window, language=self._language)
+            return chunk_record(
+                document,
+                self._embedder.window,
+                language=self._language,
+                split=self.splitter,
+            )
         settings = self._settings
         return chunk(
             document,
             budget=settings.chunk_tokens,
             overlap=settings.overlap,
             language=self._language,
+            split=self.splitter,
         )
 
     def _fingerprint(self, document: Document, is_record: bool) -> str:

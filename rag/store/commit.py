@@ -30,6 +30,10 @@ from hoptrail.rag.store.graph_index.triples import (
 from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
 
+_LONGEST_ID, _LONGEST_TITLE, _LONGEST_KEY, _LONGEST_VALUE = 4096, 1000, 1000, 10_000
+_MOST_KEYS = 200
+"""Bounds of a document's fields, in characters, and of its metadata."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRequest:
@@ -173,6 +177,7 @@ def check_document(document: Document) -> None:
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
     filter_tokens(document.metadata)
+    _check_bounds(document)
     for name, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         try:
             text.encode()
@@ -181,6 +186,25 @@ def check_document(document: Document) -> None:
                 f"The {name} of document {document.id!r} is not valid Unicode (a lone surrogate at "
                 f"character {error.start}): replace it before ingesting."
             ) from None
+
+
+def _check_bounds(document: Document) -> None:
+    """Refuses what is repeated with each passage and would cost the square of its size."""
+    lengths = [
+        ("id", len(document.id), _LONGEST_ID),
+        ("title", len(document.title), _LONGEST_TITLE),
+        ("number of metadata keys", len(document.metadata), _MOST_KEYS),
+    ]
+    for key, value in document.metadata.items():
+        lengths.append((f"metadata key {key!r:.60}", len(key), _LONGEST_KEY))
+        if isinstance(value, str):
+            lengths.append((f"metadata {key!r:.60}", len(value), _LONGEST_VALUE))
+    for name, length, most in lengths:
+        if length > most:
+            raise SettingsError(
+                f"The {name} of document {document.id!r:.60} is {length:,}, above {most:,}: "
+                "shorten it, or move it into the text."
+            )
 
 
 def _check_passage(passage: Passage, document: Document) -> None:

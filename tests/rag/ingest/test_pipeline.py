@@ -19,6 +19,7 @@ from support.clock import Clock
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import EmbedderError, SettingsError, StoreFull, StoreMismatch
+from hoptrail.rag.ingest.chunking import chunk
 from hoptrail.rag.ingest.parsers.parser import ParseLimits, Parser
 from hoptrail.rag.ingest.pipeline import (
     DocumentCommitted,
@@ -512,3 +513,44 @@ def test_a_killed_run_loses_nothing_acknowledged_and_resumes(
         report, _ = run(store, folder)
         assert (report.added, report.unchanged) == (301 - len(kept), len(kept))
         assert store.stats().documents == 301
+
+
+def test_a_long_title_is_cut_and_not_multiplied_by_the_passages(store: Store, folder: Path) -> None:
+    text = "".join(f"<p>{PASSAGE.format(n) * 20}</p>" for n in range(60))
+    title = " ".join(f"word{n}" for n in range(20_000))
+    write(folder, "a.html", f"<title>{title}</title>{text}")
+    write(folder, "b.jsonl", json.dumps({"id": "b", "title": title, "text": PASSAGE * 300}))
+    write(folder, "c.md", f"# {title}\n\n{PASSAGE * 300}")
+    embedder = CountingEmbedder()
+    report, _ = run(store, folder, embedder=embedder)
+    assert (report.added, report.failed) == (3, 0)
+    embedded = sum(len(one) for call in embedder.calls for one in call)
+    assert embedded < 2 * sum(path.stat().st_size for path in folder.iterdir())
+    for name in ("a.html", "b", "c.md"):
+        document = store.document(name)
+        assert document is not None
+        assert document.title.startswith("word0 word1 ")
+        assert 250 < len(document.title) <= 300
+        assert document.title.endswith("…")
+
+
+def test_splitting_obeys_the_deadline(store: Store, folder: Path) -> None:
+    write(folder, "a.txt", "\u00a0." * 500_000)
+    write(folder, "b.txt", "q" * 1_000_000)
+    write(folder, "c.txt")
+    limits = ParseLimits(seconds=0.01)
+    report, events = run(store, folder, settings=IngestSettings(limits=limits))
+    assert sorted(store.documents()) == ["c.txt"]
+    assert report.failed == 2
+    assert {event.kind for event in only(FileFailed, events)} == {"timeout"}
+
+
+def test_a_long_text_is_split_alike_in_the_child_and_here(store: Store, folder: Path) -> None:
+    text = "".join(PASSAGE.format(n) for n in range(2_000))
+    write(folder, "a.txt", text)
+    run(store, folder)
+    document = store.document("a.txt")
+    assert document is not None
+    assert [(p.start, p.end) for p in store.passages_of("a.txt")] == [
+        (p.start, p.end) for p in chunk(document)
+    ]
