@@ -51,6 +51,7 @@ def find_files(
     *,
     store: Path | None = None,
     roots: Roots | None = None,
+    name: str | None = None,
     ids: Mapping[Origin, str] | None = None,
 ) -> FoundFiles:
     """Returns the files to be read under `paths`, each file once.
@@ -59,7 +60,8 @@ def find_files(
         paths: files and folders.
         store: the root of a store whose tenants' folders are passed over wherever they are met:
             they hold ledgers and checkpoints of runs, not documents.
-        roots: of `plan_roots`; None: of an empty store.
+        roots: of `plan_roots`; None: those of an empty store.
+        name: of the root in an empty store; None: the last part of its path.
         ids: of the documents of files that the store has already.
 
     Raises:
@@ -68,7 +70,7 @@ def find_files(
     """
     check_paths(paths)
     walk = _Walk(
-        roots=roots or plan_roots(paths, {}),
+        roots=roots or plan_roots(paths, {}, name=name),
         ids=ids or {},
         kept_out=_tenants(store) if store is not None else frozenset(),
     )
