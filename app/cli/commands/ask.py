@@ -28,7 +28,7 @@ from hoptrail.app.cli.resolve import (
     store_location,
     where_of,
 )
-from hoptrail.app.cli.settings import StoreTable, load_settings
+from hoptrail.app.cli.settings import StoreTable, first, load_settings
 from hoptrail.app.text import shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
 
@@ -85,6 +85,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     models = role_models(default, tables.models, role)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
     run_options = run_settings(mode, tables.ask)
+    chosen = first(strategy, tables.ask.strategy)
     for file in (receipt, record):
         _check_writable(file)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
@@ -99,7 +100,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             root,
             tenant=name,
             embedder=encoder,
-            strategy=strategy or tables.ask.strategy or "pool",
+            strategy="pool" if chosen is None else chosen,
             model=models,
             budget=budget,
             settings=run_options,

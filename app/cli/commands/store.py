@@ -23,7 +23,7 @@ from hoptrail.app.cli.resolve import (
     store_location,
     where_of,
 )
-from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.cli.settings import first, load_settings
 from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
-    mode = mode or tables.search.mode
+    mode = first(mode, tables.search.mode)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = (
         _placeholder_embedder(root, name)
