@@ -16,6 +16,7 @@ links are refused so that no tenant's file is another's.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sqlite3
 from dataclasses import dataclass
@@ -94,6 +95,11 @@ class Layout:
             except FileNotFoundError:
                 continue
         return total
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be made in a folder: not on a read-only disk, or without the right to."""
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 class disk_errors:
