@@ -174,7 +174,13 @@ def check_document(document: Document) -> None:
     """Raises SettingsError unless a store can hold the document."""
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
-    filter_tokens(document.metadata)
+    try:
+        filter_tokens(document.metadata)
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"The metadata of document {document.id!r} is not valid Unicode (a lone surrogate): "
+            "replace it before ingesting."
+        ) from None
     for name, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         try:
             text.encode()

@@ -247,7 +247,7 @@ def _say_report(report: IngestReport, as_json: bool) -> None:
         note(f"{plural(report.skipped_files, 'file')} of other kinds were not read")
     if report.skipped_links:
         note(
-            f"{plural(report.skipped_links, 'symbolic link')} inside folders were not followed: "
+            f"{plural(report.skipped_links, 'symbolic link')} inside folders not followed: "
             "give what they lead to as a path of its own"
         )
     if report.adopted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,12 @@ from support.store import sql
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.fsck import fsck
+from hoptrail.rag.ingest.files import SourceFile
+from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, Parser
 from hoptrail.rag.ingest.pipeline import IngestReport, IngestSettings, ingest
 from hoptrail.rag.ingest.roots import plan_roots
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.types import Origin
+from hoptrail.rag.types import Document, Origin
 
 PRUNE = IngestSettings(prune=True)
 TAKE_OVER = IngestSettings(take_over=True)
@@ -285,3 +287,35 @@ def test_a_former_record_is_overwritten_by_its_own_text_only(store: Store, tmp_p
 
 def test_a_store_of_before_has_no_table_of_origins(store: Store) -> None:
     assert (store.origins.roots(), store.origins.all()) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        Document(id="x", title="x", text="half \ud800"),
+        Document(id="x", title="\udc00", text="x"),
+        Document(id="x", title="x", text="x", metadata={"key": "\ud800"}),
+        Document(id="x", title="x", text="x", metadata={"\ud800": 1}),
+        Document(id="x", title="x", text="x", metadata={"key": float("nan")}),
+        Document(id="x", title="x", text="x", metadata={"key": None}),  # type: ignore[dict-item]
+        Document(id="", title="x", text="x"),
+    ],
+)
+def test_what_a_store_refuses_is_that_files_problem(
+    store: Store, notes: Path, monkeypatch: pytest.MonkeyPatch, document: Document
+) -> None:
+    """Whatever a parser lets through: the files before and after it are stored."""
+    write(notes, {"p.txt": "Refused."})
+    read = Parser.read
+
+    def strange(self: Parser, source: SourceFile) -> Iterator[Parsed | FileProblem]:
+        if source.path.name == "p.txt":
+            yield Parsed(document=document, is_record=False, read_bytes=1)
+        else:
+            yield from read(self, source)
+
+    monkeypatch.setattr(Parser, "read", strange)
+    report = run(store, notes)
+    assert (report.added, report.failed) == (2, 1)
+    assert report.failures[0].kind == "malformed"
+    assert fsck(store.root).clean
