@@ -19,7 +19,8 @@ from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
 from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
 from hoptrail.rag.ingest.discovery import FoundFiles, check_paths, find_files
-from hoptrail.rag.ingest.events import (
+from hoptrail.rag.ingest.files import ProblemKind, SourceFile
+from hoptrail.rag.ingest.ingest_events import (
     DocumentCommitted,
     DocumentDeleted,
     DocumentSkipped,
@@ -28,7 +29,6 @@ from hoptrail.rag.ingest.events import (
     IngestReport,
     Progress,
 )
-from hoptrail.rag.ingest.files import ProblemKind, SourceFile
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.ingest.roots import plan_roots
 from hoptrail.rag.ingest.stored_documents import StoredDocuments
