@@ -9,6 +9,7 @@ built; a damaged document is named, so that it can be ingested again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +33,7 @@ from hoptrail.rag.store.catalogue.database import (
 )
 from hoptrail.rag.store.catalogue.writes import writing
 from hoptrail.rag.store.graph_index.audit import audit_links
-from hoptrail.rag.store.layout import Layout, disk_errors
+from hoptrail.rag.store.layout import Layout, can_write, disk_errors
 from hoptrail.rag.store.maintenance import rebuild
 from hoptrail.rag.store.snapshot import load_generation
 from hoptrail.rag.store.spec import StoreSpec, read_spec
@@ -69,7 +70,8 @@ def fsck(
 ) -> FsckReport:
     """Checks a store, and repairs what can be repaired if asked to.
 
-    Holds the writer's lock: what it compares must not move. Readers go on.
+    Holds the writer's lock: what it compares must not move. Readers go on. A store that can only
+    be read is checked without it.
 
     Args:
         root: the folder of all tenants.
@@ -86,7 +88,9 @@ def fsck(
         spec, _ = read_spec(layout, None)
         parts = open_backends(layout, spec)
         try:
-            with parts.lock.held(wait):
+            # What cannot be written does not move, and has no room for a lock.
+            fixed = not repair and not can_write(layout.folder)
+            with nullcontext() if fixed else parts.lock.held(wait):
                 return _checked(parts, repair)
         finally:
             parts.close()

@@ -156,7 +156,7 @@ class Retriever:
             SettingsError: a blank query, k < 1 or an unknown mode.
             BackendRefused: mode `graph` and a store without a passage graph.
         """
-        mode = mode or self.mode
+        mode = self.mode if mode is None else mode
         _check(query, k, mode)
         # A writer in another process may replace rows at any time: then it is ranked again.
         for attempt in range(_ATTEMPTS):

@@ -14,7 +14,7 @@ import numpy as np
 from hoptrail.rag.entities.extraction import PassageEntities
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends
-from hoptrail.rag.store.catalogue import sentence_table
+from hoptrail.rag.store.catalogue import origins, sentence_table
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.catalogue.filters import filter_tokens
@@ -69,6 +69,8 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
         # The lexical index works in a thread of its own while the rest is written.
         with parts.lexical.write(epochs[0], batch), parts.dense.write(epochs[1], batch):
             journal.insert(writer, placed)
+            origins.remove(writer, died)
+            origins.insert(writer, placed)
             if change.traces is not None:
                 linking.clear(writer, died)
                 linking.write(writer, _linked(placed, change.traces))
@@ -176,7 +178,13 @@ def check_document(document: Document) -> None:
     """Raises SettingsError unless a store can hold the document."""
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
-    filter_tokens(document.metadata)
+    try:
+        filter_tokens(document.metadata)
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"The metadata of document {document.id!r} is not valid Unicode (a lone surrogate): "
+            "replace it before ingesting."
+        ) from None
     _check_bounds(document)
     for name, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         try:

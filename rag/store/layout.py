@@ -101,6 +101,11 @@ class Layout:
         return total
 
 
+def can_write(folder: Path) -> bool:
+    """Whether files can be made in a folder: not on a read-only disk, or without the right to."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 class disk_errors:
     """Context manager that turns failures of the disk and of SQLite into a `StoreError`.
 

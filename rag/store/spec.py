@@ -15,6 +15,7 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
 from hoptrail.rag.store.catalogue.database import Catalogue, meta
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.text.analyzer import analyzer
 
@@ -158,7 +159,7 @@ def _rename(building: Path, folder: Path) -> None:
 
 
 def _spec(layout: Layout) -> StoreSpec:
-    connection = sqlite3.connect(layout.catalogue, timeout=10.0)
+    connection = sqlite3.connect(address(layout.catalogue), uri=True, timeout=10.0)
     try:
         values = meta(connection)
     finally:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.locks import OwnedLock
 from hoptrail.rag.tree.types import (
@@ -208,7 +209,9 @@ class TreeFile:
                 connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        return sqlite3.connect(
+            address(self.path), uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
+from difflib import get_close_matches
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +24,7 @@ from hoptrail.app.cli.resolve import (
     unmatched,
     where_of,
 )
-from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.cli.settings import first, load_settings
 from hoptrail.app.text import heading, indented, plural, shortened
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from hoptrail.rag.types import Ranking
 
 _SNIPPET = 280
+_NEAR, _COMPARED = 3, 100
+"""Ids that are named for an unknown one, and those that are compared letter by letter."""
 _DEFAULT_K = 10
 
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of the store.")]
@@ -63,7 +68,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
-    mode, filters = mode or tables.search.mode, where_of(where)
+    mode, filters = first(mode, tables.search.mode), where_of(where)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = (
         _placeholder_embedder(root, name)
@@ -102,6 +107,7 @@ def delete(
         known = opened.fingerprints().keys()
         found = [one for one in dict.fromkeys(ids) if one in known]
         missing = [one for one in dict.fromkeys(ids) if one not in known]
+        near = {one: near_ids(one, known) for one in missing}
         generation = opened.commit((), found)
         for one in found:
             if as_json:
@@ -112,8 +118,9 @@ def delete(
             sync_tree(opened, as_json)
     for one in missing:
         if as_json:
-            emit({"event": "unknown", "id": one})
-        note(f"error: There is no document {one!r}.")
+            emit({"event": "unknown", "id": one, "near": near[one]})
+        meant = " or ".join(repr(other) for other in near[one])
+        note(f"error: There is no document {one!r}." + (f" Is {meant} meant?" if meant else ""))
     if missing:
         raise typer.Exit(FAILED)
 
@@ -179,6 +186,21 @@ def stats(
         return
     for key, value in asdict(found).items():
         say(f"{key:<11} {_megabytes(value) if key == 'bytes' else value}")
+
+
+def near_ids(wanted: str, known: Collection[str]) -> list[str]:
+    """Up to three of the known ids that may be meant: of the same file name, else spelled alike."""
+    name = wanted.rpartition("/")[2]
+    same = sorted(one for one in known if one.rpartition("/")[2] == name)
+    if same:
+        return get_close_matches(wanted, same[:_COMPARED], n=_NEAR, cutoff=0)
+    pairs = _pairs(wanted)
+    some = nlargest(_COMPARED, known, key=lambda one: len(pairs & _pairs(one)))
+    return get_close_matches(wanted, some, n=_NEAR, cutoff=0.6)
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[at : at + 2] for at in range(len(text) - 1)}
 
 
 def _placeholder_embedder(root: Path, tenant: str) -> Embedder:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.types import Document, Passage
 
 SPAN = 8192
@@ -132,7 +133,8 @@ class Catalogue:
         """A new connection, as the writer needs; closed with the catalogue."""
         assert not self._closed, "the store is closed"
         connection = sqlite3.connect(
-            self.path,
+            address(self.path),
+            uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,

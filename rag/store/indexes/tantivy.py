@@ -28,6 +28,8 @@ from tantivy import Occur, Query
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.indexes.temporary import linked, removed
+from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.types import (
     NOTHING,
     Generation,
@@ -164,7 +166,8 @@ class TantivyBackend:
     deferred = False
 
     def __init__(self, folder: Path, language: str) -> None:
-        self._folder = folder / "tantivy"
+        self._links = None if can_write(folder) else linked(folder / "tantivy")
+        self._folder = Path(self._links.name) if self._links else folder / "tantivy"
         self._analyser = analyzer(language)
         self._open: tuple[int, tantivy.Index] | None = None
 
@@ -240,6 +243,8 @@ class TantivyBackend:
     def close(self) -> None:
         """Releases the folder."""
         self._open = None
+        if self._links is not None:
+            removed(self._links)
 
     @contextmanager
     def _writing(self, epoch: int, batches: Iterable[IndexBatch], heap: int) -> Iterator[None]:

@@ -79,12 +79,34 @@ def test_delete_says_what_it_deleted_and_what_is_unknown(store: Path) -> None:
     assert result.exit_code == 1
     assert records(result.stdout) == [
         {"event": "deleted", "id": "Altar", "generation": 2},
-        {"event": "unknown", "id": "Nix"},
+        {"event": "unknown", "id": "Nix", "near": []},
     ]
     assert result.stderr == "error: There is no document 'Nix'.\n"
     with Store.open(store) as opened:
         assert sorted(opened.documents()) == ["Nightjar", "Quillane"]
     assert cli("delete", "Quillane", "--store", store).stdout == "deleted Quillane\n"
+
+
+def test_delete_names_the_ids_that_may_be_meant(tmp_path: Path) -> None:
+    ids = ("notes/old.txt", "papers/old.txt", "b.md")
+    store = make_store(tmp_path, dict.fromkeys(ids, "Text."))
+    line = error("delete", "old.txt", "--store", store)
+    assert line.endswith("no document 'old.txt'. Is 'notes/old.txt' or 'papers/old.txt' meant?")
+    line = error("delete", "papers/odl.txt", "--store", store)
+    assert line.endswith("Is 'papers/old.txt' or 'notes/old.txt' meant?")
+    assert error("delete", "quite else", "--store", store).endswith("no document 'quite else'.")
+
+
+@pytest.mark.parametrize("command", ["search", "delete", "ask"])
+def test_an_empty_name_is_refused_and_not_the_default(store: Path, command: str) -> None:
+    line = error(command, "Altar", "--store", store, "--tenant", "", code=2)
+    assert line.startswith("error: '' is no tenant name")
+    if command == "ask":
+        for option in ("--strategy", "--mode", "--model"):
+            assert cli(command, "Altar", "--store", store, option, "").exit_code == 2, option
+    if command == "search":
+        for option in ("--mode", "--embedder"):
+            assert cli(command, "Altar", "--store", store, option, "").exit_code != 0, option
 
 
 def test_stats_have_the_promised_keys(store: Path) -> None:

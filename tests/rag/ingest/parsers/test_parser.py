@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import UnreadableFile, find_files
+from hoptrail.rag.ingest.discovery import find_files
+from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page
 from hoptrail.rag.ingest.parsers.decoding import decode
 from hoptrail.rag.ingest.parsers.html import html_page
@@ -575,7 +576,8 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "b.txt")
     os.mkfifo(tmp_path / "pipe.txt")
     found = find_files([tmp_path])
-    assert [s.id for s in found.files] == ["A.MD", "b.txt", "sub/x.html", "sub/deep.txt/y.pdf"]
+    names = ["A.MD", "b.txt", "sub/x.html", "sub/deep.txt/y.pdf"]
+    assert [s.id for s in found.files] == [f"{tmp_path.name}/{name}" for name in names]
     assert (found.skipped, found.links, found.bytes) == (2, 2, 4)
     (problem,) = found.problems
     assert problem.reason == "is not a regular file"
@@ -594,20 +596,21 @@ def test_the_stores_own_files_are_passed_over(tmp_path: Path) -> None:
     def found(path: Path) -> list[str]:
         return [source.id for source in find_files([path], store=root).files]
 
-    assert found(tmp_path) == ["b.txt", "store/notes/a.txt"]
-    assert found(root) == ["notes/a.txt"]
+    above = tmp_path.name
+    assert found(tmp_path) == [f"{above}/b.txt", f"{above}/store/notes/a.txt"]
+    assert found(root) == ["store/notes/a.txt"]
     (tmp_path / "link").symlink_to(root)
-    assert found(tmp_path / "link") == ["notes/a.txt"]
+    assert found(tmp_path / "link") == ["link/notes/a.txt"]
     for inside in (root / "anna", root / "default" / "runs"):
         with pytest.raises(SettingsError, match="nothing to read"):
             found(inside)
     assert len(find_files([tmp_path]).files) == 4
 
 
-def test_ids_are_relative_and_in_nfc(tmp_path: Path) -> None:
+def test_ids_begin_with_the_roots_name_and_are_in_nfc(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "Café.txt")
     write(tmp_path / name, "x")
-    assert [s.id for s in find_files([tmp_path]).files] == ["Café.txt"]
+    assert [s.id for s in find_files([tmp_path]).files] == [f"{tmp_path.name}/Café.txt"]
     assert [s.id for s in find_files([tmp_path / name]).files] == ["Café.txt"]
 
 
@@ -619,16 +622,19 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert found.problems[0].reason == "has a name that is not UTF-8: rename it"
 
 
-def test_paths_that_clash(tmp_path: Path) -> None:
+def test_paths_that_overlap_or_have_one_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "a.txt", name)
-    with pytest.raises(SettingsError, match=r"would be the same document 'a\.txt'"):
-        find_files([tmp_path / "one", tmp_path / "two"])
-    with pytest.raises(SettingsError, match=r"two documents, 'a\.txt' and 'one/a\.txt'"):
-        find_files([tmp_path, tmp_path / "one"])
+    apart = find_files([tmp_path / "one", tmp_path / "two"])
+    assert [s.id for s in apart.files] == ["one/a.txt", "two/a.txt"]
+    both = find_files([tmp_path / "one", tmp_path])
+    assert [s.id for s in both.files] == [f"{tmp_path.name}/{n}/a.txt" for n in ("one", "two")]
     same = find_files([tmp_path / "one", tmp_path / "one" / "a.txt", tmp_path / "one"])
-    assert [s.id for s in same.files] == ["a.txt"]
+    assert [s.id for s in same.files] == ["one/a.txt"]
+    (tmp_path / "two" / "one").mkdir()
+    with pytest.raises(SettingsError, match=r"have one name, 'one'. Ingest them one after the"):
+        find_files([tmp_path / "one", tmp_path / "two" / "one"])
 
 
 def test_paths_that_cannot_be_read_at_all(tmp_path: Path) -> None:
