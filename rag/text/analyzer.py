@@ -1,19 +1,23 @@
 """The text analyzer of every lexical index: index terms, stop words and stems.
 
 Words go through Tantivy's own chain: alphanumeric runs, lower case, stop words of the language,
-accents folded, Snowball stems. What is not a plain word gets further terms beside it (`word_forms`),
-and single letters are terms where they name something: class A, C#, J. Both indexes and every query
-use the terms made here, so no two can disagree about a word. A naive `lower().split()` costs 10 to
-14 points of recall@5.
+accents folded, single letters dropped, Snowball stems. What is not a plain word gets further terms
+(`word_forms`), and single letters get one where they name something: class A, C#, J. These count by
+presence alone, so that a text is neither longer nor its words rarer because of them. Both indexes
+and every query use the terms made here, so no two can disagree about a word. A naive
+`lower().split()` costs 10 to 14 points of recall@5.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
@@ -57,12 +61,23 @@ LONGEST_WORD = 255
 MOST_TERMS = 256
 """Distinct terms of a query that count, the rarest of the index; a pasted document has more."""
 
+_PUNCTUATION = ".,;:!?()[]\"'“”‘’"
 _GRAM = 5
 _MARKS = frozenset({"Mn", "Mc"})
 _CACHED_CHUNKS = 1 << 16
 _LONGEST_CACHED = 48
 _OPENING = frozenset(".!?:;…")
 """A word after one of these, or at the head of a line, is capitalised for its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The index terms of a text."""
+
+    words: list[str]
+    """In order, repetitions kept; ranked by BM25."""
+    forms: list[str]
+    """Further terms, each once; a passage that has one scores its inverse document frequency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,32 +110,46 @@ class Analyzer:
         self._plain: set[str] = set()
         """Chunks without further terms, which most are."""
 
-    def terms(self, text: str) -> list[str]:
-        """The index terms of a text, repetitions kept: words in order, then all others."""
-        text = searchable(text)
-        pairs: list[str] = []
-        if not text.isascii() and UNSPACED.search(text):
-            pairs = [pair for run in UNSPACED.findall(text) for pair in character_pairs(run)]
-            text = UNSPACED.sub(" ", text)
-        found: list[str] = self._words.analyze(text)
-        # A passage begins with its title: the line after it is the head of a sentence.
-        for line in text.split("\n", 1):
-            self._add_forms(line.split(), found)
-        if self._grams:
-            found += _letter_grams(self._folded.analyze(text))
-        return found + pairs
+    @property
+    def words(self) -> TextAnalyzer:
+        """The chain from a prepared text to its words, for an index that runs it itself."""
+        return self._words
 
-    def _add_forms(self, chunks: list[str], found: list[str]) -> None:
+    def prepare(self, text: str) -> str:
+        """The text as `words` reads it: characters normalised, pairs where there are no spaces."""
+        text = searchable(text)
+        if not text.isascii() and UNSPACED.search(text):
+            text = UNSPACED.sub(_spaced_pairs, text)
+        if self._grams:
+            text = " ".join((text, *_letter_grams(self._folded.analyze(text))))
+        return text
+
+    def forms(self, text: str) -> list[str]:
+        """The further terms of a text, each once; none has a space in it."""
+        found: dict[str, None] = {}
+        # A passage begins with its title: the line after it is the head of a sentence.
+        for line in searchable(text).split("\n", 1):
+            self._add_forms(line.split(), found)
+        return list(found)
+
+    def terms(self, text: str) -> Terms:
+        """The words and the further terms of a text."""
+        return Terms(words=self._words.analyze(self.prepare(text)), forms=self.forms(text))
+
+    def _add_forms(self, chunks: list[str], found: dict[str, None]) -> None:
         plain = self._plain
         for at, chunk in [(at, chunk) for at, chunk in enumerate(chunks) if chunk not in plain]:
             forms = self._cached(chunk) if len(chunk) <= _LONGEST_CACHED else self._forms(chunk)
             if forms is _NONE and len(chunk) <= _LONGEST_CACHED and len(plain) < _CACHED_CHUNKS:
                 plain.add(chunk)
-            found += forms.always
+            found.update(dict.fromkeys(forms.always))
             if forms.inside and at and chunks[at - 1][-1] not in _OPENING:
-                found += forms.inside
+                found.update(dict.fromkeys(forms.inside))
 
     def _forms(self, chunk: str) -> _Forms:
+        word = chunk.strip(_PUNCTUATION)
+        if (word.isalpha() and word[1:].islower()) or word.isdecimal():
+            return _NONE
         if any(unicodedata.category(character) in _MARKS for character in chunk):
             return _NONE  # to Python's expressions a vowel sign of an Indian script ends a word
         found = [self._forms_of(piece) for piece in pieces(chunk)]
@@ -134,10 +163,8 @@ class Analyzer:
             return self._letter(piece)
         own = self._words.analyze(text)
         joined = joined_form(text)
-        if not own and not joined and text.isalpha():
-            # A stop word that is written as a name: Will Smith, IT.
-            name = tuple(self._bare.analyze(text)) if text[0].isupper() else ()
-            return _Forms(always=name) if text.isupper() else _Forms(inside=name)
+        if not own and text.isalpha() and text.isupper():
+            return _Forms(always=tuple(self._bare.analyze(text)))  # IT is no pronoun
         terms = self._bare.analyze(joined) + self._words.analyze(" ".join(parts(text)))
         return _Forms(always=tuple(one for one in dict.fromkeys(terms) if one not in own))
 
@@ -165,14 +192,15 @@ def analyzer(language: str) -> Analyzer:
 
 
 def index_terms(language: str, text: str) -> list[str]:
-    """The index terms of `text`, repetitions kept: words in order, then all others.
-
-    No term has a space in it.
-    """
-    return analyzer(language).terms(text)
+    """The index terms of `text`: words in order, repetitions kept, then its further terms."""
+    found = analyzer(language).terms(text)
+    return found.words + found.forms
 
 
-def rarest(counts: Mapping[str, int], frequency: Callable[[str], int]) -> dict[str, int]:
+_Key = TypeVar("_Key")
+
+
+def rarest(counts: Mapping[_Key, int], frequency: Callable[[_Key], int]) -> dict[_Key, int]:
     """The terms of a query that count: of more than `MOST_TERMS`, the rarest of the index.
 
     Args:
@@ -184,6 +212,15 @@ def rarest(counts: Mapping[str, int], frequency: Callable[[str], int]) -> dict[s
     found = {term: often for term in counts if (often := frequency(term))}
     kept = set(sorted(found, key=found.__getitem__)[:MOST_TERMS])
     return {term: count for term, count in counts.items() if term in kept}
+
+
+def inverse_frequency(passages: int, found_in: int) -> float:
+    """ln(1 + (N - n + 0.5) / (n + 0.5)), Lucene's, never negative."""
+    return math.log(1 + (passages - found_in + 0.5) / (found_in + 0.5))
+
+
+def _spaced_pairs(run: re.Match[str]) -> str:
+    return f" {' '.join(character_pairs(run[0]))} "
 
 
 def _chain(tokenizer: Tokenizer, *filters: Filter) -> TextAnalyzer:

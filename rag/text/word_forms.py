@@ -24,7 +24,7 @@ _UNSPACED = (
 UNSPACED = re.compile(f"[{_UNSPACED}]+")
 """A run of characters of scripts that are indexed as pairs of characters."""
 
-_PIECE = re.compile(r"\w+(?:[.,'’&‐‑–-]\w+)*(?:[+#]+(?!\w))?")
+_PIECE = re.compile(r"(?!(?<=['’])[sS]\b)\w+(?:[.,'’&‐‑–-]\w+)*(?:[+#]+(?!\w))?")
 _SIGNED = re.compile(r"[^\W\d_]\w{0,15}[+#]{1,3}")
 _POSSESSIVE = re.compile(r"['’][sS]\Z")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3}){2,}")
@@ -36,6 +36,7 @@ _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|s)", re.IGNORECASE)
 _HYPHENS = re.compile(r"[-‐‑–_'’]")
 _RUN = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
+_FAMILY_NAME = re.compile(r"(?:Ma?c|De|Di|Du|Fitz|La|Le|Van|Von)[A-Z][a-z]+")
 _CAMEL = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
 
 
@@ -80,10 +81,10 @@ def parts(text: str) -> list[str]:
     for group in _HYPHENS.split(text):
         if _mixed(group) and not _ORDINAL.fullmatch(group):
             found += _RUN.findall(group)
-        elif _CAMEL.search(group):
+        elif _CAMEL.search(group) and not _FAMILY_NAME.fullmatch(group):
             found.append(group)
     humps = [hump for one in found for hump in (_HUMP.findall(one) or [one])]
-    return [one for one in humps if len(one) > 1 or one.isdecimal()]
+    return [one for one in humps if len(one) > 1]
 
 
 def character_pairs(run: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.types import Generation, IndexBatch, RowFilter
+from hoptrail.rag.text.analyzer import Terms
 from hoptrail.rag.types import Candidates, Vectors
 
 
@@ -36,10 +37,11 @@ class LexicalIndex(Protocol):
     def traits(self) -> Capabilities:
         """Capabilities of the index."""
 
-    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
-        """The k best rows by BM25 for analysed terms (repetitions count).
+    def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
+        """The k best rows for analysed terms: BM25 of the words (repetitions count), and for each
+        further term that a row has its inverse document frequency.
 
-        Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
+        Of more than `MOST_TERMS` distinct terms the rarest count. Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
         the statistics of the whole store.
         """
 

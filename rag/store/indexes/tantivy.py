@@ -37,12 +37,14 @@ from hoptrail.rag.store.types import (
     all_of,
     tie_key,
 )
-from hoptrail.rag.text.analyzer import MOST_TERMS, analyzer
+from hoptrail.rag.text.analyzer import VERSION, Analyzer, Terms, analyzer, inverse_frequency, rarest
 from hoptrail.rag.types import Candidates, Rows, tie_break
 
 TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
 _TOKENIZER = "hoptrail"
+_WORDS, _FORMS = "words", f"forms_{VERSION}"
+"""Fields of the terms; an index of another version of the analyzer has no such field."""
 _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
 _EXTRA = 14
@@ -56,7 +58,8 @@ _MANY = 512
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    builder.add_text_field("words", stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field(_WORDS, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field(_FORMS, stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("facet", stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=False, indexed=True, fast=True)
     builder.add_unsigned_field("tie", stored=False, indexed=False, fast=True)
@@ -77,12 +80,14 @@ class TantivyIndex:
         self._searcher = searcher
         self._garbage = state.garbage
 
-    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
+    def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25."""
-        counts = dict(list(Counter(terms).items())[:MOST_TERMS])
-        if not counts:
+        counts = Counter((_WORDS, word) for word in terms.words)
+        counts.update((_FORMS, form) for form in terms.forms)
+        kept = rarest(counts, lambda term: int(self._searcher.doc_freq(*term)))
+        if not kept:
             return NOTHING
-        clauses = [_clause(term, count) for term, count in counts.items()]
+        clauses = [self._clause(*term, count) for term, count in kept.items()]
         if scope.facets:
             found = self._fetch(_chain(_all_of(scope.facets), clauses), k, scope)
             scores = _stepped(found.scores)
@@ -91,6 +96,14 @@ class TantivyIndex:
             scores = self._certain(found, clauses)
         best = np.lexsort((found.ties, -scores))[:k]
         return Candidates(rows=found.rows[best], scores=scores[best])
+
+    def _clause(self, field: str, term: str, count: int) -> Query:
+        if field == _WORDS:
+            query = Query.term_query(SCHEMA, field, term, "freq")
+            return query if count == 1 else Query.boost_query(query, float(count))
+        query = Query.term_query(SCHEMA, field, term, "basic")
+        weight = inverse_frequency(self._searcher.num_docs, self._searcher.doc_freq(field, term))
+        return Query.const_score_query(query, weight)
 
     def _fetch(self, query: Query, k: int, scope: RowFilter) -> _Found:
         """The best k live rows, and all rows that may score as high as the k-th."""
@@ -184,6 +197,8 @@ class TantivyBackend:
             searcher = index.searcher()
         except (ValueError, OSError) as error:
             self._open = None
+            if "schema does not match" in str(error):
+                return "the lexical index was written by another version of hoptrail"
             return f"the lexical index cannot be read ({error})"
         if searcher.num_docs < state.passages:
             return f"the lexical index holds {searcher.num_docs} of {state.passages} passages"
@@ -246,7 +261,7 @@ class TantivyBackend:
         writer = self._index(epoch).writer(heap_size=heap, num_threads=1)
         try:
             for batch in batches:
-                _feed(writer, batch)
+                _feed(writer, batch, self._analyser)
             yield
             writer.commit()
             # Dropping the writer would give up a merge that the commit began, and all its work.
@@ -261,7 +276,7 @@ class TantivyBackend:
         path = self._path(epoch)
         path.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(SCHEMA, path=str(path))
-        index.register_tokenizer(_TOKENIZER, self._analyser)
+        index.register_tokenizer(_TOKENIZER, self._analyser.words)
         index.config_reader("manual")
         self._open = (epoch, index)
         return index
@@ -270,24 +285,21 @@ class TantivyBackend:
         return self._folder / str(epoch)
 
 
-def _feed(writer: tantivy.IndexWriter, batch: IndexBatch) -> None:
+def _feed(writer: tantivy.IndexWriter, batch: IndexBatch, analyser: Analyzer) -> None:
     for first, count in batch.swept:
         # By query: a delete by term takes the number for a signed one and finds nothing.
         writer.delete_documents_by_query(_span(first, count))
     for entry in batch.entries:
         document = tantivy.Document()
-        document.add_text("words", entry.words)
+        document.add_text(_WORDS, analyser.prepare(entry.words))
+        for form in analyser.forms(entry.words):
+            document.add_text(_FORMS, form)
         document.add_unsigned("row", entry.row)
         document.add_unsigned("tie", tie_key(tie_break(entry.passage_id)))
         document.add_unsigned("crc", zlib.crc32(entry.words.encode()))
         for one in entry.facets:
             document.add_text("facet", one)
         writer.add_document(document)
-
-
-def _clause(term: str, count: int) -> Query:
-    query = Query.term_query(SCHEMA, "words", term, "freq")
-    return query if count == 1 else Query.boost_query(query, float(count))
 
 
 def _any_of(rows: Iterable[int]) -> Query:
