@@ -14,16 +14,17 @@ import math
 import re
 import string
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.text.characters import searchable
 from hoptrail.rag.text.word_forms import (
+    IDEOGRAPH,
     UNSPACED,
     Piece,
     character_pairs,
@@ -79,6 +80,10 @@ class Terms:
     forms: list[str]
     """Further terms, each once; a passage that has one scores its inverse document frequency."""
 
+    def counts(self) -> dict[str, int]:
+        """All terms, with how often each is a word; 1 for a further term."""
+        return dict.fromkeys(self.forms, 1) | Counter(self.words)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Forms:
@@ -127,9 +132,12 @@ class Analyzer:
     def forms(self, text: str) -> list[str]:
         """The further terms of a text, each once; none has a space in it."""
         found: dict[str, None] = {}
+        text = searchable(text)
         # A passage begins with its title: the line after it is the head of a sentence.
-        for line in searchable(text).split("\n", 1):
+        for line in text.split("\n", 1):
             self._add_forms(line.split(), found)
+        if not text.isascii():
+            found.update(dict.fromkeys(IDEOGRAPH.findall(text)))
         return list(found)
 
     def terms(self, text: str) -> Terms:
@@ -147,6 +155,8 @@ class Analyzer:
                 found.update(dict.fromkeys(forms.inside))
 
     def _forms(self, chunk: str) -> _Forms:
+        if UNSPACED.search(chunk):
+            chunk = UNSPACED.sub(" ", chunk)
         word = chunk.strip(_PUNCTUATION)
         if (word.isalpha() and word[1:].islower()) or word.isdecimal():
             return _NONE
@@ -197,21 +207,20 @@ def index_terms(language: str, text: str) -> list[str]:
     return found.words + found.forms
 
 
-_Key = TypeVar("_Key")
-
-
-def rarest(counts: Mapping[_Key, int], frequency: Callable[[_Key], int]) -> dict[_Key, int]:
+def rarest(counts: Mapping[str, int], frequency: Callable[[str], int]) -> dict[str, int]:
     """The terms of a query that count: of more than `MOST_TERMS`, the rarest of the index.
 
+    Of equally rare ones those with a digit come first: the code at the end of a pasted log.
+
     Args:
-        counts: how often each term stands in the query, in order.
+        counts: how often each term stands in the query.
         frequency: the number of passages that have a term.
     """
     if len(counts) <= MOST_TERMS:
         return dict(counts)
     found = {term: often for term in counts if (often := frequency(term))}
-    kept = set(sorted(found, key=found.__getitem__)[:MOST_TERMS])
-    return {term: count for term, count in counts.items() if term in kept}
+    order = sorted(found, key=lambda term: (found[term], not any(map(str.isdecimal, term))))
+    return {term: counts[term] for term in order[:MOST_TERMS]}
 
 
 def inverse_frequency(passages: int, found_in: int) -> float:

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 LONGEST_FORM = 64
 """Characters; a longer code has no further terms."""
 
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
     "\u1100-\u11ff\uac00-\ud7ff"  # Hangul
-    "\u3005-\u3007\u3041-\u3096\u309d\u309e\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\u3041-\u3096\u309d\u309e\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # kana
+    f"{_HAN}"
 )
 UNSPACED = re.compile(f"[{_UNSPACED}]+")
 """A run of characters of scripts that are indexed as pairs of characters."""
+IDEOGRAPH = re.compile(f"[{_HAN}]")
+"""A character that is often a word by itself."""
 
 _PIECE = re.compile(r"(?!(?<=['’])[sS]\b)\w+(?:[.,'’&‐‑–-]\w+)*(?:[+#]+(?!\w))?")
 _SIGNED = re.compile(r"[^\W\d_]\w{0,15}[+#]{1,3}")

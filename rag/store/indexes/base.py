@@ -38,10 +38,11 @@ class LexicalIndex(Protocol):
         """Capabilities of the index."""
 
     def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
-        """The k best rows for analysed terms: BM25 of the words (repetitions count), and for each
-        further term that a row has its inverse document frequency.
+        """The k best rows for analysed terms.
 
-        Of more than `MOST_TERMS` distinct terms the rarest count. Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
+        A term scores by BM25 where it is a word (repetitions count), and its inverse document
+        frequency where it is a further term; of more than `MOST_TERMS` the rarest count. Every row
+        that ties with the k-th is looked at before the cut. Filtered or not, scores use
         the statistics of the whole store.
         """
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -55,18 +55,18 @@ class _Model:
     forms: Mapping[str, NDArray[np.intp]]
     """By further term: places in `rows` of the passages that have it."""
 
-    def frequency(self, term: tuple[bool, str]) -> int:
-        """The number of passages that have a word (True, word) or a further term (False, term)."""
-        is_word, name = term
-        if is_word:
-            return self.okapi.found_in.get(name, 0) if self.okapi else 0
-        return len(self.forms.get(name, ()))
+    def frequency(self, term: str) -> int:
+        """The number of passages that have a term, as a word and as a further term."""
+        as_word = self.okapi.found_in.get(term, 0) if self.okapi else 0
+        return as_word + len(self.forms.get(term, ()))
 
-    def form_scores(self, forms: Iterable[str]) -> NDArray[np.float64]:
+    def form_scores(self, terms: Iterable[str]) -> NDArray[np.float64]:
         """(rows,): the inverse document frequencies of the further terms that each row has."""
         scores = np.zeros(len(self.rows))
-        for places in (self.forms[one] for one in forms if one in self.forms):
-            scores[places] += inverse_frequency(len(self.rows), len(places))
+        for term in terms:
+            if term in self.forms:
+                weight = inverse_frequency(len(self.rows), self.frequency(term))
+                scores[self.forms[term]] += weight
         return scores
 
 
@@ -82,11 +82,9 @@ class RankBm25Index:
     def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25; selects the filtered rows first, then scores only them."""
         model = self._keeper.model(self._generation)
-        counts = Counter((True, word) for word in terms.words)
-        counts.update((False, form) for form in terms.forms)
-        kept = rarest(counts, model.frequency)
-        query = [word for word in terms.words if (True, word) in kept]
-        scores = model.form_scores(form for form in terms.forms if (False, form) in kept)
+        kept = rarest(terms.counts(), model.frequency)
+        query = [term for term, count in kept.items() for _ in range(count)]
+        scores = model.form_scores(kept)
         if scope.facets:
             places = np.flatnonzero(np.isin(model.rows, scope.rows(), assume_unique=True))
         else:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -50,8 +49,8 @@ _BUILD_HEAP = 128_000_000
 _EXTRA = 14
 _LOW_BITS = 13
 """Of the 24 of a float32, so that 11 are left."""
-_NEAR = 1 - 2.0**-10 - 2.0**-14
-"""A rounding step plus the error of 256 terms: what is below this share of the k-th stays there."""
+_NEAR = 1 - 2.0**-10 - 2.0**-13
+"""A rounding step plus the error of 512 clauses: below this share of the k-th, a row stays there."""
 _MANY = 512
 """Number of rows from which on a set is a bit set of the segment; below it is a union of terms."""
 
@@ -82,12 +81,9 @@ class TantivyIndex:
 
     def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25."""
-        counts = Counter((_WORDS, word) for word in terms.words)
-        counts.update((_FORMS, form) for form in terms.forms)
-        kept = rarest(counts, lambda term: int(self._searcher.doc_freq(*term)))
-        if not kept:
+        clauses = self._clauses(terms)
+        if not clauses:
             return NOTHING
-        clauses = [self._clause(*term, count) for term, count in kept.items()]
         if scope.facets:
             found = self._fetch(_chain(_all_of(scope.facets), clauses), k, scope)
             scores = _stepped(found.scores)
@@ -97,13 +93,20 @@ class TantivyIndex:
         best = np.lexsort((found.ties, -scores))[:k]
         return Candidates(rows=found.rows[best], scores=scores[best])
 
-    def _clause(self, field: str, term: str, count: int) -> Query:
-        if field == _WORDS:
-            query = Query.term_query(SCHEMA, field, term, "freq")
-            return query if count == 1 else Query.boost_query(query, float(count))
-        query = Query.term_query(SCHEMA, field, term, "basic")
-        weight = inverse_frequency(self._searcher.num_docs, self._searcher.doc_freq(field, term))
-        return Query.const_score_query(query, weight)
+    def _clauses(self, terms: Terms) -> list[Query]:
+        """The clauses of a query; any term may be a word of one passage and a form in another."""
+        found_in, clauses = self._searcher.doc_freq, list[Query]()
+        kept = rarest(terms.counts(), lambda term: found_in(_WORDS, term) + found_in(_FORMS, term))
+        for term, count in kept.items():
+            as_word, as_form = found_in(_WORDS, term), found_in(_FORMS, term)
+            if as_word:
+                query = Query.term_query(SCHEMA, _WORDS, term, "freq")
+                clauses.append(query if count == 1 else Query.boost_query(query, float(count)))
+            if as_form:
+                query = Query.term_query(SCHEMA, _FORMS, term, "basic")
+                weight = inverse_frequency(self._searcher.num_docs, as_word + as_form)
+                clauses.append(Query.const_score_query(query, weight))
+        return clauses
 
     def _fetch(self, query: Query, k: int, scope: RowFilter) -> _Found:
         """The best k live rows, and all rows that may score as high as the k-th."""
@@ -189,6 +192,9 @@ class TantivyBackend:
         path = self._path(state.lexical_epoch)
         if not path.is_dir():
             return "the lexical index is missing" if state.passages else None
+        return self._unreadable(path, state)
+
+    def _unreadable(self, path: Path, state: Generation) -> str | None:
         try:
             if not tantivy.Index.is_compatible(str(path)):
                 return "the lexical index was written by another version of Tantivy"
