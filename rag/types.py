@@ -137,6 +137,8 @@ class Hit:
     source: Mode
     via: Via | None = None
     """The hop that led to it; None: the query itself found it."""
+    copies: tuple[Passage, ...] = ()
+    """Passages with the same text, as far as the search came across them; see `retrieval.duplicates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,7 +175,9 @@ class Analyzer:
         joined = joined_form(text)
         if not own and text.isalpha() and text.isupper():
             return _Forms(always=tuple(self._bare.analyze(text)))  # IT is no pronoun
-        terms = self._bare.analyze(joined) + self._words.analyze(" ".join(parts(text)))
+        inner = parts(text)
+        whole = " ".join([joined, *(one for one in inner if "." in one)])
+        terms = self._bare.analyze(whole) + self._words.analyze(" ".join(inner))
         return _Forms(always=tuple(one for one in dict.fromkeys(terms) if one not in own))
 
     def _letter(self, piece: Piece) -> _Forms:

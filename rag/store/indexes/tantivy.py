@@ -50,7 +50,7 @@ _EXTRA = 14
 _LOW_BITS = 13
 """Of the 24 of a float32, so that 11 are left."""
 _NEAR = 1 - 2.0**-10 - 2.0**-13
-"""A rounding step plus the error of 512 clauses: below this share of the k-th, a row stays there."""
+"""A rounding step plus the error of 512 clauses: below this share of the k-th a row stays so."""
 _MANY = 512
 """Number of rows from which on a set is a bit set of the segment; below it is a union of terms."""
 

@@ -1,0 +1,156 @@
+"""Duplicates among passages: copies of one text take one place in a ranking.
+
+Two passages are copies if their texts are equal but for typography (case, spaces, punctuation at
+words, invisible characters), or nearly: at least nine tenths of the words are the same in the same
+order, and the rest is spelt differently ("harbour", "harbor") or stands before or after all that
+the other has. So no text is hidden for one that says something else: texts that differ in a number,
+a letter, a name, or a word inside are no copies, and of two copies the longer is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from hoptrail.rag.text.characters import searchable
+from hoptrail.rag.types import Hit, Passage
+
+SAME_SHARE = 0.9
+"""Least share of the longer text's words that are the same, 0..1."""
+SELF_CONTAINED = 25
+"""Words. A shorter text may be about what its title says: under another title it is no copy."""
+
+_SPELT_ALIKE = 0.8
+_SHORTEST_VARIANT = 5
+_EDGES = ".,;:!?\"'“”‘’„()[]«»…。，"
+_DASHES = re.compile("[‐‑‒–—−]")
+_CACHED = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    spelt: tuple[str, ...]
+    folded: tuple[str, ...]
+    bag: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Places of passages with one text, in a sequence of passages."""
+
+    first: int
+    """The first of them."""
+    shown: int
+    """The longest, or else the first."""
+    members: tuple[int, ...]
+    """All, ascending."""
+
+
+def group_copies(passages: Sequence[Passage]) -> list[Group]:
+    """Groups passages by text, in the order of the groups' first places."""
+    groups: list[Group] = []
+    by_text: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    for place, passage in enumerate(passages):
+        words = _words(passage.text)
+        key = words.folded, _subject(passage)
+        at = by_text.get(key)
+        if at is None:
+            at = _near(groups, passages, passage)
+        if at is None:
+            at = len(groups)
+            groups.append(Group(first=place, shown=place, members=()))
+        by_text[key] = at
+        group = groups[at]
+        longer = len(words.folded) > len(_words(passages[group.shown].text).folded)
+        shown = place if longer else group.shown
+        groups[at] = replace(group, shown=shown, members=(*group.members, place))
+    return groups
+
+
+def collapse_copies(hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The hits, best first, copies of one text in one hit: the best one's place and score."""
+    passages = [hit.passage for hit in hits]
+    return tuple(
+        replace(
+            hits[group.first],
+            passage=passages[group.shown],
+            copies=tuple(passages[one] for one in group.members if one != group.shown),
+        )
+        if len(group.members) > 1
+        else hits[group.first]
+        for group in group_copies(passages)
+    )
+
+
+def _near(groups: Sequence[Group], passages: Sequence[Passage], passage: Passage) -> int | None:
+    """The first group whose text is nearly the passage's."""
+    for at, group in enumerate(groups):
+        other = passages[group.shown]
+        words, known = _words(passage.text), _words(other.text)
+        longest = max(len(words.folded), len(known.folded))
+        if (
+            min(len(words.folded), len(known.folded)) >= SAME_SHARE * longest
+            and len(words.bag & known.bag) >= SAME_SHARE**2 * max(len(words.bag), len(known.bag))
+            and _subject(passage) == _subject(other)
+            and _are_near(words, known)
+        ):
+            return at
+    return None
+
+
+def _are_near(one: _Words, other: _Words) -> bool:
+    matcher = SequenceMatcher(None, one.folded, other.folded, autojunk=False)
+    same, added = 0, set[str]()
+    for kind, start, end, from_, to in matcher.get_opcodes():
+        if kind == "equal":
+            same += end - start
+        elif kind == "replace":
+            if not _are_variants(one.spelt[start:end], other.spelt[from_:to]):
+                return False
+        else:
+            at_edge = start in (0, len(one.folded)) and from_ in (0, len(other.folded))
+            at_edge |= end == len(one.folded) and to == len(other.folded)
+            if not at_edge:
+                return False
+            added.add(kind)
+    return len(added) < 2 and same >= SAME_SHARE * max(len(one.folded), len(other.folded))
+
+
+def _are_variants(some: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether words are others spelt differently: no names, no numbers, no short words."""
+    return len(some) == len(others) and all(
+        min(len(one), len(other)) >= _SHORTEST_VARIANT
+        and (one + other).isalpha()
+        and (one + other).islower()
+        and one[0] == other[0]
+        and SequenceMatcher(None, one, other).ratio() >= _SPELT_ALIKE
+        for one, other in zip(some, others, strict=True)
+    )
+
+
+def _subject(passage: Passage) -> tuple[str, ...]:
+    """The words of a title without which a short text could be misread; none otherwise.
+
+    A title made from the name of the file says nothing of the text.
+    """
+    words = _words(passage.title).folded
+    if len(_words(passage.text).folded) >= SELF_CONTAINED or not words:
+        return ()
+    return () if _letters(passage.title) in _letters(passage.document_id) else words
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, searchable(text).casefold()))
+
+
+def _words_of(text: str) -> _Words:
+    chunks = _DASHES.sub("-", searchable(text)).split()
+    spelt = tuple(filter(None, (chunk.strip(_EDGES) for chunk in chunks)))
+    folded = tuple(word.casefold() for word in spelt)
+    return _Words(spelt=spelt, folded=folded, bag=frozenset(folded))
+
+
+_words: Callable[[str], _Words] = lru_cache(maxsize=_CACHED)(_words_of)
