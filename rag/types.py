@@ -138,7 +138,7 @@ class Hit:
     via: Via | None = None
     """The hop that led to it; None: the query itself found it."""
     copies: tuple[Passage, ...] = ()
-    """Passages with the same text, as far as the search came across them; see `retrieval.duplicates`."""
+    """Other passages with the same text that the search came across: see `retrieval.duplicates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,20 +51,26 @@ class Group:
 
 def group_copies(passages: Sequence[Passage]) -> list[Group]:
     """Groups passages by text, in the order of the groups' first places."""
+    words = [_words(passage.text) for passage in passages]
+    subjects = [_subject(*pair) for pair in zip(passages, words, strict=True)]
     groups: list[Group] = []
     by_text: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
-    for place, passage in enumerate(passages):
-        words = _words(passage.text)
-        key = words.folded, _subject(passage)
+    for place, key in enumerate(zip((one.folded for one in words), subjects, strict=True)):
         at = by_text.get(key)
         if at is None:
-            at = _near(groups, passages, passage)
-        if at is None:
-            at = len(groups)
-            groups.append(Group(first=place, shown=place, members=()))
-        by_text[key] = at
+            nearly = (
+                number
+                for number, group in enumerate(groups)
+                if subjects[group.shown] == subjects[place]
+                and _are_near(words[group.shown], words[place])
+            )
+            at = next(nearly, len(groups))
+            by_text[key] = at
+        if at == len(groups):
+            groups.append(Group(first=place, shown=place, members=(place,)))
+            continue
         group = groups[at]
-        longer = len(words.folded) > len(_words(passages[group.shown].text).folded)
+        longer = len(words[place].folded) > len(words[group.shown].folded)
         shown = place if longer else group.shown
         groups[at] = replace(group, shown=shown, members=(*group.members, place))
     return groups
@@ -85,23 +91,14 @@ def collapse_copies(hits: Sequence[Hit]) -> tuple[Hit, ...]:
     )
 
 
-def _near(groups: Sequence[Group], passages: Sequence[Passage], passage: Passage) -> int | None:
-    """The first group whose text is nearly the passage's."""
-    for at, group in enumerate(groups):
-        other = passages[group.shown]
-        words, known = _words(passage.text), _words(other.text)
-        longest = max(len(words.folded), len(known.folded))
-        if (
-            min(len(words.folded), len(known.folded)) >= SAME_SHARE * longest
-            and len(words.bag & known.bag) >= SAME_SHARE**2 * max(len(words.bag), len(known.bag))
-            and _subject(passage) == _subject(other)
-            and _are_near(words, known)
-        ):
-            return at
-    return None
-
-
 def _are_near(one: _Words, other: _Words) -> bool:
+    """Whether two texts differ in spelling, or at one end, and in a tenth at most."""
+    most = max(len(one.folded), len(other.folded))
+    if min(len(one.folded), len(other.folded)) < SAME_SHARE * most:
+        return False
+    # A word may stand more than once: what two bags share says less than what two texts share.
+    if len(one.bag & other.bag) < (2 * SAME_SHARE - 1) * max(len(one.bag), len(other.bag)):
+        return False
     matcher = SequenceMatcher(None, one.folded, other.folded, autojunk=False)
     same, added = 0, set[str]()
     for kind, start, end, from_, to in matcher.get_opcodes():
@@ -111,12 +108,12 @@ def _are_near(one: _Words, other: _Words) -> bool:
             if not _are_variants(one.spelt[start:end], other.spelt[from_:to]):
                 return False
         else:
-            at_edge = start in (0, len(one.folded)) and from_ in (0, len(other.folded))
-            at_edge |= end == len(one.folded) and to == len(other.folded)
-            if not at_edge:
+            at_start = start == from_ == 0
+            at_end = end == len(one.folded) and to == len(other.folded)
+            if not (at_start or at_end):
                 return False
             added.add(kind)
-    return len(added) < 2 and same >= SAME_SHARE * max(len(one.folded), len(other.folded))
+    return len(added) < 2 and same >= SAME_SHARE * most
 
 
 def _are_variants(some: Sequence[str], others: Sequence[str]) -> bool:
@@ -131,14 +128,14 @@ def _are_variants(some: Sequence[str], others: Sequence[str]) -> bool:
     )
 
 
-def _subject(passage: Passage) -> tuple[str, ...]:
+def _subject(passage: Passage, text: _Words) -> tuple[str, ...]:
     """The words of a title without which a short text could be misread; none otherwise.
 
     A title made from the name of the file says nothing of the text.
     """
-    words = _words(passage.title).folded
-    if len(_words(passage.text).folded) >= SELF_CONTAINED or not words:
+    if len(text.folded) >= SELF_CONTAINED or not passage.title:
         return ()
+    words = _words(passage.title).folded
     return () if _letters(passage.title) in _letters(passage.document_id) else words
 
 

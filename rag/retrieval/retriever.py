@@ -166,8 +166,9 @@ class Retriever:
             where: equality filter on metadata, applied before ranking.
 
         Returns:
-            Best first, copies of one text as one hit (`duplicates`), equal scores ordered by `tie_break` of the passage id. Scores are 0..1 for
-            `hybrid`, 0 to about 2 for `graph`, BM25 for `lexical`, the cosine for `dense`.
+            Best first, equal scores ordered by `tie_break` of the passage id; copies of one text
+            are one hit (`duplicates`). Scores are 0..1 for `hybrid`, 0 to about 2 for `graph`, BM25
+            for `lexical`, the cosine for `dense`.
 
         Raises:
             SettingsError: a blank query, k < 1 or an unknown mode.
