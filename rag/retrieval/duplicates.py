@@ -15,8 +15,11 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hoptrail.rag.text.characters import searchable
-from hoptrail.rag.types import Hit, Passage
+from hoptrail.rag.types import Candidates, Hit, Passage, Rows
 
 SAME_SHARE = 0.9
 """Least share of the longer text's words that are the same, 0..1."""
@@ -89,6 +92,41 @@ def collapse_copies(hits: Sequence[Hit]) -> tuple[Hit, ...]:
         else hits[group.first]
         for group in group_copies(passages)
     )
+
+
+def separate_copies(
+    candidates: Candidates, resolve: Callable[[Rows], Sequence[Passage | None]], head: int
+) -> tuple[Candidates, Rows]:
+    """The candidates without copies of better ones, and the rows of those copies.
+
+    Args:
+        candidates: best first.
+        resolve: returns the passages of rows.
+        head: how many of the best must be different texts; if they are, nothing else is looked at.
+    """
+    if not _repeated(resolve(candidates.rows[:head])).any():
+        return candidates, candidates.rows[:0]
+    repeated = _repeated(resolve(candidates.rows))
+    kept = Candidates(rows=candidates.rows[~repeated], scores=candidates.scores[~repeated])
+    return kept, candidates.rows[repeated]
+
+
+def followed_by(candidates: Candidates, rows: Rows) -> Candidates:
+    """The candidates, and behind them with score 0 the rows that are not among them."""
+    rows = np.setdiff1d(rows, candidates.rows)
+    return Candidates(
+        rows=np.concatenate((candidates.rows, rows)),
+        scores=np.concatenate((candidates.scores, np.zeros(len(rows), dtype=np.float32))),
+    )
+
+
+def _repeated(passages: Sequence[Passage | None]) -> NDArray[np.bool_]:
+    """(passages,): whether a passage is a copy of one before it."""
+    flags = np.zeros(len(passages), dtype=np.bool_)
+    there = [(at, one) for at, one in enumerate(passages) if one is not None]
+    for group in group_copies([one for _, one in there]):
+        flags[[there[member][0] for member in group.members[1:]]] = True
+    return flags
 
 
 def _are_near(one: _Words, other: _Words) -> bool:

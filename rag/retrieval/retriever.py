@@ -26,7 +26,7 @@ from hoptrail.rag.entities.query import (
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.guided_hops import Hop, HopQuery, guided_hops
 from hoptrail.rag.passage_graph.hop_scoring import HopWeights
-from hoptrail.rag.retrieval.duplicates import collapse_copies, group_copies
+from hoptrail.rag.retrieval.duplicates import collapse_copies, followed_by, separate_copies
 from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion
 from hoptrail.rag.retrieval.sentence_scores import SentenceSource, scored
 from hoptrail.rag.store.graph_index.reader import PassageGraph
@@ -37,7 +37,6 @@ from hoptrail.rag.types import (
     Mode,
     Passage,
     Ranking,
-    Rows,
     ScoredSentence,
     Via,
     Where,
@@ -244,39 +243,18 @@ class Retriever:
         fused = self._fusion.fuse(snapshot.lexical(query, depth, where), dense, depth)
         if request.mode == "hybrid":
             return _listed(fused, depth)
-        fused, copies = self._without_copies(fused)
+        fused, copies = separate_copies(fused, self._store.resolve, self._hop_weights.reads)
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
         with snapshot.graph(where) as graph:
             names = self._linked(query, fused.rows[: self._hop_weights.reads], graph)
             wanted = HopQuery(entities=names, vector=vector, nearest=nearest)
             result = guided_hops(wanted, fused, graph, snapshot.vectors, self._hop_weights)
         return _Found(
-            candidates=_followed_by(result.candidates, copies),
+            candidates=followed_by(result.candidates, copies),
             hops=result.hops,
             complete=len(dense.rows) < depth,
             copied=len(copies) > 0,
         )
-
-    def _without_copies(self, candidates: Candidates) -> tuple[Candidates, Rows]:
-        """The candidates without copies of better ones, and the rows of those.
-
-        Hops start from the best: copies among them would take the place of other texts.
-        """
-        rows = candidates.rows
-        few = self._repeated(rows[: self._hop_weights.reads])
-        if not few.any():
-            return candidates, rows[:0]
-        repeated = self._repeated(rows)
-        kept = Candidates(rows=rows[~repeated], scores=candidates.scores[~repeated])
-        return kept, rows[repeated]
-
-    def _repeated(self, rows: Rows) -> NDArray[np.bool_]:
-        """(rows,): whether a row has the text of one before it."""
-        flags = np.zeros(len(rows), dtype=np.bool_)
-        there = [(at, one) for at, one in enumerate(self._store.resolve(rows)) if one is not None]
-        for group in group_copies([one for _, one in there]):
-            flags[[there[member][0] for member in group.members if member != group.first]] = True
-        return flags
 
     def _linked(self, query: str, rows: NDArray[np.int64], graph: PassageGraph) -> QueryEntities:
         """The query's entities; a name that no passage has is linked to a similar one in `rows`."""
@@ -341,15 +319,6 @@ class Retriever:
 
 def _listed(candidates: Candidates, depth: int) -> _Found:
     return _Found(candidates=candidates, hops={}, complete=len(candidates.rows) < depth)
-
-
-def _followed_by(candidates: Candidates, rows: Rows) -> Candidates:
-    """The candidates, and behind them with score 0 the rows that are not among them."""
-    rows = np.setdiff1d(rows, candidates.rows)
-    return Candidates(
-        rows=np.concatenate((candidates.rows, rows)),
-        scores=np.concatenate((candidates.scores, np.zeros(len(rows), dtype=np.float32))),
-    )
 
 
 def _check(query: str, k: int, mode: str) -> None:
