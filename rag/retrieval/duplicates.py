@@ -10,10 +10,12 @@ a letter, a name, or a word inside are no copies, and of two copies the longer i
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,11 @@ SAME_SHARE = 0.9
 SELF_CONTAINED = 25
 """Words. A shorter text may be about what its title says: under another title it is no copy."""
 
+_ROUGHLY = 0.5
 _SPELT_ALIKE = 0.8
-_SHORTEST_VARIANT = 5
+_SHORTEST_VARIANT, _LONGEST_VARIANT = 5, 40
+_COMPARED = 300
+"""Different texts that a text is compared with: work grows with the number of hits only."""
 _EDGES = ".,;:!?\"'“”‘’„()[]«»…。，"
 _DASHES = re.compile("[‐‑‒–—−]")
 _CACHED = 2048
@@ -37,7 +42,6 @@ _CACHED = 2048
 class _Words:
     spelt: tuple[str, ...]
     folded: tuple[str, ...]
-    bag: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,28 +58,16 @@ class Group:
 
 def group_copies(passages: Sequence[Passage]) -> list[Group]:
     """Groups passages by text, in the order of the groups' first places."""
-    words = [_words(passage.text) for passage in passages]
-    subjects = [_subject(*pair) for pair in zip(passages, words, strict=True)]
+    rough = [_rough_words(passage.text) for passage in passages]
     groups: list[Group] = []
-    by_text: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
-    for place, key in enumerate(zip((one.folded for one in words), subjects, strict=True)):
-        at = by_text.get(key)
-        if at is None:
-            nearly = (
-                number
-                for number, group in enumerate(groups)
-                if subjects[group.shown] == subjects[place]
-                and _are_near(words[group.shown], words[place])
-            )
-            at = next(nearly, len(groups))
-            by_text[key] = at
-        if at == len(groups):
+    for place, passage in enumerate(passages):
+        for at, group in enumerate(groups[:_COMPARED]):
+            shown = passages[group.shown]
+            if _alike(rough[group.shown], rough[place]) and _are_copies(shown, passage):
+                groups[at] = _with(group, place, passages)
+                break
+        else:
             groups.append(Group(first=place, shown=place, members=(place,)))
-            continue
-        group = groups[at]
-        longer = len(words[place].folded) > len(words[group.shown].folded)
-        shown = place if longer else group.shown
-        groups[at] = replace(group, shown=shown, members=(*group.members, place))
     return groups
 
 
@@ -129,40 +121,55 @@ def _repeated(passages: Sequence[Passage | None]) -> NDArray[np.bool_]:
     return flags
 
 
+def _with(group: Group, place: int, passages: Sequence[Passage]) -> Group:
+    old, new = passages[group.shown].text, passages[place].text
+    longer = len(_words(new).folded) > len(_words(old).folded)
+    return replace(group, shown=place if longer else group.shown, members=(*group.members, place))
+
+
+def _alike(some: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether two texts share half of their words: a quick look that spares the slow one."""
+    least = _ROUGHLY * max(len(some), len(others))
+    return min(len(some), len(others)) >= least and len(some & others) >= least
+
+
+def _are_copies(one: Passage, other: Passage) -> bool:
+    words, known = _words(one.text), _words(other.text)
+    return _subject(one, words) == _subject(other, known) and (
+        words.folded == known.folded or _are_near(words, known)
+    )
+
+
 def _are_near(one: _Words, other: _Words) -> bool:
-    """Whether two texts differ in spelling, or at one end, and in a tenth at most."""
-    most = max(len(one.folded), len(other.folded))
-    if min(len(one.folded), len(other.folded)) < SAME_SHARE * most:
-        return False
-    # A word may stand more than once: what two bags share says less than what two texts share.
-    if len(one.bag & other.bag) < (2 * SAME_SHARE - 1) * max(len(one.bag), len(other.bag)):
-        return False
-    matcher = SequenceMatcher(None, one.folded, other.folded, autojunk=False)
-    same, added = 0, set[str]()
-    for kind, start, end, from_, to in matcher.get_opcodes():
-        if kind == "equal":
-            same += end - start
-        elif kind == "replace":
-            if not _are_variants(one.spelt[start:end], other.spelt[from_:to]):
-                return False
-        else:
-            at_start = start == from_ == 0
-            at_end = end == len(one.folded) and to == len(other.folded)
-            if not (at_start or at_end):
-                return False
-            added.add(kind)
-    return len(added) < 2 and same >= SAME_SHARE * most
+    """Whether the longer text has the shorter in one piece, but for spelling, and little more."""
+    short, long = sorted((one, other), key=lambda words: len(words.folded))
+    spare = len(long.folded) - len(short.folded)
+    allowed = int((1 - SAME_SHARE) * len(long.folded)) - spare
+    return allowed >= 0 and any(
+        _are_variants(short, long, start, allowed) for start in range(spare + 1)
+    )
 
 
-def _are_variants(some: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether words are others spelt differently: no names, no numbers, no short words."""
-    return len(some) == len(others) and all(
+def _are_variants(short: _Words, long: _Words, start: int, allowed: int) -> bool:
+    """Whether words are those of `long` from `start` on, up to `allowed` of them misspelt."""
+    pairs = zip(short.folded, islice(long.folded, start, None), strict=False)
+    for at, (one, other) in enumerate(pairs):
+        if one != other:
+            allowed -= 1
+            if allowed < 0 or not _is_variant(short.spelt[at], long.spelt[start + at]):
+                return False
+    return True
+
+
+def _is_variant(one: str, other: str) -> bool:
+    """Whether a word is the other spelt differently: no name, no number, no short word."""
+    return (
         min(len(one), len(other)) >= _SHORTEST_VARIANT
+        and max(len(one), len(other)) <= _LONGEST_VARIANT
         and (one + other).isalpha()
         and (one + other).islower()
         and one[0] == other[0]
         and SequenceMatcher(None, one, other).ratio() >= _SPELT_ALIKE
-        for one, other in zip(some, others, strict=True)
     )
 
 
@@ -185,7 +192,13 @@ def _words_of(text: str) -> _Words:
     chunks = _DASHES.sub("-", searchable(text)).split()
     spelt = tuple(filter(None, (chunk.strip(_EDGES) for chunk in chunks)))
     folded = tuple(word.casefold() for word in spelt)
-    return _Words(spelt=spelt, folded=folded, bag=frozenset(folded))
+    return _Words(spelt=spelt, folded=folded)
+
+
+def _bag_of(text: str) -> frozenset[str]:
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return frozenset(plain.casefold().split())
 
 
 _words: Callable[[str], _Words] = lru_cache(maxsize=_CACHED)(_words_of)
+_rough_words: Callable[[str], frozenset[str]] = lru_cache(maxsize=_CACHED)(_bag_of)

@@ -26,4 +26,5 @@ def searchable(text: str) -> str:
         return text
     if not _INTRICATE.search(text):
         return unicodedata.normalize("NFKC", text)
-    return _MARKS.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+    bare: str = _MARKS.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+    return bare

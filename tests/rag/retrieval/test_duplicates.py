@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,13 @@ def test_a_title_made_from_the_file_says_nothing() -> None:
 def test_of_two_copies_the_longer_is_shown() -> None:
     short, long = passage("a", LONG), passage("b", LONG + " Reprinted by the Gazette.")
     assert [(one.first, one.shown) for one in group_copies([short, long])] == [(0, 1)]
+
+
+def test_long_repetitive_texts_are_compared_in_little_time() -> None:
+    texts = [" ".join(["spam"] * (5000 + n) + ["1"] * (n % 3)) for n in range(30)]
+    started = time.process_time()
+    group_copies([passage(f"d{n}", text) for n, text in enumerate(texts)])
+    assert time.process_time() - started < 30
 
 
 @given(st.lists(st.text(alphabet="abA1 .\u00ad", max_size=12), max_size=12))
