@@ -144,7 +144,7 @@ def _are_near(one: _Words, other: _Words) -> bool:
     """Whether the longer text has the shorter in one piece, but for spelling, and little more."""
     short, long = sorted((one, other), key=lambda words: len(words.folded))
     spare = len(long.folded) - len(short.folded)
-    allowed = int((1 - SAME_SHARE) * len(long.folded)) - spare
+    allowed = int((1 - SAME_SHARE) * len(long.folded) + 1e-9) - spare
     return allowed >= 0 and any(
         _are_variants(short, long, start, allowed) for start in range(spare + 1)
     )

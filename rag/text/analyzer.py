@@ -112,6 +112,7 @@ class Analyzer:
         self._bare = _chain(Tokenizer.whitespace(), folds, stems)
         self._folded = _chain(Tokenizer.simple(), folds)
         self._cached: Callable[[str], _Forms] = lru_cache(maxsize=_CACHED_CHUNKS)(self._forms)
+        self._cached_piece = lru_cache(maxsize=_CACHED_CHUNKS // 8)(self._forms_of)
         self._plain: set[str] = set()
         """Chunks without further terms, which most are."""
 
@@ -120,29 +121,24 @@ class Analyzer:
         """The chain from a prepared text to its words, for an index that runs it itself."""
         return self._words
 
-    def prepare(self, text: str) -> str:
-        """The text as `words` reads it: characters normalised, pairs where there are no spaces."""
+    def prepare(self, text: str) -> tuple[str, list[str]]:
+        """The text as `words` reads it, and its further terms, each once, without spaces."""
         text = searchable(text)
+        forms: dict[str, None] = {}
+        # A passage begins with its title: the line after it is the head of a sentence.
+        for line in text.split("\n", 1):
+            self._add_forms(line.split(), forms)
         if not text.isascii() and UNSPACED.search(text):
+            forms.update(dict.fromkeys(IDEOGRAPH.findall(text)))
             text = UNSPACED.sub(_spaced_pairs, text)
         if self._grams:
             text = " ".join((text, *_letter_grams(self._folded.analyze(text))))
-        return text
-
-    def forms(self, text: str) -> list[str]:
-        """The further terms of a text, each once; none has a space in it."""
-        found: dict[str, None] = {}
-        text = searchable(text)
-        # A passage begins with its title: the line after it is the head of a sentence.
-        for line in text.split("\n", 1):
-            self._add_forms(line.split(), found)
-        if not text.isascii():
-            found.update(dict.fromkeys(IDEOGRAPH.findall(text)))
-        return list(found)
+        return text, list(forms)
 
     def terms(self, text: str) -> Terms:
         """The words and the further terms of a text."""
-        return Terms(words=self._words.analyze(self.prepare(text)), forms=self.forms(text))
+        words, forms = self.prepare(text)
+        return Terms(words=self._words.analyze(words), forms=forms)
 
     def _add_forms(self, chunks: list[str], found: dict[str, None]) -> None:
         plain = self._plain
@@ -160,9 +156,11 @@ class Analyzer:
         word = chunk.strip(_PUNCTUATION)
         if (word.isalpha() and word[1:].islower()) or word.isdecimal():
             return _NONE
-        if any(unicodedata.category(character) in _MARKS for character in chunk):
+        if not chunk.isascii() and any(
+            unicodedata.category(character) in _MARKS for character in chunk
+        ):
             return _NONE  # to Python's expressions a vowel sign of an Indian script ends a word
-        found = [self._forms_of(piece) for piece in pieces(chunk)]
+        found = [self._cached_piece(piece) for piece in pieces(chunk)]
         always = tuple(term for one in found for term in one.always)
         inside = tuple(term for one in found for term in one.inside)
         return _Forms(always=always, inside=inside) if always or inside else _NONE
@@ -176,8 +174,9 @@ class Analyzer:
         if not own and text.isalpha() and text.isupper():
             return _Forms(always=tuple(self._bare.analyze(text)))  # IT is no pronoun
         inner = parts(text)
-        whole = " ".join([joined, *(one for one in inner if "." in one)])
-        terms = self._bare.analyze(whole) + self._words.analyze(" ".join(inner))
+        whole = [joined, *(one for one in inner if "." in one)]
+        terms = self._bare.analyze(" ".join(whole)) if any(whole) else []
+        terms += self._words.analyze(" ".join(inner)) if inner else []
         return _Forms(always=tuple(one for one in dict.fromkeys(terms) if one not in own))
 
     def _letter(self, piece: Piece) -> _Forms:

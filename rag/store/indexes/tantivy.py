@@ -42,8 +42,7 @@ from hoptrail.rag.types import Candidates, Rows, tie_break
 TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
 _TOKENIZER = "hoptrail"
-_WORDS, _FORMS = "words", f"forms_{VERSION}"
-"""Fields of the terms; an index of another version of the analyzer has no such field."""
+_WORDS, _FORMS = "words", f"forms_{VERSION}"  # an index of other terms has other fields
 _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
 _EXTRA = 14
@@ -52,7 +51,7 @@ _LOW_BITS = 13
 _NEAR = 1 - 2.0**-10 - 2.0**-13
 """A rounding step plus the error of 512 clauses: below this share of the k-th a row stays so."""
 _MANY = 512
-"""Number of rows from which on a set is a bit set of the segment; below it is a union of terms."""
+"""Rows from which on a set is a bit set of the segment; below it is a union of terms."""
 
 
 def _schema() -> tantivy.Schema:
@@ -297,8 +296,9 @@ def _feed(writer: tantivy.IndexWriter, batch: IndexBatch, analyser: Analyzer) ->
         writer.delete_documents_by_query(_span(first, count))
     for entry in batch.entries:
         document = tantivy.Document()
-        document.add_text(_WORDS, analyser.prepare(entry.words))
-        for form in analyser.forms(entry.words):
+        words, forms = analyser.prepare(entry.words)
+        document.add_text(_WORDS, words)
+        for form in forms:
             document.add_text(_FORMS, form)
         document.add_unsigned("row", entry.row)
         document.add_unsigned("tie", tie_key(tie_break(entry.passage_id)))

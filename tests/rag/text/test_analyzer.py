@@ -26,7 +26,7 @@ def test_repetitions_stay() -> None:
 
 
 def forms(text: str, language: str = "english") -> list[str]:
-    return analyzer(language).forms(text)
+    return analyzer(language).terms(text).forms
 
 
 @pytest.mark.parametrize(
