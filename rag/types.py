@@ -149,6 +149,8 @@ class Hit:
     source: Mode
     via: Via | None = None
     """The hop that led to it; None: the query itself found it."""
+    copies: tuple[Passage, ...] = ()
+    """Other passages with the same text that the search came across: see `retrieval.duplicates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,24 +7,17 @@ from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import role_input, role_step
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.base import PassageToRead, Quote
-from hoptrail.agents.types import Evidence
+from hoptrail.agents.types import Candidate, Evidence
+from hoptrail.rag.retrieval.duplicates import group_copies
 from hoptrail.rag.types import Passage
 
 
 async def refine(state: RunState, run: RunContext) -> StateUpdate:
     """Unread candidates → exact quotes in the evidence pool."""
     run.emit(StepStarted(node="refine", round=state.round))
-    chosen = [c for c in state.candidates if c.passage_id not in state.read][: run.settings.read]
     seconds = run.read_seconds()
     generation = await run.corpus.generation(timeout=seconds)
-    texts = await run.corpus.passages([c.passage_id for c in chosen], timeout=seconds)
-    readings = [
-        PassageToRead(
-            passage=passage, score=candidate.score, query=candidate.query, via=candidate.via
-        )
-        for candidate, passage in zip(chosen, texts, strict=True)
-        if passage is not None
-    ]
+    chosen, readings = await _chosen(state, run, seconds)
     result = await run.roles.refiner.refine(role_input(state), readings)
     sources = {reading.passage.id: reading for reading in readings}
     fresh = (
@@ -42,9 +35,39 @@ async def refine(state: RunState, run: RunContext) -> StateUpdate:
     found = tuple(item.id for item in added)
     return StateUpdate(
         evidence=evidence,
-        read=tuple(c.passage_id for c in chosen),
+        read=tuple(candidate.passage_id for candidate in chosen),
         steps=(role_step("refine", "read", detail, result, found),),
         stop=result.stop,
+    )
+
+
+async def _chosen(
+    state: RunState, run: RunContext, seconds: float
+) -> tuple[list[Candidate], list[PassageToRead]]:
+    """The best unread candidates, and the texts to read: a copy of one leaves its place to another.
+
+    A copy counts as read.
+    """
+    unread = [c for c in state.candidates if c.passage_id not in state.read]
+    chosen, passages, readings = list[Candidate](), list[Passage](), list[PassageToRead]()
+    by_id: dict[str, Candidate] = {}
+    places = run.settings.read
+    while places > 0 and unread:
+        some, unread = unread[:places], unread[places:]
+        chosen += some
+        by_id.update((one.passage_id, one) for one in some)
+        found = await run.corpus.passages([one.passage_id for one in some], timeout=seconds)
+        passages += [one for one in found if one is not None]
+        groups = group_copies(passages)
+        readings = [_reading(by_id[passages[g.first].id], passages[g.shown]) for g in groups]
+        gone = len(chosen) - len(passages)
+        places = run.settings.read - len(readings) - gone
+    return chosen, readings
+
+
+def _reading(candidate: Candidate, passage: Passage) -> PassageToRead:
+    return PassageToRead(
+        passage=passage, score=candidate.score, query=candidate.query, via=candidate.via
     )
 
 

@@ -195,7 +195,7 @@ class _Run:
         self._store, self._embedder, self._settings = store, embedder, settings
         self._clock, self._told = clock, clock()
         self._tell, self._total_bytes = on_event, total_bytes
-        language = store.spec.language
+        language = store.spec.language.partition("+")[0]
         self._language = language if language in sentence_languages() else "english"
         self._stored, self._known = stored, stored.fingerprints
         self._assigned: dict[str, Origin] = {}

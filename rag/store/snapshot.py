@@ -36,7 +36,7 @@ from hoptrail.rag.store.indexes.base import DenseIndex, LexicalIndex
 from hoptrail.rag.store.layout import disk_errors
 from hoptrail.rag.store.spec import StoreSpec
 from hoptrail.rag.store.types import Generation, Keys, RowFilter, all_of, tie_key
-from hoptrail.rag.text.analyzer import index_terms
+from hoptrail.rag.text.analyzer import analyzer
 from hoptrail.rag.types import EVERYTHING, Candidates, Rows, Where, check_k, tie_break
 
 
@@ -117,7 +117,7 @@ class Snapshot:
     def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.lexical`."""
         check_k(k)
-        terms = index_terms(self._spec.language, query)
+        terms = analyzer(self._spec.language).terms(query)
         with self._errors:
             scope = self._views.scope(self._view.state, where)
             return self._view.lexical.search(terms, k, scope)

@@ -51,7 +51,9 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     language: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="New store: of stop words and stems.  [default: english]"
+            metavar="NAME",
+            help="New store: of stop words and stems; german+ngrams finds parts of compounds.  "
+            "[default: english]",
         ),
     ] = None,
     graph: options.Graph = None,

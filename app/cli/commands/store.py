@@ -30,12 +30,13 @@ from hoptrail.app.text import heading, indented, plural, shortened
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.fsck import FsckReport
-    from hoptrail.rag.types import Ranking
+    from hoptrail.rag.types import Hit, Ranking
 
 _SNIPPET = 280
 _NEAR, _COMPARED = 3, 100
 """Ids that are named for an unknown one, and those that are compared letter by letter."""
 _DEFAULT_K = 10
+_COPIES_NAMED = 3
 
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of the store.")]
 
@@ -227,6 +228,10 @@ def _ranking_record(ranking: Ranking) -> dict[str, object]:
                 "end": hit.passage.end,
                 "text": hit.passage.text,
                 "via": None if hit.via is None else asdict(hit.via),
+                "copies": [
+                    {"document_id": one.document_id, "passage_id": one.id, "title": one.title}
+                    for one in hit.copies
+                ],
             }
             for rank, hit in enumerate(ranking.hits, 1)
         ],
@@ -244,7 +249,16 @@ def _show_ranking(ranking: Ranking) -> None:
         if hit.via is not None:
             origin = heading(hit.via.title or hit.via.passage_id)
             say(f"    via {heading(hit.via.name)} from {origin}")
+        if hit.copies:
+            say(f"    and {_others(hit)} with the same text")
         say(*indented(shortened(passage.text, _SNIPPET)))
+
+
+def _others(hit: Hit) -> str:
+    """The number of copies, and the first of them by document id."""
+    ids = sorted({one.document_id for one in hit.copies})
+    named = ", ".join(ids[:_COPIES_NAMED]) + (", …" if len(ids) > _COPIES_NAMED else "")
+    return f"{plural(len(hit.copies), 'other passage')} ({named})"
 
 
 def _show_report(report: FsckReport) -> None:

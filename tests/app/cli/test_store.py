@@ -64,6 +64,20 @@ def test_search_takes_its_settings_from_a_file(store: Path, tmp_path: Path) -> N
     assert len(found["hits"]) == 2
 
 
+def test_copies_of_a_text_are_one_hit_that_says_how_many(tmp_path: Path) -> None:
+    text = "The harbour office of Vesk was built by Tilda Roen."
+    documents = {f"press-{n}": text for n in range(5)}
+    root = make_store(tmp_path / "press", documents | {"second": "Jon Hauk built an office."})
+    (found,) = records(cli("search", "who built the office", "--store", root, "--json").stdout)
+    (press,) = (hit for hit in found["hits"] if hit["copies"])
+    assert len(found["hits"]) == 2
+    ids = {press["document_id"], *(copy["document_id"] for copy in press["copies"])}
+    assert ids == set(documents)
+    shown = cli("search", "who built the office", "--store", root).stdout
+    assert "    and 4 other passages (press-" in shown
+    assert shown.count(text) == 1
+
+
 def test_tenants_do_not_see_each_other(store: Path) -> None:
     make_store(store, {"Secret": "The altar is of gold."}, tenant="anna")
     (mine,) = records(cli("search", "altar gold", "--store", store, "--json").stdout)
