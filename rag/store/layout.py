@@ -1,6 +1,7 @@
 """Paths of a tenant's store, and disk failures turned into errors with a remedy.
 
     ROOT/<tenant>/catalogue.db     SQLite, the source of all the rest
+                 /manifest.json    copy of the catalogue's settings and newest generation, derived
                  /secret           32 random bytes, for its owner only
                  /writer.lock      held by the writer; writer.owner names the process
                  /vectors-N.f32    exact dense index, derived
@@ -22,7 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreError, StoreFull
+from hoptrail.rag.errors import (
+    HoptrailError,
+    SettingsError,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+)
 
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -129,6 +137,50 @@ class disk_errors:
         translated = _translated(error, self._path)
         if translated is not error:
             raise translated from error
+
+
+def is_index_failure(error: BaseException) -> bool:
+    """Whether an error that an index raised means that its files are not as it wrote them.
+
+    Errors of the disk, of the catalogue and of the caller are none. A panic of a library in Rust
+    comes as an exception that is no `Exception`.
+    """
+    if type(error).__name__ == "PanicException":
+        return True
+    if isinstance(error, HoptrailError | OSError | sqlite3.Error | AssertionError | MemoryError):
+        return False
+    return isinstance(error, Exception) and _translated(error, Path()) is error
+
+
+class index_errors:
+    """Context manager that turns whatever an index raises over damaged files into `StoreDamaged`.
+
+    Raises:
+        StoreDamaged: `is_index_failure` holds; the message says how to build the index anew.
+    """
+
+    __slots__ = ("_index", "_path")
+
+    def __init__(self, path: Path, index: str) -> None:
+        self._path = path
+        self._index = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or not is_index_failure(error):
+            return
+        raise StoreDamaged(
+            f"The {self._index} index of {str(self._path)!r} cannot be read ({error}). The "
+            "documents are not affected; build it anew: hoptrail fsck --repair "
+            f"{self._path.parent!s}"
+        ) from error
 
 
 def _translated(error: Exception, path: Path) -> Exception:

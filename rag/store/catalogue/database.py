@@ -91,6 +91,10 @@ class Connection(sqlite3.Connection):
     """An SQLite connection that remembers which commits of others it has seen."""
 
     seen: int = -1
+    folder: Path | None = None
+    """Where the copy of the meta table lies (`manifest`)."""
+    saved: Mapping[str, str | int] | None = None
+    """What this connection last wrote there."""
 
     def moved(self) -> bool:
         """Whether another connection has committed since `mark` was last called on this one."""
@@ -139,6 +143,7 @@ class Catalogue:
             cached_statements=512,
             factory=Connection,
         )
+        connection.folder = self.path.parent
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=2000")
         # Entities lie scattered over their tables: SQLite's 2 MB hold too few of the pages.
