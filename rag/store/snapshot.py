@@ -42,6 +42,13 @@ from hoptrail.rag.types import EVERYTHING, Candidates, Rows, Where, check_k, tie
 def load_generation(connection: sqlite3.Connection) -> Generation:
     """Loads the present generation from the documents themselves."""
     spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
+    counted = sum(rows for _, rows in spans if isinstance(rows, int))
+    if counted != meta(connection).get("passages"):
+        # Before row numbers are made of it: a damaged count could ask for any amount of memory.
+        raise StoreDamaged(
+            f"The documents of the catalogue have {counted} passages, and its settings say "
+            f"{meta(connection).get('passages')!r}: run hoptrail fsck --repair."
+        )
     rows = expanded(spans)
     live = np.zeros(int(rows.max()) + 1 if len(rows) else 0, dtype=np.bool_)
     live[rows] = True

@@ -20,7 +20,7 @@ from hoptrail.app.cli.resolve import (
     store_location,
     where_of,
 )
-from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.cli.settings import StoreTable, load_settings
 from hoptrail.app.text import indented, plural, shortened
 
 if TYPE_CHECKING:
@@ -129,8 +129,11 @@ def fsck(
     """
     from hoptrail.rag.fsck import fsck as check
 
-    root, name = store_location(folder, tenant, load_settings(settings).store)
-    report = check(root, tenant=name, repair=repair, wait=wait)
+    table = load_settings(settings).store
+    root, name = store_location(folder, tenant, table)
+    # Loaded only where a vector has to be made again.
+    at_hand = lambda: embedder_of(root, name, StoreTable(), table)  # noqa: E731
+    report = check(root, tenant=name, repair=repair, wait=wait, embedder=at_hand)
     if as_json:
         emit({**asdict(report), "clean": report.clean})
     else:

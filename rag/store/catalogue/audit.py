@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hoptrail.rag.store.catalogue import sentence_table
-from hoptrail.rag.store.catalogue.database import PARTS, Connection, whole_text
+from hoptrail.rag.store.catalogue.database import PARTS, Connection, meta, whole_text
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.store.catalogue.writes import document_crc, facets_of
 from hoptrail.rag.types import passage_id
@@ -27,13 +27,15 @@ Kind = Literal[
     "graph",
     "tree",
     "sentence",
+    "triples",
 ]
 """catalogue: SQLite's own check · document: it changed under its CRC · passage: not what the
 document says at its offsets · vector: missing, or changed under its CRC · facet: not what the
 metadata says · orphan: rows of no document · outbox: changes not yet applied · lexical, dense: the
 index differs from the catalogue · graph: the links differ from those of the texts and triples ·
 tree: its file cannot be read, or it is no tree over the passages of the store · sentence: stored
-sentence vectors are damaged or belong to no passage."""
+sentence vectors are damaged or belong to no passage · triples: imported or extracted ones changed
+under their CRC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,10 @@ class Problem:
 Remedy = tuple[str, tuple[object, ...]]
 
 _AGAIN = "it cannot be repaired: delete the document and ingest it again"
+_ELSE = (
+    "a repair takes it from the dense index or embeds it again; where it cannot, delete the "
+    "document and ingest it again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +68,62 @@ class Finding:
 
 
 def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]:
-    """The problems inside the catalogue; call it inside a transaction."""
-    for (verdict,) in connection.execute("PRAGMA integrity_check(20)").fetchall():
-        if verdict != "ok":
-            what = f"SQLite finds {verdict!r}: put back a copy, or ingest into a new store"
-            yield _finding("catalogue", None, what)
+    """The problems of the catalogue's content; call it inside a transaction.
+
+    `structural_faults` finds those of its file, which must be mended first.
+    """
+    yield from _counts(connection)
     documents = connection.execute(
         "SELECT doc, id, title, metadata, crc, rows FROM documents ORDER BY doc"
     )
-    for doc, identifier, title, metadata, crc, rows in documents.fetchall():
-        text = whole_text(connection, doc)
-        if document_crc(title, metadata, text) != crc:
-            yield _finding("document", identifier, f"its content has changed; {_AGAIN}")
-        else:
-            yield from _passages(connection, (doc, rows), identifier, text)
-        yield from _vectors(connection, (doc, rows), identifier, dimension)
-        yield from _facets(connection, doc, identifier, metadata)
+    for line in documents.fetchall():
+        try:
+            yield from _document(connection, line, dimension)
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            what = f"its record cannot be parsed ({error}); {_AGAIN}"
+            yield _finding("document", str(line[1]), what)
     yield from _orphans(connection)
     for row in sentence_table.audit(connection, dimension):
         what = f"the sentence vectors of row {row} are damaged, or belong to no passage"
         yield _finding("sentence", None, what, ("DELETE FROM sentences WHERE row = ?", (row,)))
+
+
+Line = tuple[int, str, str, str, int, int]
+"""Of a document: number, id, title, metadata, CRC-32, passages."""
+
+
+def _document(connection: Connection, line: Line, dimension: int) -> Iterator[Finding]:
+    doc, identifier, title, metadata, crc, rows = line
+    text = whole_text(connection, doc)
+    if document_crc(title, metadata, text) != crc:
+        yield _finding("document", identifier, f"its content has changed; {_AGAIN}")
+    else:
+        yield from _passages(connection, (doc, rows), identifier, text)
+        yield from _facets(connection, doc, identifier, metadata)
+    yield from _vectors(connection, (doc, rows), identifier, dimension)
+
+
+def _counts(connection: Connection) -> Iterator[Finding]:
+    """Numbers of passages that disagree, and rows listed as garbage although they are alive."""
+    values = meta(connection)
+    present = connection.execute("SELECT count(*) FROM passages").fetchone()[0]
+    counted = connection.execute("SELECT coalesce(sum(rows), 0) FROM documents").fetchone()[0]
+    if counted != values.get("passages"):
+        what = f"the settings count {values.get('passages')!r} passages, the documents {counted}"
+        if present == values.get("passages"):
+            owned = "(SELECT count(*) FROM passages p WHERE p.doc = documents.doc)"
+            remedy = f"UPDATE documents SET rows = {owned} WHERE rows IS NOT {owned}"
+        else:
+            total = "(SELECT coalesce(sum(rows), 0) FROM documents)"
+            remedy = f"UPDATE meta SET value = {total} WHERE key = 'passages'"
+        yield _finding("catalogue", None, what, (remedy, ()))
+    alive = "EXISTS (SELECT 1 FROM passages p WHERE p.row >= first AND p.row < first + rows)"
+    for table, condition in (("garbage", alive), ("outbox", f"NOT alive AND {alive}")):
+        where = f"FROM {table} WHERE {condition}"
+        count = connection.execute(f"SELECT count(*) {where}").fetchone()[0]
+        if count:
+            what = f"{count} entries of {table} list passages that are alive"
+            yield _finding("catalogue", None, what, (f"DELETE {where}", ()))
 
 
 def expected_lexical(connection: Connection) -> dict[int, int]:
@@ -124,10 +166,21 @@ def _vectors(
         "SELECT row, vector, crc FROM embeddings WHERE row >= ? AND row < ?", (doc, doc + rows)
     ).fetchall()
     if len(held) != rows:
-        yield _finding("vector", identifier, f"it has {len(held)} of {rows} vectors; {_AGAIN}")
+        yield _vector(identifier, f"it has {len(held)} of {rows} vectors")
     for row, blob, crc in held:
-        if len(blob) != 4 * dimension or zlib.crc32(blob) != crc:
-            yield _finding("vector", identifier, f"the vector of row {row} has changed; {_AGAIN}")
+        if not is_vector(blob, crc, dimension):
+            yield _vector(identifier, f"the vector of row {row} has changed")
+
+
+def is_vector(blob: object, crc: object, dimension: int) -> bool:
+    """Whether a stored vector has the length and the checksum that it must have."""
+    return isinstance(blob, bytes) and len(blob) == 4 * dimension and zlib.crc32(blob) == crc
+
+
+def _vector(identifier: str, what: str) -> Finding:
+    """A problem that a repair may solve, with a vector from the index or from the embedder."""
+    found = _finding("vector", identifier, f"{what}; {_ELSE}")
+    return replace(found, problem=replace(found.problem, repairable=True))
 
 
 def _facets(connection: Connection, doc: int, identifier: str, metadata: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@
     mentions    entity, row: the rows that mention it, derived from traces and triples
     triples     row, subject, relation, object: imported triples, deleted with their document
     read_by     row, model, failure: passages read for triples by a model, likewise
+    triple_crcs row, CRC-32 of its triples and readers
 
 Row numbers are allocated before anything is written under them and never reused, so the rows of a
 crashed write never become alive. Each call borrows a connection for itself: no cursor is shared
@@ -76,6 +77,7 @@ GRAPH = (
     "PRIMARY KEY (row, subject, relation, object)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS read_by (row INTEGER NOT NULL, model TEXT NOT NULL, "
     "failure TEXT NOT NULL, PRIMARY KEY (row, model)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS triple_crcs (row INTEGER PRIMARY KEY, crc INTEGER NOT NULL)",
 )
 """The tables of the passage graph; a store made before there was one gets them on opening."""
 

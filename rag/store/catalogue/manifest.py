@@ -24,8 +24,8 @@ SEALS = ("lexical_seal", "dense_seal")
 """Checksums of the files of the two indexes as of the last commit; null while one is written."""
 FILE = "manifest.json"
 
-_OWN = {CHECKSUM, *SEALS, "next_row"}
-"""Keys that the copy leaves out: they change without a commit that a search could see."""
+_OWN = {CHECKSUM, *SEALS}
+"""Keys that the copy leaves out: they hold for one state of the files."""
 _LOG = logging.getLogger(__name__)
 
 Values = Mapping[str, str | int]
@@ -62,7 +62,9 @@ def save_manifest(connection: Connection) -> None:
     if connection.folder is None:
         return
     kept = {key: value for key, value in meta(connection).items() if key not in _OWN}
-    if kept == connection.saved:
+    shown = {**kept, "next_row": 0}
+    if shown == connection.saved:
+        # Row numbers alone are reserved before a commit, which writes the copy.
         return
     new = connection.folder / f"{FILE}.new"
     try:
@@ -73,7 +75,7 @@ def save_manifest(connection: Connection) -> None:
         with contextlib.suppress(OSError):
             os.unlink(new)
         return
-    connection.saved = kept
+    connection.saved = shown
 
 
 def read_manifest(folder: Path) -> dict[str, str | int] | None:

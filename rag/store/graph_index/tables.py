@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.entities.extraction import PassageEntities, entity_key, extract_entities
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection, meta
+from hoptrail.rag.store.graph_index.triple_crcs import remove_seals
 from hoptrail.rag.types import IndexedDocument
 
 Keys = NDArray[np.int64]
@@ -84,6 +85,8 @@ def clear(connection: Connection, spans: Spans) -> None:
     """Deletes rows with their triples and the marks of models that read them."""
     abouts: list[tuple[int, int]] = []
     mentions: list[tuple[int, int]] = []
+    spans = list(spans)
+    remove_seals(connection, spans)
     for first, rows in spans:
         span = (first, first + rows)
         lines = connection.execute(
