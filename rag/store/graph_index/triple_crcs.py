@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection
 
-_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'triple_crcs'"
+_TABLES = (
+    "SELECT count(*) FROM sqlite_master "
+    "WHERE type = 'table' AND name IN ('triple_crcs', 'triples', 'read_by')"
+)
+_ALL = 3
 _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples {} ORDER BY row, subject, relation, object"
 )
@@ -36,7 +40,8 @@ def remove_seals(connection: Connection, spans: Iterable[tuple[int, int]]) -> No
 
 def has_seals(connection: Connection) -> bool:
     """Whether the table is there; a store of an earlier version has none."""
-    return connection.execute(_EXISTS).fetchone() is not None
+    found: int = connection.execute(_TABLES).fetchone()[0]
+    return found == _ALL
 
 
 def unsealed_rows(connection: Connection) -> list[int]:
