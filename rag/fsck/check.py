@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Literal
 
@@ -17,7 +16,7 @@ from hoptrail.rag.store.catalogue.audit import (
 )
 from hoptrail.rag.store.catalogue.database import Connection, meta, snapshot
 from hoptrail.rag.store.catalogue.manifest import ManifestDamaged, lost_commits, read_manifest
-from hoptrail.rag.store.catalogue.salvage import structural_faults
+from hoptrail.rag.store.catalogue.salvage import READ_ERRORS, structural_faults
 from hoptrail.rag.store.graph_index.audit import audit_links
 from hoptrail.rag.store.graph_index.triple_crcs import damaged_rows
 from hoptrail.rag.store.layout import is_index_failure
@@ -44,7 +43,7 @@ def find_problems(parts: Backends, connection: Connection) -> list[Problem]:
     try:
         with snapshot(connection):
             return [*_copy(parts, connection), *_content(parts, connection)]
-    except sqlite3.DatabaseError as error:
+    except READ_ERRORS as error:
         what = f"SQLite cannot read the catalogue ({error}); a repair keeps what can be read"
         return [Problem(kind="catalogue", what=what, repairable=True)]
 
@@ -64,8 +63,19 @@ def _copy(parts: Backends, connection: Connection) -> Iterator[Problem]:
         yield Problem(kind="catalogue", what=what, repairable=False)
 
 
-def _content(parts: Backends, connection: Connection) -> Iterator[Problem]:
-    yield from (one.problem for one in audit_catalogue(connection, parts.spec.dimension))
+def _content(parts: Backends, connection: Connection) -> list[Problem]:
+    found = [one.problem for one in audit_catalogue(connection, parts.spec.dimension)]
+    try:
+        for one in _derived(parts, connection):
+            found.append(one)
+    except (TypeError, ValueError, AttributeError, OverflowError, StoreDamaged):
+        # What is derived from cells of a wrong type cannot be told; they have been named.
+        if not found:
+            raise
+    return found
+
+
+def _derived(parts: Backends, connection: Connection) -> Iterator[Problem]:
     if parts.spec.graph != "none":
         yield from _triples(connection)
     yield from audit_links(connection, parts.spec.graph)

@@ -19,7 +19,11 @@ from hoptrail.rag.store.catalogue.database import Connection, passages_where
 from hoptrail.rag.store.catalogue.manifest import FILE, save_manifest
 from hoptrail.rag.store.catalogue.salvage import salvage, structural_faults
 from hoptrail.rag.store.catalogue.writes import record_generation, vector_bytes, writing
-from hoptrail.rag.store.graph_index.triple_crcs import seal_triples, unsealed_rows
+from hoptrail.rag.store.graph_index.triple_crcs import (
+    remove_orphaned_seals,
+    seal_triples,
+    unsealed_rows,
+)
 from hoptrail.rag.store.layout import is_index_failure
 from hoptrail.rag.store.maintenance import rebuild
 from hoptrail.rag.store.snapshot import load_generation
@@ -79,6 +83,11 @@ def mend(
         for finding in findings:
             for statement, values in finding.remedy:
                 connection.execute(statement, values)
+        died = sorted({one.died for one in findings if one.died is not None})
+        if died:
+            # As a commit that deletes them, so that open stores see that they are gone.
+            sentence_table.remove(connection, died)
+            record_generation(connection, [], died)
     if "vector" in kinds:
         _restore_vectors(parts, connection, model)
     if "sentence" in kinds and model is not None:
@@ -96,11 +105,11 @@ def mend(
     rebuild(
         parts,
         connection,
-        lexical=bool(kinds & {"lexical", "passage", "facet", "orphan", "catalogue"}),
+        lexical=bool(kinds & {"lexical", "document", "passage", "facet", "orphan", "catalogue"}),
         # Without its vectors there is nothing to build it from.
         dense=bool(kinds & {"dense", "facet", "orphan", "vector", "catalogue"})
         and "vector" not in left,
-        graph=bool(kinds & {"graph", "passage", "orphan", "catalogue"}),
+        graph=bool(kinds & {"graph", "document", "passage", "orphan", "catalogue"}),
     )
     seal(parts, connection)
     return made
@@ -111,6 +120,7 @@ def seal(parts: Backends, connection: Connection) -> None:
     with writing(connection):
         if parts.spec.graph != "none":
             seal_triples(connection, unsealed_rows(connection))
+            remove_orphaned_seals(connection)
     (parts.layout.folder / FILE).unlink(missing_ok=True)
     connection.saved = None
     save_manifest(connection)

@@ -206,9 +206,9 @@ def _translated(error: Exception, path: Path) -> Exception:
             "nothing about what is on it. Remove nothing: look at the disk and at the system's "
             "log, and run the same command again; if it goes on, copy the folder to another disk."
         )
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.IntegrityError | sqlite3.ProgrammingError
-    ):
+    # The latter: the message in which SQLite quotes bytes that are no text.
+    damaged = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError)
+    if damaged and not isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return StoreDamaged(
             f"The catalogue of {str(path)!r} cannot be read ({error}). Put back a copy of the "
             f"folder, or remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"

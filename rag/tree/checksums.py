@@ -61,9 +61,11 @@ def verify_nodes(
     held = dict(connection.execute("SELECT number, crc FROM checks"))
     present = {record[0]: _checksum(record) for record in records}
     present[_META] = _checksum(sorted(meta.items()))
-    wrong = sorted(one for one in held.keys() | present if held.get(one) != present.get(one))
+    wrong = {one for one in held.keys() | present if held.get(one) != present.get(one)}
     if wrong:
-        named = ["its settings" if one == _META else f"node {one}" for one in wrong]
+        named = [
+            "its settings" if one == _META else f"node {one}" for one in sorted(wrong, key=repr)
+        ]
         raise StoreDamaged(f"changed under the checksum: {', '.join(named[:_MOST_NAMED])}")
 
 

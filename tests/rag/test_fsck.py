@@ -112,6 +112,16 @@ def test_a_wrong_text_of_a_passage(root: Path) -> None:
         assert [one.text for one in store.passages_of("d3")] == ["ship 3", "sea 3"]
 
 
+@pytest.mark.parametrize("change", ["start = start + 1", "stop = 1", "id = 'other'", "doc = 7"])
+def test_a_passage_whose_id_and_offsets_disagree(root: Path, change: str) -> None:
+    with Store.open(root) as store:
+        before = store.passages_of("d3")
+    sql(root, f"UPDATE passages SET {change} WHERE text = 'sea 3'")
+    mended(root, "passage")
+    with Store.open(root) as store:
+        assert store.passages_of("d3") == before
+
+
 def test_filters_that_differ_from_the_metadata(root: Path) -> None:
     sql(root, "DELETE FROM facets WHERE doc = (SELECT doc FROM documents WHERE id = 'd4')")
     mended(root, "facet")
@@ -131,7 +141,7 @@ def test_rows_of_no_document(root: Path) -> None:
         ("UPDATE texts SET body = 'other' || body WHERE part % 2 = 0", "document"),
         ("UPDATE documents SET title = 'other' WHERE id = 'd2'", "document"),
         ("DELETE FROM passages WHERE row = 3", "passage"),
-        ("UPDATE passages SET start = start + 1 WHERE row = 3", "passage"),
+        ("UPDATE passages SET start = start + 1, text = 'x' WHERE row = 3", "passage"),
     ],
 )
 def test_what_cannot_be_repaired_is_named_with_the_remedy(

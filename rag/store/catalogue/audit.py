@@ -65,6 +65,8 @@ class Finding:
 
     problem: Problem
     remedy: tuple[Remedy, ...] = field(default=())
+    died: tuple[int, int] | None = None
+    """First row and number of the passages that the remedy deletes."""
 
 
 def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]:
@@ -74,29 +76,36 @@ def audit_catalogue(connection: Connection, dimension: int) -> Iterator[Finding]
     """
     yield from _counts(connection)
     documents = connection.execute(
-        "SELECT doc, id, title, metadata, crc, rows FROM documents ORDER BY doc"
+        "SELECT doc, id, title, metadata, crc, rows, fingerprint FROM documents ORDER BY doc"
     )
     for line in documents.fetchall():
         try:
             yield from _document(connection, line, dimension)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             what = f"its record cannot be parsed ({error}); {_AGAIN}"
-            yield _finding("document", str(line[1]), what)
+            yield _damaged(connection, line, what)
     yield from _orphans(connection)
     for row in sentence_table.audit(connection, dimension):
         what = f"the sentence vectors of row {row} are damaged, or belong to no passage"
         yield _finding("sentence", None, what, ("DELETE FROM sentences WHERE row = ?", (row,)))
 
 
-Line = tuple[int, str, str, str, int, int]
-"""Of a document: number, id, title, metadata, CRC-32, passages."""
+Line = tuple[int, str, str, str, int, int, str]
+"""Of a document: number, id, title, metadata, CRC-32, passages, fingerprint."""
+
+UNINDEXED = "its passages were lost"
+"""Fingerprint of a document whose passages a repair gave up: the next ingest replaces it."""
 
 
 def _document(connection: Connection, line: Line, dimension: int) -> Iterator[Finding]:
-    doc, identifier, title, metadata, crc, rows = line
+    doc, identifier, title, metadata, crc, rows, fingerprint = line
+    if fingerprint == UNINDEXED:
+        yield _finding(
+            "passage", identifier, f"no search finds it, its passages are lost; {_AGAIN}"
+        )
     text = whole_text(connection, doc)
     if document_crc(title, metadata, text) != crc:
-        yield _finding("document", identifier, f"its content has changed; {_AGAIN}")
+        yield _damaged(connection, line, f"its content has changed; {_AGAIN}")
     else:
         yield from _passages(connection, (doc, rows), identifier, text)
         yield from _facets(connection, doc, identifier, metadata)
@@ -148,14 +157,71 @@ def _passages(
         (doc, doc + rows),
     ).fetchall()
     if len(held) != rows:
-        yield _finding("passage", identifier, f"it has {len(held)} of {rows} passages; {_AGAIN}")
+        yield _given_up(span, identifier, f"it has {len(held)} of {rows} passages")
     for row, one, owner, start, stop, body in held:
         if owner != doc or one != passage_id(identifier, start, stop) or stop > len(text):
-            yield _finding("passage", identifier, f"row {row} has wrong offsets; {_AGAIN}")
+            yield _misplaced(span, (row, one, start, stop, body), identifier, text)
         elif body != text[start:stop]:
             what = f"passage {one} differs from characters {start} to {stop} of its document"
             repair = ("UPDATE passages SET text = ? WHERE row = ?", (text[start:stop], row))
             yield _finding("passage", identifier, what, repair)
+
+
+def _damaged(connection: Connection, line: Line, what: str) -> Finding:
+    """A document that nothing can give back: a repair leaves what is there readable as text."""
+    doc, identifier, title, metadata = line[:4]
+    parts = connection.execute(
+        "SELECT part, body FROM texts WHERE part >= ? AND part < ?",
+        (doc * PARTS, (doc + 1) * PARTS),
+    ).fetchall()
+    record = (_as_text(title), _as_text(metadata), doc)
+    found = _finding(
+        "document",
+        _as_text(identifier),
+        what,
+        ("UPDATE documents SET title = ?, metadata = ? WHERE doc = ?", record),
+        *(("UPDATE texts SET body = ? WHERE part = ?", (_as_text(body), at)) for at, body in parts),
+    )
+    return replace(found, problem=replace(found.problem, repairable=False))
+
+
+def _as_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _misplaced(
+    span: tuple[int, int], line: tuple[int, str, int, int, str], identifier: str, text: str
+) -> Finding:
+    """A passage whose id and offsets disagree: whichever of them is wrong is mended."""
+    row, one, start, stop, body = line
+    doc, _ = span
+    what = f"the passage of row {row} has another id than its offsets"
+    if 0 <= start < stop <= len(text) and body == text[start:stop]:
+        repair = "UPDATE passages SET id = ?, doc = ? WHERE row = ?"
+        right = passage_id(identifier, start, stop)
+        return _finding("passage", identifier, what, (repair, (right, doc, row)))
+    at = text.find(body)
+    while at >= 0 and body:
+        if one == passage_id(identifier, at, at + len(body)):
+            repair = "UPDATE passages SET start = ?, stop = ?, doc = ? WHERE row = ?"
+            right_place = (at, at + len(body), doc, row)
+            return _finding("passage", identifier, what, (repair, right_place))
+        at = text.find(body, at + 1)
+    return _given_up(span, identifier, f"row {row} has wrong offsets")
+
+
+def _given_up(span: tuple[int, int], identifier: str, what: str) -> Finding:
+    """Passages that nothing can give back: a repair leaves the document without any."""
+    doc, rows = span
+    found = _finding(
+        "passage",
+        identifier,
+        f"{what}; {_AGAIN}",
+        ("DELETE FROM passages WHERE row >= ? AND row < ?", (doc, doc + rows)),
+        ("DELETE FROM embeddings WHERE row >= ? AND row < ?", (doc, doc + rows)),
+        ("UPDATE documents SET rows = 0, fingerprint = ? WHERE doc = ?", (UNINDEXED, doc)),
+    )
+    return replace(found, problem=replace(found.problem, repairable=False), died=(doc, rows))
 
 
 def _vectors(

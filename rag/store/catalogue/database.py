@@ -200,12 +200,17 @@ def document(connection: Connection, identifier: str) -> Document | None:
         if found is None:
             return None
         doc, title, metadata = found
-        return Document(
-            id=identifier,
-            title=title,
-            text=whole_text(connection, doc),
-            metadata=json.loads(metadata),
-        )
+        try:
+            return Document(
+                id=identifier,
+                title=title,
+                text=whole_text(connection, doc),
+                metadata=dict(json.loads(metadata)),
+            )
+        except (TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"The document {identifier!r} is damaged ({error}): run hoptrail fsck."
+            ) from error
 
 
 def whole_text(connection: sqlite3.Connection, doc: int) -> str:
@@ -330,7 +335,10 @@ def known_vectors(
 
 
 def _passage(line: tuple[int, str, str, int, int, str, str]) -> Passage:
-    _, identifier, document_id, start, end, title, text = line
+    row, identifier, document_id, start, end, title, text = line
+    # SQLite returns whatever type a damaged cell has.
+    if not (type(start) is type(end) is int and type(title) is type(text) is str):
+        raise StoreDamaged(f"The passage of row {row} is damaged: run hoptrail fsck --repair.")
     return Passage(
         id=identifier, document_id=document_id, start=start, end=end, title=title, text=text
     )

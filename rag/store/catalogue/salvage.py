@@ -15,6 +15,8 @@ from pathlib import Path
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection
 
 _NAME = "catalogue.db.salvaged"
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file raises; the latter where SQLite's message quotes bytes of it."""
 _VERDICTS = 20
 _MISTAKEN = "NULL value in outbox."
 """SQLite below 3.42 finds this where a key leaves out a column between its own."""
@@ -30,7 +32,7 @@ def structural_faults(connection: Connection) -> list[str]:
     """What SQLite itself finds wrong with the file, at most 20 findings."""
     try:
         found = connection.execute(f"PRAGMA integrity_check({_VERDICTS})").fetchall()
-    except sqlite3.DatabaseError as error:
+    except READ_ERRORS as error:
         return [str(error)]
     return [one for (one,) in found if one != "ok" and not one.startswith(_MISTAKEN)]
 
@@ -82,7 +84,7 @@ def _copy(connection: Connection, target: sqlite3.Connection, table: str) -> Non
         try:
             for line in connection.execute(query):
                 target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", line)
-        except sqlite3.DatabaseError:
+        except READ_ERRORS:
             whole = False
         if whole:
             return
@@ -91,5 +93,5 @@ def _copy(connection: Connection, target: sqlite3.Connection, table: str) -> Non
 def _indexed_ids(connection: Connection) -> Iterator[tuple[str, int]]:
     try:
         yield from connection.execute(f"{_IDS} ORDER BY id")
-    except sqlite3.DatabaseError:
+    except READ_ERRORS:
         return

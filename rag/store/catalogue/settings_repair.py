@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 
 from hoptrail.rag.errors import StoreDamaged
@@ -14,7 +13,7 @@ from hoptrail.rag.store.catalogue.manifest import (
     read_manifest,
     seal_meta,
 )
-from hoptrail.rag.store.catalogue.salvage import lenient, salvage
+from hoptrail.rag.store.catalogue.salvage import READ_ERRORS, lenient, salvage
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.locks import WriterLock
 
@@ -43,7 +42,7 @@ def repair_settings(layout: Layout, wait: float) -> tuple[str, ...]:
         lost: list[str] = []
         try:
             values = meta(connection)
-        except sqlite3.DatabaseError:
+        except READ_ERRORS:
             lost = salvage(connection, layout.folder)
             values = meta(connection)
         if values.get("format") and is_intact(values):

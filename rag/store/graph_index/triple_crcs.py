@@ -38,6 +38,11 @@ def remove_seals(connection: Connection, spans: Iterable[tuple[int, int]]) -> No
         )
 
 
+def remove_orphaned_seals(connection: Connection) -> None:
+    """Deletes the checksums of rows that no passage has any more."""
+    connection.execute("DELETE FROM triple_crcs WHERE row NOT IN (SELECT row FROM passages)")
+
+
 def has_seals(connection: Connection) -> bool:
     """Whether the table is there; a store of an earlier version has none."""
     found: int = connection.execute(_TABLES).fetchone()[0]
@@ -57,7 +62,8 @@ def damaged_rows(connection: Connection) -> Iterator[int]:
     if not has_seals(connection):
         return
     present = _checksums(connection)
-    for row, crc in connection.execute("SELECT row, crc FROM triple_crcs ORDER BY row").fetchall():
+    query = "SELECT row, crc FROM triple_crcs WHERE row IN (SELECT row FROM passages) ORDER BY row"
+    for row, crc in connection.execute(query).fetchall():
         if present.get(row) != crc:
             yield row
 

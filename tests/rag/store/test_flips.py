@@ -113,7 +113,7 @@ KINDS = {
     "secret": ("closed", "secret"),
     "owner": ("closed", "writer.owner"),
 }
-PER_KIND = {"catalogue": 14, "log": 6, "tree": 4, "segments": 3}
+PER_KIND = {"catalogue": 16, "log": 6, "tree": 5, "segments": 3}
 FLIPS = [(kind, number) for kind in KINDS for number in range(PER_KIND.get(kind, 1))]
 
 
