@@ -56,13 +56,13 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
     passages = journal.passages_without(writer, going) + sum(len(one.passages) for one in puts)
     for backend in (parts.lexical, parts.dense):
         backend.admit(passages)
+    if not puts and not journal.knows_any(writer, deletes):
+        return journal.number(writer, "generation")
     needed = journal.rows_needed(puts)
-    first = journal.allocate_rows(writer, needed) if needed else 0
+    first = _begun(writer, needed)
     placed = journal.assign_rows(first, puts)
     with journal.writing(writer):
         died = journal.remove(writer, going)
-        if not puts and not died:
-            return journal.number(writer, "generation")
         swept = [span for span in journal.garbage_rows(writer) if span != (first, needed)]
         batch = _batch(placed, swept)
         epochs = [journal.number(writer, key) for key in ("lexical_epoch", "dense_epoch")]
@@ -81,8 +81,18 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
                 journal.add_to_outbox(writer, born, died)
             generation = journal.record_generation(writer, born, died)
             linking.mark(writer, generation)
+        journal.put_seal(writer, "lexical_seal", parts.lexical.seal(epochs[0]))
     parts.dense.settle(writer)
     return generation
+
+
+def _begun(writer: Connection, needed: int) -> int:
+    """The first of `needed` new rows; records that the lexical index is about to change."""
+    if needed:
+        return journal.allocate_rows(writer, needed)
+    with journal.writing(writer):
+        journal.put_seal(writer, "lexical_seal", None)
+    return 0
 
 
 def import_triples(writer: Connection, triples: Sequence[Triple]) -> ImportResult:

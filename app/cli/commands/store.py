@@ -24,7 +24,7 @@ from hoptrail.app.cli.resolve import (
     unmatched,
     where_of,
 )
-from hoptrail.app.cli.settings import first, load_settings
+from hoptrail.app.cli.settings import StoreTable, first, load_settings
 from hoptrail.app.text import heading, indented, plural, shortened
 
 if TYPE_CHECKING:
@@ -141,8 +141,11 @@ def fsck(
     """
     from hoptrail.rag.fsck import fsck as check
 
-    root, name = store_location(folder, tenant, load_settings(settings).store)
-    report = check(root, tenant=name, repair=repair, wait=wait)
+    table = load_settings(settings).store
+    root, name = store_location(folder, tenant, table)
+    # Loaded only where a vector has to be made again.
+    at_hand = lambda: embedder_of(root, name, StoreTable(), table)  # noqa: E731
+    report = check(root, tenant=name, repair=repair, wait=wait, embedder=at_hand)
     if as_json:
         emit({**asdict(report), "clean": report.clean})
     else:

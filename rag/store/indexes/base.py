@@ -105,6 +105,17 @@ class IndexBackend(Protocol[IndexT_co]):
     def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """Pairs (row, CRC-32 of the entry) of each entry of a live row; a row may come twice."""
 
+    def seal(self, epoch: int) -> int | None:
+        """CRC-32 of the file that names the others, as of now; None if there is none."""
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Which file has changed under its checksum; None if none has.
+
+        Args:
+            state: has the seal to compare with.
+            whole: check all files, not only what takes some milliseconds.
+        """
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Whether dead rows take more room than live ones; `rows`: row numbers allocated so far."""
 

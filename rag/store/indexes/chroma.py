@@ -194,6 +194,14 @@ class ChromaBackend:
                 if row < len(state.live) and state.live[row]:
                     yield row, zlib.crc32(np.asarray(vector, dtype="<f4").tobytes())
 
+    def seal(self, epoch: int) -> int | None:
+        """Returns None: Chroma changes its files in place."""
+        return None
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Returns None: the vectors are compared with the catalogue by `audit`."""
+        return None
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: dead rows are deleted one by one."""
         return False

@@ -151,6 +151,14 @@ class RankBm25Backend:
         """Yields nothing: there are no files."""
         return iter(())
 
+    def seal(self, epoch: int) -> int | None:
+        """Returns None: there are no files."""
+        return None
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Returns None: there are no files."""
+        return None
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: the model has live rows only."""
         return False

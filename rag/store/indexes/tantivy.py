@@ -27,6 +27,7 @@ from tantivy import Occur, Query
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.indexes.tantivy_files import folder_damage, list_seal
 from hoptrail.rag.store.indexes.temporary import linked, removed
 from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.types import (
@@ -248,6 +249,16 @@ class TantivyBackend:
         known = np.flatnonzero(rows < len(state.live))
         alive = known[state.live[rows[known]]]
         yield from zip(rows[alive].tolist(), crcs[alive].tolist(), strict=True)
+
+    def seal(self, epoch: int) -> int | None:
+        """CRC-32 of the list of segments."""
+        return list_seal(self._path(epoch))
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Which file of a segment has changed under the checksum that Tantivy gave it."""
+        path = self._path(state.lexical_epoch)
+        found = folder_damage(path, state.lexical_seal, whole=whole)
+        return None if found is None else f"the lexical index is damaged: {found}"
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: Tantivy merges segments by itself."""
