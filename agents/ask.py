@@ -197,7 +197,7 @@ async def aresume(  # noqa: PLR0913 - as `aask`
     """
     async with AsyncExitStack() as stack:
         opened = await _opened(stack, store, tenant, embedder)
-        folder = runs.find(opened.runs or Path(), run)
+        folder = runs.find(opened.runs, run)
         request = folder.job()
         models = RoleModels.of(restored(run, request, model))
         live, recording = LiveInterceptor(cancel), folder.recording()

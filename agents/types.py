@@ -144,6 +144,8 @@ class ReadPassage:
     passage_id: str
     query: str
     round: int
+    copy: bool = False
+    """True: it is gone, or has the text of another one, which was read in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StoreFull,
         StoreMismatch,
         StoreMissing,
+        StoreReadOnly,
         TreeMismatch,
         TreeMissing,
     )
@@ -53,6 +54,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
             "StoreFull",
             "StoreMismatch",
             "StoreMissing",
+            "StoreReadOnly",
             "TreeMismatch",
             "TreeMissing",
         ],
@@ -93,6 +95,7 @@ __all__ = [
     "StoreMismatch",
     "StoreMissing",
     "StoreOptions",
+    "StoreReadOnly",
     "StoreSpec",
     "StoreStats",
     "TreeMismatch",

@@ -5,6 +5,7 @@
     ├── StoreError
     │   ├── StoreMissing     no store there
     │   ├── StoreBusy        another process holds the writer's lock
+    │   ├── StoreReadOnly    it can only be read here: its disk or its rights
     │   ├── StoreMismatch    made with another embedder, dimension or format
     │   ├── TreeMissing      the store has no tree
     │   ├── TreeMismatch     the tree is of another embedder, dimension, format or store
@@ -39,6 +40,10 @@ class StoreMissing(StoreError):
 
 class StoreBusy(StoreError):
     """Another process holds the lock that this call needs."""
+
+
+class StoreReadOnly(StoreError):
+    """The store is on a read-only disk, or the user has no right to write it."""
 
 
 class StoreMismatch(StoreError):

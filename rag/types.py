@@ -94,6 +94,16 @@ def tie_break(identifier: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The file that a document came from."""
+
+    root: str
+    """The resolved path of the folder or single file that was given to the first ingest of it."""
+    path: str
+    """The file's path below the root, with `/` and in NFC; "": the root itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedDocument:
     """A document ready for the store: its passages and their vectors, row by row."""
 
@@ -102,6 +112,8 @@ class IndexedDocument:
     vectors: Vectors
     fingerprint: str
     """Hash of the document and of the chunking settings: a document with another is re-indexed."""
+    origin: Origin | None = None
+    """Where it came from; its root is registered (`Store.origins`). None: from no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +149,8 @@ class Hit:
     source: Mode
     via: Via | None = None
     """The hop that led to it; None: the query itself found it."""
+    copies: tuple[Passage, ...] = ()
+    """Other passages with the same text that the search came across: see `retrieval.duplicates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

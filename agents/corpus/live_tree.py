@@ -20,7 +20,7 @@ from hoptrail.agents.corpus.protocol import Stand, TreeStart
 from hoptrail.agents.corpus.threads import given_up
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.interruptible import Interrupted
-from hoptrail.rag.errors import StoreBusy, TreeMissing
+from hoptrail.rag.errors import StoreBusy, StoreReadOnly, TreeMissing
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.builders.build import build_tree, default_spec
@@ -158,8 +158,8 @@ class Trees:
                 if self._file.exists():  # somebody was quicker
                     return load_tree(self._store), False
                 return self._file.save(build_tree(leaves, spec, self._go_on)), True
-        except StoreBusy:
-            # Somebody builds a better one, perhaps for hours; until then this one does.
+        except (StoreBusy, StoreReadOnly):
+            # It cannot be kept, or somebody builds a better one, perhaps for hours: this one does.
             return build_tree(leaves, spec, self._go_on), True
 
     def _go_on(self, _done: int, _total: int) -> None:

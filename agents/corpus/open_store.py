@@ -16,6 +16,7 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.interruptible import InterruptibleEmbedder
 from hoptrail.rag.embedders.loading import load_embedder, recorded_embedder
 from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.spec import check_embedder
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.types import Mode
@@ -59,7 +60,8 @@ class OpenStore:
             tenant: whose documents.
             embedder: one, or its name for `load_embedder`; None: the one that the store records.
             keep_runs: whether runs are kept on disk until their receipt is written, so that one
-                that was cut off can be resumed; a `RunRetention` says for how long that.
+                that was cut off can be resumed; a `RunRetention` says for how long that. Those of a
+                store that can only be read are not kept.
             admission: how many runs go on at once; the process's unless one is given.
 
         Raises:
@@ -79,11 +81,12 @@ class OpenStore:
         # What runs embed can be stopped between two batches; what is ingested cannot.
         for_runs = InterruptibleEmbedder(embedder, given_up)
         retriever = Retriever(store, for_runs)
+        home = Path(folder) / tenant
         retention = keep_runs if isinstance(keep_runs, RunRetention) else RunRetention()
         return cls(
             corpus=LiveCorpus(store, retriever, Trees(store, for_runs)),
             secret=store.secret,
-            runs=Path(folder) / tenant / "runs" if keep_runs else None,
+            runs=home / "runs" if keep_runs and can_write(home) else None,
             retention=retention,
             store=store,
             embedder=embedder,

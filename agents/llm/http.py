@@ -198,11 +198,11 @@ class HttpEndpoint:
         if status != 200 or not isinstance(listed, list):
             raise ModelError(self._complaint(status, data))
         served = {str(one["id"]): one for one in listed if isinstance(one, dict) and "id" in one}
-        name = self._wanted or next(iter(served), None)
+        name = next(iter(served), None) if self._wanted is None else self._wanted
         if name is None or name not in served:
             raise ModelError(
                 f"{self._root!r} serves no model {self._wanted!r}: it has {sorted(served)!r}."
-                if self._wanted
+                if self._wanted is not None
                 else f"{self._root!r} lists no model: load one, or name the one to ask."
             )
         return name, wire.window_of(served[name])

@@ -27,8 +27,10 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
 
 async def shown_passages(state: RunState, run: RunContext) -> tuple[Passage, ...]:
     """The passages that models are shown, in order of arrival."""
-    read = (one.passage_id for one in state.read if one.round >= state.shown_from)
-    return await texts_of(read, run)
+    return await texts_of(
+        (one.passage_id for one in state.read if one.round >= state.shown_from and not one.copy),
+        run,
+    )
 
 
 async def texts_of(ids: Iterable[str], run: RunContext) -> tuple[Passage, ...]:

@@ -35,7 +35,7 @@ async def answer_follow_up(state: RunState, run: RunContext) -> StateUpdate:
     run.emit(StepStarted(node="answer_follow_up", round=state.round))
     question = state.asked[-1] if state.asked else state.question
     passages = await texts_of(
-        (one.passage_id for one in state.read if one.round == state.round), run
+        (one.passage_id for one in state.read if one.round == state.round and not one.copy), run
     )
     result = await run.roles.reader.read(question, passages)
     step = role_step("answer_follow_up", "answered", result.value.text[:200], result)

@@ -111,12 +111,17 @@ def begin(runs: Path, job: RunRequest, retention: RunRetention | None = None) ->
     return folder
 
 
-def find(runs: Path, run: str) -> RunFolder:
+def find(runs: Path | None, run: str) -> RunFolder:
     """The folder of a run that can be resumed.
 
     Raises:
         SettingsError: there is none; the message lists the unfinished runs.
     """
+    if runs is None:
+        raise SettingsError(
+            f"There is no run {run!r}: runs of this store are not kept (keep_runs=False, or the "
+            "store can only be read)."
+        )
     folder = RunFolder(path=runs / run)
     if not _RUN.fullmatch(run) or not (folder.path / "run.json").is_file():
         left = ", ".join(sorted(f.id for f in unfinished_runs(runs))) or "none"

@@ -88,7 +88,8 @@ class RunSettings:
             if served
             else TreeSearchSettings()
         )
-        return replace(self, mode=self.mode or mode, navigate=self.navigate or usual)
+        chosen = mode if self.mode is None else self.mode
+        return replace(self, mode=chosen, navigate=self.navigate or usual)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoptrail.app.cli.settings import ModelsTable, ModelTable, RoleTable, nearest
+from hoptrail.app.cli.settings import ModelsTable, ModelTable, RoleTable, first, nearest
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def served_model(
     """
     from hoptrail.agents import ServedModel
 
-    url, name = url or table.url, name or table.name
-    key_file = key_file or table.api_key_file
+    url, name = first(url, table.url), first(name, table.name)
+    key_file = first(key_file, table.api_key_file)
     key_env = None if key_file is not None else table.api_key_env
     if url is None:
         if name is not None or key_file is not None or key_env is not None:
@@ -93,7 +93,9 @@ def _role_model(role: str, default: ServedModel | None, table: RoleTable) -> Rol
     if table.url is not None:
         model = ServedModel(url=table.url, name=table.name, api_key=key)
     elif own and default is not None:
-        model = replace(default, name=table.name or default.name, api_key=key or default.api_key)
+        model = replace(
+            default, name=first(table.name, default.name), api_key=first(key, default.api_key)
+        )
     return RoleModel(model=model, thinking=table.thinking, thought_tokens=table.thought_tokens)
 
 

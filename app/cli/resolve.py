@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoptrail.app.cli.model_options import read_key
-from hoptrail.app.cli.settings import AskTable, BudgetTable, StoreTable, over
+from hoptrail.app.cli.settings import AskTable, BudgetTable, StoreTable, first, over
 from hoptrail.rag.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def store_location(store: Path | None, tenant: str | None, table: StoreTable) ->
         raise SettingsError(
             "No store is named: give --store DIR, or dir in [store] of a settings file."
         )
-    return folder, tenant or table.tenant or DEFAULT_TENANT
+    named = first(tenant, table.tenant)
+    return folder, DEFAULT_TENANT if named is None else named
 
 
 def open_store(root: Path, tenant: str, wait: float) -> Store:
@@ -92,14 +93,14 @@ def named_embedder(flags: StoreTable, table: StoreTable) -> Embedder | None:
             "--embedder-key-file goes with a server: name that with --embedder "
             "http://HOST:PORT/v1#MODEL, or leave the key out."
         )
-    key_file = flags.embedder_key_file or table.embedder_key_file
+    key_file = first(flags.embedder_key_file, table.embedder_key_file)
     return None if name is None else load(name, key_file)
 
 
 def embedder_name(chosen: str | None, folder: Path | None, table: StoreTable) -> str | None:
     """How the embedder is called on the command line or in the settings; None: not at all."""
-    name = chosen or table.embedder
-    folder = folder or table.embedder_folder
+    name = first(chosen, table.embedder)
+    folder = first(folder, table.embedder_folder)
     if folder is None:
         return name
     if name is not None and name != "minilm":

@@ -171,6 +171,11 @@ def given(**values: T | None) -> dict[str, T]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def first(*values: T | None) -> T | None:
+    """The first value that is not None; an empty one counts, and is refused by whoever reads it."""
+    return next((value for value in values if value is not None), None)
+
+
 def set_in(table: object, *names: str) -> dict[str, Any]:
     """Values of the named keys of a table that are set."""
     return given(**{name: getattr(table, name) for name in names})

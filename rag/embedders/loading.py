@@ -41,13 +41,14 @@ def load_embedder(
     if spec.startswith(("http://", "https://")):
         from hoptrail.rag.embedders.openai import OpenAIEmbedder, OpenAIEmbedderSettings  # noqa: PLC0415
 
-        url, _, model = spec.partition("#")
-        return OpenAIEmbedder(OpenAIEmbedderSettings(url=url, model=model or None, api_key=api_key))
-    name, _, folder = spec.partition(":")
+        url, mark, named = spec.partition("#")
+        model = named if mark else None
+        return OpenAIEmbedder(OpenAIEmbedderSettings(url=url, model=model, api_key=api_key))
+    name, mark, folder = spec.partition(":")
     if name in ("minilm", "all-MiniLM-L6-v2"):
         from hoptrail.rag.embedders.minilm import MiniLMEmbedder, find_minilm  # noqa: PLC0415
 
-        place = find_minilm(Path(folder) if folder else None, hub_cache=hub_cache)
+        place = find_minilm(Path(folder) if mark else None, hub_cache=hub_cache)
         return MiniLMEmbedder(place, threads=threads)
     raise SettingsError(
         f"Unknown embedder {spec!r}: use 'minilm', 'minilm:FOLDER', 'http://HOST:PORT/v1#MODEL' "

@@ -10,7 +10,14 @@ import numpy as np
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import EmbedderError
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.types import Document, IndexedDocument, Passage, Vectors, embedding_text
+from hoptrail.rag.types import (
+    Document,
+    IndexedDocument,
+    Origin,
+    Passage,
+    Vectors,
+    embedding_text,
+)
 
 _FIRST_SLICE, _LEAST_SLICE = 32, 8
 """Passages embedded at once, at first and at least."""
@@ -23,6 +30,7 @@ class ChunkedDocument:
     document: Document
     passages: Sequence[Passage]
     fingerprint: str
+    origin: Origin
     replaces: bool
     """The store has another version of it."""
 
@@ -136,4 +144,5 @@ def _indexed(prepared: ChunkedDocument, vectors: Vectors) -> IndexedDocument:
         passages=prepared.passages,
         vectors=vectors,
         fingerprint=prepared.fingerprint,
+        origin=prepared.origin,
     )

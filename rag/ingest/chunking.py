@@ -1,37 +1,31 @@
-"""Chunking: documents into passages of whole sentences, packed greedily under a token budget.
-
-Unusual here: the token count of a growing passage is kept exactly without counting it again for
-every sentence. Counts add up across a `seam` (a gap that the tokenizer's word rule never
-bridges); where a gap has none, the passage so far is counted anew.
-"""
+"""Chunking: documents and records into passages."""
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.text.sentences import Span, sentences, stripped
-from hoptrail.rag.text.tokens import count_tokens, seam
+from hoptrail.rag.ingest.packing import MINIMUM_BUDGET, passage_spans
+from hoptrail.rag.text.sentences import Span
+from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Document, Passage, passage_id
-
-MINIMUM_BUDGET = 8
-"""Tokens. One character can take four, so that even a cut through a word makes progress."""
 
 RECORD_SHARE = 0.75
 """Part of an embedder's window that a piece of a split record may fill, in cl100k_base tokens.
 MiniLM's WordPiece makes 0.97 times as many of English encyclopaedia text on average, 1.2 times at
 most (passages above 60 tokens, 9,000 seen), and more of other languages."""
 
-_LINES = re.compile(r"[^\r\n]+")
-_WORDS = re.compile(r"\S+")
-_CLAUSES = re.compile(r"[^。！？；，、।]+[。！？；，、।]*|[。！？；，、।]+")
-"""Pieces of a text without spaces, such as Chinese or Japanese."""
+Splitter = Callable[[str, int, int, str], list[Span]]
+"""Text, token budget, overlap and language to the spans of passages."""
 
 
 def chunk(
-    document: Document, *, budget: int = 180, overlap: int = 0, language: str = "english"
+    document: Document,
+    *,
+    budget: int = 180,
+    overlap: int = 0,
+    language: str = "english",
+    split: Splitter = passage_spans,
 ) -> tuple[Passage, ...]:
     """Returns the passages of `document` in order; none if it is blank.
 
@@ -45,17 +39,22 @@ def chunk(
         overlap: most tokens of whole sentences that a passage repeats from the end of the one
             before, `0 <= overlap < budget`. They are left out where the next one would not fit.
         language: whose sentence rules apply.
+        split: makes the spans, perhaps in another process.
 
     Raises:
         SettingsError: budget, overlap or language is impossible.
     """
     check_chunking(budget, overlap)
-    spans = _pack(document.text, sentences(document.text, language), budget, overlap)
+    spans = split(document.text, budget, overlap, language)
     return tuple(_passage(document, start, end) for start, end in spans)
 
 
 def chunk_record(
-    document: Document, window: int, *, language: str = "english"
+    document: Document,
+    window: int,
+    *,
+    language: str = "english",
+    split: Splitter = passage_spans,
 ) -> tuple[Passage, ...]:
     """Returns a record as one passage, or as several if the embedder would not read it whole.
 
@@ -66,6 +65,7 @@ def chunk_record(
         document: a record of a corpus, its text a passage already.
         window: tokens that the embedder reads.
         language: whose sentence rules apply.
+        split: as in `chunk`.
 
     Raises:
         SettingsError: the window is below 16 tokens or the language unknown.
@@ -83,7 +83,7 @@ def chunk_record(
         start = len(document.text) - len(document.text.lstrip())
         return (_passage(document, start, start + len(text)),)
     budget = max(MINIMUM_BUDGET, int(RECORD_SHARE * max(left, window / 2)))
-    return chunk(document, budget=budget, language=language)
+    return chunk(document, budget=budget, language=language, split=split)
 
 
 def check_chunking(budget: int, overlap: int) -> None:
@@ -108,74 +108,3 @@ def _passage(document: Document, start: int, end: int) -> Passage:
         title=document.title,
         text=document.text[start:end],
     )
-
-
-def _pack(text: str, spans: list[Span], budget: int, overlap: int) -> Iterator[Span]:
-    """Yields passages' spans; units that do not fit even alone are replaced by their parts."""
-    units, packer = deque(spans), _Packer(text, budget)
-    while units:
-        if packer.take(units[0]):
-            units.popleft()
-        elif packer.units:
-            yield packer.span
-            packer.restart(overlap, units[0])
-        else:
-            units.extendleft(reversed(_parts(text, *units.popleft(), budget)))
-    if packer.units:
-        yield packer.span
-
-
-class _Packer:
-    """A passage that grows: `_tokens` up to `_base`, where counts add up, `_tail` behind it."""
-
-    def __init__(self, text: str, budget: int) -> None:
-        self.units: list[Span] = []
-        self._text, self._budget = text, budget
-        self._base = self._tokens = self._tail = 0
-
-    @property
-    def span(self) -> Span:
-        return self.units[0][0], self.units[-1][1]
-
-    def take(self, unit: Span) -> bool:
-        """Appends the unit if the passage stays within the budget; says whether it did."""
-        base, tokens = self._reach(unit[0]) if self.units else (unit[0], 0)
-        tail = count_tokens(self._text[base : unit[1]])
-        if tokens + tail > self._budget:
-            return False
-        self.units.append(unit)
-        self._base, self._tokens, self._tail = base, tokens, tail
-        return True
-
-    def restart(self, overlap: int, following: Span) -> None:
-        """Begins the next passage with the last units that `overlap` and `following` allow."""
-        tail, self.units = self.units[1:] if overlap else [], []
-        first = len(tail)
-        while first and self._count(tail[first - 1][0], tail[-1][1]) <= overlap:
-            first -= 1
-        while first < len(tail) and self._count(tail[first][0], following[1]) > self._budget:
-            first += 1
-        for unit in tail[first:]:
-            self.take(unit)
-
-    def _reach(self, start: int) -> tuple[int, int]:
-        """Returns the last seam before `start` and the tokens up to it."""
-        end = self.units[-1][1]
-        at = seam(self._text, end, start)
-        if at is None:
-            return self._base, self._tokens
-        return at, self._tokens + (self._tail if at == end else self._count(self._base, at))
-
-    def _count(self, start: int, end: int) -> int:
-        return count_tokens(self._text[start:end])
-
-
-def _parts(text: str, start: int, end: int, budget: int) -> list[Span]:
-    """Cuts a unit that is too long at the coarsest joint it has; makes at least two parts."""
-    for joint in (_LINES, _WORDS, _CLAUSES):
-        found = (stripped(text, *match.span()) for match in joint.finditer(text, start, end))
-        parts = [span for span in found if span]
-        if len(parts) > 1:
-            return parts
-    step = budget // 4  # a character takes four tokens at most, one a byte of UTF-8
-    return [(at, min(at + step, end)) for at in range(start, end, step)]

@@ -17,19 +17,43 @@ from pathlib import Path
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
-from hoptrail.rag.ingest.chunking import check_chunking, chunk, chunk_record
-from hoptrail.rag.ingest.files import ProblemKind, SourceFile, find_files
+from hoptrail.rag.ingest.chunking import (
+    Splitter,
+    check_chunking,
+    chunk,
+    chunk_record,
+)
+from hoptrail.rag.ingest.discovery import FoundFiles, check_paths, find_files
+from hoptrail.rag.ingest.files import ProblemKind, SourceFile, UnreadableFile
+from hoptrail.rag.ingest.ingest_events import (
+    DocumentCommitted,
+    DocumentDeleted,
+    DocumentSkipped,
+    FileFailed,
+    IngestEvent,
+    IngestReport,
+    Progress,
+)
+from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
+from hoptrail.rag.ingest.roots import plan_roots
+from hoptrail.rag.ingest.stored_documents import StoredDocuments
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
-from hoptrail.rag.types import Document, Passage
+from hoptrail.rag.types import Document, Origin, Passage
+
+__all__ = [
+    "DocumentCommitted", "DocumentDeleted", "DocumentSkipped", "FileFailed", "IngestEvent",
+    "IngestReport", "IngestSettings", "Progress", "ingest",
+]  # fmt: skip
 
 _SPLITTING = 1
 """Counted up when the same settings give other passages, so that old ones are replaced."""
 
 _PROGRESS_SECONDS = 1.0
 _DELETES_AT_ONCE = 256
+_ASSIGNS_AT_ONCE = 1000
 _FAILURES_KEPT = 1000
 
 
@@ -48,7 +72,12 @@ class IngestSettings:
     """Longest wait of a split document for its commit, checked between documents and while a
     slow file is parsed."""
     prune: bool = False
-    """Delete documents that this run did not meet."""
+    """Delete documents from below the given paths that this run did not meet."""
+    name: str | None = None
+    """Of the given folder or file in document ids; None: the last part of its path."""
+    take_over: bool = False
+    """Documents that came from elsewhere may be overwritten, and a folder of the same name that was
+    given before is this one now."""
     limits: ParseLimits = field(default_factory=ParseLimits)
 
     def __post_init__(self) -> None:
@@ -57,79 +86,6 @@ class IngestSettings:
         for name in ("batch_passages", "batch_seconds"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}. Set it above 0.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentCommitted:
-    """Event: a document is committed."""
-
-    id: str
-    passages: int
-    generation: int
-    replaced: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentSkipped:
-    """Event: the store has the same document already, chunked and embedded in the same way."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentDeleted:
-    """Event: a document that was not among the files was deleted."""
-
-    id: str
-    generation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileFailed:
-    """Event: a file, or one line of it, gave no document; an older version stays in the store."""
-
-    path: str
-    reason: str
-    kind: ProblemKind
-    line: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Event: progress in bytes of files; documents and passages as met, not committed.
-
-    Told after each file, and each second between documents.
-    """
-
-    done_bytes: int
-    total_bytes: int
-    documents: int
-    passages: int
-
-
-IngestEvent = DocumentCommitted | DocumentSkipped | DocumentDeleted | FileFailed | Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestReport:
-    """Counts of one ingest. Documents met: added + replaced + unchanged."""
-
-    added: int
-    replaced: int
-    unchanged: int
-    deleted: int
-    failed: int
-    passages: int
-    """Of added and replaced documents."""
-    skipped_files: int
-    """Without a parser for their suffix."""
-    skipped_links: int
-    failures: tuple[FileFailed, ...]
-    """The first 1000."""
-    prune_refused: str | None
-    """Why `prune` deleted nothing; None: it did, or was not asked for."""
-    generation: int
-    seconds: float
 
 
 _DEFAULTS = IngestSettings()
@@ -153,8 +109,8 @@ def ingest(
     starting it again goes on from there.
 
     Args:
-        paths: files and folders; ids are relative to them (see `rag.ingest.files`). The
-            store's own files are passed over.
+        paths: files and folders; ids follow from them (see `rag.ingest.roots`). The store's own
+            files are passed over.
         store: opened for the same embedder.
         embedder: makes the passages' vectors.
         settings: see there.
@@ -162,7 +118,8 @@ def ingest(
         clock: seconds; only differences count.
 
     Raises:
-        SettingsError: the paths hold nothing to read, clash, or do not exist.
+        SettingsError: the paths hold nothing to read or do not exist, or the store has documents of
+            another folder of that name.
         StoreMismatch: the store was made with another embedder.
         EmbedderError: the embedder failed.
         StoreError: the store is being written by another, or its disk is full.
@@ -173,17 +130,26 @@ def ingest(
             "Use that one, or make a new store."
         )
     began = clock()
-    found = find_files(paths, store=store.root)
-    run = _Run(store, embedder, settings, on_event, clock, found.bytes)
+    paths = [Path(path) for path in paths]
+    check_paths(paths)
+    roots = plan_roots(
+        paths, store.origins.roots(), name=settings.name, take_over=settings.take_over
+    )
+    stored = StoredDocuments(store, roots, take_over=settings.take_over)
+    found = find_files(paths, store=store.root, roots=roots, ids=stored.ids())
+    store.origins.register(roots.added, roots.moved)
+    run = _Run(store, embedder, settings, on_event, clock, found.bytes, stored)
     for problem in found.problems:
         run.fail(problem)
     with Parser(settings.limits, on_idle=run.batch.tick) as parser:
+        run.splitter = parser.passage_spans
         for source in found.files:
             for item in parser.read(source):
                 run.take(source, item)
             run.finish(source)
         run.batch.flush()
-    refused = run.prune() if settings.prune else None
+    run.assign()
+    refused = run.prune(paths, found) if settings.prune else None
     return IngestReport(
         added=run.added,
         replaced=run.replaced,
@@ -193,6 +159,8 @@ def ingest(
         passages=run.passages,
         skipped_files=found.skipped,
         skipped_links=found.links,
+        adopted=len(stored.adopted),
+        left_behind=stored.left_behind(),
         failures=tuple(run.failures),
         prune_refused=refused,
         generation=store.generation,
@@ -211,6 +179,7 @@ class _Run:
         on_event: Callable[[IngestEvent], None],
         clock: Callable[[], float],
         total_bytes: int,
+        stored: StoredDocuments,
     ) -> None:
         self.added = self.replaced = self.unchanged = self.deleted = self.failed = 0
         self.passages = 0
@@ -226,11 +195,13 @@ class _Run:
         self._store, self._embedder, self._settings = store, embedder, settings
         self._clock, self._told = clock, clock()
         self._tell, self._total_bytes = on_event, total_bytes
-        language = store.spec.language
+        language = store.spec.language.partition("+")[0]
         self._language = language if language in sentence_languages() else "english"
-        self._known = store.fingerprints()
+        self._stored, self._known = stored, stored.fingerprints
+        self._assigned: dict[str, Origin] = {}
         self._met: dict[str, str] = {}
         self._missing: set[str] = set()
+        self.splitter: Splitter = passage_spans
         self._failed_blindly = ""
         self._files_bytes = self._done_bytes = self._seen_passages = 0
 
@@ -264,14 +235,24 @@ class _Run:
         self._files_bytes += source.size
         self._done_bytes = self._files_bytes
         self._progress()
+        if len(self._assigned) >= _ASSIGNS_AT_ONCE:
+            self.assign()
 
-    def prune(self) -> str | None:
-        """Deletes the documents that were not met; returns why not if that is not safe."""
+    def assign(self) -> None:
+        """Records whence unchanged documents are that came from elsewhere, or from nowhere."""
+        assigned, self._assigned = self._assigned, {}
+        self._store.origins.assign(assigned)
+
+    def prune(self, paths: Sequence[Path], found: FoundFiles) -> str | None:
+        """Deletes what came from below the paths and was not met; returns why not if unsafe."""
         if not self._met:
             return "no document was read, so that everything would be deleted"
         if self._failed_blindly:
             return f"which documents are missing cannot be known: {self._failed_blindly}"
-        gone = sorted(self._known.keys() - self._met.keys() - self._missing)
+        left = self._stored.below(paths) - self._met.keys() - self._missing
+        if (reason := self._stored.away(left, found)) is not None:
+            return reason
+        gone = sorted(left)
         for first in range(0, len(gone), _DELETES_AT_ONCE):
             group = gone[first : first + _DELETES_AT_ONCE]
             generation = self._store.commit((), deletes=group)
@@ -281,7 +262,7 @@ class _Run:
         return None
 
     def _document(self, source: SourceFile, parsed: Parsed) -> None:
-        document = parsed.document
+        document = self._stored.settled(source, parsed.document, self._met)
         if document.id in self._met:
             reason = f"has the id {document.id!r}, which {self._met[document.id]} used already"
             self._refuse(source, parsed, reason, "duplicate")
@@ -291,20 +272,29 @@ class _Run:
         except SettingsError as error:
             self._refuse(source, parsed, f"cannot be stored: {error}", "malformed")
             return
+        fingerprint = self._fingerprint(document, parsed.is_record)
+        unchanged = self._known.get(document.id) == fingerprint
+        conflict = None if unchanged else self._stored.conflict(document.id, source.origin)
+        if conflict is not None:
+            self._refuse(source, parsed, conflict, "taken")
+            return
         line = "" if parsed.line is None else f", line {parsed.line}"
         self._met[document.id] = f"{source.path}{line}"
-        fingerprint = self._fingerprint(document, parsed.is_record)
-        if self._known.get(document.id) == fingerprint:
-            self.unchanged += 1
-            self._tell(DocumentSkipped(id=document.id))
+        if unchanged:
+            self._skip(document.id, source.origin)
             return
-        passages = self._split(document, parsed.is_record)
+        try:
+            passages = self._split(document, parsed.is_record)
+        except UnreadableFile as refused:
+            self._refuse(source, parsed, refused.reason, refused.kind)
+            return
         self._seen_passages += len(passages)
         self.batch.add(
             ChunkedDocument(
                 document=document,
                 passages=passages,
                 fingerprint=fingerprint,
+                origin=source.origin,
                 replaces=document.id in self._known,
             )
         )
@@ -320,15 +310,29 @@ class _Run:
             )
         )
 
+    def _skip(self, identifier: str, origin: Origin) -> None:
+        self.unchanged += 1
+        if self._stored.origins.get(identifier) != origin and self._stored.may_own(
+            identifier, origin
+        ):
+            self._assigned[identifier] = origin
+        self._tell(DocumentSkipped(id=identifier))
+
     def _split(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
         if is_record:
-            return chunk_record(document, self._embedder.window, language=self._language)
+            return chunk_record(
+                document,
+                self._embedder.window,
+                language=self._language,
+                split=self.splitter,
+            )
         settings = self._settings
         return chunk(
             document,
             budget=settings.chunk_tokens,
             overlap=settings.overlap,
             language=self._language,
+            split=self.splitter,
         )
 
     def _fingerprint(self, document: Document, is_record: bool) -> str:

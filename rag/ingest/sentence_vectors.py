@@ -42,7 +42,7 @@ def store_sentence_vectors(
     """
     done, last = 0, -1
     while passages := store.sentences.missing(after=last, most=_BATCH):
-        found = _embedded(list(passages.values()), embedder)
+        found = embedded_sentences(list(passages.values()), embedder)
         store.sentences.save(dict(zip(passages, found, strict=True)))
         done, last = done + len(passages), max(passages)
         if on_progress is not None:
@@ -50,7 +50,8 @@ def store_sentence_vectors(
     return done
 
 
-def _embedded(passages: Sequence[Passage], embedder: Embedder) -> list[SentenceVectors]:
+def embedded_sentences(passages: Sequence[Passage], embedder: Embedder) -> list[SentenceVectors]:
+    """The sentences of each passage, and their vectors."""
     spans = [sentences(passage.text) for passage in passages]
     texts = [
         sentence_text(passage, start, end)

@@ -17,8 +17,10 @@ from hoptrail.rag.ingest.files import SUFFIXES, FileProblem, SourceFile, Unreada
 from hoptrail.rag.ingest.parsers.jsonl import Line, RecordLimits, fields_of, read_lines
 from hoptrail.rag.ingest.parsers.parser import ParseLimits
 from hoptrail.rag.ingest.parsers.records import identifier_of
+from hoptrail.rag.ingest.roots import resolved
 from hoptrail.rag.store.graph_index.triples import Triple
 from hoptrail.rag.store.store import Store
+from hoptrail.rag.types import Origin
 
 _BATCH = 20_000
 """Triples of one commit."""
@@ -173,7 +175,9 @@ def _records(path: Path) -> Iterator[Line[_Record] | FileProblem]:
         raise SettingsError(f"{what}: {shown!r}. Name a .jsonl or .jsonl.gz file of triples.")
     if not path.name.lower().endswith(tuple(s for s, f in SUFFIXES.items() if f == "jsonl")):
         raise SettingsError(f"{shown!r} is not named .jsonl or .jsonl.gz: name a file of triples.")
-    source = SourceFile(path=path, id=path.name, format="jsonl", size=path.stat().st_size)
+    origin = Origin(root=resolved(path), path="")
+    size = path.stat().st_size
+    source = SourceFile(path=path, id=path.name, origin=origin, format="jsonl", size=size)
     limits = RecordLimits(
         line_bytes=_LIMITS.line_bytes, gz_bytes=_LIMITS.gz_bytes, gz_ratio=_LIMITS.gz_ratio
     )

@@ -26,6 +26,7 @@ from hoptrail.rag.entities.query import (
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.passage_graph.guided_hops import Hop, HopQuery, guided_hops
 from hoptrail.rag.passage_graph.hop_scoring import HopWeights
+from hoptrail.rag.retrieval.duplicates import collapse_copies, followed_by, separate_copies
 from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion
 from hoptrail.rag.retrieval.sentence_scores import SentenceSource, scored
 from hoptrail.rag.store.graph_index.reader import PassageGraph
@@ -47,6 +48,9 @@ DEFAULT_FUSION: Fusion = MinMaxFusion()
 DEFAULT_HOP_WEIGHTS = HopWeights()
 
 _ATTEMPTS = 3
+_DEEPER = 4
+_DEEPEST = 4096
+"""Candidates from which on a ranking of copies is left as it is."""
 _CACHED_QUERIES = 512
 
 
@@ -96,6 +100,18 @@ class SearchableStore(Protocol):
 class _Found:
     candidates: Candidates
     hops: Mapping[int, Hop]
+    complete: bool
+    """Whether a deeper search would find nothing more."""
+    copied: bool = False
+    """Whether copies of a text were met already; they stand last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    query: str
+    k: int
+    mode: Mode
+    where: Where
 
 
 class Retriever:
@@ -149,23 +165,23 @@ class Retriever:
             where: equality filter on metadata, applied before ranking.
 
         Returns:
-            Best first, equal scores ordered by `tie_break` of the passage id. Scores are 0..1 for
-            `hybrid`, 0 to about 2 for `graph`, BM25 for `lexical`, the cosine for `dense`.
+            Best first, equal scores ordered by `tie_break` of the passage id; copies of one text
+            are one hit (`duplicates`). Scores are 0..1 for `hybrid`, 0 to about 2 for `graph`, BM25
+            for `lexical`, the cosine for `dense`.
 
         Raises:
             SettingsError: a blank query, k < 1 or an unknown mode.
             BackendRefused: mode `graph` and a store without a passage graph.
         """
-        mode = mode or self.mode
+        mode = self.mode if mode is None else mode
         _check(query, k, mode)
         # A writer in another process may replace rows at any time: then it is ranked again.
         for attempt in range(_ATTEMPTS):
             snapshot = self._store.snapshot()
             generation = snapshot.generation
-            found = self._found(snapshot, query, k, mode, where)
+            request = _Request(query=query, k=k, mode=mode, where=where)
             # On the last attempt the gaps are filled from the runners-up.
-            wanted = k if attempt < _ATTEMPTS - 1 else len(found.candidates.rows)
-            hits, whole = self._resolve(found, wanted, mode)
+            hits, whole = self._distinct(snapshot, request, fill=attempt == _ATTEMPTS - 1)
             if whole and self._store.generation == generation:
                 break
         return Ranking(query=query, hits=hits[:k], generation=generation)
@@ -191,25 +207,54 @@ class Retriever:
         vector.flags.writeable = False
         return vector
 
-    def _found(
-        self, snapshot: SearchableSnapshot, query: str, k: int, mode: Mode, where: Where
-    ) -> _Found:
-        if mode == "lexical":
-            return _Found(candidates=snapshot.lexical(query, k, where), hops={})
+    def _distinct(
+        self, snapshot: SearchableSnapshot, request: _Request, *, fill: bool
+    ) -> tuple[tuple[Hit, ...], bool]:
+        """The hits, copies of one text as one, and whether none is missing.
+
+        Only where there are copies is more looked at than is wanted: all that was found, and
+        deeper until there are k different texts.
+        """
+        depth = request.k
+        while True:
+            found = self._found(snapshot, request, depth)
+            every = len(found.candidates.rows)
+            if not found.copied and depth == request.k:
+                wanted = every if fill else request.k
+                hits, whole = self._resolve(found, wanted, request.mode)
+                head = collapse_copies(hits[: request.k])
+                if len(head) == len(hits[: request.k]):
+                    return hits, whole
+            hits, whole = self._resolve(found, every, request.mode)
+            hits = collapse_copies(hits)
+            if len(hits) >= request.k or found.complete or depth >= _DEEPEST:
+                return hits, whole
+            depth *= _DEEPER
+
+    def _found(self, snapshot: SearchableSnapshot, request: _Request, depth: int) -> _Found:
+        query, where = request.query, request.where
+        if request.mode == "lexical":
+            return _listed(snapshot.lexical(query, depth, where), depth)
         vector = self._query_vector(query)
-        if mode == "dense":
-            return _Found(candidates=snapshot.dense(vector, k, where), hops={})
-        depth = max(self._depth, k)
+        if request.mode == "dense":
+            return _listed(snapshot.dense(vector, depth, where), depth)
+        depth = max(self._depth, depth)
         dense = snapshot.dense(vector, depth, where)
         fused = self._fusion.fuse(snapshot.lexical(query, depth, where), dense, depth)
-        if mode == "hybrid":
-            return _Found(candidates=fused, hops={})
+        if request.mode == "hybrid":
+            return _listed(fused, depth)
+        fused, copies = separate_copies(fused, self._store.resolve, self._hop_weights.reads)
         nearest = float(dense.scores[0]) if len(dense.scores) else 0.0
         with snapshot.graph(where) as graph:
             names = self._linked(query, fused.rows[: self._hop_weights.reads], graph)
             wanted = HopQuery(entities=names, vector=vector, nearest=nearest)
             result = guided_hops(wanted, fused, graph, snapshot.vectors, self._hop_weights)
-        return _Found(candidates=result.candidates, hops=result.hops)
+        return _Found(
+            candidates=followed_by(result.candidates, copies),
+            hops=result.hops,
+            complete=len(dense.rows) < depth,
+            copied=len(copies) > 0,
+        )
 
     def _linked(self, query: str, rows: NDArray[np.int64], graph: PassageGraph) -> QueryEntities:
         """The query's entities; a name that no passage has is linked to a similar one in `rows`."""
@@ -270,6 +315,10 @@ class Retriever:
             for identifier, hop in taken
             if (source := read[hop.row]) is not None
         }
+
+
+def _listed(candidates: Candidates, depth: int) -> _Found:
+    return _Found(candidates=candidates, hops={}, complete=len(candidates.rows) < depth)
 
 
 def _check(query: str, k: int, mode: str) -> None:

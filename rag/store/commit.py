@@ -14,7 +14,7 @@ import numpy as np
 from hoptrail.rag.entities.extraction import PassageEntities
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends
-from hoptrail.rag.store.catalogue import sentence_table
+from hoptrail.rag.store.catalogue import origins, sentence_table
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.catalogue.filters import filter_tokens
@@ -29,6 +29,10 @@ from hoptrail.rag.store.graph_index.triples import (
 )
 from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import Document, IndexedDocument, Passage, embedding_text, passage_id
+
+_LONGEST_ID, _LONGEST_TITLE, _LONGEST_KEY, _LONGEST_VALUE = 4096, 1000, 1000, 10_000
+_MOST_KEYS = 200
+"""Bounds of a document's fields, in characters, and of its metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +56,21 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
     passages = journal.passages_without(writer, going) + sum(len(one.passages) for one in puts)
     for backend in (parts.lexical, parts.dense):
         backend.admit(passages)
+    if not puts and not journal.knows_any(writer, deletes):
+        return journal.number(writer, "generation")
     needed = journal.rows_needed(puts)
-    first = journal.allocate_rows(writer, needed) if needed else 0
+    first = _begun(writer, needed)
     placed = journal.assign_rows(first, puts)
     with journal.writing(writer):
         died = journal.remove(writer, going)
-        if not puts and not died:
-            return journal.number(writer, "generation")
         swept = [span for span in journal.garbage_rows(writer) if span != (first, needed)]
         batch = _batch(placed, swept)
         epochs = [journal.number(writer, key) for key in ("lexical_epoch", "dense_epoch")]
         # The lexical index works in a thread of its own while the rest is written.
         with parts.lexical.write(epochs[0], batch), parts.dense.write(epochs[1], batch):
             journal.insert(writer, placed)
+            origins.remove(writer, died)
+            origins.insert(writer, placed)
             if change.traces is not None:
                 linking.clear(writer, died)
                 linking.write(writer, _linked(placed, change.traces))
@@ -75,8 +81,18 @@ def commit(parts: Backends, writer: Connection, change: CommitRequest) -> int:
                 journal.add_to_outbox(writer, born, died)
             generation = journal.record_generation(writer, born, died)
             linking.mark(writer, generation)
+        journal.put_seal(writer, "lexical_seal", parts.lexical.seal(epochs[0]))
     parts.dense.settle(writer)
     return generation
+
+
+def _begun(writer: Connection, needed: int) -> int:
+    """The first of `needed` new rows; records that the lexical index is about to change."""
+    if needed:
+        return journal.allocate_rows(writer, needed)
+    with journal.writing(writer):
+        journal.put_seal(writer, "lexical_seal", None)
+    return 0
 
 
 def import_triples(writer: Connection, triples: Sequence[Triple]) -> ImportResult:
@@ -172,7 +188,14 @@ def check_document(document: Document) -> None:
     """Raises SettingsError unless a store can hold the document."""
     if not document.id:
         raise SettingsError("A document needs an id that is not empty.")
-    filter_tokens(document.metadata)
+    try:
+        filter_tokens(document.metadata)
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"The metadata of document {document.id!r} is not valid Unicode (a lone surrogate): "
+            "replace it before ingesting."
+        ) from None
+    _check_bounds(document)
     for name, text in (("id", document.id), ("title", document.title), ("text", document.text)):
         try:
             text.encode()
@@ -181,6 +204,25 @@ def check_document(document: Document) -> None:
                 f"The {name} of document {document.id!r} is not valid Unicode (a lone surrogate at "
                 f"character {error.start}): replace it before ingesting."
             ) from None
+
+
+def _check_bounds(document: Document) -> None:
+    """Refuses what is repeated with each passage and would cost the square of its size."""
+    lengths = [
+        ("id", len(document.id), _LONGEST_ID),
+        ("title", len(document.title), _LONGEST_TITLE),
+        ("number of metadata keys", len(document.metadata), _MOST_KEYS),
+    ]
+    for key, value in document.metadata.items():
+        lengths.append((f"metadata key {key!r:.60}", len(key), _LONGEST_KEY))
+        if isinstance(value, str):
+            lengths.append((f"metadata {key!r:.60}", len(value), _LONGEST_VALUE))
+    for name, length, most in lengths:
+        if length > most:
+            raise SettingsError(
+                f"The {name} of document {document.id!r:.60} is {length:,}, above {most:,}: "
+                "shorten it, or move it into the text."
+            )
 
 
 def _check_passage(passage: Passage, document: Document) -> None:

@@ -1,6 +1,7 @@
 """Paths of a tenant's store, files written whole, and disk failures as errors with a remedy.
 
     ROOT/<tenant>/catalogue.db     SQLite, the source of all the rest
+                 /manifest.json    copy of the catalogue's settings and newest generation, derived
                  /secret           32 random bytes, for its owner only
                  /writer.lock      held by the writer; writer.owner names the process
                  /vectors-N.f32    exact dense index, derived
@@ -26,7 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hoptrail.rag.errors import SettingsError, StoreBusy, StoreDamaged, StoreError, StoreFull
+from hoptrail.rag.errors import (
+    HoptrailError,
+    SettingsError,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+)
 
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -101,6 +109,11 @@ class Layout:
         return total
 
 
+def can_write(folder: Path) -> bool:
+    """Whether files can be made in a folder: not on a read-only disk, or without the right to."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 class disk_errors:
     """Context manager that turns failures of the disk and of SQLite into a `StoreError`.
 
@@ -136,6 +149,50 @@ class disk_errors:
             raise translated from error
 
 
+def is_index_failure(error: BaseException) -> bool:
+    """Whether an error that an index raised means that its files are not as it wrote them.
+
+    Errors of the disk, of the catalogue and of the caller are none. A panic of a library in Rust
+    comes as an exception that is no `Exception`.
+    """
+    if type(error).__name__ == "PanicException":
+        return True
+    if isinstance(error, HoptrailError | OSError | sqlite3.Error | AssertionError | MemoryError):
+        return False
+    return isinstance(error, Exception) and _translated(error, Path()) is error
+
+
+class index_errors:
+    """Context manager that turns whatever an index raises over damaged files into `StoreDamaged`.
+
+    Raises:
+        StoreDamaged: `is_index_failure` holds; the message says how to build the index anew.
+    """
+
+    __slots__ = ("_index", "_path")
+
+    def __init__(self, path: Path, index: str) -> None:
+        self._path = path
+        self._index = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or not is_index_failure(error):
+            return
+        raise StoreDamaged(
+            f"The {self._index} index of {str(self._path)!r} cannot be read ({error}). The "
+            "documents are not affected; build it anew: hoptrail fsck --repair "
+            f"{self._path.parent!s}"
+        ) from error
+
+
 def _translated(error: Exception, path: Path) -> Exception:
     text = str(error).lower()
     number = getattr(error, "errno", None)
@@ -159,9 +216,9 @@ def _translated(error: Exception, path: Path) -> Exception:
             "nothing about what is on it. Remove nothing: look at the disk and at the system's "
             "log, and run the same command again; if it goes on, copy the folder to another disk."
         )
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.IntegrityError | sqlite3.ProgrammingError
-    ):
+    # The latter: the message in which SQLite quotes bytes that are no text.
+    damaged = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError)
+    if damaged and not isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return StoreDamaged(
             f"The catalogue of {str(path)!r} cannot be read ({error}). Put back a copy of the "
             f"folder, or remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hoptrail.rag.errors import StoreBusy
+from hoptrail.rag.errors import StoreBusy, StoreReadOnly
+from hoptrail.rag.store.layout import can_write
 
 _LONGEST_COMMAND = 200
 
@@ -39,7 +40,14 @@ class OwnedLock:
 
         Raises:
             StoreBusy: another process held it all that time; the message names it.
+            StoreReadOnly: the folder cannot be written.
         """
+        if not can_write(self._folder):
+            raise StoreReadOnly(
+                f"The store {str(self._folder)!r} can only be read here: its disk is read-only, or "
+                "you have no right to write there. Copy the folder to where you can write, or "
+                "change its rights."
+            )
         try:
             self._file.acquire(timeout=max(0.0, wait), poll_interval=0.01)
         except Timeout:

@@ -8,6 +8,8 @@ from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection, snapshot
 from hoptrail.rag.store.graph_index import tables as linking
+from hoptrail.rag.store.indexes.base import DenseIndex, IndexBackend, LexicalIndex
+from hoptrail.rag.store.layout import is_index_failure
 from hoptrail.rag.store.snapshot import load_generation
 from hoptrail.rag.store.types import Generation
 
@@ -27,7 +29,7 @@ def rebuild_stale(parts: Backends, wait: float) -> None:
         parts.dense.settle(writer)
         # Another process may have rebuilt it while this one waited.
         state = _state(parts)
-        lexical, dense = parts.lexical.lag(state), parts.dense.lag(state)
+        lexical, dense = index_fault(parts.lexical, state), index_fault(parts.dense, state)
         graph = linking.staleness(writer, parts.spec.graph)
         for reason in filter(None, (lexical, dense, graph)):
             _LOG.warning("%s: %s; building it anew", parts.layout.folder, reason)
@@ -38,6 +40,28 @@ def rebuild_stale(parts: Backends, wait: float) -> None:
             dense=dense is not None,
             graph=graph is not None,
         )
+
+
+def index_fault(
+    backend: IndexBackend[LexicalIndex] | IndexBackend[DenseIndex],
+    state: Generation,
+    *,
+    whole: bool = False,
+) -> str | None:
+    """The reason why an index must be built anew; None: there is none.
+
+    Args:
+        backend: the index; whatever error it raises is a reason.
+        state: what it should reflect.
+        whole: check all of its files, not only what takes some milliseconds.
+    """
+    try:
+        # First: a library that opens damaged files may end the process.
+        return backend.damage(state, whole=whole) or backend.lag(state)
+    except BaseException as error:
+        if not is_index_failure(error):
+            raise
+        return f"an index cannot be opened ({error})"
 
 
 def rebuild(
@@ -65,11 +89,13 @@ def rebuild(
         if lexical:
             rows = journal.live_batches(writer, dimension, vectors=False)
             parts.lexical.build(epochs[0], rows, state)
+            journal.put_seal(writer, "lexical_seal", parts.lexical.seal(epochs[0]))
             journal.set_meta(writer, "lexical_epoch", epochs[0])
             writer.execute("DELETE FROM garbage")
         if dense:
             rows = journal.live_batches(writer, dimension, vectors=True)
             parts.dense.build(epochs[1], rows, state)
+            journal.put_seal(writer, "dense_seal", parts.dense.seal(epochs[1]))
             journal.set_meta(writer, "dense_epoch", epochs[1])
             writer.execute("DELETE FROM outbox")
     parts.lexical.tidy(epochs[0])
@@ -102,7 +128,7 @@ def _sound(parts: Backends, state: Generation) -> bool:
     with parts.catalogue.reading() as connection:
         pending = connection.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
         graph = linking.staleness(connection, parts.spec.graph)
-    lags = parts.lexical.lag(state), parts.dense.lag(state), graph
+    lags = index_fault(parts.lexical, state), index_fault(parts.dense, state), graph
     return pending is None and lags == (None, None, None)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.errors import BackendRefused, SettingsError
+from hoptrail.rag.errors import BackendRefused, SettingsError, StoreDamaged
 from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue.database import (
     Connection,
@@ -33,16 +33,23 @@ from hoptrail.rag.store.catalogue.unmatched_filter import why_unmatched
 from hoptrail.rag.store.catalogue.writes import KEPT_GENERATIONS
 from hoptrail.rag.store.graph_index.reader import GraphReader
 from hoptrail.rag.store.indexes.base import DenseIndex, LexicalIndex
-from hoptrail.rag.store.layout import disk_errors
+from hoptrail.rag.store.layout import disk_errors, index_errors
 from hoptrail.rag.store.spec import StoreSpec
 from hoptrail.rag.store.types import Generation, Keys, RowFilter, all_of, tie_key
-from hoptrail.rag.text.analyzer import index_terms
+from hoptrail.rag.text.analyzer import analyzer
 from hoptrail.rag.types import EVERYTHING, Candidates, Rows, Where, check_k, tie_break
 
 
 def load_generation(connection: sqlite3.Connection) -> Generation:
     """Loads the present generation from the documents themselves."""
     spans = connection.execute("SELECT doc, rows FROM documents WHERE rows > 0").fetchall()
+    counted = sum(rows for _, rows in spans if isinstance(rows, int))
+    if counted != meta(connection).get("passages"):
+        # Before row numbers are made of it: a damaged count could ask for any amount of memory.
+        raise StoreDamaged(
+            f"The documents of the catalogue have {counted} passages, and its settings say "
+            f"{meta(connection).get('passages')!r}: run hoptrail fsck --repair."
+        )
     rows = expanded(spans)
     live = np.zeros(int(rows.max()) + 1 if len(rows) else 0, dtype=np.bool_)
     live[rows] = True
@@ -80,7 +87,13 @@ def _state(connection: sqlite3.Connection, live: NDArray[np.bool_]) -> Generatio
         garbage=garbage,
         lexical_epoch=int(values["lexical_epoch"]),
         dense_epoch=int(values["dense_epoch"]),
+        lexical_seal=_seal(values.get("lexical_seal")),
+        dense_seal=_seal(values.get("dense_seal")),
     )
+
+
+def _seal(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 _CACHED_FILTERS = 64
@@ -117,10 +130,11 @@ class Snapshot:
     def lexical(self, query: str, k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.lexical`."""
         check_k(k)
-        terms = index_terms(self._spec.language, query)
+        terms = analyzer(self._spec.language).terms(query)
         with self._errors:
             scope = self._views.scope(self._view.state, where)
-            return self._view.lexical.search(terms, k, scope)
+            with self._views.lexical_errors:
+                return self._view.lexical.search(terms, k, scope)
 
     def dense(self, vector: NDArray[np.float32], k: int, where: Where = EVERYTHING) -> Candidates:
         """As `Store.dense`."""
@@ -133,7 +147,8 @@ class Snapshot:
             )
         with self._errors:
             scope = self._views.scope(self._view.state, where)
-            return self._view.dense.search(query, k, scope)
+            with self._views.dense_errors:
+                return self._view.dense.search(query, k, scope)
 
     def rows(self, where: Where = EVERYTHING) -> Rows:
         """The rows that a filter keeps, ascending; read-only.
@@ -170,7 +185,7 @@ class Snapshot:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of rows of this generation, (len(rows), dimension), in their order."""
-        with self._errors:
+        with self._errors, self._views.dense_errors:
             return self._view.dense.vectors(rows)
 
     @contextmanager
@@ -194,6 +209,8 @@ class ViewCache:
 
     def __init__(self, parts: Backends) -> None:
         self._parts = parts
+        self.lexical_errors = index_errors(parts.layout.folder, "lexical")
+        self.dense_errors = index_errors(parts.layout.folder, "dense")
         self._guard = threading.Lock()
         self._view: GenerationView | None = None
         self._filters: OrderedDict[tuple[int, tuple[str, ...]], Rows] = OrderedDict()
@@ -237,12 +254,8 @@ class ViewCache:
             if view is not None and state is view.state:
                 return view
             try:
-                view = GenerationView(
-                    state=state,
-                    lexical=self._parts.lexical.reading(state),
-                    dense=self._parts.dense.reading(state),
-                )
-            except (OSError, ValueError):
+                view = self._opened(state)
+            except (OSError, StoreDamaged):
                 # A compaction may just have removed the build that this state names.
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -250,6 +263,13 @@ class ViewCache:
             self._view = view
         assert view is not None
         return view
+
+    def _opened(self, state: Generation) -> GenerationView:
+        with self.lexical_errors:
+            lexical = self._parts.lexical.reading(state)
+        with self.dense_errors:
+            dense = self._parts.dense.reading(state)
+        return GenerationView(state=state, lexical=lexical, dense=dense)
 
     def _rows(self, state: Generation, wanted: tuple[str, ...]) -> Rows:
         key = (state.generation, wanted)

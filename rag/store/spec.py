@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -13,9 +14,18 @@ from typing import Literal, get_args
 
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.entities import extraction as entities
-from hoptrail.rag.errors import SettingsError, StoreDamaged, StoreMismatch, StoreMissing
+from hoptrail.rag.errors import (
+    SettingsError,
+    StoreBusy,
+    StoreDamaged,
+    StoreMismatch,
+    StoreMissing,
+)
 from hoptrail.rag.store.catalogue.database import Catalogue, meta
+from hoptrail.rag.store.catalogue.manifest import CHECKSUM, checksum, is_intact
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.store.layout import Layout, disk_errors
+from hoptrail.rag.store.locks import OwnedLock
 from hoptrail.rag.text.analyzer import analyzer
 
 FORMAT = 1
@@ -25,6 +35,8 @@ LexicalKind = Literal["tantivy", "rank-bm25"]
 DenseKind = Literal["exact", "chroma"]
 GraphKind = Literal["links", "none"]
 
+_UNFINISHED = ".new-"
+"""How the name of a store begins that is not whole yet; no tenant's does, since it has a dot."""
 _SECRET_BYTES = 32
 _MOST_DIMENSIONS = 65_536
 
@@ -83,14 +95,46 @@ def create_store(layout: Layout, spec: StoreSpec) -> None:
         )
     with disk_errors(layout.folder):
         layout.root.mkdir(parents=True, exist_ok=True)
-        # The name cannot be a tenant's: it has a dot.
-        building = layout.root / f".new-{layout.tenant}-{secrets.token_hex(4)}"
-        building.mkdir(mode=0o700)
+        remove_unfinished(layout.root)
+        building, lock = _founded(layout)
         try:
             _fill(building, layout.tenant, spec)
             _rename(building, layout.folder)
         finally:
+            lock.release()
             shutil.rmtree(building, ignore_errors=True)
+
+
+def remove_unfinished(root: Path) -> None:
+    """Removes what processes left that were killed while they made a store.
+
+    A folder whose lock is held belongs to a live process and stays.
+    """
+    for folder in root.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError, StoreBusy):
+            lock = OwnedLock(folder, "writer")
+            lock.acquire(0)
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                lock.release()
+
+
+def _founded(layout: Layout) -> tuple[Path, OwnedLock]:
+    """A folder to make the store in, and its writer's lock, which is held.
+
+    Between the two another process may take the folder for one that was left behind.
+    """
+    while True:
+        folder = layout.root / f"{_UNFINISHED}{layout.tenant}-{secrets.token_hex(4)}"
+        folder.mkdir(mode=0o700)
+        lock = OwnedLock(folder, "writer")
+        with contextlib.suppress(FileNotFoundError, StoreBusy):
+            lock.acquire(0)
+            if (folder / "writer.lock").exists():
+                folder.chmod(0o700)
+                return folder, lock
+            lock.release()
 
 
 def read_spec(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, bytes]:
@@ -100,6 +144,7 @@ def read_spec(layout: Layout, embedder: Embedder | None) -> tuple[StoreSpec, byt
         StoreMissing, StoreMismatch, StoreDamaged: as their names say.
     """
     layout.check()
+    remove_unfinished(layout.root)
     where = str(layout.root)
     if not layout.catalogue.is_file():
         raise StoreMissing(
@@ -136,6 +181,7 @@ def _fill(folder: Path, tenant: str, spec: StoreSpec) -> None:
     counters = ("generation", "next_row", "passages", "lexical_epoch", "dense_epoch")
     graph = {"graph_version": entities.VERSION, "graph_generation": 0}
     values = {"tenant": tenant, **dict.fromkeys(counters, 0), **graph, **asdict(spec)}
+    values[CHECKSUM] = checksum(values)
     Catalogue.make(folder / "catalogue.db", values)
     descriptor = os.open(folder / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -158,7 +204,7 @@ def _rename(building: Path, folder: Path) -> None:
 
 
 def _spec(layout: Layout) -> StoreSpec:
-    connection = sqlite3.connect(layout.catalogue, timeout=10.0)
+    connection = sqlite3.connect(address(layout.catalogue), uri=True, timeout=10.0)
     try:
         values = meta(connection)
     finally:
@@ -168,9 +214,20 @@ def _spec(layout: Layout) -> StoreSpec:
             f"The store at {str(layout.root)!r} has format {values.get('format')!r}; this version "
             f"reads {FORMAT}. Ingest into a new store, or use the version that made it."
         )
+    if not is_intact(values):
+        raise StoreDamaged(
+            f"The settings of the store at {str(layout.root)!r} have changed under their "
+            f"checksum: run hoptrail fsck --repair {layout.root!s}"
+        )
     names = ("embedder", "dimension", "lexical", "dense", "language", "format")
     # A store of a version that had no graph says nothing about it, and gets one on opening.
-    made_with = {name: values[name] for name in names} | {"graph": values.get("graph", "links")}
-    spec = StoreSpec(**made_with)  # type: ignore[arg-type]
-    spec.check()
+    made_with = {name: values.get(name) for name in names} | {"graph": values.get("graph", "links")}
+    try:
+        spec = StoreSpec(**made_with)  # type: ignore[arg-type]
+        spec.check()
+    except (TypeError, SettingsError) as error:
+        raise StoreDamaged(
+            f"The settings of the store at {str(layout.root)!r} cannot be read ({error}): run "
+            f"hoptrail fsck --repair {layout.root!s}"
+        ) from error
     return spec

@@ -26,6 +26,7 @@ from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.backends import Backends, open_backends
 from hoptrail.rag.store.catalogue import database as catalogue
 from hoptrail.rag.store.catalogue.database import Connection
+from hoptrail.rag.store.catalogue.origins import OriginTable
 from hoptrail.rag.store.catalogue.sentence_table import SentenceTable
 from hoptrail.rag.store.commit import (
     CommitRequest,
@@ -72,6 +73,7 @@ class Store:
         self.sentences = SentenceTable(
             parts.catalogue, parts.lock, self._errors, dimension=parts.spec.dimension, wait=wait
         )
+        self.origins = OriginTable(parts.catalogue, parts.lock, self._errors, wait=wait)
         self._writer: Connection | None = None
 
     @classmethod

@@ -27,6 +27,9 @@ class Generation:
     lexical_epoch: int
     dense_epoch: int
     """Numbers of the builds of the two derived indexes that belong to the catalogue."""
+    lexical_seal: int | None = None
+    dense_seal: int | None = None
+    """`IndexBackend.seal` of the two as of the last commit; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
     meta     format, the tree's and the store's generation, how it was made
     nodes    number, text, counts; children, rows and total as little-endian blobs
     drafts   replies of a model during a build, by the hash of the request
+    checks   CRC-32 of each node and of meta; a file of an earlier version has none
 
 Every change is one transaction: a reader sees one generation whole, and a writer that is killed
 leaves the one before. An update names the generation that it started from, so that it is not
@@ -21,8 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.locks import OwnedLock
+from hoptrail.rag.tree.checksums import (
+    SCHEMA,
+    Record,
+    has_checksums,
+    remove_checksums,
+    seal_nodes,
+    settings_intact,
+    verify_nodes,
+)
 from hoptrail.rag.tree.types import (
     NO_PARENT,
     ROOT,
@@ -43,11 +54,10 @@ _SCHEMA = (
     "count INTEGER NOT NULL, changed INTEGER NOT NULL, children BLOB NOT NULL, "
     "rows BLOB NOT NULL, total BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS drafts (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID",
+    SCHEMA,
 )
 _INSERT = "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)"
 _BUSY_SECONDS = 10.0
-
-Record = tuple[int, str, int, int, bytes, bytes, bytes]
 
 
 class TreeFile:
@@ -99,11 +109,24 @@ class TreeFile:
             if connection is not None:
                 meta = _meta(connection)
                 if meta:
-                    return _tree(meta, connection.execute("SELECT * FROM nodes ORDER BY number"))
+                    records = connection.execute("SELECT * FROM nodes ORDER BY number").fetchall()
+                    verify_nodes(connection, meta, records)
+                    return _tree(meta, records)
         raise TreeMissing(
             f"The store at {self._store!r} has no tree. Make one: "
             f"hoptrail tree build --store {self._store}"
         )
+
+    def spec(self) -> TreeSpec | None:
+        """How the tree was made, whatever its nodes are; None if that cannot be told."""
+        try:
+            with self._reading() as connection:
+                meta = {} if connection is None else _meta(connection)
+                if connection is None or not settings_intact(connection, meta):
+                    return None
+                return _spec(meta)
+        except (StoreDamaged, TreeMismatch, KeyError, ValueError):
+            return None
 
     def save(self, tree: Tree) -> Tree:
         """Saves a new tree in place of the one before, if there was one.
@@ -122,6 +145,8 @@ class TreeFile:
             connection.execute("DELETE FROM nodes")
             connection.executemany(_INSERT, _records(kept, kept.nodes))
             _set_meta(connection, kept)
+            connection.execute("DELETE FROM checks")
+            seal_nodes(connection, _meta(connection), _records(kept, kept.nodes))
             if kept.spec.model:
                 connection.execute("DELETE FROM drafts")
             return kept
@@ -143,6 +168,10 @@ class TreeFile:
             )
             connection.executemany(_INSERT, _records(change.tree, sorted(change.touched)))
             _set_meta(connection, change.tree)
+            # A file of an earlier version gains all checksums with its first change.
+            touched = change.touched if has_checksums(connection) else change.tree.nodes
+            remove_checksums(connection, change.gone)
+            seal_nodes(connection, _meta(connection), _records(change.tree, sorted(touched)))
             return True
 
     def delete(self) -> None:
@@ -208,7 +237,9 @@ class TreeFile:
                 connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        return sqlite3.connect(
+            address(self.path), uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -278,10 +309,15 @@ def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
     return tree
 
 
-def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
+def _spec(meta: Mapping[str, str | int]) -> TreeSpec:
     spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
     if spec.method not in get_args(Method) or spec.over not in get_args(LeafKind):
         raise ValueError(f"unknown method {spec.method!r} or leaves {spec.over!r}")
+    return spec
+
+
+def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
+    spec = _spec(meta)
     nodes: dict[int, Node] = {}
     totals: dict[int, NDArray[np.float32]] = {}
     parents = {ROOT: NO_PARENT}

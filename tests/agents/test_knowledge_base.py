@@ -32,15 +32,16 @@ def kb(tmp_path: Path) -> Iterator[KnowledgeBase]:
 
 def test_what_was_ingested_is_found_again_after_opening(kb: KnowledgeBase, tmp_path: Path) -> None:
     found = kb.search("Ilsa Corrin navigator", k=3).hits
-    assert found[0].passage.document_id == "d2.txt"
+    assert found[0].passage.document_id == "notes/d2.txt"
     with KnowledgeBase.open(tmp_path / "mine") as again:  # the store knows its embedder
         assert again.search("Ilsa Corrin navigator", k=3).hits == found
 
 
 def test_deleting_counts_the_documents_that_were_there(kb: KnowledgeBase) -> None:
-    assert kb.delete(["d2.txt", "nobody.txt", "d2.txt"]) == 1
-    assert kb.delete(["d2.txt"]) == 0
-    assert "d2.txt" not in {hit.passage.document_id for hit in kb.search("Ilsa Corrin", k=20).hits}
+    assert kb.delete(["notes/d2.txt", "nobody.txt", "notes/d2.txt"]) == 1
+    assert kb.delete(["notes/d2.txt"]) == 0
+    hits = kb.search("Ilsa Corrin", k=20).hits
+    assert "notes/d2.txt" not in {hit.passage.document_id for hit in hits}
 
 
 def test_options_are_kept_and_a_second_store_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tantivy
+from numpy.typing import NDArray
 from support.store import DIMENSION, indexed, new_store, sql, texts, vector
 
 from hoptrail.rag.errors import StoreBusy, StoreMissing
@@ -65,6 +67,7 @@ def test_a_passage_deleted_from_the_lexical_index(root: Path) -> None:
     writer.delete_documents_by_query(tantivy.Query.term_query(SCHEMA, "row", row, "basic"))
     writer.commit()
     del writer
+    sql(root, "DELETE FROM meta WHERE key = 'lexical_seal'")
     found = mended(root, "lexical")
     assert any(
         "1 passages are missing from the lexical index" in one.what for one in found.problems
@@ -86,6 +89,7 @@ def test_a_passage_that_stands_twice_in_the_lexical_index(root: Path) -> None:
     writer.add_document(document)
     writer.commit()
     del writer
+    sql(root, "DELETE FROM meta WHERE key = 'lexical_seal'")
     found = mended(root, "lexical")
     assert any("stand twice" in one.what for one in found.problems)
 
@@ -108,6 +112,16 @@ def test_a_wrong_text_of_a_passage(root: Path) -> None:
         assert [one.text for one in store.passages_of("d3")] == ["ship 3", "sea 3"]
 
 
+@pytest.mark.parametrize("change", ["start = start + 1", "stop = 1", "id = 'other'", "doc = 7"])
+def test_a_passage_whose_id_and_offsets_disagree(root: Path, change: str) -> None:
+    with Store.open(root) as store:
+        before = store.passages_of("d3")
+    sql(root, f"UPDATE passages SET {change} WHERE text = 'sea 3'")
+    mended(root, "passage")
+    with Store.open(root) as store:
+        assert store.passages_of("d3") == before
+
+
 def test_filters_that_differ_from_the_metadata(root: Path) -> None:
     sql(root, "DELETE FROM facets WHERE doc = (SELECT doc FROM documents WHERE id = 'd4')")
     mended(root, "facet")
@@ -126,10 +140,8 @@ def test_rows_of_no_document(root: Path) -> None:
     [
         ("UPDATE texts SET body = 'other' || body WHERE part % 2 = 0", "document"),
         ("UPDATE documents SET title = 'other' WHERE id = 'd2'", "document"),
-        ("UPDATE embeddings SET crc = crc + 1 WHERE row = 3", "vector"),
-        ("DELETE FROM embeddings WHERE row = 3", "vector"),
         ("DELETE FROM passages WHERE row = 3", "passage"),
-        ("UPDATE passages SET start = start + 1 WHERE row = 3", "passage"),
+        ("UPDATE passages SET start = start + 1, text = 'x' WHERE row = 3", "passage"),
     ],
 )
 def test_what_cannot_be_repaired_is_named_with_the_remedy(
@@ -142,6 +154,42 @@ def test_what_cannot_be_repaired_is_named_with_the_remedy(
         assert not beyond[0].repairable
         assert beyond[0].document_id is not None
         assert "delete the document and ingest it again" in beyond[0].what
+
+
+HARMED_VECTORS = (
+    "UPDATE embeddings SET crc = crc + 1 WHERE row = 3",
+    "UPDATE embeddings SET vector = zeroblob(32) WHERE row = 3",
+    "UPDATE embeddings SET vector = 'text' WHERE row = 3",
+    "DELETE FROM embeddings WHERE row = 3",
+)
+
+
+@pytest.mark.parametrize("statement", HARMED_VECTORS)
+def test_a_vector_is_taken_from_the_dense_index(root: Path, statement: str) -> None:
+    sql(root, statement)
+    mended(root, "vector")
+    with Store.open(root) as store:
+        assert texts(store, store.dense(vector(("", "sea 1")), 1)) == ["sea 1"]
+
+
+class _Embedder:
+    id, dimension, window = "test", DIMENSION, 1000
+
+    def embed(self, texts: Sequence[str], kind: str = "passage") -> NDArray[np.float32]:
+        return np.array([vector(tuple(one.split("\n"))) for one in texts])
+
+
+def test_a_vector_that_no_index_has_is_embedded_again_or_named(root: Path) -> None:
+    (root / "default" / "vectors-0.f32").unlink()
+    sql(root, "DELETE FROM embeddings WHERE row = 3")
+    report = fsck(root, repair=True)
+    assert {(one.kind, one.document_id, one.repairable) for one in report.problems} >= {
+        ("vector", "d1", False)
+    }
+    assert "delete the document and ingest it again" in report.problems[0].what
+    assert fsck(root, repair=True, embedder=_Embedder).clean
+    with Store.open(root) as store:
+        assert texts(store, store.dense(vector(("", "sea 1")), 1)) == ["sea 1"]
 
 
 def test_ingesting_a_damaged_document_again_mends_the_store(root: Path) -> None:

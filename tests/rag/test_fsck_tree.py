@@ -47,7 +47,7 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_a_tree_that_is_wrong_is_named_and_removed(tmp_path: Path, harm: str) -> None:
+def test_a_tree_that_is_wrong_is_named_and_mended(tmp_path: Path, harm: str) -> None:
     store_with_tree(tmp_path)
     sql(tmp_path, harm, file="tree.db")
     first = fsck(tmp_path)
@@ -57,7 +57,33 @@ def test_a_tree_that_is_wrong_is_named_and_removed(tmp_path: Path, harm: str) ->
     report = fsck(tmp_path, repair=True)
     assert report.clean
     assert set(report.repaired) == set(first.problems)
+    # Whose method, width and leaves can be told, and which no model wrote, is built again.
+    lost = ("'embedder'" in harm, "'format'" in harm)
+    assert tree_file(tmp_path).exists() != any(lost)
+
+
+def test_a_tree_that_a_model_wrote_is_removed(tmp_path: Path) -> None:
+    store_with_tree(tmp_path)
+    with Store.open(tmp_path):
+        plant(tmp_path, model="m")
+    sql(tmp_path, "UPDATE nodes SET text = 'node 4' WHERE number = 3", file="tree.db", sealed=True)
+    (found,) = fsck(tmp_path).problems
+    assert "changed under the checksum: node 3" in found.what
+    assert fsck(tmp_path, repair=True).clean
     assert not tree_file(tmp_path).exists()
+
+
+def test_a_tree_without_checksums_gains_them_with_its_first_change(tmp_path: Path) -> None:
+    store_with_tree(tmp_path)
+    sql(tmp_path, "UPDATE nodes SET text = 'other' WHERE number = 3", file="tree.db")
+    assert fsck(tmp_path).clean
+    with Store.open(tmp_path) as store:
+        store.commit([indexed("new", ["new"])])
+        sync_stored_tree(store)
+    assert fsck(tmp_path).clean
+    last = "number = (SELECT max(number) FROM nodes)"
+    sql(tmp_path, f"UPDATE nodes SET text = 'third' WHERE {last}", file="tree.db", sealed=True)
+    assert "under the checksum: node" in fsck(tmp_path).problems[0].what
 
 
 def test_a_leaf_too_few_or_too_many_is_named(tmp_path: Path) -> None:

@@ -63,12 +63,26 @@ def new_store(root: Path, *, tenant: str = "default", **settings: str) -> Store:
     return Store.create(root, spec, tenant=tenant)
 
 
-def sql(root: Path, *statements: str, file: str = "catalogue.db") -> None:
-    """Changes a file of a store behind its back; each statement must change something."""
+_UNSEAL = {
+    "catalogue.db": (
+        "DELETE FROM meta WHERE key IN ('checksum', 'lexical_seal', 'dense_seal')",
+        "DELETE FROM triple_crcs",
+    ),
+    "tree.db": ("DELETE FROM checks",),
+}
+
+
+def sql(root: Path, *statements: str, file: str = "catalogue.db", sealed: bool = False) -> None:
+    """Changes a file of a store behind its back; each statement must change something.
+
+    Unless it stays `sealed`, the file loses its checksums: as an earlier version left it.
+    """
     connection = sqlite3.connect(root / "default" / file)
     with connection:
         for one in statements:
             assert connection.execute(one).rowcount != 0
+        for one in () if sealed else _UNSEAL[file]:
+            connection.execute(one)
     connection.close()
 
 

@@ -148,7 +148,7 @@ def ingest_failing(folder: Path, store: Path, *options: str) -> str:
     result = cli("ingest", folder, "--store", store, "--embedder", "hash", "--json", *options)
     assert result.exit_code == 1, result.output
     events = records(result.stdout)
-    assert [event["id"] for event in events if event["event"] == "committed"] == ["good.txt"]
+    assert [event["id"] for event in events if event["event"] == "committed"] == ["docs/good.txt"]
     (failed,) = [event for event in events if event["event"] == "failed"]
     assert failed["reason"] in result.stderr
     assert result.stderr.startswith(f"failed: {failed['path']}")

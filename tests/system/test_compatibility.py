@@ -57,9 +57,14 @@ def test_an_old_recording_is_refused_with_what_to_do(name: str) -> None:
         replay(OLD / f"{name}.jsonl")
 
 
-def test_an_old_store_opens_is_sound_and_finds(store: Path) -> None:
-    assert fsck(store).problems == ()
+def test_an_old_store_opens_is_sound_and_finds(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its lexical index has the terms of an older analyser, and is built anew with a word."""
+    assert [one.kind for one in fsck(store).problems] == ["lexical"]
     with Store.open(store, embedder=HashEmbedder()) as opened:
+        assert "was written by another version of hoptrail; building it anew" in caplog.text
+        assert fsck(store).problems == ()
         assert opened.spec.graph == "links"
         hits = Retriever(opened, HashEmbedder()).search(QUESTION, k=20).hits
         assert {hit.passage.document_id for hit in hits} == set(CHAIN)

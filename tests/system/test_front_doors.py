@@ -26,8 +26,8 @@ DOORS = {
     "hoptrail.rag": """BackendRefused Document Embedder EmbedderError FsckReport Hit HoptrailError
         IngestReport IngestSettings MinMaxFusion Mode ModelError ParseError Passage Ranking
         ReciprocalRankFusion Retriever SettingsError Store StoreBusy StoreDamaged StoreError
-        StoreFull StoreMismatch StoreMissing StoreOptions StoreSpec StoreStats TreeMismatch
-        TreeMissing Via Where load_embedder""",
+        StoreFull StoreMismatch StoreMissing StoreOptions StoreReadOnly StoreSpec StoreStats
+        TreeMismatch TreeMissing Via Where load_embedder""",
     "hoptrail.rag.embedders": """CachingEmbedder Embedder HashEmbedder MiniLMEmbedder
         OpenAIEmbedder OpenAIEmbedderSettings load_embedder recorded_embedder""",
     "hoptrail.rag.ingest": "IngestReport IngestSettings TriplesReport import_triples ingest",

@@ -32,7 +32,7 @@ from hoptrail.app.cli.resolve import (
     unmatched,
     where_of,
 )
-from hoptrail.app.cli.settings import StoreTable, load_settings
+from hoptrail.app.cli.settings import StoreTable, first, load_settings
 from hoptrail.app.text import escaped, shortened
 from hoptrail.rag.errors import HoptrailError, SettingsError
 from hoptrail.rag.store.layout import is_device, write_whole
@@ -91,6 +91,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     models = role_models(default, tables.models, role)
     budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
     run_options = run_settings(mode, tables.ask)
+    chosen = first(strategy, tables.ask.strategy)
     for file in (receipt, record):
         _check_writable(file)
     if filters:
@@ -107,7 +108,7 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
             root,
             tenant=name,
             embedder=encoder,
-            strategy=strategy or tables.ask.strategy or "pool",
+            strategy="pool" if chosen is None else chosen,
             model=models,
             budget=budget,
             settings=run_options,

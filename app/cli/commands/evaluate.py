@@ -20,7 +20,7 @@ from hoptrail.app.cli.resolve import (
     named_embedder,
     run_settings,
 )
-from hoptrail.app.cli.settings import StoreTable, given, load_settings, over
+from hoptrail.app.cli.settings import StoreTable, first, given, load_settings, over
 from hoptrail.app.text import plural
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def evaluate(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     chosen: dict[str, Any] = given(
-        strategy=strategy or tables.ask.strategy, concurrency=concurrency
+        strategy=first(strategy, tables.ask.strategy), concurrency=concurrency
     )
     trial = EvalConfig(
         model=role_models(

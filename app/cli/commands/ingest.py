@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hoptrail.rag.ingest.pipeline import FileFailed, IngestEvent, IngestReport, IngestSettings
     from hoptrail.rag.store.store import Store
 
+_NAMED = 5
 _SPEC_KEYS = ("lexical", "dense", "language", "graph")
 
 
@@ -50,7 +51,9 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     language: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="New store: of stop words and stems.  [default: english]"
+            metavar="NAME",
+            help="New store: of stop words and stems; german+ngrams finds parts of compounds.  "
+            "[default: english]",
         ),
     ] = None,
     graph: options.Graph = None,
@@ -66,8 +69,18 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     ] = None,
     prune: Annotated[
         bool | None,
-        typer.Option("--prune/--no-prune", help="Delete documents that are no longer there."),
+        typer.Option("--prune/--no-prune", help="Delete what is no longer there under PATH."),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What ids begin with.  [default: the path's last part]"),
+    ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Overwrite documents from elsewhere: a folder was moved, say."
+        ),
+    ] = False,
     max_file_mb: Annotated[
         float | None, typer.Option(metavar="N", help="Largest file that is read whole.")
     ] = None,
@@ -91,12 +104,12 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     with 1 if a file could not be read.
     """
     from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER
-    from hoptrail.rag.ingest.files import find_files
+    from hoptrail.rag.ingest.discovery import find_files
     from hoptrail.rag.ingest.pipeline import ingest as run
     from hoptrail.rag.store.store import Store
 
     tables = load_settings(settings)
-    root, name = store_location(store, tenant, tables.store)
+    root, who = store_location(store, tenant, tables.store)
     flags = IngestTable(
         chunk_tokens=chunk_tokens,
         overlap=overlap,
@@ -107,18 +120,20 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
     )
     values = over(tables.ingest, flags, *IngestTable.__slots__)
     with_sentences = values.pop("sentences", True)
-    ingest_settings = _settings(values)
+    ingest_settings = _settings(values | given(name=name) | {"take_over": take_over})
     spec_flags = StoreTable(lexical=lexical, dense=dense, language=language, graph=graph)
     spec_values = over(tables.store, spec_flags, *_SPEC_KEYS)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    if (root / name).exists():
-        _check_same(root, name, spec_values)
-        encoder = embedder_of(root, name, embedder_options, tables.store)
+    if (root / who).exists():
+        _check_same(root, who, spec_values)
+        encoder = embedder_of(root, who, embedder_options, tables.store)
     else:
-        find_files(paths)  # raises if there is nothing to read, before a store is created
+        find_files(
+            paths, name=name
+        )  # raises if there is nothing to read, before a store is created
         encoder = named_embedder(embedder_options, tables.store) or load(DEFAULT_EMBEDDER)
-        _create_store(root, name, encoder, spec_values)
-    with Store.open(root, tenant=name, embedder=encoder, wait=wait) as opened:
+        _create_store(root, who, encoder, spec_values)
+    with Store.open(root, tenant=who, embedder=encoder, wait=wait) as opened:
         with ExitStack() as stack:
             listener = _IngestListener(as_json, stack)
             try:
@@ -232,6 +247,23 @@ def _say_report(report: IngestReport, as_json: bool) -> None:
     )
     if report.skipped_files:
         note(f"{plural(report.skipped_files, 'file')} of other kinds were not read")
+    if report.skipped_links:
+        note(
+            f"{plural(report.skipped_links, 'symbolic link')} inside folders not followed: "
+            "give what they lead to as a path of its own"
+        )
+    if report.adopted:
+        note(
+            f"{plural(report.adopted, 'document')} from before origins were recorded: found here, "
+            "ids kept"
+        )
+    if report.left_behind:
+        some = " ".join(repr(one) for one in report.left_behind[:_NAMED])
+        note(
+            f"{plural(len(report.left_behind), 'document')} from before origins were recorded: of "
+            "another text than the file of that name here, so both are kept; to delete what is "
+            f"old: hoptrail delete {some}"
+        )
 
 
 def _finish(report: IngestReport) -> None:

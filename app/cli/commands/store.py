@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
+from difflib import get_close_matches
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,16 +24,19 @@ from hoptrail.app.cli.resolve import (
     unmatched,
     where_of,
 )
-from hoptrail.app.cli.settings import load_settings
+from hoptrail.app.cli.settings import StoreTable, first, load_settings
 from hoptrail.app.text import heading, indented, plural, shortened
 
 if TYPE_CHECKING:
     from hoptrail.rag.embedders.base import Embedder
     from hoptrail.rag.fsck import FsckReport
-    from hoptrail.rag.types import Ranking
+    from hoptrail.rag.types import Hit, Ranking
 
 _SNIPPET = 280
+_NEAR, _COMPARED = 3, 100
+"""Ids that are named for an unknown one, and those that are compared letter by letter."""
 _DEFAULT_K = 10
+_COPIES_NAMED = 3
 
 Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="Folder of the store.")]
 
@@ -63,7 +69,7 @@ def search(  # noqa: PLR0913 (a command's options are its parameters)
 
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
-    mode, filters = mode or tables.search.mode, where_of(where)
+    mode, filters = first(mode, tables.search.mode), where_of(where)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = (
         _placeholder_embedder(root, name)
@@ -102,6 +108,7 @@ def delete(
         known = opened.fingerprints().keys()
         found = [one for one in dict.fromkeys(ids) if one in known]
         missing = [one for one in dict.fromkeys(ids) if one not in known]
+        near = {one: near_ids(one, known) for one in missing}
         generation = opened.commit((), found)
         for one in found:
             if as_json:
@@ -112,8 +119,9 @@ def delete(
             sync_tree(opened, as_json)
     for one in missing:
         if as_json:
-            emit({"event": "unknown", "id": one})
-        note(f"error: There is no document {one!r}.")
+            emit({"event": "unknown", "id": one, "near": near[one]})
+        meant = " or ".join(repr(other) for other in near[one])
+        note(f"error: There is no document {one!r}." + (f" Is {meant} meant?" if meant else ""))
     if missing:
         raise typer.Exit(FAILED)
 
@@ -133,8 +141,11 @@ def fsck(
     """
     from hoptrail.rag.fsck import fsck as check
 
-    root, name = store_location(folder, tenant, load_settings(settings).store)
-    report = check(root, tenant=name, repair=repair, wait=wait)
+    table = load_settings(settings).store
+    root, name = store_location(folder, tenant, table)
+    # Loaded only where a vector has to be made again.
+    at_hand = lambda: embedder_of(root, name, StoreTable(), table)  # noqa: E731
+    report = check(root, tenant=name, repair=repair, wait=wait, embedder=at_hand)
     if as_json:
         emit({**asdict(report), "clean": report.clean})
     else:
@@ -181,6 +192,21 @@ def stats(
         say(f"{key:<11} {_megabytes(value) if key == 'bytes' else value}")
 
 
+def near_ids(wanted: str, known: Collection[str]) -> list[str]:
+    """Up to three of the known ids that may be meant: of the same file name, else spelled alike."""
+    name = wanted.rpartition("/")[2]
+    same = sorted(one for one in known if one.rpartition("/")[2] == name)
+    if same:
+        return get_close_matches(wanted, same[:_COMPARED], n=_NEAR, cutoff=0)
+    pairs = _pairs(wanted)
+    some = nlargest(_COMPARED, known, key=lambda one: len(pairs & _pairs(one)))
+    return get_close_matches(wanted, some, n=_NEAR, cutoff=0.6)
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[at : at + 2] for at in range(len(text) - 1)}
+
+
 def _placeholder_embedder(root: Path, tenant: str) -> Embedder:
     """Embedder without weights, never called: a lexical search needs none."""
     from hoptrail.rag.embedders.base import PlaceholderEmbedder
@@ -205,6 +231,10 @@ def _ranking_record(ranking: Ranking) -> dict[str, object]:
                 "end": hit.passage.end,
                 "text": hit.passage.text,
                 "via": None if hit.via is None else asdict(hit.via),
+                "copies": [
+                    {"document_id": one.document_id, "passage_id": one.id, "title": one.title}
+                    for one in hit.copies
+                ],
             }
             for rank, hit in enumerate(ranking.hits, 1)
         ],
@@ -222,7 +252,16 @@ def _show_ranking(ranking: Ranking) -> None:
         if hit.via is not None:
             origin = heading(hit.via.title or hit.via.passage_id)
             say(f"    via {heading(hit.via.name)} from {origin}")
+        if hit.copies:
+            say(f"    and {_others(hit)} with the same text")
         say(*indented(shortened(passage.text, _SNIPPET)))
+
+
+def _others(hit: Hit) -> str:
+    """The number of copies, and the first of them by document id."""
+    ids = sorted({one.document_id for one in hit.copies})
+    named = ", ".join(ids[:_COPIES_NAMED]) + (", …" if len(ids) > _COPIES_NAMED else "")
+    return f"{plural(len(hit.copies), 'other passage')} ({named})"
 
 
 def _show_report(report: FsckReport) -> None:

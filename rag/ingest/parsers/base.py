@@ -16,6 +16,20 @@ class Page:
     text: str
 
 
+LONGEST_TITLE = 300
+"""Characters. A title is repeated with each passage, so an unbounded one makes cost grow with the
+square of a file's size."""
+
+
+def short_title(title: str) -> str:
+    """Returns the title, cut between words to `LONGEST_TITLE` characters with "…" at its end."""
+    if len(title) <= LONGEST_TITLE:
+        return title
+    cut = title[: LONGEST_TITLE - 1]
+    space = cut.rfind(" ", LONGEST_TITLE // 2)
+    return (cut[:space] if space > 0 else cut).rstrip() + "…"
+
+
 def too_long(text_chars: int) -> UnreadableFile:
     """Returns the refusal of a file whose text has more characters than that."""
     return UnreadableFile(f"gives more than {text_chars:,} characters of text", "too_large")

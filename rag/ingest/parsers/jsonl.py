@@ -71,8 +71,9 @@ def read_records(source: SourceFile, limits: RecordLimits) -> Iterator[Parsed | 
     """Yields a .jsonl file's records and the problems of its lines, in order.
 
     A record is an object: `text` (string, not blank), `id` (string or integer), and optionally
-    `title` (string) and `meta` (flat object of strings, numbers and booleans; null is absence).
-    Other keys are not read; a warning names each once. Blank lines are skipped.
+    `title` (string, cut to 300 characters) and `meta` (flat object of strings, numbers and
+    booleans; null is absence). Other keys are not read; a warning names each once. Blank lines
+    are skipped.
     """
     unread = UnreadKeys(source)
 

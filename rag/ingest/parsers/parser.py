@@ -1,15 +1,16 @@
 """Parser of files into documents, within limits of size, time and memory, without network.
 
-Plain text, Markdown and JSON lines are decoded here, at a cost their size bounds. HTML and PDF are
-parsed by one long-lived child process (`worker.py`), which is killed and replaced when it takes
-too long or dies; what is wrong with a file is always a value, so that the rest goes on.
+Plain text and JSON lines are decoded here, at a cost their size bounds. HTML, PDF and Markdown are
+parsed, and long texts split, by one long-lived child process (`worker.py`), which is killed and
+replaced when it takes too long or dies; what is wrong with a file is always a value, so that the
+rest goes on.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import re
+import os
 import signal
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from typing import Any, Self
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.files import FileProblem, SourceFile, UnreadableFile, as_problem
-from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
+from hoptrail.rag.ingest.packing import passage_spans
+from hoptrail.rag.ingest.parsers.base import check_text, read_bytes, short_title
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.ingest.parsers.jsonl import Parsed, RecordLimits, read_records
+from hoptrail.rag.text.sentences import Span
 from hoptrail.rag.types import Document
 
 __all__ = ["FileProblem", "ParseLimits", "Parsed", "Parser"]
@@ -33,8 +36,8 @@ _EXIT_SECONDS = 10
 _IDLE_SECONDS = 0.2
 _WORKER = (sys.executable, "-P", "-m", "hoptrail.rag.ingest.parsers.worker")
 
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+_SPLIT_HERE = 20_000
+"""Characters of a text that is split in this process: even one made to be slow takes no second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +47,9 @@ class ParseLimits:
     file_bytes: int = 100_000_000
     """Size of a file that is read whole; .jsonl is streamed and has no such limit."""
     seconds: float = 60.0
-    """Time to parse one HTML or PDF file."""
+    """Time to parse one HTML, PDF or Markdown file, and again to split a text into passages."""
     memory_bytes: int = 2_000_000_000
-    """Address space of the child that parses them."""
+    """Address space of the child that does both."""
     text_chars: int = 50_000_000
     """Length of the text of a file."""
     line_bytes: int = 50_000_000
@@ -123,33 +126,32 @@ class Parser:
         except UnreadableFile as refused:
             yield as_problem(source, refused)
 
+    def passage_spans(self, text: str, budget: int, overlap: int, language: str) -> list[Span]:
+        """Returns what `packing.passage_spans` does, within the limits of time and memory.
+
+        Raises:
+            UnreadableFile: splitting takes too long or too much memory.
+            SettingsError: there are no sentence rules for the language.
+        """
+        if len(text) <= _SPLIT_HERE:
+            return passage_spans(text, budget, overlap, language)
+        return self._child.split(text, budget, overlap, language)
+
     def _whole(self, source: SourceFile) -> Parsed:
         limits = self._limits
         data = read_bytes(source.path, limits.file_bytes)
         check_head(data[:HEAD], source.path.suffix.lower())
-        if source.format in ("html", "pdf"):
-            title, text = self._child.parse(source)
+        if source.format == "text":
+            title, text = "", check_text(decode(data), limits.text_chars)
         else:
-            text = check_text(decode(data), limits.text_chars)
-            title = _markdown_title(text) if source.format == "markdown" else ""
+            title, text = self._child.parse(source)
         document = Document(
             id=source.id,
-            title=title or source.path.stem,
+            title=title or short_title(source.path.stem),
             text=text,
             metadata={"source": source.id, "format": source.format},
         )
         return Parsed(document=document, is_record=False, read_bytes=source.size)
-
-
-def _markdown_title(text: str) -> str:
-    """Returns the first heading outside fenced code; "" if there is none."""
-    fenced = False
-    for line in text.splitlines():
-        if _FENCE.match(line):
-            fenced = not fenced
-        elif not fenced and (found := _HEADING.match(line)) and found[1]:
-            return found[1]
-    return ""
 
 
 class _Child:
@@ -165,17 +167,26 @@ class _Child:
 
     def parse(self, source: SourceFile) -> tuple[str, str]:
         """Returns title and text. Raises UnreadableFile."""
+        reply = self._ask(
+            {
+                "path": str(source.path.absolute()),
+                "format": source.format,
+                "file_bytes": self._limits.file_bytes,
+                "text_chars": self._limits.text_chars,
+            }
+        )
+        return reply["title"], reply["text"]
+
+    def split(self, text: str, budget: int, overlap: int, language: str) -> list[Span]:
+        """Returns the spans of a text's passages. Raises UnreadableFile."""
+        arguments = {"text": text, "budget": budget, "overlap": overlap, "language": language}
+        return [(start, end) for start, end in self._ask({"split": arguments})["spans"]]
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
             if self._process is None:
                 self._start()
-            reply = self._exchange(
-                {
-                    "path": str(source.path.absolute()),
-                    "format": source.format,
-                    "file_bytes": self._limits.file_bytes,
-                    "text_chars": self._limits.text_chars,
-                }
-            )
+            reply = self._exchange(request)
         except BaseException:  # a reply to come must not answer the next request
             self.close()
             raise
@@ -184,7 +195,7 @@ class _Child:
             reply["reason"] = f"needs more than {self._limits.memory_bytes:,} bytes to be parsed"
         if "kind" in reply:
             raise UnreadableFile(reply["reason"], reply["kind"])
-        return reply["title"], reply["text"]
+        return reply
 
     def close(self) -> None:
         """Kills the process and closes its pipes."""
@@ -210,6 +221,8 @@ class _Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                # Each thread of a numerical library would take of the address space.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
         finally:
             incoming.close()

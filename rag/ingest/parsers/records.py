@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.files import SourceFile, UnreadableFile
+from hoptrail.rag.ingest.parsers.base import short_title
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.types import Document, Scalar
 
@@ -37,7 +38,7 @@ def document_of(fields: Mapping[str, object]) -> Document:
     try:
         return Document(
             id=identifier,
-            title=_string(fields, "title", optional=True),
+            title=short_title(_string(fields, "title", optional=True)),
             text=_string(fields, "text"),
             metadata=_metadata(fields.get("meta")),
         )

@@ -1,8 +1,9 @@
-"""The sealed child process that parses HTML and PDF: `python -P -m …parsers.worker IN OUT ...`.
+"""The sealed child process that parses and splits: `python -P -m …parsers.worker IN OUT ...`.
 
-Both formats let a small file ask for much time or memory, and their parsers are large. So they run
-here, under a memory limit and without network or programs; the parent kills a child that takes too
-long. It talks over two pipes in JSON messages (multiprocessing's framing, no pickle).
+HTML, PDF and Markdown let a small file ask for much time or memory, and their parsers are large. So
+they run here, under a memory limit and without network or programs, and so does the splitting of
+long texts; the parent kills a child that takes too long. It talks over two pipes in JSON messages
+(multiprocessing's framing, no pickle).
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hoptrail.rag.ingest.files import UnreadableFile
-from hoptrail.rag.ingest.parsers.base import check_text, read_bytes
+from hoptrail.rag.ingest.packing import passage_spans
+from hoptrail.rag.ingest.parsers.base import Page, check_text, read_bytes
+from hoptrail.rag.ingest.parsers.decoding import decode
 from hoptrail.rag.ingest.parsers.html import html_page
+from hoptrail.rag.ingest.parsers.markdown import markdown_page
 from hoptrail.rag.ingest.parsers.pdf import pdf_page
 
 _FORBIDDEN = (
@@ -27,17 +31,36 @@ _FORBIDDEN = (
 )
 
 
-def answer(request: dict[str, Any]) -> dict[str, str]:
-    """Returns {"title", "text"} or {"reason", "kind"} for {"path", "format", two limits}."""
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a request asks for, or {"reason", "kind"}.
+
+    {"title", "text"} for {"path", "format", two limits}; {"spans"} for {"split": arguments of
+    `passage_spans`}.
+    """
     try:
-        data = read_bytes(Path(request["path"]), request["file_bytes"])
-        pdf = request["format"] == "pdf"
-        page = pdf_page(data, request["text_chars"]) if pdf else html_page(data)
+        if "split" in request:
+            return {"spans": passage_spans(**request["split"])}
+        page = _page(request)
         return {"title": page.title, "text": check_text(page.text, request["text_chars"])}
     except UnreadableFile as refused:
         return {"reason": refused.reason, "kind": refused.kind}
     except RecursionError:
         return {"reason": "is nested too deeply", "kind": "malformed"}
+    except ModuleNotFoundError as error:
+        reason = f"cannot be read: the library {error.name!r} is not installed. Reinstall hoptrail"
+        return {"reason": reason, "kind": "unreadable"}
+    except ImportError as error:
+        if "map segment" in str(error):  # the memory limit, met while a library is loaded
+            raise MemoryError from None
+        reason = f"cannot be read: a library cannot be loaded ({error}). Reinstall hoptrail"
+        return {"reason": reason, "kind": "unreadable"}
+
+
+def _page(request: dict[str, Any]) -> Page:
+    data = read_bytes(Path(request["path"]), request["file_bytes"])
+    if request["format"] == "pdf":
+        return pdf_page(data, request["text_chars"])
+    return html_page(data) if request["format"] == "html" else markdown_page(decode(data))
 
 
 def seal(memory_bytes: int) -> None:

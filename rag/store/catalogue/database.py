@@ -14,6 +14,7 @@
     mentions    entity, row: the rows that mention it, derived from traces and triples
     triples     row, subject, relation, object: imported triples, deleted with their document
     read_by     row, model, failure: passages read for triples by a model, likewise
+    triple_crcs row, CRC-32 of its triples and readers
 
 Row numbers are allocated before anything is written under them and never reused, so the rows of a
 crashed write never become alive. Each call borrows a connection for itself: no cursor is shared
@@ -34,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged
+from hoptrail.rag.store.catalogue.sqlite_file import address
 from hoptrail.rag.types import Document, Passage
 
 SPAN = 8192
@@ -76,6 +78,7 @@ GRAPH = (
     "PRIMARY KEY (row, subject, relation, object)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS read_by (row INTEGER NOT NULL, model TEXT NOT NULL, "
     "failure TEXT NOT NULL, PRIMARY KEY (row, model)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS triple_crcs (row INTEGER PRIMARY KEY, crc INTEGER NOT NULL)",
 )
 """The tables of the passage graph; a store made before there was one gets them on opening."""
 
@@ -91,6 +94,10 @@ class Connection(sqlite3.Connection):
     """An SQLite connection that remembers which commits of others it has seen."""
 
     seen: int = -1
+    folder: Path | None = None
+    """Where the copy of the meta table lies (`manifest`)."""
+    saved: Mapping[str, str | int] | None = None
+    """What this connection last wrote there."""
 
     def moved(self) -> bool:
         """Whether another connection has committed since `mark` was last called on this one."""
@@ -132,13 +139,15 @@ class Catalogue:
         """A new connection, as the writer needs; closed with the catalogue."""
         assert not self._closed, "the store is closed"
         connection = sqlite3.connect(
-            self.path,
+            address(self.path),
+            uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=512,
             factory=Connection,
         )
+        connection.folder = self.path.parent
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=2000")
         # Entities lie scattered over their tables: SQLite's 2 MB hold too few of the pages.
@@ -193,12 +202,17 @@ def document(connection: Connection, identifier: str) -> Document | None:
         if found is None:
             return None
         doc, title, metadata = found
-        return Document(
-            id=identifier,
-            title=title,
-            text=whole_text(connection, doc),
-            metadata=json.loads(metadata),
-        )
+        try:
+            return Document(
+                id=identifier,
+                title=title,
+                text=whole_text(connection, doc),
+                metadata=dict(json.loads(metadata)),
+            )
+        except (TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"The document {identifier!r} is damaged ({error}): run hoptrail fsck."
+            ) from error
 
 
 def whole_text(connection: sqlite3.Connection, doc: int) -> str:
@@ -323,7 +337,10 @@ def known_vectors(
 
 
 def _passage(line: tuple[int, str, str, int, int, str, str]) -> Passage:
-    _, identifier, document_id, start, end, title, text = line
+    row, identifier, document_id, start, end, title, text = line
+    # SQLite returns whatever type a damaged cell has.
+    if not (type(start) is type(end) is int and type(title) is type(text) is str):
+        raise StoreDamaged(f"The passage of row {row} is damaged: run hoptrail fsck --repair.")
     return Passage(
         id=identifier, document_id=document_id, start=start, end=end, title=title, text=text
     )

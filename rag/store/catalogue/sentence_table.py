@@ -110,22 +110,28 @@ class SentenceTable:
         Raises:
             StoreBusy, StoreFull: as for `Store.commit`; nothing of this call is stored.
         """
-        lines = [
-            (row, VERSION, spans, vectors, zlib.crc32(vectors, zlib.crc32(spans)))
-            for row, (spans, vectors) in ((row, _packed(one)) for row, one in found.items())
-        ]
-        with self._lock.held(self._wait), self._reading() as connection, writing(connection):
-            connection.execute(_TABLE)
-            connection.executemany(
-                "INSERT OR REPLACE INTO sentences SELECT row, ?2, ?3, ?4, ?5 FROM passages "
-                "WHERE row = ?1",
-                lines,
-            )
+        with self._lock.held(self._wait), self._reading() as connection:
+            write(connection, found)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with self._errors, self._catalogue.reading() as connection:
             yield connection
+
+
+def write(connection: Connection, found: Mapping[int, SentenceVectors]) -> None:
+    """As `SentenceTable.save`, for who holds the writer's lock."""
+    lines = [
+        (row, VERSION, spans, vectors, zlib.crc32(vectors, zlib.crc32(spans)))
+        for row, (spans, vectors) in ((row, _packed(one)) for row, one in found.items())
+    ]
+    with writing(connection):
+        connection.execute(_TABLE)
+        connection.executemany(
+            "INSERT OR REPLACE INTO sentences SELECT row, ?2, ?3, ?4, ?5 FROM passages "
+            "WHERE row = ?1",
+            lines,
+        )
 
 
 def remove(connection: Connection, spans: Sequence[tuple[int, int]]) -> None:
@@ -141,10 +147,11 @@ def audit(connection: Connection, dimension: int) -> Iterator[int]:
     if not _exists(connection):
         return
     lines = connection.execute(
-        "SELECT row, spans, vectors, crc, row IN (SELECT row FROM passages) FROM sentences"
+        "SELECT row, version, spans, vectors, crc, row IN (SELECT row FROM passages) FROM sentences"
     )
-    for row, spans, vectors, crc, owned in lines:
-        if not owned or not _intact(spans, vectors, crc, dimension):
+    for row, version, spans, vectors, crc, owned in lines:
+        known = isinstance(version, int) and 1 <= version <= VERSION
+        if not owned or not known or not _intact(spans, vectors, crc, dimension):
             yield row
 
 
@@ -169,6 +176,8 @@ def _unpacked(spans: bytes, vectors: bytes, dimension: int) -> SentenceVectors:
     )
 
 
-def _intact(spans: bytes, vectors: bytes, crc: int, dimension: int) -> bool:
+def _intact(spans: object, vectors: object, crc: int, dimension: int) -> bool:
+    if not isinstance(spans, bytes) or not isinstance(vectors, bytes):
+        return False
     fits = len(spans) % 8 == 0 and len(vectors) == len(spans) // 8 * dimension
     return fits and zlib.crc32(vectors, zlib.crc32(spans)) == crc

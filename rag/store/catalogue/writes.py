@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hoptrail.rag.store.catalogue.database import PARTS, SPAN, Connection, vectors_of
+from hoptrail.rag.errors import StoreDamaged
+from hoptrail.rag.store.catalogue.database import PARTS, SPAN, Connection, meta, vectors_of
 from hoptrail.rag.store.catalogue.filters import filter_tokens
+from hoptrail.rag.store.catalogue.manifest import is_intact, save_manifest, seal_meta
 from hoptrail.rag.store.types import IndexBatch, IndexEntry
 from hoptrail.rag.types import IndexedDocument
 
@@ -36,10 +38,20 @@ class Placed:
 
 @contextmanager
 def writing(connection: Connection) -> Iterator[Connection]:
-    """One write transaction, committed at the end or rolled back."""
+    """One write transaction, committed at the end or rolled back.
+
+    Raises:
+        StoreDamaged: the meta table has changed under its checksum, which a commit would renew.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
+        if not is_intact(meta(connection)):
+            raise StoreDamaged(
+                "The settings in the catalogue have changed under their checksum: run hoptrail "
+                "fsck --repair."
+            )
         yield connection
+        seal_meta(connection)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -50,6 +62,7 @@ def writing(connection: Connection) -> Iterator[Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    save_manifest(connection)
 
 
 def number(connection: Connection, key: str) -> int:
@@ -63,6 +76,11 @@ def set_meta(connection: Connection, key: str, value: str | int) -> None:
     connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
+def put_seal(connection: Connection, key: str, value: int | None) -> None:
+    """Records the checksum of an index's files; None while they are written."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
 def allocate_rows(connection: Connection, count: int) -> int:
     """Allocates `count` row ids, never reused, in its own transaction.
 
@@ -72,6 +90,7 @@ def allocate_rows(connection: Connection, count: int) -> int:
     with writing(connection):
         first = number(connection, "next_row")
         set_meta(connection, "next_row", first + count)
+        put_seal(connection, "lexical_seal", None)
         connection.execute("INSERT INTO garbage VALUES (?, ?)", (first, count))
     return first
 
@@ -163,6 +182,12 @@ def add_to_outbox(connection: Connection, born: Sequence[Span], died: Sequence[S
     lines = [(first, rows, 1) for first, rows in merged_spans(born)]
     lines += [(first, rows, 0) for first, rows in merged_spans(died)]
     connection.executemany("INSERT INTO outbox VALUES (?, ?, ?)", lines)
+
+
+def knows_any(connection: Connection, ids: Collection[str]) -> bool:
+    """Whether any of the documents exists."""
+    query = "SELECT 1 FROM documents WHERE id = ?"
+    return any(connection.execute(query, (one,)).fetchone() for one in ids)
 
 
 def passages_without(connection: Connection, gone: Collection[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,9 @@ _TRIPLES = (
     "SELECT row, subject, relation, object FROM triples "
     "WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row, subject, relation, object"
 )
+
+
+_Number = TypeVar("_Number", np.int64, np.float32)
 
 
 def _none() -> Keys:
@@ -152,9 +155,9 @@ class GraphReader:
         """
         most = max(limit, _SCANNED) if self._filtered else limit
         lines = self._asked(_ABOUT, _json(np.unique(np.asarray(keys, dtype=np.int64))), most)
-        named = np.array([line[0] for line in lines], dtype=np.int64)
-        rows = np.array([line[1] for line in lines], dtype=np.int64)
-        strengths = np.array([line[2] for line in lines], dtype=np.float32)
+        named = _column(lines, 0)
+        rows = _column(lines, 1)
+        strengths = _numbers([line[2] for line in lines], np.float32)
         keep = self._kept(rows)
         named, rows, strengths = named[keep], rows[keep], strengths[keep]
         first = np.arange(len(named)) - np.searchsorted(named, named) < limit
@@ -168,8 +171,8 @@ class GraphReader:
             limit: an entity that more rows mention, in or out of the filter, is left out.
         """
         lines = self._asked(_MENTIONING, _json(np.unique(np.asarray(keys, dtype=np.int64))), limit)
-        named = np.array([key for key, _ in lines], dtype=np.int64)
-        rows = np.array([row for _, row in lines], dtype=np.int64)
+        named = _column(lines, 0)
+        rows = _column(lines, 1)
         keep = self._kept(rows)
         return MentionLinks(keys=named[keep], rows=rows[keep])
 
@@ -221,6 +224,8 @@ def _mask(scope: RowFilter) -> NDArray[np.bool_]:
 
 
 def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> PassageLinks:
+    if not all(isinstance(one, bytes) for one in (abouts, mentions, candidates)):
+        raise StoreDamaged(f"The links of row {row} are damaged: run hoptrail fsck --repair.")
     if len(abouts) % ABOUT_BYTES or len(mentions) % KEY_BYTES or len(candidates) % KEY_BYTES:
         raise StoreDamaged(f"The links of row {row} are cut short: run hoptrail fsck --repair.")
     return PassageLinks(
@@ -229,6 +234,19 @@ def _outgoing(row: int, abouts: bytes, mentions: bytes, candidates: bytes) -> Pa
         mentions=keys_of(mentions),
         candidates=keys_of(candidates),
     )
+
+
+def _column(lines: Sequence[tuple], place: int) -> NDArray[np.int64]:  # type: ignore[type-arg]
+    return _numbers([line[place] for line in lines], np.int64)
+
+
+def _numbers(values: Sequence[object], kind: type[_Number]) -> NDArray[_Number]:
+    try:
+        return np.array(values, dtype=kind)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreDamaged(
+            f"Entries of the passage graph are damaged ({error}): run hoptrail fsck --repair."
+        ) from error
 
 
 def _json(numbers: NDArray[np.int64]) -> str:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.entities import extraction as entities
 from hoptrail.rag.entities.extraction import PassageEntities, entity_key, extract_entities
+from hoptrail.rag.errors import StoreDamaged
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection, meta
+from hoptrail.rag.store.graph_index.triple_crcs import remove_seals
 from hoptrail.rag.types import IndexedDocument
 
 Keys = NDArray[np.int64]
@@ -84,6 +86,8 @@ def clear(connection: Connection, spans: Spans) -> None:
     """Deletes rows with their triples and the marks of models that read them."""
     abouts: list[tuple[int, int]] = []
     mentions: list[tuple[int, int]] = []
+    spans = list(spans)
+    remove_seals(connection, spans)
     for first, rows in spans:
         span = (first, first + rows)
         lines = connection.execute(
@@ -173,12 +177,12 @@ def named_in(subject: str, thing: str) -> set[int]:
 
 def about_keys(blob: bytes) -> Keys:
     """The entities of a row's `abouts`."""
-    return np.frombuffer(blob, dtype="<i8", count=len(blob) // ABOUT_BYTES)
+    return np.frombuffer(_bytes(blob), dtype="<i8", count=len(blob) // ABOUT_BYTES)
 
 
 def about_strengths(blob: bytes) -> NDArray[np.float32]:
     """The strengths of a row's `abouts`, in the order of their entities."""
-    count = len(blob) // ABOUT_BYTES
+    count = len(_bytes(blob)) // ABOUT_BYTES
     return np.frombuffer(blob, dtype="<f4", count=count, offset=KEY_BYTES * count)
 
 
@@ -189,7 +193,14 @@ def key_bytes(keys: Sequence[int]) -> bytes:
 
 def keys_of(blob: bytes) -> Keys:
     """The entities of a row's `mentions` or `candidates`."""
-    return np.frombuffer(blob, dtype="<i8", count=len(blob) // KEY_BYTES)
+    return np.frombuffer(_bytes(blob), dtype="<i8", count=len(blob) // KEY_BYTES)
+
+
+def _bytes(blob: object) -> bytes:
+    """Raises StoreDamaged unless it is bytes: SQLite returns whatever type a damaged cell has."""
+    if not isinstance(blob, bytes):
+        raise StoreDamaged("Links of a passage are damaged: run hoptrail fsck --repair.")
+    return blob
 
 
 def _linked(row: int, found: PassageEntities, more: Iterable[int]) -> EntityRow:

@@ -15,6 +15,7 @@ from hoptrail.rag.entities.extraction import entity_key
 from hoptrail.rag.errors import SettingsError, StoreDamaged
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.graph_index.tables import key_bytes, keys_of, named_in
+from hoptrail.rag.store.graph_index.triple_crcs import seal_triples
 from hoptrail.rag.types import Rows
 
 _WHOLE = "SELECT doc, rows FROM documents WHERE id = ?"
@@ -102,6 +103,7 @@ def write_triples(
     added = connection.total_changes - before
     for row, found in sorted(placed.items()):
         _mention(connection, row, found)
+    seal_triples(connection, placed)
     return added
 
 
@@ -217,7 +219,9 @@ def save_extractions(
         if one.triples:
             parts = {(s.strip(), r.strip(), o.strip()) for s, r, o in one.triples}
             placed.setdefault(one.row, set()).update(parts)
-    return write_triples(connection, placed), len(readings) - len(alive)
+    added = write_triples(connection, placed)
+    seal_triples(connection, (one.row for one in alive))
+    return added, len(readings) - len(alive)
 
 
 def _sound(part: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.types import Generation, IndexBatch, RowFilter
+from hoptrail.rag.text.analyzer import Terms
 from hoptrail.rag.types import Candidates, Vectors
 
 
@@ -36,10 +37,12 @@ class LexicalIndex(Protocol):
     def traits(self) -> Capabilities:
         """Capabilities of the index."""
 
-    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
-        """The k best rows by BM25 for analysed terms (repetitions count).
+    def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
+        """The k best rows for analysed terms.
 
-        Every row that ties with the k-th is looked at before the cut. Filtered or not, scores use
+        A term scores by BM25 where it is a word (repetitions count), and its inverse document
+        frequency where it is a further term; of more than `MOST_TERMS` the rarest count. Every row
+        that ties with the k-th is looked at before the cut. Filtered or not, scores use
         the statistics of the whole store.
         """
 
@@ -101,6 +104,17 @@ class IndexBackend(Protocol[IndexT_co]):
 
     def audit(self, state: Generation) -> Iterator[tuple[int, int]]:
         """Pairs (row, CRC-32 of the entry) of each entry of a live row; a row may come twice."""
+
+    def seal(self, epoch: int) -> int | None:
+        """CRC-32 of the file that names the others, as of now; None if there is none."""
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Which file has changed under its checksum; None if none has.
+
+        Args:
+            state: has the seal to compare with.
+            whole: check all files, not only what takes some milliseconds.
+        """
 
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Whether dead rows take more room than live ones; `rows`: row numbers allocated so far."""

@@ -23,7 +23,9 @@ from hoptrail.rag.errors import BackendRefused, StoreBusy, StoreDamaged
 from hoptrail.rag.store.catalogue.database import Catalogue, Connection, known_vectors, vectors_of
 from hoptrail.rag.store.catalogue.writes import facets_by_row, writing
 from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.indexes.temporary import copied, removed
 from hoptrail.rag.store.indexes.vector_file import MARGIN, exact_scores
+from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.locks import OwnedLock
 from hoptrail.rag.store.types import NOTHING, Generation, IndexBatch, RowFilter, ranked
 from hoptrail.rag.types import Candidates, Rows
@@ -116,6 +118,10 @@ class ChromaBackend:
         self._client: Any = None
         self._open: tuple[int, Collection] | None = None
         self._lock = OwnedLock(folder, "chroma")
+        self._copy = None if can_write(folder) else copied(self._folder)
+        if self._copy is not None:
+            self._folder = Path(self._copy.name)
+            return
         try:
             self._lock.acquire(0)
         except StoreBusy as error:
@@ -188,6 +194,14 @@ class ChromaBackend:
                 if row < len(state.live) and state.live[row]:
                     yield row, zlib.crc32(np.asarray(vector, dtype="<f4").tobytes())
 
+    def seal(self, epoch: int) -> int | None:
+        """Returns None: Chroma changes its files in place."""
+        return None
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Returns None: the vectors are compared with the catalogue by `audit`."""
+        return None
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: dead rows are deleted one by one."""
         return False
@@ -205,6 +219,8 @@ class ChromaBackend:
             self._client.close()
         self._client = self._open = None
         self._lock.release()
+        if self._copy is not None:
+            removed(self._copy)
 
     def _upsert(self, collection: Collection, writer: Connection, span: Rows) -> None:
         tags = facets_by_row(writer, int(span[0]), len(span))

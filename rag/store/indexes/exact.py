@@ -135,6 +135,17 @@ class ExactBackend:
             if slot < len(vectors):
                 yield row, zlib.crc32(vectors[slot].tobytes())
 
+    def seal(self, epoch: int) -> int | None:
+        """CRC-32 of the map between slots and rows; None where it is the identity."""
+        path = self._map_path(epoch)
+        return zlib.crc32(path.read_bytes()) if path.is_file() else None
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Whether the map has changed; vectors are compared with the catalogue by `audit`."""
+        if state.dense_seal is None or self.seal(state.dense_epoch) == state.dense_seal:
+            return None
+        return "the map of the vector file has changed under its checksum"
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Whether more than half of the slots are dead, in a file of some size."""
         return self._map(epoch).size(rows) > 2 * passages + _SMALL

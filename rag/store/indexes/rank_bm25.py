@@ -9,21 +9,21 @@ a small corpus, so that a matching passage could rank below one that does not ma
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rank_bm25 import BM25Okapi
 
 from hoptrail.rag.errors import BackendRefused
 from hoptrail.rag.store.catalogue.database import Catalogue, Connection, snapshot
 from hoptrail.rag.store.indexes.base import Capabilities
-from hoptrail.rag.store.types import NOTHING, Generation, IndexBatch, RowFilter, ranked
-from hoptrail.rag.text.analyzer import MOST_TERMS, analyzer
+from hoptrail.rag.store.types import Generation, IndexBatch, RowFilter, ranked
+from hoptrail.rag.text.analyzer import Terms, analyzer, inverse_frequency, rarest
 from hoptrail.rag.types import Candidates, Rows
 
 TRAITS = Capabilities(multi_process=True, persistent=False, filters_before_ranking=True)
@@ -36,10 +36,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Okapi(BM25Okapi):  # type: ignore[misc]
+    found_in: Mapping[str, int]
+    """Number of passages by word."""
+
     def _calc_idf(self, nd: Mapping[str, int]) -> None:
-        """ln(1 + (N - n + 0.5) / (n + 0.5)): Lucene's, never negative."""
+        """Lucene's, never negative."""
+        self.found_in = nd
         for word, found_in in nd.items():
-            self.idf[word] = math.log(1 + (self.corpus_size - found_in + 0.5) / (found_in + 0.5))
+            self.idf[word] = inverse_frequency(self.corpus_size, found_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,22 @@ class _Model:
     rows: Rows
     okapi: _Okapi | None
     """None if no passage has a word."""
+    forms: Mapping[str, NDArray[np.intp]]
+    """By further term: places in `rows` of the passages that have it."""
+
+    def frequency(self, term: str) -> int:
+        """The number of passages that have a term, as a word and as a further term."""
+        as_word = self.okapi.found_in.get(term, 0) if self.okapi else 0
+        return as_word + len(self.forms.get(term, ()))
+
+    def form_scores(self, terms: Iterable[str]) -> NDArray[np.float64]:
+        """(rows,): the inverse document frequencies of the further terms that each row has."""
+        scores = np.zeros(len(self.rows))
+        for term in terms:
+            if term in self.forms:
+                weight = inverse_frequency(len(self.rows), self.frequency(term))
+                scores[self.forms[term]] += weight
+        return scores
 
 
 class RankBm25Index:
@@ -59,19 +79,23 @@ class RankBm25Index:
         self._keeper = keeper
         self._generation = state.generation
 
-    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
+    def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25; selects the filtered rows first, then scores only them."""
         model = self._keeper.model(self._generation)
-        kept = set(list(Counter(terms))[:MOST_TERMS])
-        query = [term for term in terms if term in kept]
-        if model.okapi is None or not query:
-            return NOTHING
+        kept = rarest(terms.counts(), model.frequency)
+        query = [term for term, count in kept.items() for _ in range(count)]
+        scores = model.form_scores(kept)
         if scope.facets:
             places = np.flatnonzero(np.isin(model.rows, scope.rows(), assume_unique=True))
-            scores = np.array(model.okapi.get_batch_scores(query, places.tolist()))
         else:
             places = np.arange(len(model.rows))
-            scores = model.okapi.get_scores(query)
+        scores = scores[places]
+        if query and model.okapi is not None:
+            scores += (
+                np.array(model.okapi.get_batch_scores(query, places.tolist()))
+                if scope.facets
+                else model.okapi.get_scores(query)
+            )
         rows = model.rows[places]
         kept_rows = (scores > 0) & scope.alive(rows)
         return ranked(rows[kept_rows], scores[kept_rows].astype(np.float32), k, scope.ties)
@@ -127,6 +151,14 @@ class RankBm25Backend:
         """Yields nothing: there are no files."""
         return iter(())
 
+    def seal(self, epoch: int) -> int | None:
+        """Returns None: there are no files."""
+        return None
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Returns None: there are no files."""
+        return None
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: the model has live rows only."""
         return False
@@ -154,9 +186,15 @@ class RankBm25Backend:
                 "SELECT p.row, d.title, p.text FROM passages p JOIN documents d ON d.doc = p.doc "
                 "ORDER BY p.row"
             ).fetchall()
-        corpus = [self._analyser.analyze(f"{title}\n{text}") for _, title, text in lines]
+        corpus = [self._analyser.terms(f"{title}\n{text}") for _, title, text in lines]
+        forms: defaultdict[str, list[int]] = defaultdict(list)
+        for place, terms in enumerate(corpus):
+            for form in terms.forms:
+                forms[form].append(place)
+        words = [terms.words for terms in corpus]
         return _Model(
             generation=generation,
             rows=np.array([row for row, _, _ in lines], dtype=np.int64),
-            okapi=_Okapi(corpus) if any(corpus) else None,
+            okapi=_Okapi(words) if any(words) else None,
+            forms={form: np.array(places) for form, places in forms.items()},
         )

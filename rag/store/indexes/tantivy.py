@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,9 @@ from tantivy import Occur, Query
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.indexes.base import Capabilities
+from hoptrail.rag.store.indexes.tantivy_files import folder_damage, list_seal
+from hoptrail.rag.store.indexes.temporary import linked, removed
+from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.types import (
     NOTHING,
     Generation,
@@ -37,26 +39,28 @@ from hoptrail.rag.store.types import (
     all_of,
     tie_key,
 )
-from hoptrail.rag.text.analyzer import MOST_TERMS, analyzer
+from hoptrail.rag.text.analyzer import VERSION, Analyzer, Terms, analyzer, inverse_frequency, rarest
 from hoptrail.rag.types import Candidates, Rows, tie_break
 
 TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
 _TOKENIZER = "hoptrail"
+_WORDS, _FORMS = "words", f"forms_{VERSION}"  # an index of other terms has other fields
 _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
 _EXTRA = 14
 _LOW_BITS = 13
 """Of the 24 of a float32, so that 11 are left."""
-_NEAR = 1 - 2.0**-10 - 2.0**-14
-"""A rounding step plus the error of 256 terms: what is below this share of the k-th stays there."""
+_NEAR = 1 - 2.0**-10 - 2.0**-13
+"""A rounding step plus the error of 512 clauses: below this share of the k-th a row stays so."""
 _MANY = 512
-"""Number of rows from which on a set is a bit set of the segment; below it is a union of terms."""
+"""Rows from which on a set is a bit set of the segment; below it is a union of terms."""
 
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    builder.add_text_field("words", stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field(_WORDS, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field(_FORMS, stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("facet", stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", stored=False, indexed=True, fast=True)
     builder.add_unsigned_field("tie", stored=False, indexed=False, fast=True)
@@ -77,12 +81,11 @@ class TantivyIndex:
         self._searcher = searcher
         self._garbage = state.garbage
 
-    def search(self, terms: Sequence[str], k: int, scope: RowFilter) -> Candidates:
+    def search(self, terms: Terms, k: int, scope: RowFilter) -> Candidates:
         """The k best rows by BM25."""
-        counts = dict(list(Counter(terms).items())[:MOST_TERMS])
-        if not counts:
+        clauses = self._clauses(terms)
+        if not clauses:
             return NOTHING
-        clauses = [_clause(term, count) for term, count in counts.items()]
         if scope.facets:
             found = self._fetch(_chain(_all_of(scope.facets), clauses), k, scope)
             scores = _stepped(found.scores)
@@ -91,6 +94,21 @@ class TantivyIndex:
             scores = self._certain(found, clauses)
         best = np.lexsort((found.ties, -scores))[:k]
         return Candidates(rows=found.rows[best], scores=scores[best])
+
+    def _clauses(self, terms: Terms) -> list[Query]:
+        """The clauses of a query; any term may be a word of one passage and a form in another."""
+        found_in, clauses = self._searcher.doc_freq, list[Query]()
+        kept = rarest(terms.counts(), lambda term: found_in(_WORDS, term) + found_in(_FORMS, term))
+        for term, count in kept.items():
+            as_word, as_form = found_in(_WORDS, term), found_in(_FORMS, term)
+            if as_word:
+                query = Query.term_query(SCHEMA, _WORDS, term, "freq")
+                clauses.append(query if count == 1 else Query.boost_query(query, float(count)))
+            if as_form:
+                query = Query.term_query(SCHEMA, _FORMS, term, "basic")
+                weight = inverse_frequency(self._searcher.num_docs, as_word + as_form)
+                clauses.append(Query.const_score_query(query, weight))
+        return clauses
 
     def _fetch(self, query: Query, k: int, scope: RowFilter) -> _Found:
         """The best k live rows, and all rows that may score as high as the k-th."""
@@ -164,7 +182,8 @@ class TantivyBackend:
     deferred = False
 
     def __init__(self, folder: Path, language: str) -> None:
-        self._folder = folder / "tantivy"
+        self._links = None if can_write(folder) else linked(folder / "tantivy")
+        self._folder = Path(self._links.name) if self._links else folder / "tantivy"
         self._analyser = analyzer(language)
         self._open: tuple[int, tantivy.Index] | None = None
 
@@ -176,6 +195,9 @@ class TantivyBackend:
         path = self._path(state.lexical_epoch)
         if not path.is_dir():
             return "the lexical index is missing" if state.passages else None
+        return self._unreadable(path, state)
+
+    def _unreadable(self, path: Path, state: Generation) -> str | None:
         try:
             if not tantivy.Index.is_compatible(str(path)):
                 return "the lexical index was written by another version of Tantivy"
@@ -184,6 +206,8 @@ class TantivyBackend:
             searcher = index.searcher()
         except (ValueError, OSError) as error:
             self._open = None
+            if "schema does not match" in str(error):
+                return "the lexical index was written by another version of hoptrail"
             return f"the lexical index cannot be read ({error})"
         if searcher.num_docs < state.passages:
             return f"the lexical index holds {searcher.num_docs} of {state.passages} passages"
@@ -226,6 +250,16 @@ class TantivyBackend:
         alive = known[state.live[rows[known]]]
         yield from zip(rows[alive].tolist(), crcs[alive].tolist(), strict=True)
 
+    def seal(self, epoch: int) -> int | None:
+        """CRC-32 of the list of segments."""
+        return list_seal(self._path(epoch))
+
+    def damage(self, state: Generation, *, whole: bool) -> str | None:
+        """Which file of a segment has changed under the checksum that Tantivy gave it."""
+        path = self._path(state.lexical_epoch)
+        found = folder_damage(path, state.lexical_seal, whole=whole)
+        return None if found is None else f"the lexical index is damaged: {found}"
+
     def bloated(self, epoch: int, rows: int, passages: int) -> bool:
         """Returns False: Tantivy merges segments by itself."""
         return False
@@ -240,13 +274,15 @@ class TantivyBackend:
     def close(self) -> None:
         """Releases the folder."""
         self._open = None
+        if self._links is not None:
+            removed(self._links)
 
     @contextmanager
     def _writing(self, epoch: int, batches: Iterable[IndexBatch], heap: int) -> Iterator[None]:
         writer = self._index(epoch).writer(heap_size=heap, num_threads=1)
         try:
             for batch in batches:
-                _feed(writer, batch)
+                _feed(writer, batch, self._analyser)
             yield
             writer.commit()
             # Dropping the writer would give up a merge that the commit began, and all its work.
@@ -261,7 +297,7 @@ class TantivyBackend:
         path = self._path(epoch)
         path.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(SCHEMA, path=str(path))
-        index.register_tokenizer(_TOKENIZER, self._analyser)
+        index.register_tokenizer(_TOKENIZER, self._analyser.words)
         index.config_reader("manual")
         self._open = (epoch, index)
         return index
@@ -270,24 +306,22 @@ class TantivyBackend:
         return self._folder / str(epoch)
 
 
-def _feed(writer: tantivy.IndexWriter, batch: IndexBatch) -> None:
+def _feed(writer: tantivy.IndexWriter, batch: IndexBatch, analyser: Analyzer) -> None:
     for first, count in batch.swept:
         # By query: a delete by term takes the number for a signed one and finds nothing.
         writer.delete_documents_by_query(_span(first, count))
     for entry in batch.entries:
         document = tantivy.Document()
-        document.add_text("words", entry.words)
+        words, forms = analyser.prepare(entry.words)
+        document.add_text(_WORDS, words)
+        for form in forms:
+            document.add_text(_FORMS, form)
         document.add_unsigned("row", entry.row)
         document.add_unsigned("tie", tie_key(tie_break(entry.passage_id)))
         document.add_unsigned("crc", zlib.crc32(entry.words.encode()))
         for one in entry.facets:
             document.add_text("facet", one)
         writer.add_document(document)
-
-
-def _clause(term: str, count: int) -> Query:
-    query = Query.term_query(SCHEMA, "words", term, "freq")
-    return query if count == 1 else Query.boost_query(query, float(count))
 
 
 def _any_of(rows: Iterable[int]) -> Query:

@@ -27,10 +27,11 @@ from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
+from hoptrail.agents.nodes.refining import _chosen
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.strategies.graph import compiled_graph
-from hoptrail.agents.types import Answer, Query
+from hoptrail.agents.types import Answer, Candidate, Query
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 pytestmark = pytest.mark.usefixtures("fresh_graphs")
@@ -179,6 +180,39 @@ def test_a_passage_is_read_once(library: KnowledgeBase) -> None:
     receipt = ask(QUESTION, over(library, Noting(library.corpus)))
     read = read[: -len(receipt.evidence)]  # the last ones are the receipt's checks
     assert len(read) == len(set(read)) == len(CHAIN)
+
+
+def test_copies_of_a_text_take_one_place_among_what_is_read() -> None:
+    """Two queries may each find another copy: what is read is another text, not the copy."""
+    text = "The harbour office of Vesk was built by Tilda Roen."
+    documents = {f"copy-{n}": text for n in range(3)} | {"other": "Jon Hauk built the second."}
+    passages = [
+        Passage(id=name, document_id=name, start=0, end=len(text), title=name, text=text)
+        for name, text in documents.items()
+    ]
+    asked: list[list[str]] = []
+
+    class Copies:
+        async def generation(self, *, timeout: float) -> int:
+            return 1
+
+        async def passages(self, ids: list[str], *, timeout: float) -> list[Passage | None]:
+            asked.append(ids)
+            return [next(one for one in passages if one.id == name) for name in ids]
+
+    class Run:
+        settings = RunSettings(read=2)
+        corpus = Copies()
+
+    candidates = tuple(
+        Candidate(passage_id=one.id, document_id=one.id, score=0.5, own=0.5, round=1, query="q")
+        for one in passages
+    )
+    state = RunState(question=QUESTION, candidates=candidates)
+    chosen, readings = asyncio.run(_chosen(state, Run(), 1.0))  # type: ignore[arg-type]
+    assert [one.passage.id for one in readings] == ["copy-0", "other"]
+    assert [one.passage_id for one in chosen] == list(documents)
+    assert asked == [["copy-0", "copy-1"], ["copy-2"], ["other"]]
 
 
 def test_nothing_is_asked_twice(library: KnowledgeBase) -> None:

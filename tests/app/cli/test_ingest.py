@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from support.cli import TEXTS, cli, error, records
 from support.embedding_server import embedding_server
+from support.store import sql
 
 from hoptrail.app.cli.progress import IngestBar
 from hoptrail.rag.ingest.pipeline import DocumentCommitted, Progress
@@ -32,7 +33,7 @@ def test_each_document_is_acknowledged_and_a_second_run_skips_it(
     first = cli("ingest", folder, "--store", store, "--embedder", "hash", "--json")
     assert first.exit_code == 0, first.output
     *events, report = records(first.stdout)
-    assert {event["id"] for event in events} == {f"{name}.txt" for name in TEXTS}
+    assert {event["id"] for event in events} == {f"docs/{name}.txt" for name in TEXTS}
     for event in events:
         assert (event["event"], event["passages"], event["generation"]) == ("committed", 1, 1)
     assert (report["event"], report["added"], report["passages"]) == ("report", 3, 3)
@@ -65,8 +66,33 @@ def test_what_is_gone_stays_until_it_is_pruned(folder: Path, tmp_path: Path) -> 
     kept = cli("ingest", folder, "--store", store)
     assert kept.stdout.startswith("0 documents added, 1 replaced, 1 unchanged, 0 deleted, 0 failed")
     *events, report = records(cli("ingest", folder, "--store", store, "--prune", "--json").stdout)
-    assert {"event": "deleted", "id": "Altar.txt", "generation": 3} in events
+    assert {"event": "deleted", "id": "docs/Altar.txt", "generation": 3} in events
     assert report["deleted"] == 1
+
+
+def test_links_and_documents_of_before_are_told(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    cli("ingest", folder / "Altar.txt", "--store", store, "--embedder", "hash")
+    sql(store, "DELETE FROM origins", "DELETE FROM roots")
+    (folder / "link").symlink_to(tmp_path)
+    told = cli("ingest", folder, "--store", store).stderr
+    assert "1 symbolic link inside folders not followed" in told
+    assert "1 document from before origins were recorded: found here, ids kept" in told
+
+
+def test_a_folder_that_is_away_is_not_pruned(folder: Path, tmp_path: Path) -> None:
+    store, away = tmp_path / "store", tmp_path / "away"
+    cli("ingest", folder, "--store", store, "--embedder", "hash")
+    folder.rename(away)
+    folder.mkdir()
+    (tmp_path / "other.txt").write_text("Another.")
+    result = cli("ingest", folder, tmp_path / "other.txt", "--store", store, "--prune")
+    assert result.exit_code == 1
+    assert f"Nothing was pruned: {str(folder)!r} gave no file" in result.stderr
+    away.rename(tmp_path / "elsewhere")
+    moved = (tmp_path / "elsewhere", "--store", store, "--name", "docs")
+    assert "add --take-over; if not, give it a name" in error("ingest", *moved, code=2)
+    assert "3 unchanged" in cli("ingest", *moved, "--take-over").stdout
 
 
 def test_a_failed_file_is_named_and_the_rest_goes_in(folder: Path, tmp_path: Path) -> None:

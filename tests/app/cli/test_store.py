@@ -64,6 +64,20 @@ def test_search_takes_its_settings_from_a_file(store: Path, tmp_path: Path) -> N
     assert len(found["hits"]) == 2
 
 
+def test_copies_of_a_text_are_one_hit_that_says_how_many(tmp_path: Path) -> None:
+    text = "The harbour office of Vesk was built by Tilda Roen."
+    documents = {f"press-{n}": text for n in range(5)}
+    root = make_store(tmp_path / "press", documents | {"second": "Jon Hauk built an office."})
+    (found,) = records(cli("search", "who built the office", "--store", root, "--json").stdout)
+    (press,) = (hit for hit in found["hits"] if hit["copies"])
+    assert len(found["hits"]) == 2
+    ids = {press["document_id"], *(copy["document_id"] for copy in press["copies"])}
+    assert ids == set(documents)
+    shown = cli("search", "who built the office", "--store", root).stdout
+    assert "    and 4 other passages (press-" in shown
+    assert shown.count(text) == 1
+
+
 def test_tenants_do_not_see_each_other(store: Path) -> None:
     make_store(store, {"Secret": "The altar is of gold."}, tenant="anna")
     (mine,) = records(cli("search", "altar gold", "--store", store, "--json").stdout)
@@ -79,12 +93,34 @@ def test_delete_says_what_it_deleted_and_what_is_unknown(store: Path) -> None:
     assert result.exit_code == 1
     assert records(result.stdout) == [
         {"event": "deleted", "id": "Altar", "generation": 2},
-        {"event": "unknown", "id": "Nix"},
+        {"event": "unknown", "id": "Nix", "near": []},
     ]
     assert result.stderr == "error: There is no document 'Nix'.\n"
     with Store.open(store) as opened:
         assert sorted(opened.documents()) == ["Nightjar", "Quillane"]
     assert cli("delete", "Quillane", "--store", store).stdout == "deleted Quillane\n"
+
+
+def test_delete_names_the_ids_that_may_be_meant(tmp_path: Path) -> None:
+    ids = ("notes/old.txt", "papers/old.txt", "b.md")
+    store = make_store(tmp_path, dict.fromkeys(ids, "Text."))
+    line = error("delete", "old.txt", "--store", store)
+    assert line.endswith("no document 'old.txt'. Is 'notes/old.txt' or 'papers/old.txt' meant?")
+    line = error("delete", "papers/odl.txt", "--store", store)
+    assert line.endswith("Is 'papers/old.txt' or 'notes/old.txt' meant?")
+    assert error("delete", "quite else", "--store", store).endswith("no document 'quite else'.")
+
+
+@pytest.mark.parametrize("command", ["search", "delete", "ask"])
+def test_an_empty_name_is_refused_and_not_the_default(store: Path, command: str) -> None:
+    line = error(command, "Altar", "--store", store, "--tenant", "", code=2)
+    assert line.startswith("error: '' is no tenant name")
+    if command == "ask":
+        for option in ("--strategy", "--mode", "--model"):
+            assert cli(command, "Altar", "--store", store, option, "").exit_code == 2, option
+    if command == "search":
+        for option in ("--mode", "--embedder"):
+            assert cli(command, "Altar", "--store", store, option, "").exit_code != 0, option
 
 
 def test_stats_have_the_promised_keys(store: Path) -> None:

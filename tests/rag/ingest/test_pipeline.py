@@ -19,6 +19,7 @@ from support.clock import Clock
 from hoptrail.rag.embedders.base import TextKind
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.errors import EmbedderError, SettingsError, StoreFull, StoreMismatch
+from hoptrail.rag.ingest.chunking import chunk
 from hoptrail.rag.ingest.parsers.parser import ParseLimits, Parser
 from hoptrail.rag.ingest.pipeline import (
     DocumentCommitted,
@@ -107,11 +108,13 @@ def test_a_folder_becomes_documents(store: Store, folder: Path) -> None:
     write_records(folder, "e.jsonl", 3)
     report, events = run(store, folder)
     assert (report.added, report.failed, report.skipped_files) == (6, 0, 1)
-    assert sorted(store.documents()) == ["a.txt", "c.html", "r0", "r1", "r2", "sub/b.md"]
-    heron = store.document("sub/b.md")
+    assert sorted(store.documents()) == [
+        "docs/a.txt", "docs/c.html", "docs/sub/b.md", "r0", "r1", "r2",
+    ]  # fmt: skip
+    heron = store.document("docs/sub/b.md")
     assert heron is not None
     assert heron.title == "The Heron"
-    assert heron.metadata == {"source": "sub/b.md", "format": "markdown"}
+    assert heron.metadata == {"source": "docs/sub/b.md", "format": "markdown"}
     committed = only(DocumentCommitted, events)
     assert sum(event.passages for event in committed) == report.passages == store.stats().passages
     for event in committed:
@@ -135,13 +138,13 @@ def test_unchanged_documents_are_not_embedded_again(store: Store, folder: Path) 
     assert (report.added, report.replaced, report.unchanged) == (0, 0, 4)
     assert embedder.calls == []
     assert store.generation == report.generation == generation
-    assert {event.id for event in only(DocumentSkipped, events)} == {"a.txt", "r0", "r1", "r2"}
+    assert {event.id for event in only(DocumentSkipped, events)} == {"docs/a.txt", "r0", "r1", "r2"}
     write(folder, "a.txt", "Two.")
     report, events = run(store, folder, embedder=embedder)
     assert (report.replaced, report.unchanged) == (1, 3)
     assert embedder.calls == [["a\nTwo."]]
     assert only(DocumentCommitted, events)[0].replaced
-    assert [p.text for p in store.passages_of("a.txt")] == ["Two."]
+    assert [p.text for p in store.passages_of("docs/a.txt")] == ["Two."]
 
 
 def test_other_settings_split_files_again_but_not_records(store: Store, folder: Path) -> None:
@@ -149,10 +152,10 @@ def test_other_settings_split_files_again_but_not_records(store: Store, folder: 
     write_records(folder, "b.jsonl", 2)
     run(store, folder)
     for settings in (IngestSettings(chunk_tokens=60), IngestSettings(chunk_tokens=60, overlap=20)):
-        before = len(store.passages_of("a.txt"))
+        before = len(store.passages_of("docs/a.txt"))
         report, _ = run(store, folder, settings=settings)
         assert (report.replaced, report.unchanged) == (1, 2)
-        assert len(store.passages_of("a.txt")) > before
+        assert len(store.passages_of("docs/a.txt")) > before
 
 
 def test_an_event_comes_after_its_commit(store: Store, folder: Path) -> None:
@@ -230,7 +233,7 @@ def test_a_waiting_document_is_committed_while_a_slow_file_is_parsed(
 
     report = ingest([folder], store, HashEmbedder(64), IngestSettings(batch_seconds=0.5), tell)
     assert report.failures == ()
-    assert committed == ["a.txt", "b.html"]
+    assert committed == ["docs/a.txt", "docs/b.html"]
 
 
 WAITING = """
@@ -277,7 +280,7 @@ def test_a_store_inside_the_folder_is_not_read(folder: Path) -> None:
         write(folder / "store" / "default", "runs/r1/ledger.jsonl", '{"id": "x", "text": "y"}')
         report, _ = run(store, folder)
         assert (report.added, report.failed, report.skipped_files) == (1, 0, 0)
-        assert list(store.documents()) == ["a.txt"]
+        assert list(store.documents()) == ["docs/a.txt"]
 
 
 def test_slices_grow_with_a_fast_embedder(store: Store, folder: Path) -> None:
@@ -342,8 +345,8 @@ def test_prune_deletes_what_is_gone(store: Store, folder: Path) -> None:
     report, events = run(store, folder, settings=PRUNE)
     assert (report.deleted, report.unchanged) == (1, 2)
     (deleted,) = only(DocumentDeleted, events)
-    assert (deleted.id, deleted.generation) == ("b.txt", store.generation)
-    assert sorted(store.documents()) == ["a.txt", "c.txt"]
+    assert (deleted.id, deleted.generation) == ("docs/b.txt", store.generation)
+    assert sorted(store.documents()) == ["docs/a.txt", "docs/c.txt"]
 
 
 def test_prune_keeps_the_old_version_of_a_broken_file(store: Store, folder: Path) -> None:
@@ -354,7 +357,7 @@ def test_prune_keeps_the_old_version_of_a_broken_file(store: Store, folder: Path
     (folder / "b.txt").unlink()
     report, _ = run(store, folder, settings=PRUNE)
     assert (report.deleted, report.failed) == (1, 1)
-    assert sorted(store.documents()) == ["a.txt", "c.txt"]
+    assert sorted(store.documents()) == ["docs/a.txt", "docs/c.txt"]
 
 
 def test_prune_is_refused_when_what_is_missing_cannot_be_known(store: Store, folder: Path) -> None:
@@ -461,7 +464,7 @@ def test_a_language_without_sentence_rules_takes_the_english_ones(
     with Store.create(tmp_path / "magyar", spec) as store:
         report, _ = run(store, folder, settings=IngestSettings(chunk_tokens=8))
         assert report.added == 1
-        assert [p.text for p in store.passages_of("a.txt")] == ["Egy mondat.", "Még egy."]
+        assert [p.text for p in store.passages_of("docs/a.txt")] == ["Egy mondat.", "Még egy."]
 
 
 KILLED = """
@@ -512,3 +515,44 @@ def test_a_killed_run_loses_nothing_acknowledged_and_resumes(
         report, _ = run(store, folder)
         assert (report.added, report.unchanged) == (301 - len(kept), len(kept))
         assert store.stats().documents == 301
+
+
+def test_a_long_title_is_cut_and_not_multiplied_by_the_passages(store: Store, folder: Path) -> None:
+    text = "".join(f"<p>{PASSAGE.format(n) * 20}</p>" for n in range(60))
+    title = " ".join(f"word{n}" for n in range(20_000))
+    write(folder, "a.html", f"<title>{title}</title>{text}")
+    write(folder, "b.jsonl", json.dumps({"id": "b", "title": title, "text": PASSAGE * 300}))
+    write(folder, "c.md", f"# {title}\n\n{PASSAGE * 300}")
+    embedder = CountingEmbedder()
+    report, _ = run(store, folder, embedder=embedder)
+    assert (report.added, report.failed) == (3, 0)
+    embedded = sum(len(one) for call in embedder.calls for one in call)
+    assert embedded < 2 * sum(path.stat().st_size for path in folder.iterdir())
+    for name in ("a.html", "b", "c.md"):
+        document = store.document(name)
+        assert document is not None
+        assert document.title.startswith("word0 word1 ")
+        assert 250 < len(document.title) <= 300
+        assert document.title.endswith("…")
+
+
+def test_splitting_obeys_the_deadline(store: Store, folder: Path) -> None:
+    write(folder, "a.txt", "\u00a0." * 500_000)
+    write(folder, "b.txt", "q" * 1_000_000)
+    write(folder, "c.txt")
+    limits = ParseLimits(seconds=0.01)
+    report, events = run(store, folder, settings=IngestSettings(limits=limits))
+    assert sorted(store.documents()) == ["c.txt"]
+    assert report.failed == 2
+    assert {event.kind for event in only(FileFailed, events)} == {"timeout"}
+
+
+def test_a_long_text_is_split_alike_in_the_child_and_here(store: Store, folder: Path) -> None:
+    text = "".join(PASSAGE.format(n) for n in range(2_000))
+    write(folder, "a.txt", text)
+    run(store, folder)
+    document = store.document("a.txt")
+    assert document is not None
+    assert [(p.start, p.end) for p in store.passages_of("a.txt")] == [
+        (p.start, p.end) for p in chunk(document)
+    ]

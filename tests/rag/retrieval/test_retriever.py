@@ -247,7 +247,7 @@ class MovingStore:
     def resolve(self, rows: NDArray[np.int64]) -> tuple[Passage | None, ...]:
         self.resolved += 1
         return tuple(
-            Passage(id=str(row), document_id="d", start=0, end=1, title="", text="x")
+            Passage(id=str(row), document_id="d", start=0, end=1, title="", text=f"x{row}")
             if self.alive(self.resolved, row)
             else None
             for row in rows.tolist()

@@ -177,6 +177,18 @@ BROKEN = {
         "lone surrogate",
     ),
     "empty": (replace(GOOD, document=replace(GOOD.document, id="")), "id that is not empty"),
+    "title": (
+        replace(GOOD, document=replace(GOOD.document, title="t" * 1001)),
+        "The title of document 'a' is 1,001, above 1,000",
+    ),
+    "value": (
+        replace(GOOD, document=replace(GOOD.document, metadata={"x": "v" * 10_001})),
+        "metadata 'x' of document 'a' is 10,001",
+    ),
+    "keys": (
+        replace(GOOD, document=replace(GOOD.document, metadata={str(n): n for n in range(201)})),
+        "number of metadata keys of document 'a' is 201",
+    ),
 }
 
 

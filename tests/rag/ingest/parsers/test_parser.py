@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.files import UnreadableFile, find_files
+from hoptrail.rag.ingest.discovery import find_files
+from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page
 from hoptrail.rag.ingest.parsers.decoding import decode
 from hoptrail.rag.ingest.parsers.html import html_page
@@ -119,14 +120,6 @@ def test_byte_order_marks_are_understood(parser: Parser, tmp_path: Path, encodin
     assert item.document.text == "Größe 中"
 
 
-def test_markdown_is_text_with_its_first_heading_as_title(parser: Parser, tmp_path: Path) -> None:
-    text = "```\n# no heading\n```\n\n## The *Heron* ##\n\n![x](http://h.invalid/x.png)\n"
-    item = read_document(parser, write(tmp_path / "a.md", text))
-    assert (item.document.title, item.document.text) == ("The *Heron*", text)
-    item = read_document(parser, write(tmp_path / "plain.md", "no heading"))
-    assert item.document.title == "plain"
-
-
 TAG_SOUP = ["<p>", "</p>", "<pre>", "<td>", "a&b", "\n", "<!--", "-->", "<br", "<script>", "é"]
 
 HTML = """<!DOCTYPE html>
@@ -144,7 +137,7 @@ def test_html_becomes_lines(parser: Parser, tmp_path: Path) -> None:
     item = read_document(parser, write(tmp_path / "a.html", HTML))
     assert item.document.title == "The Heron"
     assert item.document.text == (
-        "A ship\n\nShe was faster & old.\nVery.\n\none\ntwo\n\na b\nc\n\nx = 1\ny = 2"
+        "A ship\n\nShe was faster & old.\nVery.\n\none\ntwo\n\na\tb\nc\n\nx = 1\ny  = 2"
     )
     assert item.document.metadata["format"] == "html"
 
@@ -203,19 +196,7 @@ def test_entities_of_a_document_type_are_not_resolved(parser: Parser, tmp_path: 
     write(tmp_path / "secret.txt", "the secret")
     text = read_document(parser, write(tmp_path / "a.html", page)).document.text
     assert "secret" not in text
-    assert text.endswith("a &x b")
-
-
-def test_nested_html_is_read_and_absurdly_nested_html_is_cut_short(tmp_path: Path) -> None:
-    def nested(depth: int) -> str:
-        return "<div>" * depth + "bottom" + "</div>" * depth
-
-    with Parser() as parser:
-        item = read_document(parser, write(tmp_path / "a.html", nested(2_000)))
-        assert item.document.text == "bottom"
-    with Parser(ParseLimits(seconds=1)) as parser:
-        problem = read_problem(parser, write(tmp_path / "b.html", nested(50_000)))
-        assert problem.reason == "takes longer than 1 s to parse"
+    assert text.endswith("a &x; b")
 
 
 @settings(deadline=None, max_examples=150)
@@ -300,6 +281,21 @@ def test_records_are_streamed_and_bad_lines_named(parser: Parser, tmp_path: Path
     assert str(problems[1]).endswith(
         "a.jsonl, line 5, is a list, not a JSON object: write one record a line"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a", "text": ' + "9" * 1_000_000 + "}", "is not JSON"),
+        ('{"id": ' + "9" * 4_000 + ', "text": "x"}', "above 1000 characters"),
+        ('{"id": ' + '{"a":' * 100_000, "nested too deeply"),
+        ('{"id": "a", "text": "x", "meta": {"k": ' + "9" * 5_000 + "}}", "is not JSON"),
+    ],
+    ids=["number", "long-id", "deep", "long-meta"],
+)
+def test_hostile_records_are_refused(line: str, reason: str) -> None:
+    with pytest.raises(UnreadableFile, match=reason):
+        record(line.encode(), 2)
 
 
 def test_gzipped_records(parser: Parser, tmp_path: Path) -> None:
@@ -420,7 +416,7 @@ def test_a_pdf_bomb_is_refused_and_the_next_file_read(tmp_path: Path) -> None:
 
 def test_a_file_that_needs_too_much_memory(tmp_path: Path) -> None:
     path = write(tmp_path / "a.html", "<p>word</p>" * 6_000_000)
-    with Parser(ParseLimits(memory_bytes=160_000_000)) as parser:
+    with Parser(ParseLimits(memory_bytes=250_000_000)) as parser:
         problem = read_problem(parser, path)
         assert problem.kind in {"memory", "crash"}
         assert read_document(parser, write(tmp_path / "b.html", "<p>fine")).document.text == "fine"
@@ -580,7 +576,8 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "b.txt")
     os.mkfifo(tmp_path / "pipe.txt")
     found = find_files([tmp_path])
-    assert [s.id for s in found.files] == ["A.MD", "b.txt", "sub/x.html", "sub/deep.txt/y.pdf"]
+    names = ["A.MD", "b.txt", "sub/x.html", "sub/deep.txt/y.pdf"]
+    assert [s.id for s in found.files] == [f"{tmp_path.name}/{name}" for name in names]
     assert (found.skipped, found.links, found.bytes) == (2, 2, 4)
     (problem,) = found.problems
     assert problem.reason == "is not a regular file"
@@ -599,20 +596,21 @@ def test_the_stores_own_files_are_passed_over(tmp_path: Path) -> None:
     def found(path: Path) -> list[str]:
         return [source.id for source in find_files([path], store=root).files]
 
-    assert found(tmp_path) == ["b.txt", "store/notes/a.txt"]
-    assert found(root) == ["notes/a.txt"]
+    above = tmp_path.name
+    assert found(tmp_path) == [f"{above}/b.txt", f"{above}/store/notes/a.txt"]
+    assert found(root) == ["store/notes/a.txt"]
     (tmp_path / "link").symlink_to(root)
-    assert found(tmp_path / "link") == ["notes/a.txt"]
+    assert found(tmp_path / "link") == ["link/notes/a.txt"]
     for inside in (root / "anna", root / "default" / "runs"):
         with pytest.raises(SettingsError, match="nothing to read"):
             found(inside)
     assert len(find_files([tmp_path]).files) == 4
 
 
-def test_ids_are_relative_and_in_nfc(tmp_path: Path) -> None:
+def test_ids_begin_with_the_roots_name_and_are_in_nfc(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "Café.txt")
     write(tmp_path / name, "x")
-    assert [s.id for s in find_files([tmp_path]).files] == ["Café.txt"]
+    assert [s.id for s in find_files([tmp_path]).files] == [f"{tmp_path.name}/Café.txt"]
     assert [s.id for s in find_files([tmp_path / name]).files] == ["Café.txt"]
 
 
@@ -624,16 +622,19 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert found.problems[0].reason == "has a name that is not UTF-8: rename it"
 
 
-def test_paths_that_clash(tmp_path: Path) -> None:
+def test_paths_that_overlap_or_have_one_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "a.txt", name)
-    with pytest.raises(SettingsError, match=r"would be the same document 'a\.txt'"):
-        find_files([tmp_path / "one", tmp_path / "two"])
-    with pytest.raises(SettingsError, match=r"two documents, 'a\.txt' and 'one/a\.txt'"):
-        find_files([tmp_path, tmp_path / "one"])
+    apart = find_files([tmp_path / "one", tmp_path / "two"])
+    assert [s.id for s in apart.files] == ["one/a.txt", "two/a.txt"]
+    both = find_files([tmp_path / "one", tmp_path])
+    assert [s.id for s in both.files] == [f"{tmp_path.name}/{n}/a.txt" for n in ("one", "two")]
     same = find_files([tmp_path / "one", tmp_path / "one" / "a.txt", tmp_path / "one"])
-    assert [s.id for s in same.files] == ["a.txt"]
+    assert [s.id for s in same.files] == ["one/a.txt"]
+    (tmp_path / "two" / "one").mkdir()
+    with pytest.raises(SettingsError, match=r"have one name, 'one'. Ingest them one after the"):
+        find_files([tmp_path / "one", tmp_path / "two" / "one"])
 
 
 def test_paths_that_cannot_be_read_at_all(tmp_path: Path) -> None:

@@ -57,6 +57,41 @@ def test_a_rare_word_finds_its_passage(lexical: Store) -> None:
     assert texts(lexical, lexical.lexical("which SHIP was named cd?", 1)) == ["A ship named cd"]
 
 
+def test_a_class_letter_decides(lexical: Store) -> None:
+    body = "The harbour board publishes its charges. Vessels of class {} pay {} crowns a night."
+    lexical.commit([indexed(one, [body.format(one, n)]) for n, one in enumerate("ABCD")])
+    for one in "ABCD":
+        found = lexical.lexical(f"What do vessels of class {one} pay?", 1)
+        assert texts(lexical, found) == [body.format(one, "ABCD".index(one))]
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("ERR4012", 0), ("err 4021", 1), ("C++", 2), ("C#", 3), ("which C compiler", 4),
+        ("max retry count", 5), ("1250000", 6), ("灯油", 7), ("油", 7), ("harbor\u00admaster", 8),
+    ],
+)  # fmt: skip
+def test_codes_identifiers_and_scripts_are_found(lexical: Store, query: str, number: int) -> None:
+    bodies = [
+        "ERR-4012 means a dry pump", "ERR-4021 means an open lid", "the C++ compiler",
+        "the C# compiler", "the C compiler", "Set maxRetryCount to 9", "cost 1,250,000 crowns",
+        "北岸仓库存放四十桶灯油，由王敏负责看管。", "the harbormaster of Vesk",
+    ]  # fmt: skip
+    lexical.commit([indexed(f"d{n}", [body]) for n, body in enumerate(bodies)])
+    assert texts(lexical, lexical.lexical(query, 1)) == [bodies[number]]
+
+
+def test_the_code_at_the_end_of_a_long_query_counts(lexical: Store) -> None:
+    logged = [f"{a}{b}ba" for a in "bcdfghklmnprstvw" for b in "aeiouaeiouaeiouaeiou"]
+    words = [f"{one}{chr(97 + n % 26)}{chr(97 + n // 26)}" for n, one in enumerate(logged)]
+    lexical.commit(
+        [indexed("fix", ["Fault QX7719 is cured by bleeding"]), indexed("log", [*words])]
+    )
+    found = lexical.lexical(" ".join([*words, "QX7719"]), 400)
+    assert "Fault QX7719 is cured by bleeding" in texts(lexical, found)
+
+
 def test_titles_are_searched_too(lexical: Store) -> None:
     lexical.commit([indexed("a", ["It sank."], title="Meridian"), indexed("b", ["It sank."])])
     assert texts(lexical, lexical.lexical("meridian", 5)) == ["It sank."]

@@ -1,0 +1,162 @@
+"""Single bits flipped in every kind of file: never silent, never a traceback, mended or named."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.tree import tree_file
+
+from hoptrail import KnowledgeBase
+from hoptrail.rag.embedders.hashing import HashEmbedder
+from hoptrail.rag.errors import HoptrailError
+from hoptrail.rag.fsck import FsckReport, fsck
+from hoptrail.rag.ingest.pipeline import ingest
+from hoptrail.rag.ingest.sentence_vectors import store_sentence_vectors
+from hoptrail.rag.retrieval.retriever import Retriever
+from hoptrail.rag.store.graph_index.triples import Triple
+from hoptrail.rag.store.store import Store, StoreSpec
+from hoptrail.rag.tree.builders.build import build_tree, default_spec
+from hoptrail.rag.tree.leaves import StoreLeaves
+
+EMBEDDER = HashEmbedder(16)
+QUERIES = ("Which harbour did the ship Fram leave?", "Kestrel lighthouse keeper", "number 7")
+NAMES = ("Fram", "Gjøa", "Maud", "Kestrel", "Belgica", "Discovery", "Endurance", "Nimrod")
+PLACES = ("Oslo", "Tromsø", "Bergen", "Hull", "Leith", "Dundee")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bases:
+    """Two copies of one store: after it was closed, and as a kill leaves it, with its log."""
+
+    closed: Path
+    killed: Path
+    found: list[object]
+    """What searches and questions find in either."""
+
+
+def fill(root: Path, files: Path) -> Store:
+    files.mkdir()
+    for number in range(24):
+        name, place = NAMES[number % len(NAMES)], PLACES[number % len(PLACES)]
+        (files / f"{name.lower()}-{number}.md").write_text(
+            f"# {name} {number}\n\nThe ship {name} of number {number} left the harbour of {place}. "
+            f"Its keeper saw the lighthouse of {PLACES[(number + 1) % len(PLACES)]}. " * 3
+        )
+    spec = StoreSpec(embedder=EMBEDDER.id, dimension=EMBEDDER.dimension)
+    store = Store.create(root, spec)
+    ingest([files], store, EMBEDDER)
+    (files / "fram-0.md").unlink()
+    some = next(iter(store.documents()))
+    store.commit([], [some])
+    store.compact()
+    known = list(store.documents())
+    store.import_triples(
+        [
+            Triple(document_id=one, subject="Fram", relation="left", object=PLACES[at % 6])
+            for at, one in enumerate(known[:8])
+        ]
+    )
+    store_sentence_vectors(store, EMBEDDER)
+    leaves = StoreLeaves(store)
+    tree_file(root).save(build_tree(leaves, default_spec(leaves, EMBEDDER.id)))
+    return store
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    folder = tmp_path_factory.mktemp("flips")
+    store = fill(folder / "store", folder / "files")
+    shutil.copytree(folder / "store", folder / "killed")
+    store.close()
+    shutil.copytree(folder / "store", folder / "sound")
+    found = [searched(folder / "sound"), asked(folder / "sound")]
+    return Bases(closed=folder / "store", killed=folder / "killed", found=found)
+
+
+def searched(root: Path) -> list[list[tuple[str, float, str]]]:
+    with Store.open(root) as store:
+        retriever = Retriever(store, EMBEDDER)
+        return [
+            [
+                (hit.passage.id, hit.score, hit.passage.text)
+                for mode in ("lexical", "dense", "graph")
+                for hit in retriever.search(query, k=5, mode=mode).hits  # type: ignore[arg-type]
+            ]
+            for query in QUERIES
+        ]
+
+
+def asked(root: Path) -> object:
+    with KnowledgeBase.open(root, embedder=EMBEDDER, keep_runs=False) as library:
+        receipts = [library.ask(QUERIES[0], strategy=one) for one in ("pool", "lattice")]
+    return [(one.answer, one.evidence) for one in receipts]
+
+
+KINDS = {
+    "catalogue": ("closed", "catalogue.db"),
+    "log": ("killed", "catalogue.db-wal"),
+    "tree": ("closed", "tree.db"),
+    "segments": ("closed", "tantivy/*/*.*"),
+    "postings": ("closed", "tantivy/*/*.idx"),
+    "terms": ("closed", "tantivy/*/*.term"),
+    "columns": ("closed", "tantivy/*/*.fast"),
+    "segment list": ("closed", "tantivy/*/meta.json"),
+    "managed files": ("closed", "tantivy/*/.managed.json"),
+    "vectors": ("closed", "vectors-*.f32"),
+    "slot map": ("closed", "vectors-*.rows.npy"),
+    "copy of the settings": ("closed", "manifest.json"),
+    "secret": ("closed", "secret"),
+    "owner": ("closed", "writer.owner"),
+}
+PER_KIND = {"catalogue": 16, "log": 6, "tree": 5, "segments": 3}
+FLIPS = [(kind, number) for kind in KINDS for number in range(PER_KIND.get(kind, 1))]
+
+
+@pytest.mark.parametrize(("kind", "number"), FLIPS)
+def test_a_flipped_bit_is_never_silent(
+    bases: Bases, tmp_path: Path, kind: str, number: int
+) -> None:
+    base, pattern = KINDS[kind]
+    draw = random.Random(f"{kind} {number}")
+    source = bases.closed if base == "closed" else bases.killed
+    root = tmp_path / "store"
+    shutil.copytree(source, root)
+    flip(sorted((root / "default").glob(pattern)), draw)
+
+    found = [outcome(searched, root), outcome(asked, root)]
+    report = outcome(fsck, root)
+    if isinstance(report, FsckReport) and report.clean:
+        assert found == bases.found
+    mended = outcome(lambda folder: fsck(folder, repair=True, embedder=lambda: EMBEDDER), root)
+    if not isinstance(mended, FsckReport):
+        assert "Put back a copy" in str(mended)
+        return
+    if mended.clean:
+        assert [searched(root), asked(root)] == bases.found
+    else:
+        # What is lost is named, and the store answers from the rest.
+        assert all(not one.repairable for one in mended.problems)
+        searched(root)
+    assert {one.kind for one in fsck(root).problems} <= {"document", "passage", "triples"}
+
+
+def outcome(act: Callable[[Path], object], root: Path) -> object:
+    """What it returns, or the typed error that it raises; any other error fails the test."""
+    try:
+        return act(root)
+    except HoptrailError as error:
+        return error
+
+
+def flip(files: list[Path], draw: random.Random) -> None:
+    path = draw.choice([one for one in files if one.stat().st_size])
+    data = bytearray(path.read_bytes())
+    # Pages of SQLite and the vector file have room in them that holds nothing.
+    used = [at for at, byte in enumerate(data) if byte] or [0]
+    data[draw.choice(used)] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
