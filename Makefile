@@ -31,6 +31,7 @@ test: $(VENV)/.ready
 
 test-vllm: $(VENV)/.ready
 	$(PY) tests/vllm/build.py
+	$(PY) tests/vllm/real_models.py smollm2-135m --fetch
 	HOPTRAIL_REQUIRE_VLLM=1 $(PY) -m pytest -m vllm $(PYTEST_ARGS)
 
 models: $(VENV)/.ready

