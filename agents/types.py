@@ -51,6 +51,10 @@ Context = Literal["passages", "quotes", "both"]
 """What a model reads: whole passages, the sentences quoted from them, or both."""
 
 
+AnswerOrder = Literal["claims", "answer"]
+"""What an answerer writes first: claims, as a chain of thought, or the short answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A turn of the conversation before a question: what was asked, and what was answered."""

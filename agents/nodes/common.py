@@ -21,6 +21,7 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
         assessment=state.assessment,
         passages=await shown_passages(state, run),
         notes=state.notes,
+        first=run.settings.answer_order,
         context=run.settings.context,
     )
 

@@ -14,6 +14,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
     Answer,
+    AnswerOrder,
     Assessment,
     Context,
     Evidence,
@@ -72,6 +73,8 @@ class RoleInput:
     """Those read so far, in order of arrival."""
     notes: Sequence[Turn] = ()
     """What the loop has found out: drafts, thoughts, or follow-up questions and their answers."""
+    first: AnswerOrder = "claims"
+    """What the answerer writes first."""
     context: Context = "passages"
     """Which of them, and of the pool's quotes, a model is shown."""
 

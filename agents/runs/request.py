@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.types import Context, Turn
+from hoptrail.agents.types import AnswerOrder, Context, Turn
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.tree.search.types import TreeSearchSettings
@@ -47,6 +47,8 @@ class RunSettings:
     context: Context = "passages"
     """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
     saves a call a round; with the others the refiner chooses them."""
+    answer_order: AnswerOrder = "claims"
+    """What the answerer writes first."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"
@@ -68,9 +70,10 @@ class RunSettings:
             raise SettingsError(
                 f"The setting call_seconds={self.call_seconds!r} must be a number above 0."
             )
-        if self.context not in get_args(Context):
-            known = ", ".join(get_args(Context))
-            raise SettingsError(f"Unknown context {self.context!r}: use one of {known}.")
+        for name, kind in (("context", Context), ("answer_order", AnswerOrder)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise SettingsError(f"Unknown {name} {getattr(self, name)!r}: use one of {known}.")
         if self.verification not in get_args(Verification):
             raise SettingsError(
                 f"Unknown verification {self.verification!r}: use 'code' or 'model'."

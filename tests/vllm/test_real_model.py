@@ -1,4 +1,4 @@
-"""A real, very small language model behind the product: it writes answers, and some are verified."""
+"""A real, very small language model behind the product: it writes answers, some are verified."""
 
 from collections.abc import Iterator
 from itertools import islice

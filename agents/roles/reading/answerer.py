@@ -23,11 +23,12 @@ from hoptrail.agents.roles.base import (
 )
 from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.reading.grounding import Shown, quote_of, wrapped
-from hoptrail.agents.types import Answer, Claim, Evidence, evidence_id
+from hoptrail.agents.roles.reading.grounding import Shown, quotes_of, wrapped
+from hoptrail.agents.types import Answer, AnswerOrder, Claim, Evidence, evidence_id
 from hoptrail.prompts.control_tokens import restored
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
+from hoptrail.rag.types import Passage
 
 SHOWN = 5
 """Quotes in an answer that no model wrote."""
@@ -86,7 +87,7 @@ def says_no_answer(text: str) -> bool:
 
 
 class ServedAnswerer:
-    """Abstractive answering from what was read, by prompt `ask/answer`."""
+    """Abstractive answering from what was read, by prompt `ask/answer` or `ask/answer_first`."""
 
     def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
         self._client = client
@@ -103,19 +104,20 @@ class ServedAnswerer:
             return RoleResult(value=Draft(answer=_ABSTENTION))
         shown = Shown.of(situation)
         stream = AnswerStream(self._delimiters, on_delta)
+        prompt, form = _ORDERS[situation.first]
         call = RoleCall(
             role="answer",
-            prompt="ask/answer",
-            form=AnswerForm,
+            prompt=prompt,
+            form=form,
             max_tokens=800,
-            render=lambda blocks: load("ask/answer").render(
+            render=lambda blocks: load(prompt).render(
                 passages=wrapped(self._delimiters, blocks), question=situation.question
             ),
             blocks=shown.blocks(),
             on_delta=stream.feed,
         )
 
-        def use(form: AnswerForm, seen: Sequence[int]) -> Draft:
+        def use(form: AnswerForm | AnswerFirstForm, seen: Sequence[int]) -> Draft:
             return _draft(form, shown, seen)
 
         result = await ask_or_fall_back(
@@ -125,7 +127,7 @@ class ServedAnswerer:
         return result
 
 
-def _draft(form: AnswerForm, shown: Shown, seen: Sequence[int]) -> Draft:
+def _draft(form: AnswerForm | AnswerFirstForm, shown: Shown, seen: Sequence[int]) -> Draft:
     """The answer of a reply, each claim with the sentences of the passages that it cites."""
     text = form.answer.strip()
     if says_no_answer(text):
@@ -133,13 +135,12 @@ def _draft(form: AnswerForm, shown: Shown, seen: Sequence[int]) -> Draft:
     claims, quotes = list[Claim](), list[Quote]()
     for claim in form.claims:
         said = claim.text.strip()
-        ids = list[str]()
-        for source in shown.cited(claim.evidence, seen):
-            if isinstance(source, Evidence):
-                ids.append(source.id)
-            elif quote := quote_of(said, source):
-                quotes.append(quote)
-                ids.append(evidence_id(source.document_id, quote.start, quote.end))
+        sources = shown.cited(claim.evidence, seen)
+        ids = [one.id for one in sources if isinstance(one, Evidence)]
+        passages = [one for one in sources if isinstance(one, Passage)]
+        for quote, passage in quotes_of(said, passages, shown.passages(seen)):
+            quotes.append(quote)
+            ids.append(evidence_id(passage.document_id, quote.start, quote.end))
         claims.append(Claim(text=said, evidence=tuple(dict.fromkeys(ids))))
     answer = Answer(text=text, claims=tuple(claims), extractive=False)
     return Draft(answer=answer, quotes=tuple(quotes))
@@ -164,6 +165,18 @@ class AnswerForm(Reply):
     claims: Annotated[list[ClaimForm], Field(min_length=1, max_length=4)]
     answer: Annotated[str, Field(max_length=120)]
 
+
+class AnswerFirstForm(Reply):
+    """The answerer's reply, the answer before what supports it."""
+
+    answer: Annotated[str, Field(max_length=120)]
+    claims: Annotated[list[ClaimForm], Field(min_length=1, max_length=4)]
+
+
+_ORDERS: dict[AnswerOrder, tuple[str, type[AnswerForm | AnswerFirstForm]]] = {
+    "claims": ("ask/answer", AnswerForm),
+    "answer": ("ask/answer_first", AnswerFirstForm),
+}
 
 _LONGEST = 20_000
 """Characters of a reply after which its further pieces are not streamed: each piece has the whole

@@ -21,6 +21,8 @@ WINDOW = 3
 """Most sentences of a quote."""
 MOST_GROUNDS = 2
 """Most quotes that are given for a short answer which no claim states."""
+ENOUGH = 0.5
+"""Least share of a claim's words, the title's counted, that its quote should have."""
 _EXTRA = 0.15
 """Share of a claim's words that a further sentence must add to be quoted as well."""
 
@@ -42,6 +44,11 @@ class Shown:
         """One numbered text an item: its title, then its words."""
         return numbered(self.items)
 
+    def passages(self, seen: Sequence[int]) -> tuple[Passage, ...]:
+        """The passages that the model was shown."""
+        shown = (self.items[place] for place in seen)
+        return tuple(one for one in shown if isinstance(one, Passage))
+
     def cited(self, numbers: Iterable[int], seen: Sequence[int]) -> tuple[Passage | Evidence, ...]:
         """What numbers stand for, each once; one that the model was not shown is dropped."""
         places = dict.fromkeys(number - 1 for number in numbers)
@@ -61,21 +68,46 @@ def wrapped(delimiters: Delimiters, blocks: Sequence[str]) -> str:
     return delimiters.wrap("passages", "\n\n".join(blocks))
 
 
+def quotes_of(
+    claim: str, cited: Sequence[Passage], shown: Sequence[Passage]
+) -> list[tuple[Quote, Passage]]:
+    """The sentences behind a claim, in the passages that it cites.
+
+    A small model copies better than it counts: where none of them has half of the claim's words,
+    the passage shown that has most of them is quoted instead, if that is half.
+    """
+    found = [(*one, passage) for passage in cited if (one := _best_run(claim, passage))]
+    if not any(share >= ENOUGH for _, share, _ in found):
+        others = [(*one, passage) for passage in shown if (one := _best_run(claim, passage))]
+        best = max(others, key=lambda one: one[1], default=None)
+        if best is not None and best[1] >= ENOUGH:
+            found = [best]
+    return [(quote, passage) for quote, _, passage in found]
+
+
 def quote_of(claim: str, passage: Passage) -> Quote | None:
     """The shortest run of sentences, at most `WINDOW`, that has most of a claim's words.
 
     None where the passage has none of them.
     """
+    best = _best_run(claim, passage)
+    return None if best is None else best[0]
+
+
+def _best_run(claim: str, passage: Passage) -> tuple[Quote, float] | None:
+    """The quote of a claim, and the share of the claim's words that it has, 0..1."""
     wanted = _terms(claim)
+    titled = _terms(passage.title)
     spans = sentences(passage.text)
-    best: tuple[float, int, int] | None = None
+    best: tuple[float, float, int, int] | None = None
     for first in range(len(spans)):
         for last in range(first, min(first + WINDOW, len(spans))):
             said = _terms(passage.text[spans[first][0] : spans[last][1]])
-            share = len(wanted & said) / max(1, len(wanted)) - _EXTRA * (last - first)
-            if share > 0 and (best is None or share > best[0] + 1e-9):
-                best = (share, spans[first][0], spans[last][1])
-    return None if best is None else _quote(passage, best[1], best[2])
+            share = len(wanted & (said | titled)) / max(1, len(wanted))
+            worth = share - _EXTRA * (last - first)
+            if wanted & said and (best is None or worth > best[0] + 1e-9):
+                best = (worth, share, spans[first][0], spans[last][1])
+    return None if best is None else (_quote(passage, best[2], best[3]), best[1])
 
 
 def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Quote, ...]:

@@ -13,7 +13,7 @@ from hoptrail.evals.metrics.aggregate import average
 DRAWS = 10_000
 """Resamples of the bootstrap."""
 _HEAD = (
-    f"{'trial':<20} {'set':<20} {'n':>4} {'EM':>6} {'F1':>6} {'cont.':>6} {'written':>8} "
+    f"{'trial':<27} {'set':<20} {'n':>4} {'EM':>6} {'F1':>6} {'cont.':>6} {'written':>8} "
     f"{'abst.':>6} {'calls':>6} {'in':>7} {'out':>6} {'shared':>7} {'s':>7}"
 )
 
@@ -60,7 +60,7 @@ def _line(trial: str, dataset: str, rows: Sequence[Measured]) -> str:
     answerable = [row for row in rows if not row.unanswerable]
     abstained = [float(row.outcome == "abstained") for row in answerable]
     return (
-        f"{trial:<20} {dataset:<20} {len(rows):>4} {_percent(r.em for r in answerable):>6} "
+        f"{trial:<27} {dataset:<20} {len(rows):>4} {_percent(r.em for r in answerable):>6} "
         f"{_percent(r.f1 for r in answerable):>6} {_percent(r.contains for r in answerable):>6} "
         f"{_percent(float(r.written) for r in rows):>8} {_percent(abstained):>6} "
         f"{_mean(r.calls for r in rows):>6.1f} {_mean(r.prompt_tokens for r in rows):>7.0f} "
@@ -80,7 +80,7 @@ def _compared(rows: Sequence[Measured], baseline: str) -> Iterator[str]:
         if common:
             mean, low, high = paired([mine[one] for one in common], [base[one] for one in common])
             interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-            yield f"{trial:<20} {100 * mean:+6.1f} {interval} n={len(common)}"
+            yield f"{trial:<27} {100 * mean:+6.1f} {interval} n={len(common)}"
 
 
 def _role_lines(rows: Sequence[Measured]) -> Iterator[str]:
@@ -97,7 +97,7 @@ def _role_lines(rows: Sequence[Measured]) -> Iterator[str]:
                 f"{role} {one['used']}/{one['re_asked']}/{one['fell_back']}"
                 for role, one in counts.items()
             )
-            yield f"{trial:<20} {roles}"
+            yield f"{trial:<27} {roles}"
 
 
 def _percent(values: Iterable[float | None]) -> str:

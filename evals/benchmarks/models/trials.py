@@ -42,6 +42,11 @@ def trials(questions: Mapping[str, Question]) -> tuple[Trial, ...]:
         Trial(name="naive gold", strategy=gold),
         _with("single hybrid", "single", "hybrid"),
         _with("single graph", "single", "graph"),
+        Trial(
+            name="single graph, answer first",
+            strategy="single",
+            settings=RunSettings(mode="graph", answer_order="answer"),
+        ),
         _with("iter-retgen graph", "iter-retgen", "graph"),
         _with("pool graph", "pool", "graph"),
     )
