@@ -64,16 +64,17 @@ def wrapped(delimiters: Delimiters, blocks: Sequence[str]) -> str:
 def quote_of(claim: str, passage: Passage) -> Quote | None:
     """The shortest run of sentences, at most `WINDOW`, that has most of a claim's words.
 
-    None where the passage has none of them.
+    The title's words count as said, since prose calls its subject "she". None where no sentence
+    has any of the claim's words.
     """
-    wanted = _terms(claim)
+    wanted, titled = _terms(claim), _terms(passage.title)
     spans = sentences(passage.text)
     best: tuple[float, int, int] | None = None
     for first in range(len(spans)):
         for last in range(first, min(first + WINDOW, len(spans))):
             said = _terms(passage.text[spans[first][0] : spans[last][1]])
-            share = len(wanted & said) / max(1, len(wanted)) - _EXTRA * (last - first)
-            if share > 0 and (best is None or share > best[0] + 1e-9):
+            share = len(wanted & (said | titled)) / max(1, len(wanted)) - _EXTRA * (last - first)
+            if wanted & said and (best is None or share > best[0] + 1e-9):
                 best = (share, spans[first][0], spans[last][1])
     return None if best is None else _quote(passage, best[1], best[2])
 
