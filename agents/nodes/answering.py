@@ -74,15 +74,16 @@ async def answer_briefly(state: RunState, run: RunContext) -> StateUpdate:
 async def verify(state: RunState, run: RunContext) -> StateUpdate:
     """Checks each claim against its quotes; one that does not hold is dropped, with the reason.
 
-    A short answer that no claim supports is looked for, word for word, in what was read. Where
-    nothing holds, the quotes are shown in its place.
+    A short answer that no claim supports is looked for, word for word, in what was read, unless a
+    model judged a claim to be false. Where nothing holds, the quotes are shown in its place.
     """
     run.emit(StepStarted(node="verify", round=state.round))
     if state.answer is None:  # the answer node was cut off
         return StateUpdate()
     result = await run.roles.verifier.verify(state.answer, state.evidence, state.question)
     verified, evidence = result.value, state.evidence
-    if verified.replaced and not verified.abstains:
+    refused = any(claim.checked_by == "model" for claim in verified.claims)
+    if verified.replaced and not verified.abstains and not refused:
         grounded, evidence = await _grounded(state, run, verified)
         verified = verify_answer(grounded, evidence, state.question)
     if not any(claim.verdict == "holds" for claim in verified.claims):

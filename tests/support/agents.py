@@ -17,6 +17,7 @@ from hoptrail.agents.llm.scripted import ScriptedEndpoint
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.runs import intercepted as taping
 from hoptrail.agents.runs.receipt import Receipt
+from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.types import Evidence
 from hoptrail.rag.embedders.hashing import HashEmbedder
 from hoptrail.rag.store.store import Store, StoreSpec
@@ -36,6 +37,9 @@ from hoptrail.rag.types import (
 QUESTION = "Where was the first master of the Heron born?"
 """Two hops: the ship names its master, the master's page names the village."""
 UNKNOWN = "Who is Xanthippe Zebulon?"
+
+QUOTES = RunSettings(context="quotes")
+"""Models read the quotes that the served refiner chose, which is a call a round."""
 
 CHAIN: Mapping[str, tuple[str, str]] = {
     "d1": (

@@ -75,7 +75,8 @@ _NO_ANSWER = re.compile(
     r"(?:(?:the )?(?:answer|question|passages?) |it )?(?:(?:is|was|are|were|do|does|did|can) ?)?"
     r"(?:(?:unknown|unclear|unanswerable|none|n/?a)(?: (?:from|in|by|to) .*)?"
     r"|not (?:be )?(?:stated?|given|mention(?:ed)?|known|specif(?:y|ied)|sa(?:y|id)|found"
-    r"|provided?|available|determined|answer(?:ed)?|enough)\b.*|no (?:answer|information)\b.*)",
+    r"|provided?|available|determined|answer(?:ed)?|enough)\b.*|no (?:answer|information)\b.*"
+    r"|i (?:do not|don['’]t|cannot|can['’]t) (?:know|tell|say|answer|determine)\b.*)",
     re.IGNORECASE,
 )
 """What models write where the passages do not answer."""

@@ -88,7 +88,8 @@ def quotes_of(
 def quote_of(claim: str, passage: Passage) -> Quote | None:
     """The shortest run of sentences, at most `WINDOW`, that has most of a claim's words.
 
-    None where the passage has none of them.
+    The title's words count as said, since prose calls its subject "she". None where no sentence
+    has any of the claim's words.
     """
     best = _best_run(claim, passage)
     return None if best is None else best[0]

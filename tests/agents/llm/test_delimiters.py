@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.agents import (
     CHAIN,
     QUESTION,
+    QUOTES,
     Reader,
     make_chain,
     open_chain,
@@ -69,7 +70,7 @@ def test_retrieved_text_stands_between_delimiters_and_never_in_a_system_message(
     reader = Reader()
     reader.wanted = (*Reader.wanted, TOLD)  # the attacker's sentence becomes evidence
     endpoint = reading(reader)
-    ask(QUESTION, library, model=endpoint)
+    ask(QUESTION, library, model=endpoint, settings=QUOTES)
     word = Delimiters.of(library.secret).word
     roles = {request.schema_name for request in endpoint.requests}
     assert roles == {"PlanForm", "RefineForm", "AssessForm", "QueriesForm", "AnswerForm"}
@@ -107,7 +108,7 @@ def test_what_the_planner_wrote_is_fenced_in_later_prompts(library: KnowledgeBas
             return {"needs": needs, "asks": "place"}
 
     endpoint = reading(Led())
-    ask(QUESTION, library, model=endpoint)
+    ask(QUESTION, library, model=endpoint, settings=QUOTES)
     told = set()
     for request in endpoint.requests:
         open_text, fenced = outside_and_inside(said(request), Delimiters.of(library.secret).word)
@@ -152,12 +153,12 @@ def echoing(library: KnowledgeBase) -> Reader:
 
         def assess(self, request: ChatRequest) -> object:
             enough = self.enough in said(request)
-            return {"sufficient": enough, "missing": [f"the {word}"]}
+            return {"known": f"the {word}", "missing": [] if enough else [f"the {word}"]}
 
         def answer(self, request: ChatRequest) -> object:
             proof = {"text": "She was born at Tarn Hollow.", "evidence": [1, 2]}
             echo = {"text": f"the marker is {word}", "evidence": [2]}
-            return {"claims": [proof, echo], "answer": f"say {word}", "answered": True}
+            return {"claims": [proof, echo], "answer": f"say {word}"}
 
     return Echo()
 
@@ -177,7 +178,7 @@ def test_no_receipt_and_no_line_of_a_recording_shows_word_or_secret(
         return failures.pop() if failures else json.dumps(reader.refine(request))
 
     endpoint = reading(reader, by_schema={"AssessForm": assess, "RefineForm": refine})
-    receipt = ask(QUESTION, library, model=endpoint, record=path)
+    receipt = ask(QUESTION, library, model=endpoint, record=path, settings=QUOTES)
     assert any(word in said(request) for request in endpoint.requests)
     secrets = (
         word, escaped, escaped.replace("\\", "\\\\"), cache_salt(library.secret),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from support.agents import (
     nodes_of,
     over,
     reading,
+    said,
     substance,
 )
 
@@ -27,8 +29,10 @@ from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
+from hoptrail.agents.nodes.common import evidence_of
 from hoptrail.agents.nodes.refining import _chosen
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
+from hoptrail.agents.roles.base import Quote
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.strategies.graph import compiled_graph
 from hoptrail.agents.types import Answer, Candidate, Query
@@ -159,8 +163,9 @@ class Liar(Reader):
     """Says what its quotes do not."""
 
     def answer(self, request: ChatRequest) -> object:
-        claims = [{"text": "Otto Renn was born in 1999.", "evidence": [1]}]
-        return {"claims": claims, "answer": "Otto Renn", "answered": True}
+        shown = re.findall(r"^\[(\d+)\] .*born at", said(request), re.MULTILINE)
+        claims = [{"text": "Otto Renn was born in 1999.", "evidence": [int(n) for n in shown]}]
+        return {"claims": claims, "answer": "Otto Renn"}
 
 
 def test_verify_keeps_a_models_invention_out_of_the_answer(library: KnowledgeBase) -> None:
@@ -233,14 +238,14 @@ def test_the_stop_reasons_of_the_loop(library: KnowledgeBase) -> None:
 
 def test_two_rounds_without_new_evidence_are_no_progress(library: KnowledgeBase) -> None:
     reader = Reader()
-    reader.enough, reader.wanted = "never", ("first master",)
+    reader.enough = "never"
     numbers = iter(range(100))
     endless = {"QueriesForm": lambda _: f'{{"queries": ["tide number {next(numbers)}"]}}'}
     receipt = ask(
         QUESTION, library, model=reading(reader, by_schema=endless),
-        settings=RunSettings(max_rounds=9, read=2),
+        settings=RunSettings(max_rounds=9, read=len(CHAIN)),
     )  # fmt: skip
-    # The first round brings the one quote, the second and third nothing.
+    # The first round reads all there is, the second and third bring nothing.
     assert (receipt.stop, receipt.rounds) == ("no_progress", 3)
 
 
@@ -303,16 +308,13 @@ def test_searches_divide_what_is_left_before_any_is_dispatched(
     assert [line["op"] for line in lines()].count("reserve") == 4
 
 
-def test_a_quote_outside_its_passage_is_no_evidence(library: KnowledgeBase) -> None:
-    from hoptrail.agents.nodes.refining import _evidence
-    from hoptrail.agents.roles.base import PassageToRead, Quote
-
+def test_a_quote_outside_its_passage_is_no_evidence() -> None:
     passage = Passage(id="p", document_id="d", start=10, end=20, title="t", text="0123   789")
-    source = PassageToRead(passage=passage, score=0.5, query="q")
+    source = Candidate(passage_id="p", document_id="d", score=0.5, own=0.0, round=1, query="q")
 
     def made(start: int, end: int) -> Any:  # noqa: ANN401
         quote = Quote(passage_id="p", start=start, end=end, confidence=0.5)
-        return _evidence(quote, source, 1, 7)
+        return evidence_of(quote, passage, source, round_number=1, generation=7)
 
     for start, end in ((9, 12), (19, 21), (12, 12), (15, 12), (14, 17)):
         assert made(start, end) is None

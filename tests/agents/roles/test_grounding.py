@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,11 @@ def test_a_claim_over_two_sentences_is_quoted_by_both() -> None:
     found = quote_of("Tarn Hollow in the valley of the Orrin had 1,204 inhabitants.", source)
     assert found is not None
     assert text_of(found, source).count(".") == 2
+
+
+def test_the_words_of_a_title_alone_are_no_quote() -> None:
+    assert quote_of("Tarn Hollow whales sing.", passage("d2")) is not None  # it names the village
+    assert quote_of("Bellwether sings.", replace(passage("d3"), title="Bellwether")) is None
 
 
 def test_a_claim_of_which_nothing_is_said_has_no_quote() -> None:
@@ -112,7 +119,7 @@ def test_a_title_is_one_line() -> None:
     "text",
     ["", " ", "unknown", "Not stated.", "The answer is not stated", "none", "n/a", "no answer",
      "It is not mentioned in the passages.", "cannot be determined", "the passages do not say",
-     "No information is given", "Unknown from the passages"],
+     "No information is given", "Unknown from the passages", "I do not know.", "I don't know who"],
 )  # fmt: skip
 def test_what_models_write_for_no_answer(text: str) -> None:
     assert says_no_answer(text)

@@ -189,7 +189,7 @@ def test_the_names_that_the_evidence_brings_up_are_followed() -> None:
 def test_the_answer_is_the_best_quotes_word_for_word() -> None:
     pool = [evidence(i, "Heron", f"The Heron, {i}.", score=1.0 / i) for i in range(1, 9)]
     said: list[AnswerDelta] = []
-    found = asyncio.run(LocalAnswerer().answer(situation(pool=pool), said.append)).value
+    found = asyncio.run(LocalAnswerer().answer(situation(pool=pool), said.append)).value.answer
     assert [(c.text, c.evidence) for c in found.claims] == [
         (item.quote, (item.id,)) for item in pool[:SHOWN]
     ]
@@ -215,7 +215,7 @@ def test_the_local_answerer_abstains_when_nothing_bears_on_what_is_named(
 ) -> None:
     said: list[AnswerDelta] = []
     found = asyncio.run(LocalAnswerer().answer(situation(question, pool), said.append)).value
-    assert found.abstains == abstains
+    assert found.answer.abstains == abstains
     assert bool(said) != abstains
 
 

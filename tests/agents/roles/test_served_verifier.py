@@ -18,6 +18,7 @@ from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.roles.base import ClaimToJudge, Entailment, RoleResult
 from hoptrail.agents.roles.verifier import EntailmentVerifier, ServedEntailment, verify
 from hoptrail.agents.types import Answer, Claim
+from hoptrail.prompts.loader import load
 from hoptrail.rag.errors import SettingsError
 
 BORN = evidence(1, "Ilsa Corrin", "She was born at Tarn Hollow on 12 March 1851.")
@@ -132,7 +133,8 @@ def test_all_claims_are_asked_in_one_call_with_their_quotes_numbered_by_position
         f"<{WORD} quote 1 of claim 1>\nIlsa Corrin: {BORN.quote}\n</{WORD}>\n"
         f"<{WORD} claim 1>\n{TRUE.text}\n</{WORD}>\n\n"
         f"<{WORD} quote 1 of claim 2>\nTarn Hollow: {SIZE.quote}\n</{WORD}>\n"
-        f"<{WORD} claim 2>\n{COUNTED.text}\n</{WORD}>"
+        f"<{WORD} claim 2>\n{COUNTED.text}\n</{WORD}>\n\n"
+        + load("ask/verify").render(claims="").messages[-1][1].strip()
     )
 
 
@@ -148,10 +150,10 @@ def test_a_reply_that_cannot_be_used_leaves_the_codes_verdict() -> None:
 
 @pytest.mark.parametrize(
     ("label", "kind", "checked_by"),
-    [("stated", "answered", "both"), ("contradicted", "abstained", "")],
+    [("stated", "answered", {"both"}), ("contradicted", "quotes", {"code"})],
 )
 def test_a_run_asks_the_model_where_the_settings_say_so(
-    library: KnowledgeBase, label: str, kind: str, checked_by: str
+    library: KnowledgeBase, label: str, kind: str, checked_by: set[str]
 ) -> None:
     def reply(_: ChatRequest) -> str:
         return json.dumps({"claims": [judged(1, label)]})
@@ -159,7 +161,8 @@ def test_a_run_asks_the_model_where_the_settings_say_so(
     endpoint = reading(by_schema={"VerifyForm": reply})
     receipt = ask(QUESTION, library, model=endpoint, settings=RunSettings(verification="model"))
     assert receipt.outcome.kind == kind
-    assert "".join(claim.checked_by for claim in receipt.claims) == checked_by
+    assert {claim.checked_by for claim in receipt.claims} == checked_by
+    assert (receipt.answer == "Tarn Hollow") == (label == "stated")
     assert [step.use.role for step in receipt.steps if step.use][-1] == "verify"
     assert all(claim.checked_by == "model" for claim in receipt.dropped)
 

@@ -256,7 +256,7 @@ def test_the_claims_of_an_extractive_answer_always_hold(texts: list[tuple[str, s
 
 
 @given(QUOTES, CLAIMS, SAYINGS, st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_what_holds_cites_known_evidence_and_says_nothing_beyond_it(
     texts: list[tuple[str, str]], claims: list[Claim], text: str, extractive: bool
 ) -> None:
