@@ -25,7 +25,8 @@ from hoptrail.evals.benchmarks.models.table import lines
 from hoptrail.evals.benchmarks.models.trials import Trial, trials
 from hoptrail.evals.datasets.native import load_dataset
 from hoptrail.evals.datasets.types import Dataset, Question
-from hoptrail.evals.store_cache import StoreCache, prepare_store
+from hoptrail.evals.store_cache import StoreCache, add_cache_options, prepare_store
+from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import HoptrailError
 
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _ask_all(options: argparse.Namespace) -> None:
-    cache = StoreCache.default()
+    cache = StoreCache(folder=options.store_cache, embedder=load_embedder(options.embedder))
     for path in options.sets:
         dataset = load_dataset(path)
         prepared = prepare_store(dataset, cache, lambda _: None)
@@ -122,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--baseline", default="naive graph", help="trial to compare with; default: naive graph")
     add("--concurrency", type=int, default=4, help="questions at the same time; default: 4")
     add("--json", action="store_true", help="one JSON object a question and trial")
+    add_cache_options(parser)
     return parser
 
 
