@@ -43,7 +43,9 @@ def test_a_timeout_is_not_tried_again_and_two_in_a_row_lose_the_server() -> None
 def test_a_call_may_take_longer_the_more_is_read_and_written() -> None:
     endpoint = RetryingEndpoint(ScriptedEndpoint(), Scene(ScriptedEndpoint()).ledger)
     assert endpoint.timeout(100, 20) == 30.0  # the least
-    assert endpoint.timeout(1_000, 200) < endpoint.timeout(1_000, 800) < endpoint.timeout(9_000, 800)
+    assert (
+        endpoint.timeout(1_000, 200) < endpoint.timeout(1_000, 800) < endpoint.timeout(9_000, 800)
+    )
     fixed = RetryingEndpoint(ScriptedEndpoint(), Scene(ScriptedEndpoint()).ledger, timeout=7.0)
     assert fixed.timeout(9_000, 800) == 7.0
 
@@ -58,7 +60,7 @@ def test_a_call_may_take_as_long_as_the_pace_of_the_server_says(
             return await super().attempt(request, **options)
 
     scene = Scene(Paced([GOOD]))
-    retrying = scene.asker._retrying  # noqa: SLF001
+    retrying = scene.asker._retrying
     before = retrying.timeout(4_000, 800)
     scene.ask()
     after = retrying.timeout(4_000, 800)
