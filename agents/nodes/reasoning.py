@@ -65,6 +65,8 @@ async def track(state: RunState, run: RunContext) -> StateUpdate:
 
 async def _step(node: str, style: ReasoningStyle, state: RunState, run: RunContext) -> StateUpdate:
     """One step of reasoning: a query that was not made before, or the end of the loop."""
+    if state.round >= run.settings.max_rounds:  # its query would not be searched
+        return StateUpdate(stop="max_rounds")
     run.emit(StepStarted(node=node, round=state.round))
     result = await run.roles.reasoner.next_step(await role_input(state, run), style)
     text, stop = result.value.query, result.stop
@@ -72,8 +74,6 @@ async def _step(node: str, style: ReasoningStyle, state: RunState, run: RunConte
         stop = stop or ("sufficient" if run.model else "no_progress")
     elif too_alike(text, state.asked):
         stop = stop or "no_progress"
-    elif state.round >= run.settings.max_rounds:
-        stop = stop or "max_rounds"
     steps: tuple[StepRecord, ...] = (role_step(node, "reasoned", result.value.thought, result),)
     notes = (Turn(question="", answer=result.value.thought),) if style != "follow_up" else ()
     if stop is not None:

@@ -16,8 +16,8 @@ LONGEST_DRAFT = 600
 async def feed_back(state: RunState, run: RunContext) -> StateUpdate:
     """Draft answer → the query "draft, question", for which passages are ranked afresh.
 
-    Ends the search after `RunSettings.iterations` rounds, or when a round repeats the answer or
-    the passages of the one before.
+    Ends the search after `RunSettings.iterations` rounds, when a round repeats the answer or the
+    passages of the one before, or when there is no draft.
     """
     run.emit(StepStarted(node="feed_back", round=state.round))
     assert state.answer is not None, "feed_back() follows answer()"
@@ -29,7 +29,10 @@ async def feed_back(state: RunState, run: RunContext) -> StateUpdate:
     if same_answer or (state.round > 1 and _read_in(state, 0) == _read_in(state, 1)):
         step = StepRecord(node="feed_back", action="ended", detail="the round repeated the last")
         return StateUpdate(notes=(note,), steps=(step,), stop="no_progress")
-    text = f"{draft[-LONGEST_DRAFT:]} {state.question}".strip()
+    if not draft.strip():
+        step = StepRecord(node="feed_back", action="ended", detail="there is no draft to search by")
+        return StateUpdate(notes=(note,), steps=(step,), stop="no_progress")
+    text = f"{draft[-LONGEST_DRAFT:]} {state.question}"
     query = Query(text=text, purpose="question", mode=run.settings.mode or "hybrid")
     return StateUpdate(
         notes=(note,),

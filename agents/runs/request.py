@@ -79,6 +79,11 @@ class RunSettings:
                 f"Unknown verification {self.verification!r}: use 'code' or 'model'."
             )
 
+    @property
+    def most_rounds(self) -> int:
+        """The most rounds of a run, whatever its strategy counts them by."""
+        return max(self.max_rounds, self.iterations)
+
     def resolved(self, mode: Mode, *, served: bool) -> RunSettings:
         """The settings with every None resolved.
 

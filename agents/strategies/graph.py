@@ -126,7 +126,7 @@ async def run_graph(
     graph = compiled_graph(strategy, conversation=bool(request.history))
     config: Any = {
         "configurable": {"thread_id": run or "run"},
-        "recursion_limit": recursion_limit(graph, request.settings.max_rounds),
+        "recursion_limit": recursion_limit(graph, request.settings.most_rounds),
     }
     options: Any = {}
     begun = False

@@ -2,7 +2,7 @@
 
 The sentence is the query; the loop ends with the sentence that says the answer, with a sentence
 that was said before, or after `RunSettings.max_rounds`. The answer is then read from all passages.
-Calls of a model: R + 1 for R rounds.
+Calls of a model: R + 1 for R rounds, one less where `RunSettings.max_rounds` ends the loop.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The hits of cheap retrieval are seeds of the tree search, and the result if the budget ends first;
 the hits and the leaves found are fused, then read. A store without a tree gets one, built without
-a model.
+a model. Calls of a model: 1 + S for S slates of the tree search.
 """
 
 from __future__ import annotations

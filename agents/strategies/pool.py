@@ -2,7 +2,8 @@
 
 Each round: search, quote the sentences that bear on the question, judge whether the evidence
 suffices, write queries for what is missing. The loop ends when the evidence suffices, when two
-rounds in a row add nothing, after `RunSettings.max_rounds`, or with the budget.
+rounds in a row add nothing, after `RunSettings.max_rounds`, or with the budget. Calls of a model:
+2 R + 1 for R rounds, one more where it ends because no new query is found.
 """
 
 from __future__ import annotations

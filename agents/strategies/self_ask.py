@@ -3,7 +3,7 @@
 After arXiv 2210.03350 (Press et al.), with a search for each question as there.
 The intermediate answers stand in the prompt of the next follow-up question; the last answer is
 read from all passages. Calls of a model: 2 F + 2 for F follow-up questions, one less where
-`RunSettings.max_rounds` ends the loop before a further one is asked for.
+`RunSettings.max_rounds` ends the loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`single`: search once, quote, answer, verify; the baseline of the other strategies."""
+"""`single`: search once, quote, answer, verify. Calls of a model: 1."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_a_document_replaced_underneath_is_not_cited(tmp_path: Path) -> None:
         receipt = ask(QUESTION, over(library, Replacing(library.corpus)), model=reading())
     assert len(receipt.source_changed) == 1
     assert "Tarn Hollow" not in {e.title for e in receipt.evidence}
-    assert [e.document_id for e in receipt.evidence] == ["d1"]
+    assert "d2" not in {e.document_id for e in receipt.evidence}
     assert receipt.claims == ()
     assert receipt.answer == ""
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "nothing_verified")

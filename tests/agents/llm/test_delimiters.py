@@ -90,7 +90,7 @@ def test_names_that_the_fallback_follows_are_fenced_too(library: KnowledgeBase) 
     reader = Reader()
     reader.wanted = ("launched at", "first master")
     reader.enough = "never"
-    replies = ["no JSON", "nor here", '{"queries": ["Orrin slate"]}', '{"queries": []}']
+    replies = ["no JSON", "nor here", *['{"queries": ["Orrin slate"]}'] * 2]
     endpoint = reading(reader, by_schema={"QueriesForm": replies})
     receipt = ask(QUESTION, library, model=endpoint)
     assert "Ilsa Corrin" in [step.detail for step in receipt.steps if step.node == "retrieve"]

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.agents import (
     QUESTION,
+    QUOTES,
     Around,
     Reader,
     make_chain,
@@ -262,7 +263,8 @@ def test_a_checkpoint_holds_no_passage(library: KnowledgeBase, tmp_path: Path) -
             shutil.copytree(runs, killed)
             return super().answer(request)
 
-    ask(QUESTION, over(library, library.corpus, runs), model=reading(Snapping()))
+    kept = over(library, library.corpus, runs)
+    ask(QUESTION, kept, model=reading(Snapping()), settings=QUOTES)
     stored = b"".join(path.read_bytes() for path in killed.rglob("state.db*"))
     assert b"born at Tarn Hollow" in stored  # the quote
     assert b"learnt to read the stars" not in stored  # the rest of its passage

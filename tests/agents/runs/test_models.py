@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.agents import QUESTION, make_chain, open_chain, reading
+from support.agents import QUESTION, QUOTES, make_chain, open_chain, reading
 from support.chat_server import FakeServer, Seen, hang, says
 
 from hoptrail.agents import (
@@ -45,7 +45,7 @@ def test_a_role_may_have_a_model_of_its_own(library: KnowledgeBase, tmp_path: Pa
         default=usual, roles={"planner": RoleModel(model=own), "answerer": RoleModel(model=own)}
     )
     file = tmp_path / "run.jsonl"
-    receipt = ask(QUESTION, library, model=models, record=file)
+    receipt = ask(QUESTION, library, model=models, record=file, settings=QUOTES)
     assert roles_asked(own) == {"planner", "answerer"}
     assert roles_asked(usual) == {"refiner", "assessor", "query_writer"}
     assert (receipt.model, receipt.fallbacks) == ("large", 0)
@@ -84,7 +84,8 @@ def test_thoughts_have_a_limit_of_their_own(library: KnowledgeBase) -> None:
         "refiner": RoleModel(thought_tokens=700),
         "answerer": RoleModel(thought_tokens=100),
     }
-    ask(QUESTION, library, model=RoleModels(default=endpoint, roles=roles))
+    models = RoleModels(default=endpoint, roles=roles)
+    ask(QUESTION, library, model=models, settings=QUOTES)
     limits = {FORMS[request.schema_name]: request.max_tokens for request in endpoint.requests}
     assert (limits["planner"], limits["refiner"], limits["answerer"]) == (1_140, 96, 900)
 
@@ -164,7 +165,7 @@ def test_a_resumed_run_opens_the_models_of_each_role_again(tmp_path: Path) -> No
             for chat in usual.chats
         }
         assert switched["AssessForm"] == {"enable_thinking": True}
-        assert switched["RefineForm"] == {"enable_thinking": False}
+        assert switched["QueriesForm"] == {"enable_thinking": False}
     assert (receipt.answer, receipt.fallbacks) == ("Tarn Hollow", 0)
 
 
@@ -241,7 +242,7 @@ def test_a_shared_client_asks_once_what_the_server_is_and_salts_each_tenants_req
         assert used.count(salts[0]) == 2 * used.count(salts[1])
         assert server.connections <= 4
     assert [receipt.answer for receipt in receipts] == ["Tarn Hollow"] * 3
-    assert all(receipt.usage.calls == 7 for receipt in receipts)  # no probe of their own
+    assert all(receipt.usage.calls == 5 for receipt in receipts)  # no probe of their own
 
 
 def test_a_client_is_of_the_loop_that_opened_it(library: KnowledgeBase) -> None:
