@@ -1,6 +1,7 @@
 """The nodes of the agent graph: functions of a run's state and context to what they change."""
 
 from hoptrail.agents.nodes.answering import answer, answer_briefly, receipt, verify
+from hoptrail.agents.nodes.plan_steps import next_steps, plan_steps, read_steps, search_step
 from hoptrail.agents.nodes.planning import assess, next_query, plan
 from hoptrail.agents.nodes.reasoning import answer_follow_up, ask_next, follow_up, think, track
 from hoptrail.agents.nodes.refining import read, refine
@@ -19,12 +20,16 @@ __all__ = [
     "follow_up",
     "navigate",
     "next_query",
+    "next_steps",
     "plan",
+    "plan_steps",
     "read",
+    "read_steps",
     "receipt",
     "refine",
     "retrieve",
     "rewrite",
+    "search_step",
     "think",
     "track",
     "verify",

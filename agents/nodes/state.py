@@ -26,6 +26,7 @@ from hoptrail.agents.types import (
     Query,
     ReadPassage,
     Rescored,
+    StepAnswer,
     StepRecord,
     StopReason,
     Turn,
@@ -71,6 +72,12 @@ class RunState:
     generation: int = 0
     """The store's generation when the run began."""
     plan: Plan | None = None
+    plans: Annotated[int, highest] = 0
+    """How many plans of steps were made."""
+    step: Annotated[str, latest] = ""
+    """Id of the step that a parallel branch works on; empty: the question itself."""
+    answers: Annotated[tuple[StepAnswer, ...], appended] = ()
+    """The answers of the steps that are done."""
     queries: Annotated[tuple[Query, ...], latest] = ()
     """Queries that the next `retrieve` makes."""
     asked: Annotated[tuple[str, ...], appended] = ()
@@ -110,6 +117,9 @@ class StateUpdate(TypedDict, total=False):
 
     question: str
     plan: Plan | None
+    plans: int
+    step: str
+    answers: tuple[StepAnswer, ...]
     queries: tuple[Query, ...]
     asked: tuple[str, ...]
     candidates: tuple[Candidate, ...] | Rescored
