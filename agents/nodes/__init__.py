@@ -8,6 +8,7 @@ from hoptrail.agents.nodes.refining import read, refine
 from hoptrail.agents.nodes.regenerating import feed_back
 from hoptrail.agents.nodes.retrieval import retrieve
 from hoptrail.agents.nodes.rewriting import rewrite
+from hoptrail.agents.nodes.routing import route
 from hoptrail.agents.nodes.tree_navigator import navigate
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "refine",
     "retrieve",
     "rewrite",
+    "route",
     "search_step",
     "think",
     "track",

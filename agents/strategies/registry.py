@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hoptrail.agents.strategies import (
+    auto,
     ircot,
     iter_retgen,
     lattice,
@@ -24,6 +25,7 @@ from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "auto": Strategy(name="auto", wire=auto.wire),
         "ircot": Strategy(name="ircot", wire=ircot.wire),
         "iter-retgen": Strategy(name="iter-retgen", wire=iter_retgen.wire),
         "lattice": Strategy(name="lattice", wire=lattice.wire),

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _DOING = {
     "rewrite": "reading the conversation",
     "plan": "listing what must be known",
+    "route": "choosing how far to search",
     "plan_steps": "planning the searches",
     "read_steps": "reading what the steps found",
     "retrieve": "searching",
