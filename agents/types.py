@@ -73,15 +73,45 @@ class Need:
     """The name to look for; empty where the question asks about no named thing."""
 
 
+SourceName = Literal["hybrid", "lexical", "graph", "tree", "none"]
+"""Where a step of a plan looks; `none`: nowhere, it compares or counts earlier answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a run can search, as a planner is told of it."""
+
+    name: SourceName
+    purpose: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step of a plan: a question of its own, and the steps whose answers it needs."""
+    """A step of a plan: its purpose, where it looks and for what, and the steps that it needs."""
 
     id: str
     question: str
-    """May stand on earlier answers, as in "Where was {s1} born?"."""
+    """Its purpose, as the question that it answers; may stand on earlier answers, as in "Where was
+    {{s1.answer}} born?"."""
     depends_on: tuple[str, ...] = ()
     """Ids of earlier steps."""
+    source: SourceName = "hybrid"
+    query: str = ""
+    """What is searched for; may refer to earlier answers. Empty: the question."""
+
+    @property
+    def text(self) -> str:
+        """What is searched for, references and all."""
+        return self.query or self.question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAnswer:
+    """The answer of a step, in the words that take the place of references to it."""
+
+    step: str
+    text: str
+    """Empty: nothing was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

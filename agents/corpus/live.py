@@ -83,6 +83,10 @@ class LiveCorpus:
         """Passages' sentences with their cosine to the query; None where no vectors are stored."""
         return await self._embeds.run(lambda: self._searcher.sentences(query, ids), timeout)
 
+    async def has_tree(self, *, timeout: float) -> bool:
+        """Whether the store has a corpus tree."""
+        return await self._reads.run(self._trees.exist, timeout)
+
     async def tree_start(
         self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
     ) -> TreeStart:

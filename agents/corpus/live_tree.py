@@ -60,6 +60,10 @@ class Trees:
         """Whether the leaves of the tree in memory are documents."""
         return self._newest is not None and self._newest[1].spec.over == "documents"
 
+    def exist(self) -> bool:
+        """Whether the store has a tree, be it of an earlier state of its documents."""
+        return self.ready or self._file.exists()
+
     def current(self) -> bool:
         """Whether the tree in memory is of the present state of the store."""
         return self._newest is not None and self._newest[0] == self._stand()

@@ -50,6 +50,9 @@ class Corpus(Protocol):
             TimeoutError: not answered within `timeout` seconds.
         """
 
+    async def has_tree(self, *, timeout: float) -> bool:
+        """Whether the store has a corpus tree, so that none need be built."""
+
     async def tree_start(
         self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
     ) -> TreeStart:

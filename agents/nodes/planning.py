@@ -24,7 +24,11 @@ async def plan(state: RunState, run: RunContext) -> StateUpdate:
     needs = "; ".join(need.text for need in result.value.needs)
     return StateUpdate(
         plan=result.value,
-        queries=(whole_question(state, run), *named)[: run.settings.max_queries],
+        queries=tuple(
+            query
+            for query in (whole_question(state, run), *named)[: run.settings.max_queries]
+            if query.text not in state.asked
+        ),
         steps=(role_step("plan", "listed what must be known", needs, result),),
         stop=result.stop,
     )

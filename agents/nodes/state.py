@@ -16,6 +16,7 @@ from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Listener, ignore
 from hoptrail.agents.nodes.evidence_pool import merge_candidates, merge_evidence
 from hoptrail.agents.roles.base import Roles
+from hoptrail.agents.roles.searching.router import Route
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.types import (
     Answer,
@@ -26,6 +27,7 @@ from hoptrail.agents.types import (
     Query,
     ReadPassage,
     Rescored,
+    StepAnswer,
     StepRecord,
     StopReason,
     Turn,
@@ -71,6 +73,16 @@ class RunState:
     generation: int = 0
     """The store's generation when the run began."""
     plan: Plan | None = None
+    plans: Annotated[int, highest] = 0
+    """How many plans of steps were made."""
+    step: Annotated[str, latest] = ""
+    """Id of the step that a parallel branch works on; empty: the question itself."""
+    answers: Annotated[tuple[StepAnswer, ...], appended] = ()
+    """The answers of the steps that are done."""
+    route: Annotated[Route, latest] = ""
+    """How far a routed run searches; empty: not decided, or not routed."""
+    tree: Annotated[bool, latest] = False
+    """Whether a routed run may search the corpus tree."""
     queries: Annotated[tuple[Query, ...], latest] = ()
     """Queries that the next `retrieve` makes."""
     asked: Annotated[tuple[str, ...], appended] = ()
@@ -110,6 +122,11 @@ class StateUpdate(TypedDict, total=False):
 
     question: str
     plan: Plan | None
+    plans: int
+    step: str
+    answers: tuple[StepAnswer, ...]
+    route: Route
+    tree: bool
     queries: tuple[Query, ...]
     asked: tuple[str, ...]
     candidates: tuple[Candidate, ...] | Rescored

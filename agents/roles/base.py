@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+from hoptrail.agents.budget.limits import Share
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
     Answer,
@@ -21,6 +22,8 @@ from hoptrail.agents.types import (
     ModelUse,
     Plan,
     Query,
+    Source,
+    Step,
     StopReason,
     Turn,
 )
@@ -93,6 +96,21 @@ class Planner(Protocol):
         """The needs of a question, at least one."""
 
 
+class StepPlanner(Protocol):
+    """Decomposition of a question into searches that may depend on each other's answers."""
+
+    async def plan_steps(
+        self, question: str, sources: Sequence[Source], notes: Sequence[Turn]
+    ) -> RoleResult[tuple[Step, ...]]:
+        """The steps, `s1`, `s2`, …, each after those it depends on.
+
+        Args:
+            question: what is asked.
+            sources: what may be searched.
+            notes: what the steps of an earlier plan were answered; empty where one found nothing.
+        """
+
+
 class Refiner(Protocol):
     """Evidence extraction: finds the quotes in passages that bear on the question."""
 
@@ -143,8 +161,10 @@ class ShortAnswer:
 class Reader(Protocol):
     """Reading comprehension: one question, a few passages, a short answer; no claims."""
 
-    async def read(self, question: str, passages: Sequence[Passage]) -> RoleResult[ShortAnswer]:
-        """The answer in a few words, and what it stands on."""
+    async def read(
+        self, question: str, passages: Sequence[Passage], *, share: Share | None = None
+    ) -> RoleResult[ShortAnswer]:
+        """The answer in a few words, and what it stands on; `share`: of a parallel branch."""
 
 
 ReasoningStyle = Literal["thought", "follow_up", "monologue"]
@@ -226,6 +246,7 @@ class Roles:
 
     rewriter: Rewriter
     planner: Planner
+    step_planner: StepPlanner
     refiner: Refiner
     assessor: Assessor
     query_writer: QueryWriter

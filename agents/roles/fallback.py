@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from hoptrail.agents.budget.ledger import OutOfBudget, Usage
+from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.retry import DeltaListener
@@ -41,6 +41,8 @@ class RoleCall(Generic[M]):
     max_tokens: int
     render: Callable[[Sequence[str]], Rendered]
     blocks: Sequence[str] = ()
+    share: Share | None = None
+    """The part of the budget that it is taken from; None: all that is left."""
     on_delta: DeltaListener | None = None
     """Gets the reply as it is written, as `LLMClient.ask` says; None: the reply is not streamed."""
 
@@ -67,7 +69,9 @@ async def ask_or_fall_back(
     form = json_reply(call.form)
     left_out = 0
     try:
-        fitted = await client.fit(call.render, call.blocks, form=form, max_tokens=call.max_tokens)
+        fitted = await client.fit(
+            call.render, call.blocks, form=form, max_tokens=call.max_tokens, share=call.share
+        )
         left_out = len(fitted.left_out)
         if call.blocks and not fitted.kept:
             if fitted.by_budget:
@@ -79,6 +83,7 @@ async def ask_or_fall_back(
             prompt=fitted,
             form=form,
             max_tokens=call.max_tokens,
+            share=call.share,
             on_delta=call.on_delta,
         )
     except OutOfBudget as error:

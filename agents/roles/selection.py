@@ -24,6 +24,7 @@ from hoptrail.agents.roles.searching.query_writer import (
 )
 from hoptrail.agents.roles.searching.reasoner import LocalReasoner, ServedReasoner
 from hoptrail.agents.roles.searching.rewriter import LocalRewriter, ServedRewriter
+from hoptrail.agents.roles.searching.step_planner import LocalStepPlanner, ServedStepPlanner
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
 from hoptrail.agents.runs.models import OpenModels
@@ -45,6 +46,7 @@ def local_roles(
     return Roles(
         rewriter=LocalRewriter(),
         planner=LocalPlanner(),
+        step_planner=LocalStepPlanner(),
         refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
         query_writer=query_writer,
@@ -74,6 +76,7 @@ def served_roles(
     players: dict[str, Callable[[LLMClient], Any]] = {
         "rewriter": lambda client: ServedRewriter(client, delimiters, fallback),
         "planner": lambda client: ServedPlanner(client, fallback),
+        "step_planner": lambda client: ServedStepPlanner(client, delimiters, fallback),
         "refiner": lambda client: ServedRefiner(client, delimiters, fallback),
         "assessor": lambda client: ServedAssessor(client, delimiters, fallback),
         "query_writer": lambda client: ServedQueryWriter(client, delimiters, fallback),

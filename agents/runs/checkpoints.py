@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Send
 
 from hoptrail.agents import types
 from hoptrail.rag.types import Via
@@ -46,6 +47,7 @@ REGISTERED = (
     types.Rescored,
     types.SlateRecord,
     types.Step,
+    types.StepAnswer,
     types.StepRecord,
     types.Turn,
     Via,
@@ -62,7 +64,7 @@ class _Unknown(Exception):
 
 
 class Serializer(JsonPlusSerializer):
-    """The serializer of the state: plain values, tuples and registered records.
+    """The serializer of the state: plain values, tuples, registered records, `Send` with a state.
 
     What LangGraph itself stores beside these is left to its own serializer, which refuses every
     class of ours.
@@ -96,6 +98,10 @@ def _packed(value: object) -> object:
     match value:
         case tuple() | list() if kind in (tuple, list):
             return [kind.__name__, *map(_packed, value)]
+        case Send(node=node, arg=state) if is_dataclass(state):
+            # A branch that has not begun: its state by field, for no class is made from a file.
+            named = {one.name: getattr(state, one.name) for one in fields(state)}
+            return ["Send", node, _packed(named)]
         case dict() if kind is dict:
             return ["dict", *((_packed(key), _packed(item)) for key, item in value.items())]
         case _:
@@ -111,6 +117,8 @@ def _unpacked(value: object) -> object:
             return tuple(map(_unpacked, items))
         case "list":
             return list(map(_unpacked, items))
+        case "Send":
+            return Send(items[0], _unpacked(items[1]))
         case "dict":
             return {_unpacked(key): _unpacked(item) for key, item in items}
         case _:

@@ -21,6 +21,7 @@ from hoptrail.rag.errors import SettingsError
 ROLES = (
     "rewriter",
     "planner",
+    "step_planner",
     "refiner",
     "assessor",
     "query_writer",

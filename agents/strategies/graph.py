@@ -211,8 +211,10 @@ def _with_context(function: NodeFunction) -> Callable[..., Awaitable[StateUpdate
     name = function.__name__
 
     async def node(
-        state: RunState, runtime: Runtime[RunContext], config: RunnableConfig
+        state: RunState | dict[str, Any], runtime: Runtime[RunContext], config: RunnableConfig
     ) -> StateUpdate:
+        if isinstance(state, dict):  # of a branch that comes from a checkpoint
+            state = RunState(**state)
         given = runtime.context
         run = replace(given, emit=_to_both(given.emit, runtime.stream_writer))
         with within(_branch(name, state, config)) as branch:

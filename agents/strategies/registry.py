@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hoptrail.agents.strategies import (
+    auto,
     ircot,
     iter_retgen,
     lattice,
     monologue,
     naive,
+    plan,
     pool,
     self_ask,
     single,
@@ -23,11 +25,13 @@ from hoptrail.rag.errors import SettingsError
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "auto": Strategy(name="auto", wire=auto.wire),
         "ircot": Strategy(name="ircot", wire=ircot.wire),
         "iter-retgen": Strategy(name="iter-retgen", wire=iter_retgen.wire),
         "lattice": Strategy(name="lattice", wire=lattice.wire),
         "monologue": Strategy(name="monologue", wire=monologue.wire),
         "naive": Strategy(name="naive", wire=naive.wire),
+        "plan": Strategy(name="plan", wire=plan.wire),
         "pool": Strategy(name="pool", wire=pool.wire),
         "self-ask": Strategy(name="self-ask", wire=self_ask.wire),
         "single": Strategy(name="single", wire=single.wire),

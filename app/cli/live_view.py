@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 _DOING = {
     "rewrite": "reading the conversation",
     "plan": "listing what must be known",
+    "route": "choosing how far to search",
+    "plan_steps": "planning the searches",
+    "read_steps": "reading what the steps found",
     "retrieve": "searching",
     "navigate": "searching the tree",
     "refine": "reading",
@@ -119,6 +122,7 @@ def _lines(event: _ListedEvent) -> Iterator[tuple[str, str, str]]:  # noqa: C901
     match event:
         case PlanMade(plan=plan):
             yield from (("needs", need.text, "bold") for need in plan.needs)
+            yield from ((step.id, step.question, "bold") for step in plan.steps)
         case QuestionRewritten(question=question):
             yield "asks", question, "bold"
         case QueryMade(query=query):

@@ -112,6 +112,7 @@ class ModelsTable:
 
     rewriter: RoleTable = field(default_factory=RoleTable)
     planner: RoleTable = field(default_factory=RoleTable)
+    step_planner: RoleTable = field(default_factory=RoleTable)
     refiner: RoleTable = field(default_factory=RoleTable)
     assessor: RoleTable = field(default_factory=RoleTable)
     query_writer: RoleTable = field(default_factory=RoleTable)

@@ -152,6 +152,9 @@ class Around:
     ) -> tuple[tuple[ScoredSentence, ...] | None, ...]:
         return await self.corpus.sentences(query, ids, timeout=timeout)
 
+    async def has_tree(self, *, timeout: float) -> bool:
+        return await self.corpus.has_tree(timeout=timeout)
+
     async def tree_start(
         self, query: str, found: Sequence[str], *, k: int, where: Where, timeout: float
     ) -> TreeStart:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from hoptrail.agents.budget.limits import Share
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import Quote, RoleResult, Roles, ShortAnswer
@@ -22,7 +23,9 @@ from hoptrail.rag.types import Passage
 class LocalReader:
     """Reading by words: the sentences that have most of the question's words."""
 
-    async def read(self, question: str, passages: Sequence[Passage]) -> RoleResult[ShortAnswer]:
+    async def read(
+        self, question: str, passages: Sequence[Passage], *, share: Share | None = None
+    ) -> RoleResult[ShortAnswer]:
         """The best sentences of the passage that has most words of the question."""
         asked = content_terms(question)
         best: tuple[int, Quote, Passage] | None = None
@@ -47,7 +50,9 @@ class ServedReader:
         self._delimiters = delimiters
         self._fallback = fallback
 
-    async def read(self, question: str, passages: Sequence[Passage]) -> RoleResult[ShortAnswer]:
+    async def read(
+        self, question: str, passages: Sequence[Passage], *, share: Share | None = None
+    ) -> RoleResult[ShortAnswer]:
         """The model's short answer, and where the passages have its words."""
         if not passages:
             return RoleResult(value=ShortAnswer(text=""))
@@ -60,6 +65,7 @@ class ServedReader:
                 passages=wrapped(self._delimiters, blocks), question=question
             ),
             blocks=numbered(passages),
+            share=share,
         )
 
         def use(form: BriefForm, seen: Sequence[int]) -> ShortAnswer:
