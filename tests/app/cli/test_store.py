@@ -90,8 +90,6 @@ def test_delete_says_what_it_deleted_and_what_is_unknown(store: Path) -> None:
 def test_delete_names_the_ids_that_may_be_meant(tmp_path: Path) -> None:
     ids = ("notes/old.txt", "papers/old.txt", "b.md")
     store = make_store(tmp_path, dict.fromkeys(ids, "Text."))
-        tmp_path, dict.fromkeys(("notes/old.txt", "papers/old.txt", "b.md"), "Text.")
-    )
     line = error("delete", "old.txt", "--store", store)
     assert line.endswith("no document 'old.txt'. Is 'notes/old.txt' or 'papers/old.txt' meant?")
     line = error("delete", "papers/odl.txt", "--store", store)
