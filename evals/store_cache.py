@@ -20,7 +20,7 @@ from hoptrail.evals.datasets.types import Dataset
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import load_embedder
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.ingest.pipeline import IngestEvent, ingest
+from hoptrail.rag.ingest.pipeline import IngestEvent, IngestSettings, ingest
 from hoptrail.rag.store.spec import DenseKind, LexicalKind
 from hoptrail.rag.store.store import Store, StoreSpec
 
@@ -99,7 +99,9 @@ def prepare_store(dataset: Dataset, cache: StoreCache, on_event: IngestListener)
             "another folder with --store-cache."
         ) from error
     with FileLock(root / ".preparing.lock"), _open_or_create(root, spec, cache.embedder) as store:
-        ingest([dataset.corpus], store, cache.embedder, on_event=on_event)
+        # The store is that of the records, wherever their file lies.
+        settings = IngestSettings(take_over=True)
+        ingest([dataset.corpus], store, cache.embedder, settings, on_event)
         held = store.fingerprints()
         return PreparedStore(
             root=root,

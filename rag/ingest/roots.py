@@ -2,8 +2,9 @@
 
 A path that is given becomes a root, unless it lies in one that the store knows. A file belongs to
 the nearest root above it, and its document's id is the root's name and the path below it
-(`notes/2024/a.md`; a single file's is its name). A root is recognised by its resolved path, so the
-ids do not depend on the working directory or on links, and no two roots of a store have one name.
+(`notes/2024/a.md`; a single file's is its name; records have the ids they name). A root is
+recognised by its resolved path, so the ids do not depend on the working directory or on links, and
+no two roots of a store have one name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hoptrail.rag.errors import SettingsError
+from hoptrail.rag.ingest.files import format_of
 from hoptrail.rag.types import Origin
 
 
@@ -63,12 +65,8 @@ def plan_roots(
         SettingsError: a name is taken, or can be none.
     """
     given = {resolved(path): path for path in paths}
-    names, added, moved = dict(known), dict[str, str](), dict[str, str]()
-    for real, path in given.items():
-        if lies_in(real, known) or lies_in(os.path.dirname(real), given.keys() - {real}):
-            continue
-        added[real] = name if name is not None else _name(path, real)
-        _check_name(added[real], path)
+    names, moved = dict(known), dict[str, str]()
+    added = _new_roots(given, known, name)
     if name is not None:
         _check_one(name, given, names | added)
     for real, chosen in added.items():
@@ -90,6 +88,22 @@ def plan_roots(
             del names[other]
         names[real] = chosen
     return Roots(names=names, added=added, moved=moved)
+
+
+def _new_roots(
+    given: Mapping[str, Path], known: Mapping[str, str], name: str | None
+) -> dict[str, str]:
+    """The names of the given paths that lie in no known root and in no other given path."""
+    added = {}
+    for real, path in given.items():
+        if lies_in(real, known) or lies_in(os.path.dirname(real), given.keys() - {real}):
+            continue
+        if name is None and _names_its_records(path):
+            added[real] = real
+            continue
+        added[real] = name if name is not None else _name(path, real)
+        _check_name(added[real], path)
+    return added
 
 
 def resolved(path: Path | str) -> str:
@@ -123,6 +137,11 @@ def full_path(origin: Origin) -> str:
 
 def _name(path: Path, real: str) -> str:
     return stored(path.name) if path.name not in ("", "..") else os.path.basename(real)
+
+
+def _names_its_records(path: Path) -> bool:
+    """Whether a path is a file whose records have ids of their own, so that its name is in none."""
+    return path.is_file() and format_of(path.name) == "jsonl"
 
 
 def _check_name(name: str, path: Path) -> None:

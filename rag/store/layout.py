@@ -220,8 +220,9 @@ def _translated(error: Exception, path: Path) -> Exception:
     damaged = isinstance(error, sqlite3.DatabaseError | UnicodeDecodeError)
     if damaged and not isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return StoreDamaged(
-            f"The catalogue of {str(path)!r} cannot be read ({error}). Put back a copy of the "
-            f"folder, or remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"
+            f"The catalogue of {str(path)!r} cannot be read ({error}). Keep what can be: hoptrail "
+            f"fsck --repair {path.parent!s}. Put back a copy of the folder if that fails, or "
+            f"remove it and ingest again: hoptrail ingest ... --store {path.parent!s}"
         )
     return error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,57 @@ def test_a_store_without_checksums_gains_them(root: Path) -> None:
     assert json.loads((root / "default" / "manifest.json").read_text())["meta"]["generation"] == 2
     sql(root, "UPDATE triples SET relation = 'was' WHERE row = 2", sealed=True)
     assert [one.kind for one in fsck(root).problems] == ["triples"]
+
+
+def copies(root: Path, work: Path) -> Iterator[tuple[Path, bytearray]]:
+    """Fresh copies of a store and the content of each one's catalogue, without end."""
+    while True:
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(root, work)
+        yield work, bytearray((work / "default" / "catalogue.db").read_bytes())
+
+
+def test_an_id_that_has_changed_is_taken_from_the_other_place(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with new_store(root) as store:
+        store.commit(
+            [indexed("document-of-ids", ["ship"], fingerprint="f"), indexed("b", ["boat"])]
+        )
+    places = 0
+    for work, data in copies(root, tmp_path / "work"):
+        at = -1
+        for _ in range(places + 1):
+            at = data.find(b"document-of-ids", at + 1)
+        if at < 0:
+            break
+        places += 1
+        data[at + 3] ^= 1
+        (work / "default" / "catalogue.db").write_bytes(data)
+        assert not fsck(work).clean
+        assert fsck(work, repair=True).clean
+        with Store.open(work) as store:
+            assert list(store.documents()) == ["b", "document-of-ids"]
+    assert places >= 2
+
+
+def test_a_page_that_is_gone_costs_what_lay_on_it_and_that_is_named(
+    root: Path, tmp_path: Path
+) -> None:
+    known = {f"d{n}" for n in range(9)}
+    base = tmp_path / "base"
+    shutil.copytree(root / "default", base / "default")
+    fresh = copies(base, tmp_path / "work")
+    size = (base / "default" / "catalogue.db").stat().st_size
+    for start in range(8192, size, 8192):
+        work, data = next(fresh)
+        data[start : start + 64] = b"\xa5" * 64
+        (work / "default" / "catalogue.db").write_bytes(data)
+        # The page of the settings ends a check.
+        with contextlib.suppress(StoreDamaged):
+            assert not fsck(work).clean
+        report = fsck(work, repair=True)
+        named = {one.document_id for one in report.problems}
+        assert report.clean or named <= known
+        with Store.open(work) as store:
+            assert known - set(store.documents()) <= named
+        assert {one.kind for one in fsck(work).problems} <= {"document", "passage", "triples"}

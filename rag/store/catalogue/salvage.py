@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hoptrail.rag.store.catalogue.database import GRAPH, Connection
+from hoptrail.rag.types import passage_id
 
 _NAME = "catalogue.db.salvaged"
 READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
@@ -52,8 +53,10 @@ def salvage(connection: Connection, folder: Path) -> list[str]:
             for name in _made(connection, target):
                 _copy(connection, target, name)
             target.execute("COMMIT")
+            known = list(_indexed_ids(connection))
             kept = {doc for (doc,) in target.execute("SELECT doc FROM documents")}
-            lost = sorted({one for one, doc in _indexed_ids(connection) if doc not in kept})
+            lost = sorted({one for one, doc in known if doc not in kept})
+            _restore_ids(target, known)
             target.backup(connection)
     finally:
         path.unlink(missing_ok=True)
@@ -88,6 +91,16 @@ def _copy(connection: Connection, target: sqlite3.Connection, table: str) -> Non
             whole = False
         if whole:
             return
+
+
+def _restore_ids(target: sqlite3.Connection, known: list[tuple[str, int]]) -> None:
+    """Where record and index name a document otherwise, takes the one whose id a passage has."""
+    held = dict(target.execute("SELECT doc, id FROM documents"))
+    first = "SELECT id, start, stop FROM passages WHERE row = ?"
+    for one, doc in known:
+        line = target.execute(first, (doc,)).fetchone()
+        if held.get(doc, one) != one and line is not None and line[0] == passage_id(one, *line[1:]):
+            target.execute("UPDATE OR IGNORE documents SET id = ? WHERE doc = ?", (one, doc))
 
 
 def _indexed_ids(connection: Connection) -> Iterator[tuple[str, int]]:

@@ -177,6 +177,14 @@ def test_records_of_another_root_are_not_overwritten(store: Store, tmp_path: Pat
     assert texts(store) == {"1": "Other.", "2": "Same.", "3": "Third.", "4": "Fourth."}
 
 
+def test_two_files_of_records_may_have_one_name(store: Store, tmp_path: Path) -> None:
+    run(store, records(tmp_path / "a" / "corpus.jsonl", {"1": "First.", "2": "Same."}))
+    other = records(tmp_path / "b" / "corpus.jsonl", {"2": "Same.", "3": "Third."})
+    report = run(store, other, settings=PRUNE)
+    assert (report.added, report.unchanged, report.failed, report.deleted) == (1, 1, 0, 0)
+    assert sorted(texts(store)) == ["1", "2", "3"]
+
+
 def test_a_record_may_move_between_the_files_of_a_root(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "feed"
     records(folder / "day1.jsonl", {"1": "First.", "2": "Second."})
