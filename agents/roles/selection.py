@@ -13,7 +13,7 @@ from hoptrail.agents.llm.retry import RetryingEndpoint
 from hoptrail.agents.llm.types import ModelUnavailable
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.reading.answerer import LocalAnswerer, ServedAnswerer
-from hoptrail.agents.roles.reading.reader import LocalReader, ServedReader
+from hoptrail.agents.roles.reading.passage_reader import LocalReader, ServedReader
 from hoptrail.agents.roles.reading.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.searching.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.searching.planner import LocalPlanner, ServedPlanner

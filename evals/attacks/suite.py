@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hoptrail.evals.attacks.kinds.bombs import bombs
-from hoptrail.evals.attacks.kinds.control_tokens import control_tokens
+from hoptrail.evals.attacks.kinds.chat_template import control_tokens
 from hoptrail.evals.attacks.kinds.exfiltration import exfiltrations
 from hoptrail.evals.attacks.kinds.forging import forgings
 from hoptrail.evals.attacks.kinds.injection import injections

@@ -42,6 +42,7 @@ SAME_NAME = {
     "ask": "asking: the function, its prompts, its command",
     "retrieval": "a query to passages: the package, and the node that calls it",
     "strategies": "the strategies, and their floors",
+    "models": "the models of a run, and the benchmark of models",
 }
 """File and folder names that stand in more than one place, each with its one meaning."""
 

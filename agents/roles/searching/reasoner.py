@@ -135,7 +135,7 @@ class _Style:
 
 
 _STYLES: dict[ReasoningStyle, _Style] = {
-    "thought": _Style(prompt="ask/next_thought", form=ThoughtForm, step=_thought),
-    "follow_up": _Style(prompt="ask/follow_up", form=FollowUpForm, step=_follow_up),
-    "monologue": _Style(prompt="ask/next_search", form=SearchForm, step=_search),
+    "thought": _Style(prompt="reason/next_thought", form=ThoughtForm, step=_thought),
+    "follow_up": _Style(prompt="reason/follow_up", form=FollowUpForm, step=_follow_up),
+    "monologue": _Style(prompt="reason/next_search", form=SearchForm, step=_search),
 }

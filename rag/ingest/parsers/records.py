@@ -98,7 +98,7 @@ def identifier_of(value: object, *, hint: str = "") -> str:
         Refused: it can be no id.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise UnreadableFile(
             f'needs an "id" that is a string or an integer, not {reprlib.repr(value)}{hint}',

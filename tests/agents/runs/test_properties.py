@@ -21,7 +21,7 @@ from hoptrail.agents.llm.reply_schema import json_reply
 from hoptrail.agents.llm.scripted import Line, ScriptedEndpoint, doubled
 from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, FailureKind
 from hoptrail.agents.roles.reading.answerer import AnswerForm
-from hoptrail.agents.roles.reading.reader import BriefForm
+from hoptrail.agents.roles.reading.passage_reader import BriefForm
 from hoptrail.agents.roles.reading.refiner import RefineForm
 from hoptrail.agents.roles.searching.assessor import AssessForm
 from hoptrail.agents.roles.searching.planner import PlanForm

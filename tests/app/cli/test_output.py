@@ -26,7 +26,7 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(
-        tmp_path_factory.mktemp("output") / "store", {**TEXTS, "Löwe −": TEXTS["Altar"]}
+        tmp_path_factory.mktemp("output") / "store", {**TEXTS, "Löwe −": "An altar of lions."}
     )
 
 

@@ -528,7 +528,7 @@ def test_a_long_title_is_cut_and_not_multiplied_by_the_passages(store: Store, fo
     assert (report.added, report.failed) == (3, 0)
     embedded = sum(len(one) for call in embedder.calls for one in call)
     assert embedded < 2 * sum(path.stat().st_size for path in folder.iterdir())
-    for name in ("a.html", "b", "c.md"):
+    for name in ("docs/a.html", "b", "docs/c.md"):
         document = store.document(name)
         assert document is not None
         assert document.title.startswith("word0 word1 ")
@@ -542,7 +542,7 @@ def test_splitting_obeys_the_deadline(store: Store, folder: Path) -> None:
     write(folder, "c.txt")
     limits = ParseLimits(seconds=0.01)
     report, events = run(store, folder, settings=IngestSettings(limits=limits))
-    assert sorted(store.documents()) == ["c.txt"]
+    assert sorted(store.documents()) == ["docs/c.txt"]
     assert report.failed == 2
     assert {event.kind for event in only(FileFailed, events)} == {"timeout"}
 
@@ -551,8 +551,8 @@ def test_a_long_text_is_split_alike_in_the_child_and_here(store: Store, folder: 
     text = "".join(PASSAGE.format(n) for n in range(2_000))
     write(folder, "a.txt", text)
     run(store, folder)
-    document = store.document("a.txt")
+    document = store.document("docs/a.txt")
     assert document is not None
-    assert [(p.start, p.end) for p in store.passages_of("a.txt")] == [
+    assert [(p.start, p.end) for p in store.passages_of("docs/a.txt")] == [
         (p.start, p.end) for p in chunk(document)
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hoptrail.rag.ingest.files import find_files
+from hoptrail.rag.ingest.discovery import find_files
 from hoptrail.rag.ingest.parsers.markdown import markdown_page
 from hoptrail.rag.ingest.parsers.parser import Parsed, Parser
 
