@@ -55,7 +55,7 @@ def test_a_call_may_take_as_long_as_the_pace_of_the_server_says(
     seconds: float, longer: bool
 ) -> None:
     class Paced(ScriptedEndpoint):
-        async def attempt(self, request: ChatRequest, **options: Any) -> ChatReply:
+        async def attempt(self, request: ChatRequest, **options: Any) -> ChatReply:  # noqa: ANN401
             scene.time.now += seconds
             return await super().attempt(request, **options)
 
