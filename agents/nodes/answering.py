@@ -84,8 +84,10 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
     verified, evidence = result.value, state.evidence
     refused = any(claim.checked_by == "model" for claim in verified.claims)
     if verified.replaced and not verified.abstains and not refused:
-        grounded, evidence = await _grounded(state, run, verified)
-        verified = verify_answer(grounded, evidence, state.question)
+        grounded, more = await _grounded(state, run, verified)
+        found = verify_answer(grounded, more, state.question)
+        if not found.replaced:
+            verified, evidence = found, more
     if not any(claim.verdict == "holds" for claim in verified.claims):
         verified = _quotes_instead(verified, evidence, state.question)
     for claim in verified.claims:

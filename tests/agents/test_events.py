@@ -105,12 +105,16 @@ def test_what_a_model_says_elsewhere_is_no_answer(library: KnowledgeBase, form: 
 
 
 def test_an_abstention_tells_no_answer(library: KnowledgeBase) -> None:
-    never = json.dumps({"claims": [], "answer": "BANANAS", "answered": False})
+    claims = [{"text": "Nothing.", "evidence": [1]}]
+    never = json.dumps({"claims": claims, "answer": "Not stated."})
     for events in (
         heard(library, UNKNOWN),
         heard(library, model=reading(by_schema={"AnswerForm": lambda _: never})),
     ):
-        assert not any(isinstance(event, AnswerDelta) for event in events)
+        told = ""
+        for event in events:
+            told = event.onto(told) if isinstance(event, AnswerDelta) else told
+        assert told == "", "what was streamed before the reply was whole is discarded"
         assert isinstance(events[-1], Done)
 
 

@@ -27,7 +27,7 @@ from hoptrail.agents.roles.reading.grounding import Shown, quotes_of, wrapped
 from hoptrail.agents.types import Answer, AnswerOrder, Claim, Evidence, evidence_id
 from hoptrail.prompts.control_tokens import restored
 from hoptrail.prompts.loader import load
-from hoptrail.rag.entities.surface import surface_words
+from hoptrail.rag.entities.surface import proper_names, surface_words
 from hoptrail.rag.types import Passage
 
 SHOWN = 5
@@ -60,7 +60,7 @@ def is_relevant(situation: RoleInput, *, passages: bool) -> bool:
         situation: the question, and what was read.
         passages: look in the passages as well as in the quotes.
     """
-    subjects = subjects_of(situation)
+    subjects = subjects_of(situation) or proper_names(situation.question)
     texts = [f"{item.title} {item.quote}" for item in situation.pool]
     if passages:
         texts += [f"{one.title} {one.text}" for one in situation.passages]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hoptrail.agents.budget.limits import Share
 from hoptrail.agents.llm.client import LLMClient
-from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.roles.base import Quote, RoleResult, Roles, ShortAnswer
 from hoptrail.agents.roles.claim_rules.coverage import content_terms
 from hoptrail.agents.roles.common import Reply
@@ -62,7 +62,8 @@ class ServedReader:
             form=BriefForm,
             max_tokens=60,
             render=lambda blocks: load("ask/answer_briefly").render(
-                passages=wrapped(self._delimiters, blocks), question=question
+                passages=wrapped(self._delimiters, blocks),
+                question=question.replace(PLACEHOLDER, ""),  # a model may have written it
             ),
             blocks=numbered(passages),
             share=share,

@@ -17,6 +17,7 @@ from support.agents import (
     QUESTION,
     Around,
     Reader,
+    evidence,
     nodes_of,
     over,
     reading,
@@ -30,12 +31,12 @@ from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.nodes.common import evidence_of
-from hoptrail.agents.nodes.refining import _chosen
+from hoptrail.agents.nodes.refining import _chosen, _unread
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.base import Quote
 from hoptrail.agents.roles.selection import local_roles
 from hoptrail.agents.strategies.graph import compiled_graph
-from hoptrail.agents.types import Answer, Candidate, Query
+from hoptrail.agents.types import Answer, Candidate, Query, ReadPassage
 from hoptrail.rag.types import Mode, Passage, Ranking, Where
 
 pytestmark = pytest.mark.usefixtures("fresh_graphs")
@@ -321,6 +322,22 @@ def test_a_quote_outside_its_passage_is_no_evidence() -> None:
     whole = made(10, 20)
     assert (whole.quote, whole.score, whole.start, whole.end) == ("0123   789", 0.25, 10, 20)
     assert whole.generation == 7
+
+
+@pytest.mark.parametrize(
+    ("query", "quoted", "again"),
+    [("another", False, True), ("first", False, False), ("another", True, False)],
+)
+def test_a_passage_read_in_vain_comes_back_under_another_query(
+    query: str, quoted: bool, again: bool
+) -> None:
+    found = Candidate(passage_id="p d", document_id="d", score=1.0, own=1.0, round=2, query=query)
+    state = RunState(
+        question=QUESTION, candidates=(found,), round=2,
+        read=(ReadPassage(passage_id="p d", query="first", round=1),),
+        evidence=(evidence(1, "d", "a quote"),) if quoted else (),
+    )  # fmt: skip
+    assert bool(_unread(state)) == again
 
 
 def test_a_passage_that_is_gone_is_read_as_nothing(library: KnowledgeBase) -> None:

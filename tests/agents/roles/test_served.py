@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from support.agents import (
     CHAIN,
     QUESTION,
     QUOTES,
+    UNKNOWN,
     Reader,
     no_waiting,
     reading,
+    said,
     substance,
 )
 from support.chat_server import FakeServer, says, status
@@ -153,6 +157,76 @@ def test_nothing_verified_shows_the_quotes_and_says_so(library: KnowledgeBase) -
     assert [claim.text for claim in receipt.dropped] == ["In 1999."]
     assert receipt.extractive
     assert "No claim of the model held against its quotes" in receipt_text(receipt)
+
+
+def test_a_short_answer_that_no_claim_states_is_looked_for_word_for_word(
+    library: KnowledgeBase,
+) -> None:
+    receipt = ask(QUESTION, library, model=answering([("Otto Renn sang.", [1])], "Tarn Hollow"))
+    assert (receipt.answer, receipt.outcome.kind) == ("Tarn Hollow", "partial")
+    assert "She was born at Tarn Hollow on 12 March 1851." in [c.text for c in receipt.claims]
+    assert all(
+        claim.text in item.quote
+        for claim in receipt.claims
+        for item in receipt.evidence
+        if item.id in claim.evidence
+    )
+    assert [claim.text for claim in receipt.dropped] == ["Otto Renn sang."]
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("yes", "partial"), ("no", "quotes")])
+def test_yes_and_no_stand_on_the_quotes_that_a_model_cites(
+    library: KnowledgeBase, answer: str, kind: str
+) -> None:
+    asked = "Was Ilsa Corrin born at Tarn Hollow?"
+
+    def reply(request: ChatRequest) -> str:
+        shown = re.findall(r"^\[(\d+)\] .*born at", said(request), re.MULTILINE)
+        claims = [
+            {"text": "Otto Renn was born at Tarn Hollow.", "evidence": [int(n) for n in shown]}
+        ]
+        return json.dumps({"claims": claims, "answer": answer})
+
+    receipt = ask(asked, library, strategy="single", model=scripted(Answer=reply))
+    assert receipt.outcome.kind == kind
+    assert (receipt.answer == answer) == (kind == "partial")
+    assert [claim.reason for claim in receipt.dropped] == ["not in its quotes: Otto Renn"]
+    assert "She was born at Tarn Hollow on 12 March 1851." in " ".join(
+        claim.text for claim in receipt.claims
+    )
+
+
+@pytest.mark.parametrize("name", ["single", "pool", "iter-retgen"])
+def test_where_nothing_names_what_is_asked_the_answerer_is_not_asked(
+    library: KnowledgeBase, name: str
+) -> None:
+    endpoint = scripted()
+    receipt = ask(UNKNOWN, library, strategy=name, model=endpoint)
+    assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "not_in_evidence")
+    assert "AnswerForm" not in {request.schema_name for request in endpoint.requests}
+
+
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        {"claims": [], "answer": "Tarn Hollow"},
+        {"claims": [{"text": "Born at Tarn Hollow.", "evidence": []}], "answer": "Tarn Hollow"},
+    ],
+)
+def test_claims_without_a_source_do_not_pass_the_schema_and_are_asked_for_again(
+    library: KnowledgeBase, unusable: object
+) -> None:
+    good = json.dumps({
+        "claims": [{"text": "Ilsa Corrin was the first master.", "evidence": [1, 2, 3, 4, 5]}],
+        "answer": "Ilsa Corrin",
+    })  # fmt: skip
+    endpoint = scripted(Answer=[json.dumps(unusable), good])
+    receipt = ask(QUESTION, library, model=endpoint)
+    (use,) = uses(receipt)["answer"]
+    assert (use.re_asks, use.failure, receipt.answer) == (1, "", "Ilsa Corrin")
+    schema = endpoint.requests[-1].schema or {}
+    with pytest.raises(jsonschema.ValidationError, match="should be non-empty"):
+        jsonschema.validate(unusable, schema)
 
 
 def test_a_model_may_abstain(library: KnowledgeBase) -> None:
