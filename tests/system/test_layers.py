@@ -42,6 +42,9 @@ SAME_NAME = {
     "ask": "asking: the function, its prompts, its command",
     "retrieval": "a query to passages: the package, and the node that calls it",
     "strategies": "the strategies, and their floors",
+    "control_tokens": "the tokens of chat templates: broken up, and as an attack",
+    "models": "language models: those of a run, and the benchmark of real ones",
+    "reader": "reads: the passage graph's tables, and passages for a short answer",
 }
 """File and folder names that stand in more than one place, each with its one meaning."""
 
