@@ -1,4 +1,5 @@
-"""The roles of a run: rewriter, planner, refiner, assessor, query writer, answerer, tree scorer.
+"""The roles of a run: rewriter, planner, refiner, assessor, query writer, reasoner, reader,
+answerer, tree scorer.
 
 One file a role, with its local player (rules, no model) and its served player (a language model).
 """
@@ -7,30 +8,40 @@ from hoptrail.agents.roles.base import (
     Answerer,
     Assessor,
     DeltaListener,
+    Draft,
     PassageToRead,
     Planner,
     QueryWriter,
     Quote,
+    Reader,
+    Reasoner,
+    ReasoningStep,
     Refiner,
     Rewriter,
     RoleInput,
     RoleResult,
     Roles,
     Scorer,
+    ShortAnswer,
 )
 
 __all__ = [
     "Answerer",
     "Assessor",
     "DeltaListener",
+    "Draft",
     "PassageToRead",
     "Planner",
     "QueryWriter",
     "Quote",
+    "Reader",
+    "Reasoner",
+    "ReasoningStep",
     "Refiner",
     "Rewriter",
     "RoleInput",
     "RoleResult",
     "Roles",
     "Scorer",
+    "ShortAnswer",
 ]

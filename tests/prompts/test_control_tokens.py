@@ -40,7 +40,7 @@ PROMPTS = sorted(
     for folder in files("hoptrail.prompts").iterdir()
     if folder.is_dir()
     for file in folder.iterdir()
-    if file.name.endswith(".md") and file.name != "system.md"  # a part that others begin with
+    if file.name.endswith(".md") and file.name != "system.md"  # the beginning of others
 )
 
 

@@ -28,7 +28,7 @@ SHIPPED = sorted(
     for folder in files("hoptrail.prompts").iterdir()
     if folder.is_dir()
     for entry in folder.iterdir()
-    if entry.name.endswith(".md") and entry.name != "system.md"  # a part that others begin with
+    if entry.name.endswith(".md") and entry.name != "system.md"  # the beginning of others
 )
 
 

@@ -44,10 +44,12 @@ DOORS = {
         areplay aresume ask astream open_library replay resume unfinished_runs""",
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
         ModelClient ModelUnavailable ScriptedEndpoint ServedModel ServerInfo Thinking""",
-    "hoptrail.agents.nodes": """answer assess navigate next_query plan receipt refine retrieve
-        rewrite verify""",
-    "hoptrail.agents.roles": """Answerer Assessor DeltaListener PassageToRead Planner QueryWriter
-        Quote Refiner Rewriter RoleInput RoleResult Roles Scorer""",
+    "hoptrail.agents.nodes": """answer answer_briefly answer_follow_up ask_next assess feed_back
+        follow_up navigate next_query plan read receipt refine retrieve rewrite think track
+        verify""",
+    "hoptrail.agents.roles": """Answerer Assessor DeltaListener Draft PassageToRead Planner
+        QueryWriter Quote Reader Reasoner ReasoningStep Refiner Rewriter RoleInput RoleResult Roles
+        Scorer ShortAnswer""",
     "hoptrail.agents.strategies": "STRATEGIES RunGraph Strategy add_nodes strategy unless_stopped",
     "hoptrail.evals": """Dataset EvalConfig EvalProgress Question QuestionResult Report aevaluate
         evaluate load_dataset""",

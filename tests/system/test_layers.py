@@ -42,7 +42,8 @@ SAME_NAME = {
     "ask": "asking: the function, its prompts, its command",
     "retrieval": "a query to passages: the package, and the node that calls it",
     "strategies": "the strategies, and their floors",
-    "models": "the models of a run, and the benchmark of models",
+    "models": "language models: those of a run, and the benchmark of real ones",
+    "plan": "planning: the strategy, and the benchmark of its steps",
 }
 """File and folder names that stand in more than one place, each with its one meaning."""
 

@@ -57,7 +57,7 @@ def test_a_file_without_a_heading_has_its_name_as_title(tmp_path: Path) -> None:
         (item,) = parser.read(find_files([tmp_path]).files[0])
     assert isinstance(item, Parsed)
     assert (item.document.title, item.document.text) == ("plain", "no heading")
-    assert item.document.metadata == {"source": "plain.md", "format": "markdown"}
+    assert item.document.metadata == {"source": f"{tmp_path.name}/plain.md", "format": "markdown"}
 
 
 def test_deeply_nested_lists_are_read() -> None:
