@@ -205,6 +205,8 @@ def _mended(found: dict[str, Any], error: ValidationError) -> dict[str, Any]:
     """
     mended = copy.deepcopy(found)
     for one in error.errors(include_url=False):
+        if not one["loc"]:
+            continue  # what is wrong with the object as a whole cannot be cut to bounds
         *path, last = one["loc"]
         holder: Any = mended
         for key in path:
