@@ -51,8 +51,10 @@ Context = Literal["passages", "quotes", "both"]
 """What a model reads: whole passages, the sentences quoted from them, or both."""
 
 
-AnswerOrder = Literal["claims", "answer"]
-"""What an answerer writes first: claims, as a chain of thought, or the short answer."""
+ClaimsBy = Literal["model", "code"]
+"""Who finds the claims of an answer: the model, before it answers, as a chain of thought; or the
+code, in sentences that contain the model's short answer, which small models get right more often.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

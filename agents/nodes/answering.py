@@ -17,10 +17,10 @@ from hoptrail.agents.nodes.common import (
     texts_of,
 )
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.roles.base import Draft, Quote
+from hoptrail.agents.roles.base import Draft
 from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
 from hoptrail.agents.roles.reading.answerer import extractive_answer
-from hoptrail.agents.roles.reading.grounding import grounds, text_of
+from hoptrail.agents.roles.reading.grounding import grounds, verbatim
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
 from hoptrail.agents.types import (
@@ -29,7 +29,6 @@ from hoptrail.agents.types import (
     Evidence,
     StepRecord,
     StopReason,
-    evidence_id,
 )
 
 
@@ -54,7 +53,7 @@ async def answer_briefly(state: RunState, run: RunContext) -> StateUpdate:
     run.emit(StepStarted(node="answer_briefly", round=state.round))
     passages = await shown_passages(state, run)
     result = await run.roles.reader.read(state.question, passages)
-    claims = tuple(_verbatim(quote, run) for quote in result.value.quotes)
+    claims = tuple(verbatim(quote, run.texts[quote.passage_id]) for quote in result.value.quotes)
     draft = Draft(
         answer=Answer(
             text=result.value.text,
@@ -148,17 +147,10 @@ async def _grounded(
         [*(item.passage_id for item in cited), *(one.passage_id for one in state.read)], run
     )
     quotes = grounds(given.text, state.question, passages)
-    claims = tuple(_verbatim(quote, run) for quote in quotes)
+    claims = tuple(verbatim(quote, run.texts[quote.passage_id]) for quote in quotes)
     return _with_quotes(
         Draft(answer=replace(given, claims=(*claims, *given.claims)), quotes=quotes), state, run
     )
-
-
-def _verbatim(quote: Quote, run: RunContext) -> Claim:
-    """A quote as a claim, in its own words."""
-    passage = run.texts[quote.passage_id]
-    cited = evidence_id(passage.document_id, quote.start, quote.end)
-    return Claim(text=text_of(quote, passage), evidence=(cited,))
 
 
 def _quotes_instead(answer: Answer, evidence: Sequence[Evidence], question: str) -> Answer:

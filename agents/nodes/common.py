@@ -21,7 +21,7 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
         assessment=state.assessment,
         passages=await shown_passages(state, run),
         notes=state.notes,
-        first=run.settings.answer_order,
+        claims_by=run.settings.claims_by,
         context=run.settings.context,
     )
 

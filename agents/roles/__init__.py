@@ -1,6 +1,6 @@
-"""The roles of a run: rewriter, planner, refiner, assessor, query writer, reasoner, reader,
-answerer, tree scorer.
+"""The roles of a run, each with a local player and a served one.
 
+Rewriter, planner, refiner, assessor, query writer, reasoner, reader, answerer, tree scorer.
 One file a role, with its local player (rules, no model) and its served player (a language model).
 """
 

@@ -15,8 +15,8 @@ from hoptrail.agents.budget.limits import Share
 from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
     Answer,
-    AnswerOrder,
     Assessment,
+    ClaimsBy,
     Context,
     Evidence,
     ModelUse,
@@ -76,8 +76,8 @@ class RoleInput:
     """Those read so far, in order of arrival."""
     notes: Sequence[Turn] = ()
     """What the loop has found out: drafts, thoughts, or follow-up questions and their answers."""
-    first: AnswerOrder = "claims"
-    """What the answerer writes first."""
+    claims_by: ClaimsBy = "model"
+    """Who finds the claims of the answer."""
     context: Context = "passages"
     """Which of them, and of the pool's quotes, a model is shown."""
 

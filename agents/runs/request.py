@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.types import AnswerOrder, Context, Turn
+from hoptrail.agents.types import ClaimsBy, Context, Turn
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.tree.search.types import TreeSearchSettings
@@ -47,8 +47,8 @@ class RunSettings:
     context: Context = "passages"
     """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
     saves a call a round; with the others the refiner chooses them."""
-    answer_order: AnswerOrder = "claims"
-    """What the answerer writes first."""
+    claims_by: ClaimsBy = "model"
+    """Who finds the claims of an answer. With a model of a billion parameters or fewer, `code`."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"
@@ -70,7 +70,7 @@ class RunSettings:
             raise SettingsError(
                 f"The setting call_seconds={self.call_seconds!r} must be a number above 0."
             )
-        for name, kind in (("context", Context), ("answer_order", AnswerOrder)):
+        for name, kind in (("context", Context), ("claims_by", ClaimsBy)):
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise SettingsError(f"Unknown {name} {getattr(self, name)!r}: use one of {known}.")

@@ -8,7 +8,7 @@ settings file.
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
     [ask]     strategy, mode, k, read, max_rounds, iterations, max_queries,
-              context, answer_order, call_seconds, verification
+              context, claims_by, call_seconds, verification
     [model]   url, name, api_key_file, api_key_env
     [models.ROLE]  url, name, api_key_file, api_key_env, thinking, thought_tokens
               where ROLE is rewriter, planner, refiner, assessor, query_writer, answerer, scorer
@@ -78,7 +78,7 @@ class AskTable:
     iterations: int | None = None
     max_queries: int | None = None
     context: str | None = None
-    answer_order: str | None = None
+    claims_by: str | None = None
     call_seconds: float | None = None
     verification: str | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -21,10 +22,18 @@ from hoptrail.agents.roles.base import (
     RoleResult,
     Roles,
 )
+from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
 from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.reading.grounding import Shown, quotes_of, wrapped
-from hoptrail.agents.types import Answer, AnswerOrder, Claim, Evidence, evidence_id
+from hoptrail.agents.roles.reading.grounding import (
+    Shown,
+    grounds,
+    quote_of,
+    quotes_of,
+    verbatim,
+    wrapped,
+)
+from hoptrail.agents.types import Answer, Claim, ClaimsBy, Evidence, evidence_id
 from hoptrail.prompts.control_tokens import restored
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import proper_names, surface_words
@@ -88,7 +97,7 @@ def says_no_answer(text: str) -> bool:
 
 
 class ServedAnswerer:
-    """Abstractive answering from what was read, by prompt `ask/answer` or `ask/answer_first`."""
+    """Abstractive answering from what was read, by prompt `ask/answer` or `ask/answer_briefly`."""
 
     def __init__(self, client: LLMClient, delimiters: Delimiters, fallback: Roles) -> None:
         self._client = client
@@ -96,8 +105,9 @@ class ServedAnswerer:
         self._fallback = fallback
 
     async def answer(self, situation: RoleInput, on_delta: DeltaListener) -> RoleResult[Draft]:
-        """Claims with the sentences that they stand on, and the short answer, streamed.
+        """The short answer, streamed, and claims with the sentences that they stand on.
 
+        The claims are the model's, or, where it answers alone, sentences that contain the answer.
         Where nothing that was read has a name of the question, the model is not asked: a small one
         answers whatever it is shown.
         """
@@ -105,7 +115,7 @@ class ServedAnswerer:
             return RoleResult(value=Draft(answer=_ABSTENTION))
         shown = Shown.of(situation)
         stream = AnswerStream(self._delimiters, on_delta)
-        prompt, form = _ORDERS[situation.first]
+        prompt, form = _FORMS[situation.claims_by]
         call = RoleCall(
             role="answer",
             prompt=prompt,
@@ -118,8 +128,12 @@ class ServedAnswerer:
             on_delta=stream.feed,
         )
 
-        def use(form: AnswerForm | AnswerFirstForm, seen: Sequence[int]) -> Draft:
-            return _draft(form, shown, seen)
+        def use(form: AnswerForm | BriefForm, seen: Sequence[int]) -> Draft:
+            if says_no_answer(form.answer):
+                return Draft(answer=replace(_ABSTENTION, extractive=False))
+            if isinstance(form, AnswerForm):
+                return _draft(form, shown, seen)
+            return _cited_by_code(form.answer.strip(), situation.question, shown.passages(seen))
 
         result = await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.answerer.answer(situation, _mute)
@@ -128,11 +142,8 @@ class ServedAnswerer:
         return result
 
 
-def _draft(form: AnswerForm | AnswerFirstForm, shown: Shown, seen: Sequence[int]) -> Draft:
+def _draft(form: AnswerForm, shown: Shown, seen: Sequence[int]) -> Draft:
     """The answer of a reply, each claim with the sentences of the passages that it cites."""
-    text = form.answer.strip()
-    if says_no_answer(text):
-        return Draft(answer=Answer(text="", claims=(), extractive=False, abstains=True))
     claims, quotes = list[Claim](), list[Quote]()
     for claim in form.claims:
         said = claim.text.strip()
@@ -143,8 +154,22 @@ def _draft(form: AnswerForm | AnswerFirstForm, shown: Shown, seen: Sequence[int]
             quotes.append(quote)
             ids.append(evidence_id(passage.document_id, quote.start, quote.end))
         claims.append(Claim(text=said, evidence=tuple(dict.fromkeys(ids))))
-    answer = Answer(text=text, claims=tuple(claims), extractive=False)
+    answer = Answer(text=form.answer.strip(), claims=tuple(claims), extractive=False)
     return Draft(answer=answer, quotes=tuple(quotes))
+
+
+def _cited_by_code(text: str, question: str, passages: Sequence[Passage]) -> Draft:
+    """A short answer, with the sentences that contain it as claims.
+
+    Yes and no are in no sentence: those nearest to the question, of two passages, stand for them.
+    """
+    by_id = {one.id: one for one in passages}
+    quotes = grounds(text, question, passages)
+    if is_yes_or_no(text):
+        near = (quote_of(question, one) for one in passages)
+        quotes = tuple(quote for quote in near if quote is not None)[:2]
+    claims = tuple(verbatim(quote, by_id[quote.passage_id]) for quote in quotes)
+    return Draft(answer=Answer(text=text, claims=claims, extractive=False), quotes=quotes)
 
 
 def _mute(delta: AnswerDelta) -> None:
@@ -167,16 +192,15 @@ class AnswerForm(Reply):
     answer: Annotated[str, Field(max_length=120)]
 
 
-class AnswerFirstForm(Reply):
-    """The answerer's reply, the answer before what supports it."""
+class BriefForm(Reply):
+    """A short answer and nothing else."""
 
     answer: Annotated[str, Field(max_length=120)]
-    claims: Annotated[list[ClaimForm], Field(min_length=1, max_length=4)]
 
 
-_ORDERS: dict[AnswerOrder, tuple[str, type[AnswerForm | AnswerFirstForm]]] = {
-    "claims": ("ask/answer", AnswerForm),
-    "answer": ("ask/answer_first", AnswerFirstForm),
+_FORMS: dict[ClaimsBy, tuple[str, type[AnswerForm | BriefForm]]] = {
+    "model": ("ask/answer", AnswerForm),
+    "code": ("ask/answer_briefly", BriefForm),
 }
 
 _LONGEST = 20_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import Quote, RoleInput
 from hoptrail.agents.roles.claim_rules.coverage import content_terms
-from hoptrail.agents.types import Evidence
+from hoptrail.agents.types import Claim, Evidence, evidence_id
 from hoptrail.rag.entities.surface import surface_words
 from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Passage
@@ -159,6 +159,12 @@ def _quote(passage: Passage, start: int, end: int) -> Quote:
         end=passage.start + end,
         confidence=1.0,
     )
+
+
+def verbatim(quote: Quote, passage: Passage) -> Claim:
+    """A quote as a claim, in its own words."""
+    cited = evidence_id(passage.document_id, quote.start, quote.end)
+    return Claim(text=text_of(quote, passage), evidence=(cited,))
 
 
 def text_of(quote: Quote, passage: Passage) -> str:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
-
-from pydantic import Field
 
 from hoptrail.agents.budget.limits import Share
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.roles.base import Quote, RoleResult, Roles, ShortAnswer
 from hoptrail.agents.roles.claim_rules.coverage import content_terms
-from hoptrail.agents.roles.common import Reply
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
-from hoptrail.agents.roles.reading.answerer import says_no_answer
+from hoptrail.agents.roles.reading.answerer import BriefForm, says_no_answer
 from hoptrail.agents.roles.reading.grounding import grounds, numbered, quote_of, text_of, wrapped
 from hoptrail.prompts.loader import load
 from hoptrail.rag.types import Passage
@@ -79,9 +75,3 @@ class ServedReader:
         return await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.reader.read(question, passages)
         )
-
-
-class BriefForm(Reply):
-    """The reader's reply."""
-
-    answer: Annotated[str, Field(max_length=120)]

@@ -43,9 +43,9 @@ def trials(questions: Mapping[str, Question]) -> tuple[Trial, ...]:
         _with("single hybrid", "single", "hybrid"),
         _with("single graph", "single", "graph"),
         Trial(
-            name="single graph, answer first",
+            name="single graph, code",
             strategy="single",
-            settings=RunSettings(mode="graph", answer_order="answer"),
+            settings=RunSettings(mode="graph", claims_by="code"),
         ),
         _with("iter-retgen graph", "iter-retgen", "graph"),
         _with("pool graph", "pool", "graph"),
