@@ -12,7 +12,7 @@ from hoptrail.agents import nodes
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.strategies.graph import RunGraph, Strategy, add_nodes
-from hoptrail.agents.types import Candidate, ReadPassage
+from hoptrail.agents.types import Candidate, ClaimsBy, ReadPassage
 from hoptrail.evals.datasets.types import Question
 from hoptrail.rag.types import Mode
 
@@ -40,20 +40,18 @@ def trials(questions: Mapping[str, Question]) -> tuple[Trial, ...]:
         _with("naive hybrid", "naive", "hybrid"),
         _with("naive graph", "naive", "graph"),
         Trial(name="naive gold", strategy=gold),
-        _with("single hybrid", "single", "hybrid"),
         _with("single graph", "single", "graph"),
-        Trial(
-            name="single graph, code",
-            strategy="single",
-            settings=RunSettings(mode="graph", claims_by="code"),
-        ),
+        _with("single graph, code", "single", "graph", claims_by="code"),
         _with("iter-retgen graph", "iter-retgen", "graph"),
-        _with("pool graph", "pool", "graph"),
+        _with("iter-retgen graph, code", "iter-retgen", "graph", claims_by="code"),
+        _with("pool graph, code", "pool", "graph", claims_by="code"),
     )
 
 
-def _with(name: str, strategy: str, mode: Mode) -> Trial:
-    return Trial(name=name, strategy=strategy, settings=RunSettings(mode=mode))
+def _with(name: str, strategy: str, mode: Mode, *, claims_by: ClaimsBy = "model") -> Trial:
+    """A strategy in a search mode; `code`: the code finds the claims of the model's answer."""
+    settings = RunSettings(mode=mode, claims_by=claims_by)
+    return Trial(name=name, strategy=strategy, settings=settings)
 
 
 def _wire_gold(questions: Mapping[str, Question], graph: RunGraph) -> None:
