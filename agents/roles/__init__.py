@@ -1,5 +1,4 @@
-"""The roles of a run: rewriter, planner, refiner, assessor, query writer, reasoner, reader,
-answerer, tree scorer.
+"""The roles of a run: those that search, those that read, verifier and tree scorer.
 
 One file a role, with its local player (rules, no model) and its served player (a language model).
 """
