@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from support.agents import CHAIN, QUESTION, make_chain, open_chain, reading
 from support.chat_server import FakeServer, says
 
+from hoptrail.agents import RunSettings, ask
 from hoptrail.evals.benchmarks.models.__main__ import main
-from hoptrail.evals.benchmarks.models.measured import prefix_share
+from hoptrail.evals.benchmarks.models.measured import prefix_share, prompts
 from hoptrail.evals.benchmarks.models.table import paired
 
 
 @pytest.mark.parametrize(
-    ("prompts", "share"),
+    ("texts", "share"),
     [
         ([], None),
         (["one"], None),
@@ -24,10 +26,21 @@ from hoptrail.evals.benchmarks.models.table import paired
         (["abcd", "wxyz", "wxcd"], 2 / 8),  # with any earlier one, not only the last
     ],
 )
-def test_the_share_of_prompts_that_a_cache_can_hold(
-    prompts: list[str], share: float | None
-) -> None:
-    assert prefix_share(prompts) == share
+def test_the_share_of_prompts_that_a_cache_can_hold(texts: list[str], share: float | None) -> None:
+    assert prefix_share(texts) == share
+
+
+def test_the_prompts_of_a_run_share_most_of_their_beginnings(tmp_path: Path) -> None:
+    """By the recording of two rounds; passages of a thousand characters, as most corpora have."""
+    more = " It was written of in the almanacs of the coast, year by year." * 16
+    pages = {name: (title, text + more) for name, (title, text) in CHAIN.items()}
+    file = tmp_path / "run.jsonl"
+    with open_chain(make_chain(tmp_path / "store", pages)) as library:
+        receipt = ask(QUESTION, library, model=reading(), record=file, settings=RunSettings(read=3))
+    assert (receipt.answer, receipt.rounds) == ("Tarn Hollow", 2)
+    share = prefix_share(prompts(file))
+    assert share is not None
+    assert share > 0.6
 
 
 def test_a_difference_of_pairs_has_an_interval_around_it() -> None:
