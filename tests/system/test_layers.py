@@ -41,6 +41,7 @@ SAME_NAME = {
     "ingest": "documents in: the package, and its command",
     "ask": "asking: the function, its prompts, its command",
     "retrieval": "a query to passages: the package, and the node that calls it",
+    "plan": "the strategy, and the benchmark of its planner",
     "strategies": "the strategies, and their floors",
 }
 """File and folder names that stand in more than one place, each with its one meaning."""
