@@ -74,9 +74,11 @@ def _ended(state: RunState) -> str:
 
 
 def _verified(state: RunState) -> str:
-    """A first answer of which nothing holds, or not all that it says, is not the last."""
+    """A first answer that does not hold is not the last: quotes may stand in its place."""
     answer = state.answer
     if state.route != "single" or state.stop is not None or answer is None:
         return "receipt"
     held = any(claim.verdict == "holds" for claim in answer.claims)
-    return "receipt" if held and not answer.replaced and not answer.abstains else "route"
+    dropped = any(claim.verdict == "dropped" for claim in answer.claims)
+    failed = answer.abstains or answer.replaced or not held or (answer.extractive and dropped)
+    return "route" if failed else "receipt"

@@ -41,9 +41,9 @@ SAME_NAME = {
     "ingest": "documents in: the package, and its command",
     "ask": "asking: the function, its prompts, its command",
     "retrieval": "a query to passages: the package, and the node that calls it",
+    "plan": "the strategy, and the benchmark of its planner",
     "strategies": "the strategies, and their floors",
     "models": "language models: those of a run, and the benchmark of real ones",
-    "plan": "planning: the strategy, and the benchmark of its steps",
 }
 """File and folder names that stand in more than one place, each with its one meaning."""
 
