@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.agents import QUESTION, Around, make_chain, open_chain, over, reading
+from support.agents import QUESTION, QUOTES, Around, make_chain, open_chain, over, reading
 
 from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, ask, replay, unfinished_runs
 from hoptrail.agents.llm.scripted import ScriptedEndpoint
@@ -54,7 +54,9 @@ def test_a_run_cancelled_between_two_attempts_ends_well_and_replays(
             return AttemptFailed("rate_limited", "HTTP 429", retryable=True, retry_after=20.0)
 
         model = reading(by_schema={form: busy})
-        return await aask(QUESTION, library, model=model, cancel=cancel, record=path)
+        return await aask(
+            QUESTION, library, model=model, settings=QUOTES, cancel=cancel, record=path
+        )
 
     receipt = asyncio.run(main())
     assert receipt.stop in ("cancelled", "sufficient")

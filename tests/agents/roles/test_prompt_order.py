@@ -15,11 +15,17 @@ from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.prompts.loader import load
 
 ASK = sorted(
-    f"ask/{entry.name.removesuffix('.md')}"
-    for entry in files("hoptrail.prompts").joinpath("ask").iterdir()
+    f"{folder}/{entry.name.removesuffix('.md')}"
+    for folder in ("ask", "reason")
+    for entry in files("hoptrail.prompts").joinpath(folder).iterdir()
     if entry.name.endswith(".md") and entry.name != "system.md"
 )
-FIRST = {"ask/rewrite": "$conversation", "ask/verify": "$claims", "ask/plan": "Plan how"}
+FIRST = {
+    "ask/rewrite": "$conversation",
+    "ask/verify": "$claims",
+    "ask/plan": "Plan how",
+    "ask/plan_steps": "Plan the searches",
+}
 
 
 @pytest.mark.parametrize("name", ASK)
