@@ -50,7 +50,7 @@ def test_every_strategy_is_registered_under_the_name_of_its_file() -> None:
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones(library: KnowledgeBase) -> None:
-    wanted = r"Unknown strategy 'iter': use one of ircot, iter-retgen, .*, self-ask, single\."
+    wanted = r"Unknown strategy 'iter': use one of auto, ircot, .*, self-ask, single\."
     with pytest.raises(SettingsError, match=wanted):
         ask(QUESTION, library, strategy="iter")
 
