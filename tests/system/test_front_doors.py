@@ -45,8 +45,8 @@ DOORS = {
     "hoptrail.agents.llm": """AttemptFailed ChatReply ChatRequest Endpoint HttpEndpoint Message
         ModelClient ModelUnavailable ScriptedEndpoint ServedModel ServerInfo Thinking""",
     "hoptrail.agents.nodes": """answer answer_briefly answer_follow_up ask_next assess feed_back
-        follow_up navigate next_query plan read receipt refine retrieve rewrite think track
-        verify""",
+        follow_up navigate next_query next_steps plan plan_steps read read_steps receipt refine
+        retrieve rewrite route search_step think track verify""",
     "hoptrail.agents.roles": """Answerer Assessor DeltaListener Draft PassageToRead Planner
         QueryWriter Quote Reader Reasoner ReasoningStep Refiner Rewriter RoleInput RoleResult Roles
         Scorer ShortAnswer""",
