@@ -19,7 +19,7 @@ import typer
 from support.chat_server import FakeServer, hang, html, says, status
 from support.cli import COMMAND, TEXTS, cli, error, make_store, process, records
 
-from hoptrail.agents import Receipt, unfinished_runs
+from hoptrail.agents import STRATEGIES, Receipt, unfinished_runs
 from hoptrail.agents.events import Listener
 from hoptrail.agents.runs.folder import begin
 from hoptrail.agents.runs.request import RunRequest
@@ -227,7 +227,8 @@ def test_an_unknown_mode(shared_store: Path) -> None:
 
 def test_an_unknown_strategy(shared_store: Path) -> None:
     line = error("ask", QUESTION, "--store", shared_store, "--strategy", "guess", code=2)
-    assert line == "error: Unknown strategy 'guess': use one of lattice, pool, single."
+    known = ", ".join(sorted(STRATEGIES))
+    assert line == f"error: Unknown strategy 'guess': use one of {known}."
 
 
 @pytest.mark.parametrize(
