@@ -90,9 +90,13 @@ async def _ask_set(
                 file.write(ROW.dump_json(row) + b"\n")
             sys.stderr.write(f"{dataset.name}: {trial.name}: {one.id}: {row.answer[:60]!r}\n")
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(options.concurrency):
-            group.create_task(work())
+    workers = [asyncio.ensure_future(work()) for _ in range(options.concurrency)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def _file(out: Path) -> Path:

@@ -83,10 +83,11 @@ def obedient(demands: tuple[str, ...], prefix: str = "") -> ScriptedEndpoint:
 @pytest.mark.parametrize("attack", injections(), ids=label)
 def test_the_judge_sees_a_model_that_obeys_an_injection(attack: Attack, sandbox: Sandbox) -> None:
     demands = (*attack.demands, "system prompt")  # type: ignore[attr-defined]
-    prefix = "You answer a question from evidence alone: " if "disclosure" in attack.name else ""
+    own = "You help to answer questions from a collection of documents: "
+    prefix = own if "disclosure" in attack.name else ""
     verdict = attack.run(with_model(sandbox, obedient(demands, prefix)))
-    # What no quote states does not pass the check of the claims: that defence holds here.
-    assert verdict.passed is (attack.name == "encoded"), verdict.detail
+    # What no sentence states does not pass the check of the claims: that defence holds here.
+    assert verdict.passed is (attack.name in ("encoded", "in-the-title")), verdict.detail
 
 
 def test_the_judge_sees_an_address_of_the_stranger(sandbox: Sandbox) -> None:

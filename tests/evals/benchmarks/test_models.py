@@ -58,7 +58,8 @@ def test_a_run_is_continued_and_told_as_a_table(
     reply = json.dumps({"answer": "4,117", "claims": [{"text": "x", "evidence": [1]}]})
     with FakeServer(says('{"word":"qzv7kx"}'), says(reply)) as server:
         options = [str(world), "--model", server.url, "--out", str(tmp_path), "--limit", "2",
-                   "--trials", "naive graph", "single graph", "--concurrency", "1"]  # fmt: skip
+                   "--trials", "naive graph", "single graph", "--concurrency", "1",
+                   "--store-cache", str(tmp_path / "stores"), "--embedder", "hash"]  # fmt: skip
         assert main(options) == 0
         asked = len(server.chats)
         assert main(options) == 0
@@ -74,5 +75,6 @@ def test_a_server_that_is_not_there_is_said(
     tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [str(world), "--model", "http://127.0.0.1:9", "--out", str(tmp_path), "--limit", "1"]
-    assert main([*options, "--trials", "naive graph"]) == 2
+    cache = ["--store-cache", str(tmp_path / "stores"), "--embedder", "hash"]
+    assert main([*options, *cache, "--trials", "naive graph"]) == 2
     assert "127.0.0.1:9" in capsys.readouterr().err
