@@ -19,7 +19,7 @@ import typer
 from support.chat_server import FakeServer, hang, html, says, status
 from support.cli import COMMAND, TEXTS, cli, error, make_store, process, records
 
-from hoptrail.agents import STRATEGIES, Receipt, unfinished_runs
+from hoptrail.agents import Receipt, unfinished_runs
 from hoptrail.agents.events import Listener
 from hoptrail.agents.runs.folder import begin
 from hoptrail.agents.runs.request import RunRequest
