@@ -14,7 +14,7 @@ for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "OTEL_EXPORTER_OTL
     os.environ.pop(variable, None)
 
 # A test that fails fails for everybody. To look further: pytest --hypothesis-profile=default
-hypothesis.settings.register_profile("steady", derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("steady")
 
 
