@@ -15,9 +15,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from server import Served, VllmServer
+if __package__:
+    from .build import HERE, build, default_folder, whole_or_absent  # noqa: TID252
+    from .server import Served, VllmServer  # noqa: TID252
+else:  # run as a script
+    from server import Served, VllmServer
 
-from build import HERE, build, default_folder, whole_or_absent
+    from build import HERE, build, default_folder, whole_or_absent
 
 GGUF = "gguf==0.19.0"
 
@@ -96,7 +100,7 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(MODELS))
     parser.add_argument("--dir", type=Path, default=default_folder(), help="the cache folder")
     parser.add_argument("--fetch", action="store_true", help="fetch and convert, no more")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="with {url} for the address")
+    parser.add_argument("command", nargs="*", help="with {url} for the address")
     options = parser.parse_args()
     if options.fetch:
         fetched(options.name, options.dir, build(options.dir).python)
