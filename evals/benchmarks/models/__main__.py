@@ -89,9 +89,12 @@ async def _ask_set(
                 file.write(ROW.dump_json(row) + b"\n")
             sys.stderr.write(f"{dataset.name}: {trial.name}: {one.id}: {row.answer[:60]!r}\n")
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(options.concurrency):
-            group.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(options.concurrency):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _file(out: Path) -> Path:
