@@ -38,6 +38,7 @@ CALLS: dict[str, Callable[[Corpus, float], Awaitable[Any]]] = {
         QUESTION, ["The Heron was a ship."], timeout=timeout
     ),
     "sentences": lambda corpus, timeout: corpus.sentences(QUESTION, ["none"], timeout=timeout),
+    "has_tree": lambda corpus, timeout: corpus.has_tree(timeout=timeout),
     "tree_start": lambda corpus, timeout: corpus.tree_start(
         QUESTION, [], k=3, where={}, timeout=timeout
     ),
@@ -48,8 +49,8 @@ CALLS: dict[str, Callable[[Corpus, float], Awaitable[Any]]] = {
     "passages": lambda corpus, timeout: corpus.passages(["none"], timeout=timeout),
     "slice": lambda corpus, timeout: corpus.slice("d1", 4, 9, timeout=timeout),
 }
-WITHOUT_READS = {"language", "similarity"}
-"""Methods of the live corpus that read nothing from the disk."""
+WITHOUT_READS = {"language", "similarity", "has_tree"}
+"""Methods of the live corpus that read nothing of the store's files, or only whether one is there."""
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -13,7 +13,7 @@ from hoptrail.evals.attacks import Attack, Sandbox, SandboxSettings
 from hoptrail.evals.attacks.kinds import bombs as bombing
 from hoptrail.evals.attacks.kinds import forging, tenant_crossing, traversal
 from hoptrail.evals.attacks.kinds.bombs import Bomb, bombs
-from hoptrail.evals.attacks.kinds.control_tokens import ControlTokens, control_tokens
+from hoptrail.evals.attacks.kinds.chat_template import ControlTokens, control_tokens
 from hoptrail.evals.attacks.kinds.exfiltration import HOST, exfiltrations
 from hoptrail.evals.attacks.kinds.injection import injections
 from hoptrail.evals.attacks.kinds.poisoning import FALSE, poisonings
