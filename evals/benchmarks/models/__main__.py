@@ -90,7 +90,6 @@ async def _ask_set(
                 file.write(ROW.dump_json(row) + b"\n")
             sys.stderr.write(f"{dataset.name}: {trial.name}: {one.id}: {row.answer[:60]!r}\n")
 
-<<<<<<< HEAD
     workers = [asyncio.ensure_future(work()) for _ in range(options.concurrency)]
     try:
         await asyncio.gather(*workers)
@@ -98,14 +97,6 @@ async def _ask_set(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-=======
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(options.concurrency):
-                group.create_task(work())
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
->>>>>>> anstests
 
 
 def _file(out: Path) -> Path:

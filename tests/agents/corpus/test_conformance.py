@@ -50,7 +50,7 @@ CALLS: dict[str, Callable[[Corpus, float], Awaitable[Any]]] = {
     "slice": lambda corpus, timeout: corpus.slice("d1", 4, 9, timeout=timeout),
 }
 WITHOUT_READS = {"language", "similarity", "has_tree"}
-"""Methods of the live corpus that read nothing of the store's files, or only whether one is there."""
+"""Methods of the live corpus that read nothing of the store, or only whether a file is there."""
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
