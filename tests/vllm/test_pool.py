@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 from support.chat_server import FakeServer, says, status
 
-from hoptrail.agents import Budget, KnowledgeBase, Receipt, aask, open_library
+from hoptrail.agents import Budget, KnowledgeBase, Receipt, RunSettings, aask, open_library
 from hoptrail.agents.llm.http import HttpEndpoint
 from hoptrail.agents.llm.types import Endpoint
 from hoptrail.agents.runs.receipt import schema
@@ -103,11 +103,13 @@ async def ask_all(
 ) -> list[Receipt]:
     gate = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(question: str) -> Receipt:
+    async def one(number: int, question: str) -> Receipt:
+        # By turns: whole passages, the default, and quotes, which the refiner chooses.
+        settings = RunSettings(context="quotes" if number % 2 else "passages")
         async with gate:
-            return await aask(question, library, model=endpoint, budget=BUDGET)
+            return await aask(question, library, model=endpoint, budget=BUDGET, settings=settings)
 
-    return await asyncio.gather(*(one(question) for question in questions))
+    return await asyncio.gather(*(one(n, question) for n, question in enumerate(questions)))
 
 
 def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:

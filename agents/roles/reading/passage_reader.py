@@ -56,7 +56,7 @@ class ServedReader:
             role="read",
             prompt="ask/answer_briefly",
             form=BriefForm,
-            max_tokens=60,
+            max_tokens=160,
             render=lambda blocks: load("ask/answer_briefly").render(
                 passages=wrapped(self._delimiters, blocks),
                 question=question.replace(PLACEHOLDER, ""),  # a model may have written it

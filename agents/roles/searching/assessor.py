@@ -72,7 +72,7 @@ class ServedAssessor:
             role="assess",
             prompt="ask/assess",
             form=AssessForm,
-            max_tokens=320,
+            max_tokens=640,
             render=lambda blocks: load("ask/assess").render(
                 passages=wrapped(self._delimiters, blocks),
                 needs=needs_text(self._delimiters, situation),

@@ -68,7 +68,7 @@ class ServedReasoner:
             role=style,
             prompt=kind.prompt,
             form=kind.form,
-            max_tokens=120,
+            max_tokens=400,
             render=lambda blocks: load(kind.prompt).render(
                 passages=wrapped(self._delimiters, blocks),
                 notes=notes,
