@@ -10,7 +10,7 @@ from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.events import ClaimVerified, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
 from hoptrail.agents.nodes.common import (
-    evidence_of,
+    evidence_from,
     role_input,
     role_step,
     shown_passages,
@@ -104,19 +104,7 @@ def _with_quotes(
 
     A quote that lies within one of the pool is cited as that one.
     """
-    found = {one.passage_id: one for one in state.candidates}
-    made = [
-        evidence_of(
-            quote,
-            run.texts[quote.passage_id],
-            found[quote.passage_id],
-            round_number=state.round,
-            generation=state.generation,
-        )
-        for quote in draft.quotes
-        if quote.passage_id in found and quote.passage_id in run.texts
-    ]
-    fresh = [item for item in made if item is not None]
+    fresh = evidence_from(draft.quotes, state.candidates, state, run, generation=state.generation)
     evidence = pool.merge_evidence(state.evidence, fresh)
     cited = {item.id: pool.covering(item, evidence) for item in fresh}
     claims = tuple(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.base import Quote, RoleInput, RoleResult
+from hoptrail.agents.roles.reading.grounding import text_of
 from hoptrail.agents.types import Candidate, Evidence, Plan, Query, StepRecord, evidence_id
 from hoptrail.rag.types import Passage
 
@@ -53,7 +54,7 @@ def evidence_of(
     """A quote as evidence; None where its offsets do not lie in the passage it names."""
     if not passage.start <= quote.start < quote.end <= passage.end:
         return None
-    text = passage.text[quote.start - passage.start : quote.end - passage.start]
+    text = text_of(quote, passage)
     if not text.strip():
         return None
     return Evidence(
@@ -71,6 +72,38 @@ def evidence_of(
         via=candidate.via,
         generation=generation,
     )
+
+
+def evidence_from(
+    quotes: Iterable[Quote],
+    candidates: Iterable[Candidate],
+    state: RunState,
+    run: RunContext,
+    *,
+    generation: int,
+) -> list[Evidence]:
+    """Quotes as evidence of the present round; those of other passages than the candidates' go."""
+    found = {one.passage_id: one for one in candidates}
+    made = (
+        evidence_of(
+            quote,
+            run.texts[quote.passage_id],
+            found[quote.passage_id],
+            round_number=state.round,
+            generation=generation,
+        )
+        for quote in quotes
+        if quote.passage_id in found and quote.passage_id in run.texts
+    )
+    return [item for item in made if item is not None]
+
+
+async def has_tree(run: RunContext) -> bool:
+    """Whether the store has a corpus tree; no, if it does not say so in time."""
+    try:
+        return await run.corpus.has_tree(timeout=run.read_seconds())
+    except TimeoutError:
+        return False
 
 
 def whole_question(state: RunState, run: RunContext) -> Query:

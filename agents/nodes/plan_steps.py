@@ -12,7 +12,13 @@ from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.budget.limits import Share, Usage, less
 from hoptrail.agents.events import PlanMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import evidence_of, role_step, texts_of, whole_question
+from hoptrail.agents.nodes.common import (
+    evidence_from,
+    has_tree,
+    role_step,
+    texts_of,
+    whole_question,
+)
 from hoptrail.agents.nodes.refining import refine
 from hoptrail.agents.nodes.retrieval import retrieve
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
@@ -32,7 +38,6 @@ from hoptrail.agents.roles.searching.step_planner import sources_of
 from hoptrail.agents.roles.searching.step_planner import whole_question as one_step
 from hoptrail.agents.types import (
     Candidate,
-    Evidence,
     Plan,
     Query,
     Rescored,
@@ -63,11 +68,7 @@ async def plan_steps(state: RunState, run: RunContext) -> StateUpdate:
     A plan that fails its checks is replaced by one step: the question as it stands.
     """
     run.emit(StepStarted(node="plan_steps", round=state.round))
-    try:
-        tree = await run.corpus.has_tree(timeout=run.read_seconds())
-    except TimeoutError:
-        tree = False
-    sources = sources_of(run.settings.mode, tree=tree)
+    sources = sources_of(run.settings.mode, tree=await has_tree(run))
     result = await run.roles.step_planner.plan_steps(state.question, sources, state.notes)
     problem = problem_of(result.value, [source.name for source in sources])
     steps = one_step(state.question, sources) if problem else in_order(result.value)
@@ -154,9 +155,10 @@ async def read_steps(state: RunState, run: RunContext) -> StateUpdate:
     stop: StopReason | None = next((r.stop for r in results.values() if r.stop is not None), None)
     if stop is None and state.round >= run.settings.max_rounds and next_steps(after) != "answer":
         stop = "max_rounds"
-    quotes = [item for result in results.values() for item in _evidence(result.value, state, run)]
+    quotes = [quote for result in results.values() for quote in result.value.quotes]
+    fresh = evidence_from(quotes, state.candidates, state, run, generation=state.generation)
     return StateUpdate(
-        evidence=pool.merge_evidence(state.evidence, quotes),
+        evidence=pool.merge_evidence(state.evidence, fresh),
         read=update["read"],
         notes=tuple(one.note for one in done if one.note is not None),
         answers=tuple(one.answer for one in done),
@@ -224,23 +226,6 @@ async def _read(
     shares = less(run.ledger.divide(len(steps)), keep)
     results = await gather_or_cancel(one(s, p) for s, p in zip(steps, shares, strict=True))
     return {step.id: result for step, result in zip(steps, results, strict=True)}
-
-
-def _evidence(given: ShortAnswer, state: RunState, run: RunContext) -> list[Evidence]:
-    """The quotes of a reader's answer as evidence."""
-    found = {one.passage_id: one for one in state.candidates}
-    made = (
-        evidence_of(
-            quote,
-            run.texts[quote.passage_id],
-            found[quote.passage_id],
-            round_number=state.round,
-            generation=state.generation,
-        )
-        for quote in given.quotes
-        if quote.passage_id in found and quote.passage_id in run.texts
-    )
-    return [item for item in made if item is not None]
 
 
 def _is_read(step: Step, state: RunState) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hoptrail.agents.events import EvidenceAdded, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import evidence_of, role_input, role_step
+from hoptrail.agents.nodes.common import evidence_from, role_input, role_step
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.base import PassageToRead
 from hoptrail.agents.types import Candidate, ReadPassage, StepRecord
@@ -20,20 +20,9 @@ async def refine(state: RunState, run: RunContext) -> StateUpdate:
     generation = await run.corpus.generation(timeout=run.read_seconds())
     chosen, readings = await _chosen(state, run)
     result = await run.roles.refiner.refine(await role_input(state, run), readings)
-    found = {one.passage_id: one for one in chosen}
-    fresh = (
-        evidence_of(
-            quote,
-            run.texts[quote.passage_id],
-            found[quote.passage_id],
-            round_number=state.round,
-            generation=generation,
-        )
-        for quote in result.value
-        if quote.passage_id in found
-    )
+    fresh = evidence_from(result.value, chosen, state, run, generation=generation)
     rescored = pool.rescore(state.evidence, state.candidates)
-    evidence = pool.merge_evidence(rescored, (item for item in fresh if item is not None))
+    evidence = pool.merge_evidence(rescored, fresh)
     known = {item.id for item in state.evidence}
     added = [item for item in evidence if item.id not in known]
     for item in added:

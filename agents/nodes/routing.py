@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hoptrail.agents.events import StepStarted
-from hoptrail.agents.nodes.common import texts_of
+from hoptrail.agents.nodes.common import has_tree, texts_of
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.searching.router import asks_no_document, route_of, signals_of
 from hoptrail.agents.types import StepRecord
@@ -24,7 +24,7 @@ async def route(state: RunState, run: RunContext) -> StateUpdate:
         return StateUpdate(route="multi_hop", answer=None, steps=(_record("escalated", reason),))
     if state.round == 0:
         if not asks_no_document(state.question):
-            return StateUpdate(tree=await _has_tree(run))
+            return StateUpdate(tree=await has_tree(run))
         reason = "a sum or small talk: ask about what the documents say"
         step = _record("no_documents", reason)
         return StateUpdate(route="no_documents", steps=(step,), stop="unjudged")
@@ -34,13 +34,6 @@ async def route(state: RunState, run: RunContext) -> StateUpdate:
     signals = signals_of(state.question, passages, [scores[one.id] for one in passages])
     chosen = route_of(signals)
     return StateUpdate(route=chosen, steps=(_record(chosen, signals.reasons),))
-
-
-async def _has_tree(run: RunContext) -> bool:
-    try:
-        return await run.corpus.has_tree(timeout=run.read_seconds())
-    except TimeoutError:
-        return False
 
 
 def _record(action: str, reason: str) -> StepRecord:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput
+from hoptrail.agents.types import Turn
 from hoptrail.rag.entities.surface import proper_names, surface_words
 
 
@@ -44,6 +45,12 @@ def subjects_of(situation: RoleInput) -> tuple[str, ...]:
     return (
         tuple(dict.fromkeys(planned)) if situation.plan.needs else proper_names(situation.question)
     )
+
+
+def notes_text(delimiters: Delimiters, notes: Iterable[Turn]) -> str:
+    """What a loop has found out, a line each, between delimiters: a model wrote it."""
+    lines = (f"{note.question} {note.answer}".strip() for note in notes)
+    return delimiters.wrap("notes", "\n".join(lines) or "none")
 
 
 def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:

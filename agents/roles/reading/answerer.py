@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Annotated
 
 from pydantic import Field
@@ -26,6 +27,7 @@ from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
 from hoptrail.agents.roles.common import Reply, subjects_of
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.roles.reading.grounding import (
+    MOST_GROUNDS,
     Shown,
     grounds,
     quote_of,
@@ -167,7 +169,7 @@ def _cited_by_code(text: str, question: str, passages: Sequence[Passage]) -> Dra
     quotes = grounds(text, question, passages)
     if is_yes_or_no(text):
         near = (quote_of(question, one) for one in passages)
-        quotes = tuple(quote for quote in near if quote is not None)[:2]
+        quotes = tuple(islice((quote for quote in near if quote is not None), MOST_GROUNDS))
     claims = tuple(verbatim(quote, by_id[quote.passage_id]) for quote in quotes)
     return Draft(answer=Answer(text=text, claims=claims, extractive=False), quotes=quotes)
 

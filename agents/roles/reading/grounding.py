@@ -6,7 +6,7 @@ that state a claim, and the sentences that contain a short answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hoptrail.agents.llm.delimiters import Delimiters
@@ -76,9 +76,9 @@ def quotes_of(
     A small model copies better than it counts: where none of them has half of the claim's words,
     the passage shown that has most of them is quoted instead, if that is half.
     """
-    found = [(*one, passage) for passage in cited if (one := _best_run(claim, passage))]
+    found = _best_runs(claim, cited)
     if not any(share >= ENOUGH for _, share, _ in found):
-        others = [(*one, passage) for passage in shown if (one := _best_run(claim, passage))]
+        others = _best_runs(claim, [one for one in shown if one not in cited])
         best = max(others, key=lambda one: one[1], default=None)
         if best is not None and best[1] >= ENOUGH:
             found = [best]
@@ -93,6 +93,11 @@ def quote_of(claim: str, passage: Passage) -> Quote | None:
     """
     best = _best_run(claim, passage)
     return None if best is None else best[0]
+
+
+def _best_runs(claim: str, passages: Sequence[Passage]) -> list[tuple[Quote, float, Passage]]:
+    """The quote of a claim in each passage that has any of its words, and the share it has."""
+    return [(*one, passage) for passage in passages if (one := _best_run(claim, passage))]
 
 
 def _best_run(claim: str, passage: Passage) -> tuple[Quote, float] | None:
@@ -130,8 +135,9 @@ def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Qu
         titled = content_terms(passage.title)
         for start, end in sentences(passage.text):
             sentence = passage.text[start:end]
-            near = len(asked & (content_terms(sentence) | titled))
-            if near and _has_run(words, surface_words(sentence)):
+            if not _has_run(words, surface_words(sentence)):
+                continue
+            if near := len(asked & (content_terms(sentence) | titled)):
                 found.append((near, _quote(passage, start, end)))
     found.sort(key=lambda one: -one[0])
     return tuple(quote for _, quote in found[:MOST_GROUNDS])
@@ -142,14 +148,10 @@ def _terms(text: str) -> frozenset[str]:
     return content_terms(text).union(word for word in surface_words(text) if word.isdigit())
 
 
-def _has_run(words: Sequence[str], text: Sequence[str]) -> bool:
+def _has_run(words: list[str], text: list[str]) -> bool:
     """Whether words stand in a text one after the other."""
     size = len(words)
-    return any(list(text[place : place + size]) == list(words) for place in _places(words[0], text))
-
-
-def _places(word: str, text: Sequence[str]) -> Iterator[int]:
-    return (place for place, other in enumerate(text) if other == word)
+    return any(text[place : place + size] == words for place in range(len(text) - size + 1))
 
 
 def _quote(passage: Passage, start: int, end: int) -> Quote:

@@ -19,10 +19,9 @@ from hoptrail.agents.roles.base import (
     RoleResult,
     Roles,
 )
-from hoptrail.agents.roles.common import Reply
+from hoptrail.agents.roles.common import Reply, notes_text
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.roles.reading.grounding import Shown, wrapped
-from hoptrail.agents.types import Turn
 from hoptrail.prompts.loader import load
 
 _CONCLUDES = re.compile(r"\banswer is\b", re.IGNORECASE)
@@ -63,7 +62,6 @@ class ServedReasoner:
     ) -> RoleResult[ReasoningStep]:
         """The step that the model writes next."""
         kind = _STYLES[style]
-        notes = self._delimiters.wrap("notes", "\n".join(map(_line, situation.notes)) or "none")
         call: RoleCall[Any] = RoleCall(
             role=style,
             prompt=kind.prompt,
@@ -71,7 +69,7 @@ class ServedReasoner:
             max_tokens=400,
             render=lambda blocks: load(kind.prompt).render(
                 passages=wrapped(self._delimiters, blocks),
-                notes=notes,
+                notes=notes_text(self._delimiters, situation.notes),
                 question=situation.question,
             ),
             blocks=Shown.of(situation).blocks(),
@@ -86,10 +84,6 @@ class ServedReasoner:
             use,
             lambda: self._fallback.reasoner.next_step(situation, style),
         )
-
-
-def _line(note: Turn) -> str:
-    return f"{note.question} {note.answer}".strip()
 
 
 class ThoughtForm(Reply):

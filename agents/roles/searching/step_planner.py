@@ -11,7 +11,7 @@ from pydantic import Field, create_model, model_validator
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleResult, Roles
-from hoptrail.agents.roles.common import Reply
+from hoptrail.agents.roles.common import Reply, notes_text
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.roles.searching.decomposition import decompose
 from hoptrail.agents.roles.searching.step_graph import MOST_STEPS, in_order, linked, problem_of
@@ -78,7 +78,6 @@ class ServedStepPlanner:
         self, question: str, sources: Sequence[Source], notes: Sequence[Turn]
     ) -> RoleResult[tuple[Step, ...]]:
         """The model's steps; they pass `problem_of`."""
-        known = "\n".join(f"{note.question} {note.answer}".strip() for note in notes)
         call: RoleCall[Any] = RoleCall(
             role="plan_steps",
             prompt="ask/plan_steps",
@@ -86,7 +85,7 @@ class ServedStepPlanner:
             max_tokens=640,
             render=lambda _: load("ask/plan_steps").render(
                 sources="\n".join(f'- "{one.name}": {one.purpose}' for one in sources),
-                notes=self._delimiters.wrap("notes", known or "none"),
+                notes=notes_text(self._delimiters, notes),
                 question=question,
             ),
         )
