@@ -114,11 +114,35 @@ def can_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-class disk_errors:
-    """Context manager that turns failures of the disk and of SQLite into a `StoreError`.
+class _ErrorTranslation:
+    """Base of context managers that raise another error in the place of one.
 
-    Holds no state, so one may be entered by many threads; a class because a search enters it
-    several times in a fraction of a millisecond.
+    Holds no state of its own, so one may be entered by many threads; a class because a search
+    enters it several times in a fraction of a millisecond.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        other = None if error is None else self._instead_of(error)
+        if other is not None:
+            raise other from error
+
+    def _instead_of(self, error: BaseException) -> Exception | None:
+        """What is raised in the place of an error; None: the error itself."""
+        raise NotImplementedError
+
+
+class disk_errors(_ErrorTranslation):
+    """Context manager that turns failures of the disk and of SQLite into a `StoreError`.
 
     Raises:
         StoreFull: no space is left.
@@ -133,20 +157,11 @@ class disk_errors:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _instead_of(self, error: BaseException) -> Exception | None:
         if not isinstance(error, OSError | sqlite3.Error | ValueError):
-            return
+            return None
         translated = _translated(error, self._path)
-        if translated is not error:
-            raise translated from error
+        return None if translated is error else translated
 
 
 def is_index_failure(error: BaseException) -> bool:
@@ -162,7 +177,7 @@ def is_index_failure(error: BaseException) -> bool:
     return isinstance(error, Exception) and _translated(error, Path()) is error
 
 
-class index_errors:
+class index_errors(_ErrorTranslation):
     """Context manager that turns whatever an index raises over damaged files into `StoreDamaged`.
 
     Raises:
@@ -175,22 +190,14 @@ class index_errors:
         self._path = path
         self._index = index
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None or not is_index_failure(error):
-            return
-        raise StoreDamaged(
+    def _instead_of(self, error: BaseException) -> Exception | None:
+        if not is_index_failure(error):
+            return None
+        return StoreDamaged(
             f"The {self._index} index of {str(self._path)!r} cannot be read ({error}). The "
             "documents are not affected; build it anew: hoptrail fsck --repair "
             f"{self._path.parent!s}"
-        ) from error
+        )
 
 
 def _translated(error: Exception, path: Path) -> Exception:
