@@ -14,10 +14,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 from hoptrail.agents import ServedModel
+from hoptrail.agents.budget.journal import Journal
 from hoptrail.agents.corpus.open_store import OpenStore
 from hoptrail.agents.runs.models import RoleModels, opened_once
 from hoptrail.evals.benchmarks.models.measured import ROW, Measured, measured
@@ -34,14 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        asyncio.run(_ask_all(options))
+        with closing(Journal(options.out / "questions.jsonl")) as journal:
+            # As an earlier run left them; those asked now are added.
+            rows = [ROW.validate_python(line) for line in journal.lines]
+            asyncio.run(_ask_all(options, journal, rows))
     except HoptrailError as error:
         sys.stderr.write(f"models: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nmodels: interrupted; the same command goes on from here\n")
         return 130
-    rows = list(_kept(options.out))
     text = lines(rows, options.baseline)
     if options.json:
         text = (ROW.dump_json(row).decode() for row in rows)
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _ask_all(options: argparse.Namespace) -> None:
+async def _ask_all(options: argparse.Namespace, journal: Journal, rows: list[Measured]) -> None:
     cache = StoreCache(folder=options.store_cache, embedder=load_embedder(options.embedder))
     for path in options.sets:
         dataset = load_dataset(path)
@@ -62,15 +65,20 @@ async def _ask_all(options: argparse.Namespace) -> None:
                 RoleModels.of(ServedModel(url=options.model, name=options.name)),
                 store.secret,
             )
-            await _ask_set(options, dataset, store, models)
+            await _ask_set(options, dataset, store, models, journal, rows)
 
 
 async def _ask_set(
-    options: argparse.Namespace, dataset: Dataset, store: OpenStore, models: RoleModels
+    options: argparse.Namespace,
+    dataset: Dataset,
+    store: OpenStore,
+    models: RoleModels,
+    journal: Journal,
+    rows: list[Measured],
 ) -> None:
     """Asks the questions of one set, trial by trial, a few at a time."""
     questions = [one for one in dataset.questions if one.question.strip()][: options.limit]
-    known = {(row.trial, row.dataset, row.id) for row in _kept(options.out)}
+    known = {(row.trial, row.dataset, row.id) for row in rows}
     every = trials({one.question: one for one in dataset.questions})
     chosen = [one for one in every if not options.trials or one.name in options.trials]
     waiting: Iterator[tuple[Trial, Question]] = iter(
@@ -86,8 +94,8 @@ async def _ask_set(
         for trial, one in waiting:
             recording = options.out / "recordings" / trial.name / dataset.name / f"{one.id}.jsonl"
             row = await measured(trial, dataset.name, one, store, models, recording)
-            with _file(options.out).open("ab") as file:
-                file.write(ROW.dump_json(row) + b"\n")
+            journal.append(ROW.dump_python(row, mode="json"))
+            rows.append(row)
             sys.stderr.write(f"{dataset.name}: {trial.name}: {one.id}: {row.answer[:60]!r}\n")
 
     workers = [asyncio.ensure_future(work()) for _ in range(options.concurrency)]
@@ -97,19 +105,6 @@ async def _ask_set(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-
-
-def _file(out: Path) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    return out / "questions.jsonl"
-
-
-def _kept(out: Path) -> Iterator[Measured]:
-    """The questions that an earlier run asked; a line that a kill cut short is left out."""
-    if _file(out).exists():
-        for line in _file(out).read_bytes().split(b"\n"):
-            if line.endswith(b"}"):
-                yield ROW.validate_json(line)
 
 
 def _parser() -> argparse.ArgumentParser:
