@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.prompts import SHIPPED
 
 from hoptrail.prompts.control_tokens import broken_up, restored
 from hoptrail.prompts.loader import load
@@ -34,14 +33,6 @@ TOKENS = {
     "<|user|> <|assistant|> <|system|> <seed:bos> <seed:think> </seed:think>",
 }  # fmt: skip
 """The special tokens of each family's templates, and those of other servers' models."""
-
-PROMPTS = sorted(
-    f"{folder.name}/{file.name.removesuffix('.md')}"
-    for folder in files("hoptrail.prompts").iterdir()
-    if folder.is_dir()
-    for file in folder.iterdir()
-    if file.name.endswith(".md") and file.name != "system.md"  # the beginning of others
-)
 
 
 @pytest.mark.parametrize("token", sorted({t for line in TOKENS.values() for t in line.split()}))
@@ -89,7 +80,7 @@ def test_whatever_is_broken_up_comes_back(text: str) -> None:
     assert restored(broken_up(text)) == text
 
 
-@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_input_of_every_prompt_is_broken_up(name: str) -> None:
     prompt = load(name)
     every = " ".join(TOKENS.values())

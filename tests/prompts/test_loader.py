@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.prompts import SHIPPED
 
 from hoptrail.prompts.loader import PromptError, load, parse
 
@@ -23,13 +23,6 @@ You plan. It costs $$5.
 $question
 ${notes}s
 """
-SHIPPED = sorted(
-    f"{folder.name}/{entry.name.removesuffix('.md')}"
-    for folder in files("hoptrail.prompts").iterdir()
-    if folder.is_dir()
-    for entry in folder.iterdir()
-    if entry.name.endswith(".md") and entry.name != "system.md"  # the beginning of others
-)
 
 
 def test_a_prompt_is_rendered_with_its_version() -> None:

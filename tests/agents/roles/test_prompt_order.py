@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 import pytest
 from support.agents import QUESTION, QUOTES, Reader, reading, said
+from support.prompts import SHIPPED
 
 from hoptrail.agents import STRATEGIES, ask
 from hoptrail.agents.knowledge_base import KnowledgeBase
@@ -14,12 +14,7 @@ from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.prompts.loader import load
 
-ASK = sorted(
-    f"{folder}/{entry.name.removesuffix('.md')}"
-    for folder in ("ask", "reason")
-    for entry in files("hoptrail.prompts").joinpath(folder).iterdir()
-    if entry.name.endswith(".md") and entry.name != "system.md"
-)
+ASK = [name for name in SHIPPED if name.startswith(("ask/", "reason/"))]
 FIRST = {
     "ask/rewrite": "$conversation",
     "ask/verify": "$claims",
