@@ -53,7 +53,7 @@ Context = Literal["passages", "quotes", "both"]
 
 ClaimsBy = Literal["model", "code"]
 """Who finds the claims of an answer: the model, before it answers, as a chain of thought; or the
-code, in sentences that contain the model's short answer, which small models get right more often.
+code, in sentences that contain the model's short answer.
 """
 
 

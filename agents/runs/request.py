@@ -48,7 +48,8 @@ class RunSettings:
     """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
     saves a call a round; with the others the refiner chooses them."""
     claims_by: ClaimsBy = "model"
-    """Who finds the claims of an answer. With a model of a billion parameters or fewer, `code`."""
+    """Who finds the claims of an answer. A model of half a billion parameters did better with
+    `code`."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"

@@ -80,7 +80,12 @@ RoleSettings = Annotated[
     ),
 ]
 Strategy = Annotated[
-    str | None, typer.Option(metavar="NAME", help="pool, single or lattice.  [default: pool]")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="pool, single, lattice, plan, auto, naive, ircot, iter-retgen, self-ask or "
+        "monologue.  [default: pool]",
+    ),
 ]
 AskMode = Annotated[
     str | None,
