@@ -14,7 +14,7 @@ from hoptrail.rag.fsck.tree import drop_tree
 from hoptrail.rag.ingest.sentence_vectors import embedded_sentences
 from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue import sentence_table
-from hoptrail.rag.store.catalogue.audit import Problem, audit_catalogue, is_vector
+from hoptrail.rag.store.catalogue.audit import Finding, Problem, audit_catalogue, is_vector
 from hoptrail.rag.store.catalogue.database import Connection, passages_where
 from hoptrail.rag.store.catalogue.manifest import FILE, save_manifest
 from hoptrail.rag.store.catalogue.salvage import salvage, structural_faults
@@ -79,15 +79,7 @@ def mend(
     kinds = {one.kind for one in problems}
     model = _loaded(parts, embedder) if kinds & {"vector", "sentence"} else None
     with writing(connection):
-        findings = list(audit_catalogue(connection, parts.spec.dimension))
-        for finding in findings:
-            for statement, values in finding.remedy:
-                connection.execute(statement, values)
-        died = sorted({one.died for one in findings if one.died is not None})
-        if died:
-            # As a commit that deletes them, so that open stores see that they are gone.
-            sentence_table.remove(connection, died)
-            record_generation(connection, [], died)
+        findings = _mended_catalogue(connection, parts.spec.dimension)
     if "vector" in kinds:
         _restore_vectors(parts, connection, model)
     if "sentence" in kinds and model is not None:
@@ -113,6 +105,25 @@ def mend(
     )
     seal(parts, connection)
     return made
+
+
+def _mended_catalogue(connection: Connection, dimension: int) -> list[Finding]:
+    """Applies the remedies of the catalogue's audit until it finds nothing new; all it found.
+
+    A row that is removed leaves rows that belonged to it.
+    """
+    every: list[Finding] = []
+    while fresh := [one for one in audit_catalogue(connection, dimension) if one not in every]:
+        for finding in fresh:
+            for statement, values in finding.remedy:
+                connection.execute(statement, values)
+        died = sorted({one.died for one in fresh if one.died is not None})
+        if died:
+            # As a commit that deletes them, so that open stores see that they are gone.
+            sentence_table.remove(connection, died)
+            record_generation(connection, [], died)
+        every += fresh
+    return every
 
 
 def seal(parts: Backends, connection: Connection) -> None:

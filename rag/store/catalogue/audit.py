@@ -104,10 +104,13 @@ def _document(connection: Connection, line: Line, dimension: int) -> Iterator[Fi
             "passage", identifier, f"no search finds it, its passages are lost; {_AGAIN}"
         )
     text = whole_text(connection, doc)
+    held = _held_rows(connection, (doc, rows))
+    if len(held) != rows:
+        yield _given_up((doc, rows), identifier, f"it has {len(held)} of {rows} passages")
     if document_crc(title, metadata, text) != crc:
         yield _damaged(connection, line, f"its content has changed; {_AGAIN}")
     else:
-        yield from _passages(connection, (doc, rows), identifier, text)
+        yield from _passages(held, (doc, rows), identifier, text)
         yield from _facets(connection, doc, identifier, metadata)
     yield from _vectors(connection, (doc, rows), identifier, dimension)
 
@@ -148,16 +151,23 @@ def expected_vectors(connection: Connection) -> dict[int, int]:
     return dict(connection.execute("SELECT row, crc FROM embeddings").fetchall())
 
 
-def _passages(
-    connection: Connection, span: tuple[int, int], identifier: str, text: str
-) -> Iterator[Finding]:
+Row = tuple[int, str, int, int, int, str]
+"""Of a passage: row, id, document, start, stop, text."""
+
+
+def _held_rows(connection: Connection, span: tuple[int, int]) -> list[Row]:
     doc, rows = span
-    held = connection.execute(
+    held: list[Row] = connection.execute(
         "SELECT row, id, doc, start, stop, text FROM passages WHERE row >= ? AND row < ?",
         (doc, doc + rows),
     ).fetchall()
-    if len(held) != rows:
-        yield _given_up(span, identifier, f"it has {len(held)} of {rows} passages")
+    return held
+
+
+def _passages(
+    held: list[Row], span: tuple[int, int], identifier: str, text: str
+) -> Iterator[Finding]:
+    doc, _ = span
     for row, one, owner, start, stop, body in held:
         if owner != doc or one != passage_id(identifier, start, stop) or stop > len(text):
             yield _misplaced(span, (row, one, start, stop, body), identifier, text)
