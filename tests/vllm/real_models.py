@@ -19,9 +19,8 @@ if __package__:
     from .build import HERE, build, default_folder, whole_or_absent  # noqa: TID252
     from .server import Served, VllmServer  # noqa: TID252
 else:  # run as a script
-    from server import Served, VllmServer
-
     from build import HERE, build, default_folder, whole_or_absent
+    from server import Served, VllmServer
 
 GGUF = "gguf==0.19.0"
 
