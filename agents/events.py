@@ -1,6 +1,6 @@
 """The events of a run, as `on_event=` gets them: plan, queries, hits, evidence, answer, claims.
 
-Only the answer node emits `AnswerDelta`: no other node's model text ever reaches a user.
+`AnswerDelta` has the text of answers alone: no other model text ever reaches a user.
 """
 
 from __future__ import annotations
@@ -98,16 +98,38 @@ class EvidenceAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDelta:
-    """A further piece of the answer's text, streamed before it is verified."""
+    """A further piece of the answer's text, streamed before it is verified.
+
+    All pieces together, in order, are the receipt's answer.
+    """
 
     text: str
     restart: bool = False
-    """Discard the pieces so far (the reply broke off or could not be used): the text begins anew
-    with this piece, which may be empty."""
+    """Discard the pieces so far (the reply broke off, or did not hold when it was verified): the
+    text begins anew with this piece, which may be empty."""
 
     def onto(self, so_far: str) -> str:
         """The text so far, followed or replaced by this piece."""
         return self.text if self.restart else so_far + self.text
+
+
+@dataclass(slots=True)
+class StreamedAnswer:
+    """The text of the answer as the listener of a run has it so far."""
+
+    text: str = ""
+
+    def hear(self, event: object) -> None:
+        """Takes in what the listener gets."""
+        if isinstance(event, AnswerDelta):
+            self.text = event.onto(self.text)
+
+    def delta_to(self, text: str) -> AnswerDelta | None:
+        """The piece that makes the streamed text this one; None where it is."""
+        if text == self.text:
+            return None
+        restart = not text.startswith(self.text)
+        return AnswerDelta(text=text if restart else text[len(self.text) :], restart=restart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

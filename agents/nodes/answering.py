@@ -35,6 +35,7 @@ from hoptrail.agents.types import (
 async def answer(state: RunState, run: RunContext) -> StateUpdate:
     """Passages and quotes → claims with evidence ids; the node whose text reaches a user."""
     run.emit(StepStarted(node="answer", round=state.round))
+    run.show_answer("")  # of a round before
     situation = await role_input(state, run)
     if not situation.passages and not situation.pool:
         abstention = Answer(text="", claims=(), extractive=True, abstains=True)
@@ -66,6 +67,7 @@ async def answer_briefly(state: RunState, run: RunContext) -> StateUpdate:
     )
     made, evidence = _with_quotes(draft, state, run)
     checked = verify_answer(made, evidence, state.question)
+    run.show_answer(checked.text)
     step = role_step("answer_briefly", "answered", made.text[:200], result)
     return StateUpdate(answer=checked, evidence=evidence, steps=(step,), stop=result.stop)
 
@@ -89,6 +91,7 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
             verified, evidence = found, more
     if not any(claim.verdict == "holds" for claim in verified.claims):
         verified = _quotes_instead(verified, evidence, state.question)
+    run.show_answer(verified.text)
     for claim in verified.claims:
         run.emit(ClaimVerified(claim=claim))
     dropped = [claim for claim in verified.claims if claim.verdict == "dropped"]
@@ -160,6 +163,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     answer = state.answer
     if len(unchanged) < len(pairs) and answer is not None:
         answer = verify_answer(answer, unchanged, state.question)
+    run.show_answer(answer.text if answer is not None else "")
     stop: StopReason = state.stop if state.stop is not None else "unjudged"
     if unchecked and stop in FINISHED:
         stop = "out_of_time"

@@ -13,7 +13,7 @@ from typing import Annotated, TypedDict, TypeVar
 
 from hoptrail.agents.budget.ledger import Ledger
 from hoptrail.agents.corpus.protocol import Corpus
-from hoptrail.agents.events import Listener, ignore
+from hoptrail.agents.events import Listener, StreamedAnswer, ignore
 from hoptrail.agents.nodes.evidence_pool import merge_candidates, merge_evidence
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.searching.router import Route
@@ -159,10 +159,17 @@ class RunContext:
     ledger: Ledger
     settings: RunSettings = field(default_factory=RunSettings)
     emit: Listener = ignore
+    streamed: StreamedAnswer = field(default_factory=StreamedAnswer)
     flags: tuple[str, ...] = ()
     """Oddities of the run's beginning, for the receipt."""
     texts: dict[str, Passage] = field(default_factory=dict)
     """Passages by id, as they were read: later prompts show the same text, and need not read."""
+
+    def show_answer(self, text: str) -> None:
+        """Makes this text the streamed one, by a further piece or anew."""
+        delta = self.streamed.delta_to(text)
+        if delta is not None:
+            self.emit(delta)
 
     def read_seconds(self) -> float:
         """The deadline of a short read, in seconds: what is left, or a grace when nothing is."""

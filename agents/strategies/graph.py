@@ -21,6 +21,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from hoptrail.agents.budget.branches import Branch, current_branch, within
+from hoptrail.agents.events import Event, Listener
 from hoptrail.agents.nodes.answering import receipt
 from hoptrail.agents.nodes.rewriting import rewrite
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
@@ -216,7 +217,7 @@ def _with_context(function: NodeFunction) -> Callable[..., Awaitable[StateUpdate
         if isinstance(state, dict):  # of a branch that comes from a checkpoint
             state = RunState(**state)
         given = runtime.context
-        run = replace(given, emit=_to_both(given.emit, runtime.stream_writer))
+        run = replace(given, emit=_to_all(given, runtime.stream_writer))
         with within(_branch(name, state, config)) as branch:
             limit = run.ledger.seconds_left() + GRACE_SECONDS
             try:
@@ -250,13 +251,12 @@ def _branch(name: str, state: RunState, config: RunnableConfig) -> Branch:
     )
 
 
-def _to_both(
-    listener: Callable[[Any], None], writer: Callable[[Any], None]
-) -> Callable[[Any], None]:
-    """The run's listener, and LangGraph's custom stream."""
+def _to_all(run: RunContext, writer: Callable[[Any], None]) -> Listener:
+    """The run's listener, LangGraph's custom stream, and what keeps the streamed answer."""
 
-    def emit(event: object) -> None:
-        listener(event)
+    def emit(event: Event) -> None:
+        run.streamed.hear(event)
+        run.emit(event)
         writer(event)
 
     return emit

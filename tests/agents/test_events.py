@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from functools import reduce
 from typing import get_args
 
 import pytest
@@ -29,12 +30,28 @@ from hoptrail.agents.events import (
 )
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
+from hoptrail.agents.strategies.registry import STRATEGIES
 
 
 def heard(library: KnowledgeBase, question: str = QUESTION, **options: object) -> list[Event]:
     events: list[Event] = []
     ask(question, library, on_event=events.append, **options)
     return events
+
+
+@pytest.mark.parametrize("answer", ["Tarn Hollow", "a town that no passage names", "Not stated."])
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_the_streamed_text_is_the_receipts_answer(
+    library: KnowledgeBase, strategy: str, answer: str
+) -> None:
+    claims = [{"text": "Ilsa Corrin was born at Maddock Yard.", "evidence": [1]}]
+    reply = json.dumps({"claims": claims, "answer": answer})
+    said = {"AnswerForm": lambda _: reply}
+    events = heard(library, strategy=strategy, model=reading(by_schema=said))
+    deltas = [event for event in events if isinstance(event, AnswerDelta)]
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert reduce(lambda text, delta: delta.onto(text), deltas, "") == done.receipt.answer
 
 
 @pytest.mark.parametrize("model", [False, True])
