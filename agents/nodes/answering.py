@@ -89,7 +89,8 @@ async def verify(state: RunState, run: RunContext) -> StateUpdate:
         found = verify_answer(grounded, more, state.question)
         if not found.replaced:
             verified, evidence = found, more
-    if not any(claim.verdict == "holds" for claim in verified.claims):
+    held = any(claim.verdict == "holds" for claim in verified.claims)
+    if not held or (verified.replaced and run.settings.claims_by == "code"):
         verified = _quotes_instead(verified, evidence, state.question)
     run.show_answer(verified.text)
     for claim in verified.claims:
@@ -149,7 +150,8 @@ def _quotes_instead(answer: Answer, evidence: Sequence[Evidence], question: str)
     if answer.extractive or answer.abstains or not evidence:
         return answer
     shown = verify_answer(extractive_answer(evidence), evidence, question)
-    return replace(shown, claims=(*shown.claims, *answer.claims))
+    dropped = [claim for claim in answer.claims if claim.verdict == "dropped"]
+    return replace(shown, claims=(*shown.claims, *dropped), replaced=True)
 
 
 async def receipt(state: RunState, run: RunContext) -> StateUpdate:

@@ -76,7 +76,7 @@ class RoleInput:
     """Those read so far, in order of arrival."""
     notes: Sequence[Turn] = ()
     """What the loop has found out: drafts, thoughts, or follow-up questions and their answers."""
-    claims_by: ClaimsBy = "model"
+    claims_by: ClaimsBy = "code"
     """Who finds the claims of the answer."""
     context: Context = "passages"
     """Which of them, and of the pool's quotes, a model is shown."""

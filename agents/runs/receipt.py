@@ -165,7 +165,7 @@ def outcome_of(
         return Outcome(kind="partial")
     whole = len(held) == len(answer.claims)
     if answer.extractive:
-        return Outcome(kind="quotes", reason=None if whole else "nothing_verified")
+        return Outcome(kind="quotes", reason="nothing_verified" if answer.replaced else None)
     return Outcome(kind="answered" if whole and not answer.replaced else "partial")
 
 

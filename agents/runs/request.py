@@ -47,9 +47,9 @@ class RunSettings:
     context: Context = "passages"
     """What the model's roles read. With `passages` the sentences to quote are chosen by code, which
     saves a call a round; with the others the refiner chooses them."""
-    claims_by: ClaimsBy = "model"
-    """Who finds the claims of an answer. A model of half a billion parameters did better with
-    `code`."""
+    claims_by: ClaimsBy = "code"
+    """Who finds the claims of an answer: the code, in sentences that contain the short answer, or
+    the model, which then writes them before it. The smallest models do better with the code."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"

@@ -253,10 +253,10 @@ def _branch(name: str, state: RunState, config: RunnableConfig) -> Branch:
 
 def _to_all(run: RunContext, writer: Callable[[Any], None]) -> Listener:
     """The run's listener, LangGraph's custom stream, and what keeps the streamed answer."""
+    listeners = (run.streamed.hear, run.emit, writer)
 
     def emit(event: Event) -> None:
-        run.streamed.hear(event)
-        run.emit(event)
-        writer(event)
+        for listener in listeners:
+            listener(event)
 
     return emit

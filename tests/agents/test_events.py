@@ -46,7 +46,7 @@ def test_the_streamed_text_is_the_receipts_answer(
 ) -> None:
     claims = [{"text": "Ilsa Corrin was born at Maddock Yard.", "evidence": [1]}]
     reply = json.dumps({"claims": claims, "answer": answer})
-    said = {"AnswerForm": lambda _: reply}
+    said = {"BriefForm": lambda _: reply}
     events = heard(library, strategy=strategy, model=reading(by_schema=said))
     deltas = [event for event in events if isinstance(event, AnswerDelta)]
     done = events[-1]
@@ -126,7 +126,7 @@ def test_an_abstention_tells_no_answer(library: KnowledgeBase) -> None:
     never = json.dumps({"claims": claims, "answer": "Not stated."})
     for events in (
         heard(library, UNKNOWN),
-        heard(library, model=reading(by_schema={"AnswerForm": lambda _: never})),
+        heard(library, model=reading(by_schema={"BriefForm": lambda _: never})),
     ):
         told = ""
         for event in events:

@@ -38,8 +38,10 @@ QUESTION = "Where was the first master of the Heron born?"
 """Two hops: the ship names its master, the master's page names the village."""
 UNKNOWN = "Who is Xanthippe Zebulon?"
 
-QUOTES = RunSettings(context="quotes")
-"""Models read the quotes that the served refiner chose, which is a call a round."""
+CLAIMS = RunSettings(claims_by="model")
+"""The claims of an answer are the model's."""
+QUOTES = RunSettings(context="quotes", claims_by="model")
+"""The same, and models read the quotes that the served refiner chose, which is a call a round."""
 
 CHAIN: Mapping[str, tuple[str, str]] = {
     "d1": (
@@ -225,7 +227,9 @@ def reading(reader: Reader | None = None, /, **options: Any) -> ScriptedEndpoint
         "PlanForm": says("plan"), "RefineForm": says("refine"), "AssessForm": says("assess"),
         "QueriesForm": says("queries"), "AnswerForm": says("answer"),
     }  # fmt: skip
-    return ScriptedEndpoint(by_schema={**own, **options.pop("by_schema", {})}, **options)
+    replies = {**own, **options.pop("by_schema", {})}
+    replies.setdefault("BriefForm", replies["AnswerForm"])  # the same without claims
+    return ScriptedEndpoint(by_schema=replies, **options)
 
 
 def evidence(number: int, document: str, quote: str = "", **changes: object) -> Evidence:

@@ -54,7 +54,7 @@ def support(text: str, held: Sequence[Claim], quotes: Sequence[Evidence], questi
         return Support(follows=False)
     words = _folded_words(text)
     if is_yes_or_no(text):
-        agrees = _agrees(words[0] in _YES, held, question)
+        agrees = _agrees(words[0] in _YES, _with_titles(held, quotes), question)
         rest = text.strip()[len(words[0]) :].lstrip(" ,.:;")
         if not agrees or not rest:
             return Support(follows=agrees)
@@ -113,7 +113,15 @@ def computed(
     return None
 
 
-def _agrees(affirms: bool, held: Sequence[Claim], question: str) -> bool:
+def _with_titles(held: Sequence[Claim], quotes: Sequence[Evidence]) -> list[str]:
+    """Each claim after the titles of its documents, for "she" is whom the title names."""
+    titles = {quote.id: quote.title for quote in quotes}
+    return [
+        "\n".join([*(titles.get(one, "") for one in claim.evidence), claim.text]) for claim in held
+    ]
+
+
+def _agrees(affirms: bool, held: Sequence[str], question: str) -> bool:
     """Whether a claim supports yes or no: none says the other, as far as words show.
 
     A claim that has all words of the question restates it, so "no" needs it negated. Where none
@@ -123,15 +131,15 @@ def _agrees(affirms: bool, held: Sequence[Claim], question: str) -> bool:
     asked = content_terms(question)
     denied = is_negated(question)
     votes = [
-        is_negated(claim.text) == denied
+        is_negated(claim) == denied
         for claim in held
-        if all(said(word, content_terms(claim.text)) for word in asked)
+        if all(said(word, content_terms(claim)) for word in asked)
     ]
     if asked and votes:
         return affirms in votes
     if asked:
-        return True if not affirms else any(not is_negated(claim.text) for claim in held)
-    return any(is_negated(claim.text) != affirms for claim in held)
+        return True if not affirms else any(not is_negated(claim) for claim in held)
+    return any(is_negated(claim) != affirms for claim in held)
 
 
 def _lacks_words(text: str, sources: Sequence[str]) -> bool:

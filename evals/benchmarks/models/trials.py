@@ -41,15 +41,15 @@ def trials(questions: Mapping[str, Question]) -> tuple[Trial, ...]:
         _with("naive graph", "naive", "graph"),
         Trial(name="naive gold", strategy=gold),
         _with("single graph", "single", "graph"),
-        _with("single graph, code", "single", "graph", claims_by="code"),
+        _with("single graph, claims", "single", "graph", claims_by="model"),
         _with("iter-retgen graph", "iter-retgen", "graph"),
-        _with("iter-retgen graph, code", "iter-retgen", "graph", claims_by="code"),
-        _with("pool graph, code", "pool", "graph", claims_by="code"),
+        _with("iter-retgen graph, claims", "iter-retgen", "graph", claims_by="model"),
+        _with("pool graph", "pool", "graph"),
     )
 
 
-def _with(name: str, strategy: str, mode: Mode, *, claims_by: ClaimsBy = "model") -> Trial:
-    """A strategy in a search mode; `code`: the code finds the claims of the model's answer."""
+def _with(name: str, strategy: str, mode: Mode, *, claims_by: ClaimsBy = "code") -> Trial:
+    """A strategy in a search mode, and who finds the claims of its answers."""
     settings = RunSettings(mode=mode, claims_by=claims_by)
     return Trial(name=name, strategy=strategy, settings=settings)
 

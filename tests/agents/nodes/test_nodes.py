@@ -14,6 +14,7 @@ import pydantic
 import pytest
 from support.agents import (
     CHAIN,
+    CLAIMS,
     QUESTION,
     Around,
     Reader,
@@ -170,7 +171,7 @@ class Liar(Reader):
 
 
 def test_verify_keeps_a_models_invention_out_of_the_answer(library: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, library, model=reading(Liar()))
+    receipt = ask(QUESTION, library, model=reading(Liar()), settings=CLAIMS)
     assert "Renn" not in receipt.answer
     assert [c.reason for c in receipt.dropped] == ["not in its quotes: 1999"]
 

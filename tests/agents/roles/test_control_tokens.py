@@ -77,7 +77,7 @@ def test_a_bad_reply_is_quoted_without_tokens() -> None:
 @pytest.mark.parametrize("depth", [900, 3_000, 100_000])
 def test_a_reply_that_nests_deeply_is_no_reply(tmp_path: Path, depth: int) -> None:
     deep = json.dumps({"answered": True, "claims": "@"}).replace('"@"', "[" * depth + "]" * depth)
-    endpoint = reading(by_schema={"AnswerForm": [deep, deep]})
+    endpoint = reading(by_schema={"BriefForm": [deep, deep]})
     with open_chain(make_chain(tmp_path / "store")) as library:
         receipt = ask(QUESTION, library, model=endpoint)
     assert receipt.fallbacks == 1

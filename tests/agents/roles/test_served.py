@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from support.agents import (
     CHAIN,
+    CLAIMS,
     QUESTION,
     QUOTES,
     UNKNOWN,
@@ -83,7 +84,7 @@ def test_every_request_is_bounded_and_greedy(library: KnowledgeBase) -> None:
     endpoint = reading()
     ask(QUESTION, library, model=endpoint)
     for request in endpoint.requests:
-        thinks = request.schema_name == "AnswerForm"
+        thinks = request.schema_name == "BriefForm"
         assert request.schema is not None
         assert request.thinking is thinks
         assert 0 < request.max_tokens <= (800 + 2_048 if thinks else 800)
@@ -150,7 +151,7 @@ def test_a_claim_beyond_its_quotes_is_dropped_and_takes_the_answer_with_it(
 
 
 def test_nothing_verified_shows_the_quotes_and_says_so(library: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, library, model=answering([("In 1999.", [1])], "1999"))
+    receipt = ask(QUESTION, library, model=answering([("In 1999.", [1])], "1999"), settings=CLAIMS)
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("quotes", "nothing_verified")
     assert receipt.answer == "\n".join(item.quote for item in receipt.evidence[:SHOWN])
     assert "1999" not in receipt.answer
@@ -162,7 +163,8 @@ def test_nothing_verified_shows_the_quotes_and_says_so(library: KnowledgeBase) -
 def test_a_short_answer_that_no_claim_states_is_looked_for_word_for_word(
     library: KnowledgeBase,
 ) -> None:
-    receipt = ask(QUESTION, library, model=answering([("Otto Renn sang.", [1])], "Tarn Hollow"))
+    endpoint = answering([("Otto Renn sang.", [1])], "Tarn Hollow")
+    receipt = ask(QUESTION, library, model=endpoint, settings=CLAIMS)
     assert (receipt.answer, receipt.outcome.kind) == ("Tarn Hollow", "partial")
     assert "She was born at Tarn Hollow on 12 March 1851." in [c.text for c in receipt.claims]
     assert all(
@@ -187,10 +189,32 @@ def test_yes_and_no_stand_on_the_quotes_that_a_model_cites(
         ]
         return json.dumps({"claims": claims, "answer": answer})
 
-    receipt = ask(asked, library, strategy="single", model=scripted(Answer=reply))
+    receipt = ask(asked, library, strategy="single", model=scripted(Answer=reply), settings=CLAIMS)
     assert receipt.outcome.kind == kind
     assert (receipt.answer == answer) == (kind == "partial")
     assert [claim.reason for claim in receipt.dropped] == ["not in its quotes: Otto Renn"]
+    assert "She was born at Tarn Hollow on 12 March 1851." in " ".join(
+        claim.text for claim in receipt.claims
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "kind"),
+    [
+        ("Was Ilsa Corrin born at Tarn Hollow?", "yes", "answered"),
+        ("Was Ilsa Corrin born at Tarn Hollow?", "no", "quotes"),
+        ("Where was Ilsa Corrin born?", "Tarn Hollow", "answered"),
+        ("Where was Ilsa Corrin born?", "Atlantis", "quotes"),
+    ],
+)
+def test_an_answer_without_claims_stands_on_the_sentences_that_have_it(
+    library: KnowledgeBase, asked: str, answer: str, kind: str
+) -> None:
+    endpoint = scripted(Brief=always({"answer": answer}))
+    receipt = ask(asked, library, strategy="single", model=endpoint)
+    assert receipt.outcome.kind == kind
+    assert receipt.outcome.reason == ("nothing_verified" if kind == "quotes" else None)
+    assert (receipt.answer == answer) == (kind == "answered")
     assert "She was born at Tarn Hollow on 12 March 1851." in " ".join(
         claim.text for claim in receipt.claims
     )
@@ -203,7 +227,7 @@ def test_where_nothing_names_what_is_asked_the_answerer_is_not_asked(
     endpoint = scripted()
     receipt = ask(UNKNOWN, library, strategy=name, model=endpoint)
     assert (receipt.outcome.kind, receipt.outcome.reason) == ("abstained", "not_in_evidence")
-    assert "AnswerForm" not in {request.schema_name for request in endpoint.requests}
+    assert not {"AnswerForm", "BriefForm"} & {request.schema_name for request in endpoint.requests}
 
 
 @pytest.mark.parametrize(
@@ -221,7 +245,7 @@ def test_claims_without_a_source_do_not_pass_the_schema_and_are_asked_for_again(
         "answer": "Ilsa Corrin",
     })  # fmt: skip
     endpoint = scripted(Answer=[json.dumps(unusable), good])
-    receipt = ask(QUESTION, library, model=endpoint)
+    receipt = ask(QUESTION, library, model=endpoint, settings=CLAIMS)
     (use,) = uses(receipt)["answer"]
     assert (use.re_asks, use.failure, receipt.answer) == (1, "", "Ilsa Corrin")
     schema = endpoint.requests[-1].schema or {}

@@ -118,6 +118,9 @@ def test_an_answer_that_says_more_is_replaced_by_its_claims(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["Ilsa Corrin was born at Tarn Hollow.", "She was born at Tarn Hollow."]
+)
+@pytest.mark.parametrize(
     ("text", "question", "follows"),
     [
         ("yes", "Was Ilsa Corrin born at Tarn Hollow?", True),
@@ -129,9 +132,9 @@ def test_an_answer_that_says_more_is_replaced_by_its_claims(text: str) -> None:
     ],
 )
 def test_yes_and_no_need_a_claim_that_does_not_say_otherwise(
-    text: str, question: str, follows: bool
+    text: str, question: str, follows: bool, said: str
 ) -> None:
-    claims = (claim("Ilsa Corrin was born at Tarn Hollow."),)
+    claims = (claim(said),)
     found = verify(Answer(text=text, claims=claims, extractive=False), POOL, question)
     assert found.replaced is not follows
 

@@ -32,7 +32,7 @@ from hoptrail.agents.runs.models import ROLES
 from hoptrail.rag.errors import ModelError, SettingsError
 
 FORMS = {"PlanForm": "planner", "RefineForm": "refiner", "AssessForm": "assessor",
-         "QueriesForm": "query_writer", "AnswerForm": "answerer"}  # fmt: skip
+         "QueriesForm": "query_writer", "BriefForm": "answerer"}  # fmt: skip
 
 
 def roles_asked(endpoint: ScriptedEndpoint) -> set[str]:
@@ -158,7 +158,7 @@ def test_a_resumed_run_opens_the_models_of_each_role_again(tmp_path: Path) -> No
             assert "own-key" not in kept
             assert "usual-key" not in kept
             receipt = resume(run, library)
-        assert own.chats[-1]["response_format"]["json_schema"]["name"] == "AnswerForm"
+        assert own.chats[-1]["response_format"]["json_schema"]["name"] == "BriefForm"
         assert own.chats[-1]["max_tokens"] == 864
         switched = {
             chat["response_format"]["json_schema"]["name"]: chat["chat_template_kwargs"]
@@ -300,7 +300,7 @@ class Buggy(ScriptedEndpoint):
         timeout: float,
         on_delta: Callable[[str], None] | None = None,
     ) -> ChatReply:
-        if request.schema_name == "AnswerForm":
+        if request.schema_name == "BriefForm":
             return self.fault()  # type: ignore[return-value]
         return await self.reader.attempt(request, timeout=timeout, on_delta=on_delta)
 

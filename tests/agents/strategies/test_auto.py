@@ -68,7 +68,7 @@ def test_what_one_passage_answers_takes_one_search_and_one_call(library: Knowled
     receipt = ask(PLAIN, library, strategy="auto", model=endpoint)
     assert routes(receipt) == ["single"]
     assert (receipt.answer, receipt.usage.searches, receipt.rounds) == ("1,204", 1, 1)
-    assert calls(endpoint) == ["AnswerForm"]
+    assert calls(endpoint) == ["BriefForm"]
     (step,) = [step for step in receipt.steps if step.node == "route"]
     assert "1 steps by its shape; the best passage has" in step.detail
 
@@ -87,8 +87,8 @@ def test_an_answer_that_does_not_hold_goes_on_into_the_loop(library: KnowledgeBa
     endpoint = reading(Wrong())
     receipt = ask(PLAIN, library, strategy="auto", model=endpoint)
     assert routes(receipt) == ["single", "escalated"]
-    assert calls(endpoint)[:2] == ["AnswerForm", "PlanForm"]
-    assert calls(endpoint)[-1] == "AnswerForm"
+    assert calls(endpoint)[:2] == ["BriefForm", "PlanForm"]
+    assert calls(endpoint)[-1] == "BriefForm"
     assert receipt.answer == "1,204"
 
 
@@ -199,7 +199,7 @@ def test_its_runs_replay_equal_within_the_budget(
 
 def test_replies_that_cannot_be_used_cost_no_answer(library: KnowledgeBase) -> None:
     garbage = dict.fromkeys(
-        ("PlanForm", "AssessForm", "QueriesForm", "AnswerForm"), lambda _: json.dumps([1])
+        ("PlanForm", "AssessForm", "QueriesForm", "BriefForm"), lambda _: json.dumps([1])
     )
     receipt = ask(QUESTION, library, strategy="auto", model=reading(by_schema=garbage))
     assert receipt.fallbacks > 0

@@ -40,7 +40,8 @@ class Hopper(Reader):
         return {"claims": claims, "answer": "Ilsa Corrin"}
 
     def brief(self, request: ChatRequest) -> object:
-        return {"answer": "Tarn Hollow" if self.enough in said(request) else "Not stated."}
+        answer = "Ilsa Corrin" if "first master" in said(request) else "Not stated."
+        return {"answer": "Tarn Hollow" if self.enough in said(request) else answer}
 
     def thought(self, request: ChatRequest) -> object:
         done = self.enough in said(request)
@@ -138,7 +139,7 @@ def test_no_step_is_asked_for_that_would_not_be_searched(library: KnowledgeBase,
         QUESTION, library, strategy=name, model=endpoint, settings=RunSettings(max_rounds=1)
     )
     assert (receipt.rounds, receipt.stop) == (1, "max_rounds")
-    assert forms(endpoint) == (["Assess", "Answer"] if name == "monologue" else ["Answer"])
+    assert forms(endpoint) == (["Assess", "Brief"] if name == "monologue" else ["Brief"])
 
 
 @pytest.mark.parametrize("reply", ["bananas", "", '{"x": 1}', "[1, 2]", "null"])
@@ -173,7 +174,8 @@ def test_a_naive_answer_quotes_the_sentences_that_have_it(library: KnowledgeBase
 
 
 def test_a_naive_reader_may_abstain(library: KnowledgeBase) -> None:
-    receipt = ask(QUESTION, library, strategy="naive", model=hopping())
+    model = hopping(BriefForm=lambda _: '{"answer": "Not stated."}')
+    receipt = ask(QUESTION, library, strategy="naive", model=model)
     assert (receipt.answer, receipt.outcome.kind) == ("", "abstained")
 
 
@@ -197,7 +199,7 @@ def test_each_round_searches_with_the_whole_draft_and_reads_what_it_finds(
     library: KnowledgeBase,
 ) -> None:
     corpus, model = Around(library.corpus), hopping()
-    settings = RunSettings(read=2)
+    settings = RunSettings(read=2, claims_by="model")
     receipt = ask(
         QUESTION, over(library, corpus), strategy="iter-retgen", model=model, settings=settings
     )
@@ -217,7 +219,7 @@ def test_iter_retgen_ends_when_a_round_repeats_the_answer_or_has_none(
 ) -> None:
     reply = json.dumps({"claims": [{"text": MASTER, "evidence": [1]}], "answer": answer})
     model = hopping(AnswerForm=lambda _: reply)
-    settings = RunSettings(iterations=5)
+    settings = RunSettings(iterations=5, claims_by="model")
     receipt = ask(QUESTION, library, strategy="iter-retgen", model=model, settings=settings)
     assert (receipt.rounds, receipt.stop) == (rounds, "no_progress")
 
@@ -229,7 +231,7 @@ def test_iter_retgen_ends_when_a_round_repeats_the_passages(library: KnowledgeBa
         claims = [{"text": f"Number {next(numbers)}.", "evidence": [1]}]
         return json.dumps({"claims": claims, "answer": f"{next(numbers)}"})
 
-    settings = RunSettings(iterations=5, read=20)
+    settings = RunSettings(iterations=5, read=20, claims_by="model")
     model = hopping(AnswerForm=other)
     receipt = ask(QUESTION, library, strategy="iter-retgen", model=model, settings=settings)
     assert (receipt.rounds, receipt.stop) == (2, "no_progress")
@@ -243,7 +245,7 @@ def test_many_rounds_of_iter_retgen_are_no_wiring_mistake(library: KnowledgeBase
         title, text = next(pages)
         return json.dumps({"claims": [{"text": text, "evidence": [1]}], "answer": title})
 
-    settings = RunSettings(iterations=8, max_rounds=1, read=1)
+    settings = RunSettings(iterations=8, max_rounds=1, read=1, claims_by="model")
     model = hopping(AnswerForm=other)
     receipt = ask(QUESTION, library, strategy="iter-retgen", model=model, settings=settings)
     assert receipt.rounds > 4
@@ -256,7 +258,7 @@ def test_a_thought_is_the_next_query_and_stands_in_the_next_prompt(library: Know
     corpus, model = Around(library.corpus), hopping()
     receipt = ask(QUESTION, over(library, corpus), strategy="ircot", model=model)
     assert corpus.searched == [QUESTION, MASTER]
-    assert forms(model) == ["Thought", "Thought", "Answer"]
+    assert forms(model) == ["Thought", "Thought", "Brief"]
     assert MASTER not in said(model.requests[0])
     assert MASTER in said(model.requests[1])
     assert (receipt.answer, receipt.stop) == ("Tarn Hollow", "sufficient")
@@ -275,7 +277,7 @@ def test_a_follow_up_is_searched_answered_and_noted(library: KnowledgeBase) -> N
     corpus, model = Around(library.corpus), hopping()
     receipt = ask(QUESTION, over(library, corpus), strategy="self-ask", model=model)
     assert corpus.searched == [QUESTION, "Where was Ilsa Corrin born?"]
-    assert forms(model) == ["FollowUp", "Brief", "FollowUp", "Answer"]
+    assert forms(model) == ["FollowUp", "Brief", "FollowUp", "Brief"]
     assert "Where was Ilsa Corrin born? Tarn Hollow" in said(model.requests[2])
     assert (receipt.answer, receipt.stop) == ("Tarn Hollow", "sufficient")
 

@@ -35,6 +35,7 @@ WIDE_PLAN = [
     ("Is it {{s4.answer}} or {{s2.answer}}?", "none", ""),
 ]
 ANSWERS = {
+    "first master of the Heron born": "Tarn Hollow",
     "first master of the Heron": "Ilsa Corrin",
     "Ilsa Corrin born": "Tarn Hollow",
     "founded the Veil": "Otto Renn",
