@@ -32,9 +32,11 @@ def variable(number: int) -> str:
 def triples_of(question: str) -> tuple[TriplePattern, ...]:
     """The triples of a question by the rules of `decomposition`; () where it names nothing.
 
-    The steps of a comparison end in variables of their own, for it asks which of them holds; two
+    Nor has one that itself looks like it has variables, or references to steps. The steps of a comparison end in variables of their own, for it asks which of them holds; two
     constraints on one thing share the variable of the answer.
     """
+    if variables(question) or references(question):
+        return ()
     steps = [step for step in decompose(question) if step.source != "none"]
     compares = compared(question) is not None
     needed = {one for step in steps for one in step.depends_on}
