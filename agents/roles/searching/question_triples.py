@@ -32,8 +32,9 @@ def variable(number: int) -> str:
 def triples_of(question: str) -> tuple[TriplePattern, ...]:
     """The triples of a question by the rules of `decomposition`; () where it names nothing.
 
-    Nor has one that itself looks like it has variables, or references to steps. The steps of a comparison end in variables of their own, for it asks which of them holds; two
-    constraints on one thing share the variable of the answer.
+    Nor has one that itself looks as if it had variables, or references to steps. The steps of a
+    comparison end in variables of their own, for it asks which of them holds; two constraints on
+    one thing share the variable of the answer.
     """
     if variables(question) or references(question):
         return ()
