@@ -118,7 +118,9 @@ class RunState:
     @property
     def barren(self) -> int:
         """Rounds in a row, up to the present one, that added neither evidence nor a binding."""
-        return self.round - max((one.round for one in (*self.evidence, *self.bindings)), default=0)
+        quoted = max((item.round for item in self.evidence), default=0)
+        bound = max((one.round for one in self.bindings), default=0)
+        return self.round - max(quoted, bound)
 
 
 class StateUpdate(TypedDict, total=False):
