@@ -1,8 +1,9 @@
-"""Helpers of several roles: content words, names of a question, the needs in a prompt."""
+"""Helpers of several roles: content words, names of a question, variables, needs in a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -47,6 +48,27 @@ def subjects_of(situation: RoleInput) -> tuple[str, ...]:
     )
 
 
+_VARIABLE = re.compile(r"\?x\d+\b|\?ans\b", re.IGNORECASE)
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """The variables of a plan's triples in a text, in order, each once."""
+    return tuple(dict.fromkeys(one.lower() for one in _VARIABLE.findall(text)))
+
+
+def filled(text: str, values: Mapping[str, str], *, keep: bool = False) -> str:
+    """A text with values in the place of variables; one without stays if `keep`, or else goes."""
+    words = _VARIABLE.sub(
+        lambda match: values.get(match.group().lower(), match.group() if keep else ""), text
+    )
+    return " ".join(words.split())
+
+
+def best_values(situation: RoleInput) -> dict[str, str]:
+    """The best supported value of each variable that has one."""
+    return {one.variable: one.value for one in reversed(situation.bindings)}
+
+
 def notes_text(delimiters: Delimiters, notes: Iterable[Turn]) -> str:
     """What a loop has found out, a line each, between delimiters: a model wrote it."""
     lines = (f"{note.question} {note.answer}".strip() for note in notes)
@@ -54,8 +76,13 @@ def notes_text(delimiters: Delimiters, notes: Iterable[Turn]) -> str:
 
 
 def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:
-    """The needs of a plan between delimiters: a model wrote them, and a question may steer it."""
-    return delimiters.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
+    """The needs of a plan, with the values found, between delimiters.
+
+    A model wrote them, and a question may steer it.
+    """
+    values = best_values(situation)
+    needs = (filled(need.text, values, keep=True) for need in situation.plan.needs)
+    return delimiters.wrap("needs", "; ".join(needs))
 
 
 Short = Annotated[str, Field(max_length=80)]

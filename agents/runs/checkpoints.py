@@ -35,6 +35,7 @@ from hoptrail.rag.types import Via
 REGISTERED = (
     types.Answer,
     types.Assessment,
+    types.Binding,
     types.Candidate,
     types.Claim,
     types.Computation,
@@ -49,6 +50,7 @@ REGISTERED = (
     types.Step,
     types.StepAnswer,
     types.StepRecord,
+    types.TriplePattern,
     types.Turn,
     Via,
 )

@@ -132,15 +132,24 @@ def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Qu
     asked = content_terms(question)
     found: list[tuple[int, Quote]] = []
     for passage in passages:
-        titled = content_terms(passage.title)
         for start, end in sentences(passage.text):
-            sentence = passage.text[start:end]
-            if not _has_run(words, surface_words(sentence)):
-                continue
-            if near := len(asked & (content_terms(sentence) | titled)):
+            if near := _nearness(words, asked, passage.title, passage.text[start:end]):
                 found.append((near, _quote(passage, start, end)))
     found.sort(key=lambda one: -one[0])
     return tuple(quote for _, quote in found[:MOST_GROUNDS])
+
+
+def states(answer: str, question: str, item: Evidence) -> bool:
+    """Whether a quote has a short answer word for word, and a word of the question."""
+    words = surface_words(answer)
+    return bool(words) and _nearness(words, content_terms(question), item.title, item.quote) > 0
+
+
+def _nearness(words: list[str], asked: frozenset[str], title: str, text: str) -> int:
+    """How many terms of a question a titled text has; 0 where it lacks the words in a row."""
+    if not _has_run(words, surface_words(text)):
+        return 0
+    return len(asked & (content_terms(text) | content_terms(title)))
 
 
 def _terms(text: str) -> frozenset[str]:
