@@ -189,10 +189,11 @@ class LLMClient:
         fitted = prompt if isinstance(prompt, FittedPrompt) else FittedPrompt(prompt=prompt)
         stats, began = CallStats(), self._ledger.elapsed()
         try:
-            value, failure = await self._until_read(call, fitted, stats)
+            read = await self._until_read(call, fitted, stats)
         except OutOfBudget as stop:
             announce_discard(call, stats)
             raise OutOfBudget(stop.stop, stats.usage) from stop
+        value, failure = read
         if failure is not None:
             announce_discard(call, stats)
         self._retrying.note(failure)
