@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -12,6 +13,7 @@ from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.types import Turn
 from hoptrail.rag.entities.surface import proper_names, surface_words
+from hoptrail.rag.text.sentences import Span, sentences
 
 
 def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
@@ -21,6 +23,12 @@ def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
         len(mine & theirs) / len(mine | theirs) > limit
         for theirs in map(set, map(surface_words, asked))
     )
+
+
+@lru_cache(maxsize=1024)
+def sentences_of(passage: str) -> tuple[Span, ...]:
+    """The sentences of a passage's text; cached, since several roles read the same passages."""
+    return tuple(sentences(passage))
 
 
 EMPTY_WORDS = frozenset(
