@@ -1,1 +1,1 @@
-"""Applications: the command line (`cli`) and HTML pages (`html`)."""
+"""Applications: the command line (`cli`), HTML pages (`html`) and the MCP server (`mcp`)."""
