@@ -1,1 +1,1 @@
-"""Applications: the command line (`cli`), HTML pages (`html`) and the MCP server (`mcp`)."""
+"""Applications: command line (`cli`), HTML pages (`html`), MCP server (`mcp`), `adapters`."""
