@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,6 +100,9 @@ def mcp(  # noqa: PLR0913 (a command's options are its parameters)
         ),
         settings=run_settings(mode, tables.ask),
     )
+    if address is None:
+        # A thread waits in a read of stdin, which nothing can end but the client.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     flags = embedder_flags(embedder, embedder_folder, embedder_key_file)
     encoder = embedder_of(root, name, flags, tables.store)
     with KnowledgeBase.open(root, tenant=name, embedder=encoder, keep_runs=False) as kb:

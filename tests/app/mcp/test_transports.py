@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import httpx
@@ -70,36 +72,83 @@ def test_a_client_searches_fetches_and_asks(
     assert any(line.startswith("Hop 2") for line in seen)
 
 
-def test_stdout_has_nothing_but_the_protocol_and_eof_ends_the_server(root: Path) -> None:
-    lines = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-06-18", "capabilities": {},
-            "clientInfo": {"name": "test", "version": "1"}}},
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        "this is no JSON",
-        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
-            "name": "search", "arguments": {"query": "Heron"}}},
-    ]  # fmt: skip
-    server = subprocess.Popen(
-        [*COMMAND, "mcp", "--store", str(root)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with server:
+INITIALIZE = (
+    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"}}},
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+)  # fmt: skip
+
+
+class Stdio:
+    """`hoptrail mcp` as a process, spoken to line by line."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "mcp", "--store", str(root), *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def send(self, *lines: object) -> None:
         for line in lines:
-            server.stdin.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
-        server.stdin.flush()
-        replies: dict[object, Mapping[str, Any]] = {}
-        while 2 not in replies:
-            reply = json.loads(server.stdout.readline())
-            replies[reply.get("id")] = reply
+            self.stdin.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+        self.stdin.flush()
+
+    def reply(self, number: int) -> dict[str, Any]:
+        """The reply of that id; every line before it must be of the protocol too."""
+        while True:
+            read: dict[str, Any] = json.loads(self.stdout.readline())
+            assert read["jsonrpc"] == "2.0"
+            if read.get("id") == number:
+                return read
+
+    def call(self, number: int, tool: str, **arguments: object) -> None:
+        params = {"name": tool, "arguments": arguments}
+        self.send({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+
+
+def test_stdout_has_nothing_but_the_protocol_and_eof_ends_the_server(root: Path) -> None:
+    with Stdio(root) as server:
+        server.send(*INITIALIZE, "this is no JSON")
+        assert server.reply(1)["result"]["protocolVersion"] == "2025-06-18"
+        server.call(2, "search", query="Heron")
+        assert json.loads(server.reply(2)["result"]["content"][0]["text"])["results"]
         server.stdin.close()
-        rest = server.stdout.read()
-        assert server.wait(timeout=60) == 0
-    assert [json.loads(line) for line in rest.splitlines()] == []
-    assert replies[1]["result"]["protocolVersion"] == "2025-06-18"
-    assert json.loads(replies[2]["result"]["content"][0]["text"])["results"]
+        assert server.stdout.read() == ""
+        assert server.process.wait(60) == 0
+        server.process.stdin = None
+
+
+def test_ctrl_c_ends_the_server_while_it_waits_for_its_client(root: Path) -> None:
+    with Stdio(root) as server:
+        server.send(*INITIALIZE)
+        server.reply(1)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == -signal.SIGINT
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_question_ends_the_server(root: Path) -> None:
+    with FakeServer(hang) as model, Stdio(root, "--model", model.url) as server:
+        server.send(*INITIALIZE)
+        server.reply(1)
+        server.call(2, "ask", question=QUESTION)
+        while not model.chats:
+            assert server.process.poll() is None
+            time.sleep(0.05)
+        server.stdin.close()
+        assert server.process.wait(60) == 0
+        assert model.hung_up.wait(60)
+        server.process.stdin = None
 
 
 @pytest.mark.parametrize(
