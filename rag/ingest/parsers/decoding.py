@@ -28,7 +28,7 @@ _SIGNATURES = {
     b"SQLite format 3": "an SQLite database",
 }
 
-_ZIPPED = (".docx", ".pptx", ".epub")
+_ZIPPED = (".docx", ".pptx", ".xlsx", ".epub")
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from hoptrail.rag.ingest.files import UnreadableFile
@@ -39,31 +39,37 @@ def delimited_page(text: str, text_chars: int) -> Page:
     body = text[named.end() :] if named else text
     delimiter = named[1] if named else _delimiter(body[:_SAMPLE_CHARACTERS])
     try:
-        return Page(title="", text=_laid_out(_rows(body, delimiter), text_chars))
+        return Page(title="", text=text_of_rows(_rows(body, delimiter), text_chars))
     except csv.Error as error:
         raise UnreadableFile(f"is a damaged table ({error})", "malformed") from None
 
 
-def _laid_out(rows: Iterator[list[str]], text_chars: int) -> str:
-    first = next(rows, [])
+def text_of_rows(rows: Iterable[Sequence[str]], text_chars: int) -> str:
+    """The rows of a table as paragraphs, each cell after the name that the first row gives it.
+
+    Args:
+        rows: cells without line ends; rows of empty ones are left out.
+        text_chars: most characters of the text.
+
+    Raises:
+        UnreadableFile: it would have more.
+    """
+    filled = (row for row in rows if any(row))
+    first = next(filled, ())
     names = _names(first)
     lines, size = [_line(first, ())] if first and not names else [], 0
-    for row in rows:
-        line = _line(row, names)
-        size += len(line) + 2
+    for row in filled:
+        lines.append(_line(row, names))
+        size += len(lines[-1]) + 2
         if size > text_chars:
             raise too_long(text_chars)
-        if line:
-            lines.append(line)
     return "\n\n".join(lines or [_line(first, ())])
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """The rows that are not blank, the white space of each cell folded."""
+    """The rows, the white space of each cell folded."""
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
-        cells = [" ".join(cell.split()) for cell in row]
-        if any(cells):
-            yield cells
+        yield [" ".join(cell.split()) for cell in row]
 
 
 def _line(row: Sequence[str], names: Sequence[str]) -> str:

@@ -1,18 +1,20 @@
-"""Word and PowerPoint parsers: what the document shows, laid out as a web page would be.
+"""Word, PowerPoint and Excel parsers: what the file shows, laid out as a web page, or row by row.
 
 python-docx and python-pptx open the package; the text is read off its XML, since they pass over
-what stands in content controls, insertions and text boxes.
+what stands in content controls, insertions and text boxes. openpyxl gives the cells of a workbook.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from datetime import datetime, time
 from html import escape
 from typing import Any
 
 from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.base import Page, PageLimits, check_zip, short_title
+from hoptrail.rag.ingest.parsers.delimited import text_of_rows
 from hoptrail.rag.ingest.parsers.html import page_of_markup
 from hoptrail.rag.ingest.parsers.pdf import told_title
 
@@ -22,6 +24,8 @@ _TAGS = {"tbl": "table", "tr": "tr", "tc": "td"}
 _BREAKS = {"br": "<br>", "cr": "<br>", "tab": " ", "noBreakHyphen": "‑"}
 _TITLES = frozenset(("title", "heading 1"))
 _LONGEST_REASON = 200
+_EXACT = 2**53
+"""Whole numbers below it are exact in a workbook."""
 _NOTES = ("/footnotes", "/endnotes")
 
 
@@ -87,6 +91,52 @@ def pptx_page(data: bytes, limits: PageLimits) -> Page:
     except Exception as error:
         raise _damaged("presentation", error) from None
     return _page("".join(pieces), title)
+
+
+def xlsx_page(data: bytes, limits: PageLimits) -> Page:
+    """Returns title and text of an Excel file: the rows of each sheet as those of a CSV file.
+
+    Formulas are the values that were saved with them. A sheet's name stands before its rows where
+    there are several.
+
+    Raises:
+        UnreadableFile: it is damaged, encrypted, something else, or a decompression bomb, or gives
+            more text than it may.
+        ModuleNotFoundError: openpyxl is not installed.
+    """
+    from openpyxl import load_workbook  # noqa: PLC0415  (lazily: heavy, and an extra)
+
+    check_zip(data, "an Excel workbook", limits)
+    try:
+        book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+        sheets, size = {}, 0
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()  # or each row is as wide as the widest, far beyond its cells
+            rows = (list(map(_cell, row)) for row in sheet.iter_rows(values_only=True))
+            text = text_of_rows(rows, limits.text_chars - size)
+            size += len(text)
+            if text:
+                sheets[sheet.title] = text
+        title = book.properties.title or ""
+    except (MemoryError, ModuleNotFoundError, UnreadableFile):
+        raise
+    except Exception as error:
+        raise _damaged("Excel workbook", error) from None
+    named = len(sheets) > 1
+    texts = (f"{name}\n\n{text}" if named else text for name, text in sheets.items())
+    return Page(title=short_title(told_title(title)), text="\n\n".join(texts))
+
+
+def _cell(value: object) -> str:
+    """A cell as text: dates by ISO 8601, whole numbers without a point."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        midnight = value.time() == time()
+        return value.date().isoformat() if midnight else value.isoformat(" ")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    return " ".join(str(value).split())
 
 
 def _page(markup: str, title: str) -> Page:

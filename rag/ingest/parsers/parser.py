@@ -55,7 +55,7 @@ class ParseLimits:
     line_bytes: int = 50_000_000
     """Size of one line of a .jsonl file."""
     gz_bytes: int = 1_000_000_000
-    """Unpacked size of a .jsonl.gz, .docx, .pptx or .epub file."""
+    """Unpacked size of a .jsonl.gz, .docx, .pptx, .xlsx or .epub file."""
     gz_ratio: float = 200.0
     """Ratio of unpacked to packed bytes, once 10 MB are unpacked."""
 

@@ -26,7 +26,7 @@ from hoptrail.rag.ingest.parsers.delimited import delimited_page
 from hoptrail.rag.ingest.parsers.epub import epub_page
 from hoptrail.rag.ingest.parsers.html import html_page
 from hoptrail.rag.ingest.parsers.markdown import markdown_page
-from hoptrail.rag.ingest.parsers.office import docx_page, pptx_page
+from hoptrail.rag.ingest.parsers.office import docx_page, pptx_page, xlsx_page
 from hoptrail.rag.ingest.parsers.pdf import pdf_page
 
 _FORBIDDEN = (
@@ -34,7 +34,7 @@ _FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"),
 )
 
-_EXTRAS = {"docx": "office", "pptx": "office"}
+_EXTRAS = {"docx": "office", "pptx": "office", "openpyxl": "office"}
 """Libraries of optional formats, and the extra that installs each."""
 
 _PARSERS: dict[str, Callable[[bytes, PageLimits], Page]] = {
@@ -44,6 +44,7 @@ _PARSERS: dict[str, Callable[[bytes, PageLimits], Page]] = {
     "csv": lambda data, limits: delimited_page(decode(data), limits.text_chars),
     "docx": docx_page,
     "pptx": pptx_page,
+    "xlsx": xlsx_page,
     "epub": epub_page,
 }
 

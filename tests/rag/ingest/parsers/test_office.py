@@ -1,4 +1,4 @@
-"""Word, PowerPoint and EPUB files: their text, and everything that can be wrong with them."""
+"""Word, PowerPoint, Excel and EPUB files: their text, and all that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hoptrail.rag.types import Document
 
 docx = pytest.importorskip("docx")
 pptx = pytest.importorskip("pptx")
+openpyxl = pytest.importorskip("openpyxl")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,33 @@ def test_slides_come_in_order_with_title_table_and_notes(parser: Parser, tmp_pat
     )
 
 
+def test_a_workbook_gives_the_rows_of_each_sheet(parser: Parser, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    ships = book.active
+    ships.title = "Ships"
+    for row in (["ship", "built", "tons"], ["Heron", datetime(1887, 5, 3), 24.0], [None] * 3):
+        ships.append(row)
+    ships.append(["Nightjar", None, "=2*11.25"])
+    book.create_sheet("Empty")
+    book.create_sheet("Notes").append(["Two\nlines", True])
+    book.save(tmp_path / "fleet.xlsx")
+    found = read(parser, tmp_path / "fleet.xlsx")
+    assert found.title == "fleet"
+    assert found.text == (
+        "Ships\n\nship: Heron; built: 1887-05-03; tons: 24\n\nship: Nightjar\n\n"
+        "Notes\n\nTwo lines\tTrue"
+    )
+
+
+def test_a_cell_far_away_makes_a_small_workbook_not_large(parser: Parser, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"] = "near"
+    book.active.cell(1_048_576, 16_384, "far")
+    book.save(tmp_path / "wide.xlsx")
+    assert (tmp_path / "wide.xlsx").stat().st_size < 10_000
+    assert read(parser, tmp_path / "wide.xlsx").text == "near\n\nfar"
+
+
 def test_chapters_come_in_the_order_of_the_spine(parser: Parser, tmp_path: Path) -> None:
     path = epub(
         tmp_path / "book.epub",
@@ -145,7 +174,7 @@ def test_chapters_come_in_the_order_of_the_spine(parser: Parser, tmp_path: Path)
     assert found.text == "Two\n\nSecond & more.\n\nOne\n\nFirst.\n\nEnd."
 
 
-@pytest.mark.parametrize("suffix", ["docx", "pptx", "epub"])
+@pytest.mark.parametrize("suffix", ["docx", "pptx", "xlsx", "epub"])
 @pytest.mark.parametrize(
     ("data", "kind", "reason"),
     [
@@ -169,7 +198,7 @@ def test_broken_packages(
     assert reason in found.reason
 
 
-@pytest.mark.parametrize("suffix", ["docx", "pptx", "epub"])
+@pytest.mark.parametrize("suffix", ["docx", "pptx", "xlsx", "epub"])
 def test_other_archives_and_encrypted_ones_are_refused(
     parser: Parser, tmp_path: Path, suffix: str
 ) -> None:
@@ -184,7 +213,7 @@ def test_other_archives_and_encrypted_ones_are_refused(
     assert problem(parser, locked).reason == "is encrypted: save it without a password"
 
 
-@pytest.mark.parametrize("suffix", ["docx", "pptx", "epub"])
+@pytest.mark.parametrize("suffix", ["docx", "pptx", "xlsx", "epub"])
 def test_zip_bombs_are_refused_before_they_are_unpacked(tmp_path: Path, suffix: str) -> None:
     bomb = zipped(tmp_path / f"a.{suffix}", {"word/document.xml": b" " * 30_000_000})
     assert bomb.stat().st_size < 100_000
@@ -256,7 +285,9 @@ def test_books_under_drm_are_refused_and_obfuscated_fonts_are_not(
     assert read(parser, book("b.epub", "http://www.idpf.org/2008/embedding")).text == "Text."
 
 
-@pytest.mark.parametrize(("suffix", "library"), [("docx", "docx"), ("pptx", "pptx")])
+@pytest.mark.parametrize(
+    ("suffix", "library"), [("docx", "docx"), ("pptx", "pptx"), ("xlsx", "openpyxl")]
+)
 def test_a_missing_library_is_said_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, library: str
 ) -> None:
