@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 
+from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.packing import MINIMUM_BUDGET, passage_spans
 from hoptrail.rag.text.sentences import Span
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Document, Passage, passage_id
+
+_SPLITTING = 1
+"""Counted up when the same settings give other passages, so that old ones are replaced."""
 
 RECORD_SHARE = 0.75
 """Part of an embedder's window that a piece of a split record may fill, in cl100k_base tokens.
@@ -84,6 +90,40 @@ def chunk_record(
         return (_passage(document, start, start + len(text)),)
     budget = max(MINIMUM_BUDGET, int(RECORD_SHARE * max(left, window / 2)))
     return chunk(document, budget=budget, language=language, split=split)
+
+
+class DocumentChunker:
+    """Makes the passages of the documents of one ingest, and the fingerprints of what made them."""
+
+    def __init__(self, embedder: Embedder, *, budget: int, overlap: int, language: str) -> None:
+        """Takes what `chunk` does, and the embedder whose window bounds a record."""
+        self.split: Splitter = passage_spans
+        """How a text is split; a parser's way has limits of time and memory."""
+        self._embedder, self._language = embedder, language
+        self._budget, self._overlap = budget, overlap
+
+    def passages(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
+        """The passages of a file's document, or of a record, which mostly is one itself.
+
+        Raises:
+            UnreadableFile: splitting takes too long or too much memory.
+        """
+        language, split = self._language, self.split
+        if is_record:
+            return chunk_record(document, self._embedder.window, language=language, split=split)
+        return chunk(
+            document, budget=self._budget, overlap=self._overlap, language=language, split=split
+        )
+
+    def fingerprint(self, document: Document, is_record: bool) -> str:
+        """SHA-256 of all that passages and vectors follow from, as 64 hexadecimal digits."""
+        how = (
+            ("record", self._embedder.window)
+            if is_record
+            else ("file", self._budget, self._overlap)
+        )
+        body = json.dumps([_SPLITTING, document.hash, self._embedder.id, self._language, how])
+        return hashlib.sha256(body.encode()).hexdigest()
 
 
 def check_chunking(budget: int, overlap: int) -> None:

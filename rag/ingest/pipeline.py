@@ -7,8 +7,6 @@ it, and it is never split over two commits: a huge one is embedded in slices bef
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +15,7 @@ from pathlib import Path
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.ingest.batching import ChunkedDocument, CommitBatch
-from hoptrail.rag.ingest.chunking import (
-    Splitter,
-    check_chunking,
-    chunk,
-    chunk_record,
-)
+from hoptrail.rag.ingest.chunking import DocumentChunker, check_chunking
 from hoptrail.rag.ingest.discovery import FoundFiles, check_paths, find_files
 from hoptrail.rag.ingest.files import ProblemKind, SourceFile, UnreadableFile
 from hoptrail.rag.ingest.ingest_events import (
@@ -34,22 +27,18 @@ from hoptrail.rag.ingest.ingest_events import (
     IngestReport,
     Progress,
 )
-from hoptrail.rag.ingest.packing import passage_spans
 from hoptrail.rag.ingest.parsers.parser import FileProblem, Parsed, ParseLimits, Parser
 from hoptrail.rag.ingest.roots import plan_roots
 from hoptrail.rag.ingest.stored_documents import StoredDocuments
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.text.sentences import sentence_languages
-from hoptrail.rag.types import Document, Origin, Passage
+from hoptrail.rag.types import Origin
 
 __all__ = [
     "DocumentCommitted", "DocumentDeleted", "DocumentSkipped", "FileFailed", "IngestEvent",
     "IngestReport", "IngestSettings", "Progress", "ingest",
 ]  # fmt: skip
-
-_SPLITTING = 1
-"""Counted up when the same settings give other passages, so that old ones are replaced."""
 
 _PROGRESS_SECONDS = 1.0
 _DELETES_AT_ONCE = 256
@@ -142,7 +131,7 @@ def ingest(
     for problem in found.problems:
         run.fail(problem)
     with Parser(settings.limits, on_idle=run.batch.tick) as parser:
-        run.splitter = parser.passage_spans
+        run.chunker.split = parser.passage_spans
         for source in found.files:
             for item in parser.read(source):
                 run.take(source, item)
@@ -150,22 +139,7 @@ def ingest(
         run.batch.flush()
     run.assign()
     refused = run.prune(paths, found) if settings.prune else None
-    return IngestReport(
-        added=run.added,
-        replaced=run.replaced,
-        unchanged=run.unchanged,
-        deleted=run.deleted,
-        failed=run.failed,
-        passages=run.passages,
-        skipped_files=found.skipped,
-        skipped_links=found.links,
-        adopted=len(stored.adopted),
-        left_behind=stored.left_behind(),
-        failures=tuple(run.failures),
-        prune_refused=refused,
-        generation=store.generation,
-        seconds=clock() - began,
-    )
+    return run.report(found, refused, clock() - began)
 
 
 class _Run:
@@ -192,16 +166,20 @@ class _Run:
             clock=clock,
             acknowledge=self._acknowledge,
         )
-        self._store, self._embedder, self._settings = store, embedder, settings
+        self._store = store
         self._clock, self._told = clock, clock()
         self._tell, self._total_bytes = on_event, total_bytes
         language = store.spec.language.partition("+")[0]
-        self._language = language if language in sentence_languages() else "english"
+        self.chunker = DocumentChunker(
+            embedder,
+            budget=settings.chunk_tokens,
+            overlap=settings.overlap,
+            language=language if language in sentence_languages() else "english",
+        )
         self._stored, self._known = stored, stored.fingerprints
         self._assigned: dict[str, Origin] = {}
         self._met: dict[str, str] = {}
         self._missing: set[str] = set()
-        self.splitter: Splitter = passage_spans
         self._failed_blindly = ""
         self._files_bytes = self._done_bytes = self._seen_passages = 0
 
@@ -261,6 +239,25 @@ class _Run:
                 self._tell(DocumentDeleted(id=identifier, generation=generation))
         return None
 
+    def report(self, found: FoundFiles, prune_refused: str | None, seconds: float) -> IngestReport:
+        """What the run has done."""
+        return IngestReport(
+            added=self.added,
+            replaced=self.replaced,
+            unchanged=self.unchanged,
+            deleted=self.deleted,
+            failed=self.failed,
+            passages=self.passages,
+            skipped_files=found.skipped,
+            skipped_links=found.links,
+            adopted=len(self._stored.adopted),
+            left_behind=self._stored.left_behind(),
+            failures=tuple(self.failures),
+            prune_refused=prune_refused,
+            generation=self._store.generation,
+            seconds=seconds,
+        )
+
     def _document(self, source: SourceFile, parsed: Parsed) -> None:
         document = self._stored.settled(source, parsed.document, self._met)
         if document.id in self._met:
@@ -272,7 +269,7 @@ class _Run:
         except SettingsError as error:
             self._refuse(source, parsed, f"cannot be stored: {error}", "malformed")
             return
-        fingerprint = self._fingerprint(document, parsed.is_record)
+        fingerprint = self.chunker.fingerprint(document, parsed.is_record)
         unchanged = self._known.get(document.id) == fingerprint
         conflict = None if unchanged else self._stored.conflict(document.id, source.origin)
         if conflict is not None:
@@ -284,7 +281,7 @@ class _Run:
             self._skip(document.id, source.origin)
             return
         try:
-            passages = self._split(document, parsed.is_record)
+            passages = self.chunker.passages(document, parsed.is_record)
         except UnreadableFile as refused:
             self._refuse(source, parsed, refused.reason, refused.kind)
             return
@@ -317,33 +314,6 @@ class _Run:
         ):
             self._assigned[identifier] = origin
         self._tell(DocumentSkipped(id=identifier))
-
-    def _split(self, document: Document, is_record: bool) -> tuple[Passage, ...]:
-        if is_record:
-            return chunk_record(
-                document,
-                self._embedder.window,
-                language=self._language,
-                split=self.splitter,
-            )
-        settings = self._settings
-        return chunk(
-            document,
-            budget=settings.chunk_tokens,
-            overlap=settings.overlap,
-            language=self._language,
-            split=self.splitter,
-        )
-
-    def _fingerprint(self, document: Document, is_record: bool) -> str:
-        settings = self._settings
-        how = (
-            ("record", self._embedder.window)
-            if is_record
-            else ("file", settings.chunk_tokens, settings.overlap)
-        )
-        body = json.dumps([_SPLITTING, document.hash, self._embedder.id, self._language, how])
-        return hashlib.sha256(body.encode()).hexdigest()
 
     def _acknowledge(self, prepared: ChunkedDocument, generation: int) -> None:
         self.added += not prepared.replaces

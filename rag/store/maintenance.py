@@ -7,6 +7,7 @@ import logging
 from hoptrail.rag.store.backends import Backends
 from hoptrail.rag.store.catalogue import writes as journal
 from hoptrail.rag.store.catalogue.database import Connection, snapshot
+from hoptrail.rag.store.catalogue.manifest import save_manifest
 from hoptrail.rag.store.graph_index import tables as linking
 from hoptrail.rag.store.indexes.base import DenseIndex, IndexBackend, LexicalIndex
 from hoptrail.rag.store.layout import is_index_failure
@@ -121,6 +122,7 @@ def compact(parts: Backends, writer: Connection) -> None:
     """
     rebuild(parts, writer, lexical=True, dense=True)
     writer.execute("VACUUM")
+    save_manifest(writer)  # the tables lie at other pages now
     writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import re
 import string
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,15 +22,8 @@ from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.text.characters import searchable
-from hoptrail.rag.text.word_forms import (
-    IDEOGRAPH,
-    UNSPACED,
-    Piece,
-    character_pairs,
-    joined_form,
-    parts,
-    pieces,
-)
+from hoptrail.rag.text.further_terms import FurtherTerms
+from hoptrail.rag.text.word_forms import IDEOGRAPH, UNSPACED, character_pairs
 
 VERSION = 2
 """Version of the terms: an index with terms of another one is built anew."""
@@ -62,13 +54,7 @@ LONGEST_WORD = 255
 MOST_TERMS = 256
 """Distinct terms of a query that count, the rarest of the index; a pasted document has more."""
 
-_PUNCTUATION = ".,;:!?()[]\"'“”‘’"
 _GRAM = 5
-_MARKS = frozenset({"Mn", "Mc"})
-_CACHED_CHUNKS = 1 << 16
-_LONGEST_CACHED = 48
-_OPENING = frozenset(".!?:;…")
-"""A word after one of these, or at the head of a line, is capitalised for its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +71,6 @@ class Terms:
         return dict.fromkeys(self.forms, 1) | Counter(self.words)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Forms:
-    """Further terms of what stands between two spaces."""
-
-    always: tuple[str, ...] = ()
-    inside: tuple[str, ...] = ()
-    """Those that count inside a sentence only: at its head, "A" is an article."""
-
-
-_NONE = _Forms()
-
-
 class Analyzer:
     """The analyzer of one language. Thread-safe."""
 
@@ -108,13 +82,12 @@ class Analyzer:
         # Before folding: the stop words and stems of accented languages carry their accents.
         stops, folds, stems = Filter.stopword(name), Filter.ascii_fold(), Filter.stemmer(name)
         self._words = _chain(Tokenizer.simple(), stops, folds, letters, stems)
-        self._letters = _chain(Tokenizer.simple(), stops)
-        self._bare = _chain(Tokenizer.whitespace(), folds, stems)
         self._folded = _chain(Tokenizer.simple(), folds)
-        self._cached: Callable[[str], _Forms] = lru_cache(maxsize=_CACHED_CHUNKS)(self._forms)
-        self._cached_piece = lru_cache(maxsize=_CACHED_CHUNKS // 8)(self._forms_of)
-        self._plain: set[str] = set()
-        """Chunks without further terms, which most are."""
+        self._further = FurtherTerms(
+            self._words,
+            letters=_chain(Tokenizer.simple(), stops),
+            bare=_chain(Tokenizer.whitespace(), folds, stems),
+        )
 
     @property
     def words(self) -> TextAnalyzer:
@@ -127,7 +100,7 @@ class Analyzer:
         forms: dict[str, None] = {}
         # A passage begins with its title: the line after it is the head of a sentence.
         for line in text.split("\n", 1):
-            self._add_forms(line.split(), forms)
+            self._further.add(line.split(), forms)
         if not text.isascii() and UNSPACED.search(text):
             forms.update(dict.fromkeys(IDEOGRAPH.findall(text)))
             text = UNSPACED.sub(_spaced_pairs, text)
@@ -139,52 +112,6 @@ class Analyzer:
         """The words and the further terms of a text."""
         words, forms = self.prepare(text)
         return Terms(words=self._words.analyze(words), forms=forms)
-
-    def _add_forms(self, chunks: list[str], found: dict[str, None]) -> None:
-        plain = self._plain
-        for at, chunk in [(at, chunk) for at, chunk in enumerate(chunks) if chunk not in plain]:
-            forms = self._cached(chunk) if len(chunk) <= _LONGEST_CACHED else self._forms(chunk)
-            if forms is _NONE and len(chunk) <= _LONGEST_CACHED and len(plain) < _CACHED_CHUNKS:
-                plain.add(chunk)
-            found.update(dict.fromkeys(forms.always))
-            if forms.inside and at and chunks[at - 1][-1] not in _OPENING:
-                found.update(dict.fromkeys(forms.inside))
-
-    def _forms(self, chunk: str) -> _Forms:
-        if UNSPACED.search(chunk):
-            chunk = UNSPACED.sub(" ", chunk)
-        word = chunk.strip(_PUNCTUATION)
-        if (word.isalpha() and word[1:].islower()) or word.isdecimal():
-            return _NONE
-        if not chunk.isascii() and any(
-            unicodedata.category(character) in _MARKS for character in chunk
-        ):
-            return _NONE  # to Python's expressions a vowel sign of an Indian script ends a word
-        found = [self._cached_piece(piece) for piece in pieces(chunk)]
-        always = tuple(term for one in found for term in one.always)
-        inside = tuple(term for one in found for term in one.inside)
-        return _Forms(always=always, inside=inside) if always or inside else _NONE
-
-    def _forms_of(self, piece: Piece) -> _Forms:
-        text = piece.text
-        if len(text) == 1 and text.isalpha():
-            return self._letter(piece)
-        own = self._words.analyze(text)
-        joined = joined_form(text)
-        if not own and text.isalpha() and text.isupper():
-            return _Forms(always=tuple(self._bare.analyze(text)))  # IT is no pronoun
-        inner = parts(text)
-        whole = [joined, *(one for one in inner if "." in one)]
-        terms = self._bare.analyze(" ".join(whole)) if any(whole) else []
-        terms += self._words.analyze(" ".join(inner)) if inner else []
-        return _Forms(always=tuple(one for one in dict.fromkeys(terms) if one not in own))
-
-    def _letter(self, piece: Piece) -> _Forms:
-        """A single letter. No article stands before punctuation."""
-        term = tuple(self._bare.analyze(piece.text))
-        if piece.followed or self._letters.analyze(piece.text):
-            return _Forms(always=term)
-        return _Forms(inside=term) if piece.text.isupper() else _NONE
 
 
 @lru_cache(maxsize=2 * len(LANGUAGES))

@@ -14,17 +14,29 @@ _INTRICATE = re.compile(
 _INVISIBLE = regex.compile(r"\p{Cf}+")
 _MARKS = regex.compile(r"(?V1)[\p{M}--\p{ccc=0}]+")
 
+_GROWTH = 3
+_LIGATURES = re.compile("[\u3300-\u33ff\ufdf0-\ufdff]")
+"""Signs for whole words and phrases, of up to 18 characters in NFKC."""
+
 
 def searchable(text: str) -> str:
     """Text in NFKC, without invisible characters and loose accents.
 
     Dropped are format characters (soft hyphens, zero-width characters, direction marks) and the
     marks that are left after composition: rare accents, the vowel points of Arabic and Hebrew,
-    viramas, tone marks. Vowel signs stay.
+    viramas, tone marks. Vowel signs stay. A text made of signs for whole words, which would grow
+    more than threefold, loses those.
     """
     if text.isascii():
         return text
     if not _INTRICATE.search(text):
         return unicodedata.normalize("NFKC", text)
-    bare: str = _MARKS.sub("", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+    bare: str = _MARKS.sub("", _composed(_INVISIBLE.sub("", text)))
     return bare
+
+
+def _composed(text: str) -> str:
+    composed = unicodedata.normalize("NFKC", text)
+    if len(composed) > _GROWTH * len(text):
+        return unicodedata.normalize("NFKC", _LIGATURES.sub(" ", text))
+    return composed

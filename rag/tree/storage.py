@@ -16,10 +16,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hoptrail.rag.errors import StoreDamaged, TreeMismatch, TreeMissing
 from hoptrail.rag.store.catalogue.sqlite_file import address
@@ -27,23 +23,14 @@ from hoptrail.rag.store.layout import Layout, disk_errors
 from hoptrail.rag.store.locks import OwnedLock
 from hoptrail.rag.tree.checksums import (
     SCHEMA,
-    Record,
     has_checksums,
     remove_checksums,
     seal_nodes,
     settings_intact,
     verify_nodes,
 )
-from hoptrail.rag.tree.types import (
-    NO_PARENT,
-    ROOT,
-    LeafKind,
-    Method,
-    Node,
-    Tree,
-    TreeChange,
-    TreeSpec,
-)
+from hoptrail.rag.tree.node_records import records_of, spec_of, tree_of
+from hoptrail.rag.tree.types import Tree, TreeChange, TreeSpec
 
 FORMAT = 1
 """Version of the file format; another one is refused."""
@@ -111,7 +98,7 @@ class TreeFile:
                 if meta:
                     records = connection.execute("SELECT * FROM nodes ORDER BY number").fetchall()
                     verify_nodes(connection, meta, records)
-                    return _tree(meta, records)
+                    return tree_of(meta, records)
         raise TreeMissing(
             f"The store at {self._store!r} has no tree. Make one: "
             f"hoptrail tree build --store {self._store}"
@@ -124,7 +111,7 @@ class TreeFile:
                 meta = {} if connection is None else _meta(connection)
                 if connection is None or not settings_intact(connection, meta):
                     return None
-                return _spec(meta)
+                return spec_of(meta)
         except (StoreDamaged, TreeMismatch, KeyError, ValueError):
             return None
 
@@ -143,10 +130,10 @@ class TreeFile:
             before = int(_meta(connection).get("generation", 0))
             kept = replace(tree, generation=max(before + 1, tree.generation))
             connection.execute("DELETE FROM nodes")
-            connection.executemany(_INSERT, _records(kept, kept.nodes))
+            connection.executemany(_INSERT, records_of(kept, kept.nodes))
             _set_meta(connection, kept)
             connection.execute("DELETE FROM checks")
-            seal_nodes(connection, _meta(connection), _records(kept, kept.nodes))
+            seal_nodes(connection, _meta(connection), records_of(kept, kept.nodes))
             if kept.spec.model:
                 connection.execute("DELETE FROM drafts")
             return kept
@@ -166,12 +153,12 @@ class TreeFile:
             connection.executemany(
                 "DELETE FROM nodes WHERE number = ?", [(one,) for one in sorted(change.gone)]
             )
-            connection.executemany(_INSERT, _records(change.tree, sorted(change.touched)))
+            connection.executemany(_INSERT, records_of(change.tree, sorted(change.touched)))
             _set_meta(connection, change.tree)
             # A file of an earlier version gains all checksums with its first change.
             touched = change.touched if has_checksums(connection) else change.tree.nodes
             remove_checksums(connection, change.gone)
-            seal_nodes(connection, _meta(connection), _records(change.tree, sorted(touched)))
+            seal_nodes(connection, _meta(connection), records_of(change.tree, sorted(touched)))
             return True
 
     def delete(self) -> None:
@@ -278,75 +265,3 @@ def _set_meta(connection: sqlite3.Connection, tree: Tree) -> None:
         **asdict(tree.spec),
     }
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-
-def _records(tree: Tree, numbers: Iterable[int]) -> Iterator[Record]:
-    for number in numbers:
-        node = tree.nodes[number]
-        yield (
-            number,
-            node.text,
-            node.count,
-            node.changed,
-            np.array(node.children, dtype="<i8").tobytes(),
-            np.array(node.rows, dtype="<i8").tobytes(),
-            tree.totals[number].astype("<f4").tobytes(),
-        )
-
-
-def _tree(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
-    try:
-        tree = _parsed(meta, records)
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"the tree file is inconsistent: {error!r}") from error
-    counts: dict[int, int] = {}
-    for node in reversed(list(tree.walk())):
-        counts[node.number] = len(node.rows) + sum(counts[child] for child in node.children)
-    if counts != {number: node.count for number, node in tree.nodes.items()}:
-        raise StoreDamaged(
-            "the tree file is inconsistent: node counts are wrong, or a node has no parent"
-        )
-    return tree
-
-
-def _spec(meta: Mapping[str, str | int]) -> TreeSpec:
-    spec = TreeSpec(**{name: meta[name] for name in TreeSpec.__dataclass_fields__})  # type: ignore[arg-type]
-    if spec.method not in get_args(Method) or spec.over not in get_args(LeafKind):
-        raise ValueError(f"unknown method {spec.method!r} or leaves {spec.over!r}")
-    return spec
-
-
-def _parsed(meta: Mapping[str, str | int], records: Iterable[Record]) -> Tree:
-    spec = _spec(meta)
-    nodes: dict[int, Node] = {}
-    totals: dict[int, NDArray[np.float32]] = {}
-    parents = {ROOT: NO_PARENT}
-    for number, text, count, changed, below, rows, total in records:
-        children = _numbers(below)
-        if not parents.keys().isdisjoint(children):
-            raise ValueError(f"a child of node {number} has another parent")
-        parents.update(dict.fromkeys(children, number))
-        nodes[number] = Node(
-            number=number,
-            parent=NO_PARENT,
-            text=text,
-            children=children,
-            rows=_numbers(rows),
-            count=count,
-            changed=changed,
-        )
-        totals[number] = np.frombuffer(total, dtype="<f4").reshape(spec.dimension)
-    if parents.keys() != nodes.keys():
-        raise ValueError("a node is missing, or has no parent")
-    return Tree(
-        nodes={number: replace(node, parent=parents[number]) for number, node in nodes.items()},
-        totals=totals,
-        spec=spec,
-        reflects=int(meta["reflects"]),
-        generation=int(meta["generation"]),
-        given=int(meta["given"]),
-    )
-
-
-def _numbers(blob: bytes) -> tuple[int, ...]:
-    return tuple(np.frombuffer(blob, dtype="<i8").tolist())

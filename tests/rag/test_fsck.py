@@ -13,7 +13,7 @@ from support.store import DIMENSION, indexed, new_store, sql, texts, vector
 
 from hoptrail.rag.errors import StoreBusy, StoreMissing
 from hoptrail.rag.fsck import FsckReport, fsck
-from hoptrail.rag.store.indexes.tantivy import SCHEMA
+from hoptrail.rag.store.indexes.tantivy_queries import SCHEMA
 from hoptrail.rag.store.store import Store
 
 

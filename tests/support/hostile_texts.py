@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 PROSE_UNIT = (
     "The cannery at Ostrand was founded in 1902 by Mette Laurvik, who sold it to the state in "
     "1940. It employed ninety women, most of them from the islands, and closed in the spring. "
 )
+
+_PAIRS = [*itertools.product("QWXYZKqwxyzkjJvVbB", repeat=2)]
 
 UNITS = {
     "no-break spaces": "\u00a0.",
@@ -57,6 +61,16 @@ UNITS = {
     "quote marks": "> ",
     "list items": "- a\n",
     "pipes": "|a|b|\n|-|-|\n",
+    "squared words": "㌖",
+    "fractions": "½",
+    "single letters": "A.B.C.D ",
+    "unique codes": " ".join(f"{a}{b}-{at:x}" for at, (a, b) in enumerate(_PAIRS)) + " ",
+    "unique short codes": " ".join(f"{a}{at % 10}{b}" for at, (a, b) in enumerate(_PAIRS)) + " ",
+    "end tags of others": "<b></i>",
+    "unclosed formatting": "".join(f"<p><b id={at}>" for at in range(1500)),
+    "self-closing tags": "<x/>",
+    "lines of deep quotes": ">" * 90 + "a\n" + "b\n" * 9_000,
+    "short rows of a wide table": "|a" * 100 + "\n" + "|-" * 100 + "\n" + "x\n" * 100 + "\n",
 }
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tantivy import Occur
 
 from hoptrail.evals.benchmarks.store.synthetic import SyntheticQuery
-from hoptrail.rag.store.indexes.tantivy import SCHEMA
+from hoptrail.rag.store.indexes.tantivy_queries import SCHEMA
 from hoptrail.rag.text.analyzer import index_terms
 
 _DEPTH = 50

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hoptrail.rag.ingest.parsers.base import Page, short_title
 from hoptrail.rag.ingest.parsers.decoding import declared_encoding, decode
+from hoptrail.rag.ingest.parsers.shallow_markup import shallow
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -42,18 +43,6 @@ _CHARSET = re.compile(
 )
 _COMMENT = re.compile(rb"<!--.*?-->", re.S)
 _DECLARED_IN = 4096
-
-_DEEPEST = 512
-"""Levels of elements, as in browsers: a tag deeper down is passed over, its text is kept."""
-
-_MOST_ATTRIBUTES = 1000
-
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]*>?")
-_CLOSED_BY_OTHERS = frozenset(
-    "p li dt dd tr td th option optgroup thead tbody tfoot caption colgroup html head body rt rp "  # noqa: SIM905
-    "area base br col embed hr img input link meta param source track wbr".split()
-)
-"""Elements without an end tag, or whose end tag may be left out."""
 
 _BLOCK, _LINE, _CELL, _SPACE = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 """Marks in the walk's output: never characters of a text (Unicode 23.7)."""
@@ -98,34 +87,13 @@ def page_of_markup(markup: str, headings: frozenset[str] = frozenset(("h1",))) -
     """
     from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415  (lazily: heavy)
 
-    tree = LexborHTMLParser(_shallow(_MARKS.sub("", markup)))
+    tree = LexborHTMLParser(shallow(_MARKS.sub("", markup)))
     heading = tree.css_first("head > title")
     title = " ".join(heading.text().split()) if heading is not None else ""
     walk = _Walk(headings)
     if tree.root is not None:
         walk.over(tree.root)
     return Page(title=short_title(title or walk.heading), text=_laid_out("".join(walk.pieces)))
-
-
-def _shallow(markup: str) -> str:
-    """The markup without the tags below `_DEEPEST`, and without attributes by the thousand.
-
-    Building a tree takes time by the depth of each element and the square of its attributes.
-    """
-    depth = 0
-
-    def kept(tag: re.Match[str]) -> str:
-        nonlocal depth
-        if len(tag[0]) > _MOST_ATTRIBUTES and len(tag[0].split()) > _MOST_ATTRIBUTES:
-            return f"<{tag[1]}{tag[2]}>"
-        if tag[2].lower() in _CLOSED_BY_OTHERS or tag[0].endswith("/>"):
-            return tag[0]
-        depth = max(0, depth - 1) if tag[1] else depth + 1
-        if depth + bool(tag[1]) > _DEEPEST:
-            return " "
-        return tag[0]
-
-    return _TAG.sub(kept, markup)
 
 
 class _Walk:

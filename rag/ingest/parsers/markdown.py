@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, MutableMapping, Sequence
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hoptrail.rag.ingest.parsers.base import Page, short_title
@@ -24,6 +25,11 @@ _LONGEST_FRONT = 65_536
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _BLOCK_NESTING, _INLINE_NESTING = 100, 20
 """Levels of lists and quotes, below which text is lost; and of brackets, which cost time."""
+_QUOTE_NESTING = 10
+"""Levels of quotes, deeper ones are of this level: each looks at each line that is below it."""
+_LINE_HEAD = re.compile(r"(?m)^[ \t>*+.)\d-]{11,}")
+_PADDED_CELLS = 400
+"""Cells that a table's rows may lack; the rows after that are text."""
 
 
 def markdown_page(text: str) -> Page:
@@ -34,15 +40,24 @@ def markdown_page(text: str) -> Page:
     """
     from markdown_it import MarkdownIt  # noqa: PLC0415  (lazily: heavy)
 
+    # A constant of the library, whose 65,536 a table of a few hundred bytes may ask for.
+    vars(import_module("markdown_it.rules_block.table"))["MAX_AUTOCOMPLETED_CELLS"] = _PADDED_CELLS
     facts, body = _front_matter(text)
     reader = MarkdownIt("commonmark", {"html": True, "maxNesting": _BLOCK_NESTING})
     reader.enable(["table", "strikethrough"])
     reader.core.ruler.before("inline", "inline_nesting", _limit_inline)
     reader.add_render_rule("image", _description)
-    page = page_of_markup(reader.render(body), _HEADINGS)
+    page = page_of_markup(reader.render(_LINE_HEAD.sub(_fewer_quotes, body)), _HEADINGS)
     title = facts.get("title")
     named = " ".join(title.split()) if isinstance(title, str) else ""
     return Page(title=short_title(named) or page.title, text=page.text)
+
+
+def _fewer_quotes(head: re.Match[str]) -> str:
+    """The marks of lists and quotes at the head of a line, without the quotes that are too deep."""
+    marks = head[0].split(">")
+    kept = marks[: _QUOTE_NESTING + 1]
+    return ">".join(kept) + "".join(marks[_QUOTE_NESTING + 1 :])
 
 
 def _limit_inline(state: StateCore) -> None:

@@ -2,8 +2,9 @@
 
 The checksum is a row of the table itself, renewed in each write transaction. The copy,
 `manifest.json`, is written after each commit: a catalogue of an earlier generation than its copy
-has lost commits (a damaged write-ahead log, an older file put back), and a meta table that was
-damaged is restored from it. A store without either gains them with its next commit.
+has lost commits (a damaged write-ahead log, an older file put back), and a meta table or table
+definitions (`schema_page`) that were damaged are restored from it. A store without either gains
+them with its next commit.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hoptrail.rag.store.catalogue.database import Connection, meta
+from hoptrail.rag.store.catalogue.schema_page import schema_copy
 
 CHECKSUM = "checksum"
 SEALS = ("lexical_seal", "dense_seal")
@@ -62,13 +64,15 @@ def save_manifest(connection: Connection) -> None:
     if connection.folder is None:
         return
     kept = {key: value for key, value in meta(connection).items() if key not in _OWN}
-    shown = {**kept, "next_row": 0}
+    cookie = connection.execute("PRAGMA schema_version").fetchone()[0]
+    shown = {**kept, "next_row": 0, "cookie": cookie}
     if shown == connection.saved:
         # Row numbers alone are reserved before a commit, which writes the copy.
         return
     new = connection.folder / f"{FILE}.new"
     try:
-        new.write_text(json.dumps({"crc": checksum(kept), "meta": kept}))
+        record = {"crc": checksum(kept), "meta": kept, "schema": schema_copy(connection)}
+        new.write_text(json.dumps(record))
         new.replace(connection.folder / FILE)
     except OSError as error:
         _LOG.warning("%s: the copy of the settings was not written (%s)", connection.folder, error)
@@ -100,6 +104,14 @@ def read_manifest(folder: Path) -> dict[str, str | int] | None:
     if not right:
         raise ManifestDamaged("the copy of the settings has changed under its checksum")
     return values
+
+
+def read_schema(folder: Path) -> object:
+    """The copy of the table definitions, as `schema_page` keeps it; None if there is none."""
+    try:
+        return json.loads((folder / FILE).read_bytes())["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def lost_commits(folder: Path, values: Values) -> int:

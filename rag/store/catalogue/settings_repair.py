@@ -1,4 +1,4 @@
-"""Repair of the meta table: settings from its copy, counters from the tables that they count."""
+"""Repair of table definitions and settings from their copy, of counters from what they count."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from hoptrail.rag.store.catalogue.manifest import (
     ManifestDamaged,
     is_intact,
     read_manifest,
+    read_schema,
     seal_meta,
 )
 from hoptrail.rag.store.catalogue.salvage import READ_ERRORS, lenient, salvage
+from hoptrail.rag.store.catalogue.schema_page import restore_schema
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.store.locks import WriterLock
 
@@ -26,7 +28,7 @@ _NEXT_ROW = (
 
 
 def repair_settings(layout: Layout, wait: float) -> tuple[str, ...]:
-    """Restores the settings and counters of a store if they are damaged.
+    """Restores the definitions, settings and counters of a store if they are damaged.
 
     Returns:
         The ids of documents that were lost with the pages of the file; mostly none.
@@ -37,6 +39,7 @@ def repair_settings(layout: Layout, wait: float) -> tuple[str, ...]:
     """
     catalogue = Catalogue(layout.catalogue)
     with WriterLock(layout.folder).held(wait), closing(catalogue):
+        restore_schema(layout.catalogue, read_schema(layout.folder))
         connection = catalogue.connect()
         connection.text_factory = lenient
         lost: list[str] = []

@@ -23,11 +23,23 @@ from pathlib import Path
 import numpy as np
 import tantivy
 from numpy.typing import NDArray
-from tantivy import Occur, Query
+from tantivy import Query
 
 from hoptrail.rag.store.catalogue.database import Connection
 from hoptrail.rag.store.indexes.base import Capabilities
 from hoptrail.rag.store.indexes.tantivy_files import folder_damage, list_seal
+from hoptrail.rag.store.indexes.tantivy_queries import (
+    FORMS,
+    MANY,
+    SCHEMA,
+    TOKENIZER,
+    WORDS,
+    any_of,
+    chain,
+    facets_of,
+    span_of,
+    union,
+)
 from hoptrail.rag.store.indexes.temporary import linked, removed
 from hoptrail.rag.store.layout import can_write
 from hoptrail.rag.store.types import (
@@ -39,13 +51,11 @@ from hoptrail.rag.store.types import (
     all_of,
     tie_key,
 )
-from hoptrail.rag.text.analyzer import VERSION, Analyzer, Terms, analyzer, inverse_frequency, rarest
+from hoptrail.rag.text.analyzer import Analyzer, Terms, analyzer, inverse_frequency, rarest
 from hoptrail.rag.types import Candidates, Rows, tie_break
 
 TRAITS = Capabilities(multi_process=True, persistent=True, filters_before_ranking=True)
 
-_TOKENIZER = "hoptrail"
-_WORDS, _FORMS = "words", f"forms_{VERSION}"  # an index of other terms has other fields
 _HEAP = 32_000_000
 _BUILD_HEAP = 128_000_000
 _EXTRA = 14
@@ -53,23 +63,6 @@ _LOW_BITS = 13
 """Of the 24 of a float32, so that 11 are left."""
 _NEAR = 1 - 2.0**-10 - 2.0**-13
 """A rounding step plus the error of 512 clauses: below this share of the k-th a row stays so."""
-_MANY = 512
-"""Rows from which on a set is a bit set of the segment; below it is a union of terms."""
-
-
-def _schema() -> tantivy.Schema:
-    builder = tantivy.SchemaBuilder()
-    builder.add_text_field(_WORDS, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
-    builder.add_text_field(_FORMS, stored=False, tokenizer_name="raw", index_option="basic")
-    builder.add_text_field("facet", stored=False, tokenizer_name="raw", index_option="basic")
-    builder.add_unsigned_field("row", stored=False, indexed=True, fast=True)
-    builder.add_unsigned_field("tie", stored=False, indexed=False, fast=True)
-    builder.add_unsigned_field("crc", stored=False, indexed=False, fast=True)
-    return builder.build()
-
-
-SCHEMA = _schema()
-_EVERY_ROW = Query.const_score_query(Query.all_query(), 0.0)
 
 
 class TantivyIndex:
@@ -87,10 +80,10 @@ class TantivyIndex:
         if not clauses:
             return NOTHING
         if scope.facets:
-            found = self._fetch(_chain(_all_of(scope.facets), clauses), k, scope)
+            found = self._fetch(chain(facets_of(scope.facets), clauses), k, scope)
             scores = _stepped(found.scores)
         else:
-            found = self._fetch(_union(clauses), k, scope)
+            found = self._fetch(union(clauses), k, scope)
             scores = self._certain(found, clauses)
         best = np.lexsort((found.ties, -scores))[:k]
         return Candidates(rows=found.rows[best], scores=scores[best])
@@ -98,14 +91,14 @@ class TantivyIndex:
     def _clauses(self, terms: Terms) -> list[Query]:
         """The clauses of a query; any term may be a word of one passage and a form in another."""
         found_in, clauses = self._searcher.doc_freq, list[Query]()
-        kept = rarest(terms.counts(), lambda term: found_in(_WORDS, term) + found_in(_FORMS, term))
+        kept = rarest(terms.counts(), lambda term: found_in(WORDS, term) + found_in(FORMS, term))
         for term, count in kept.items():
-            as_word, as_form = found_in(_WORDS, term), found_in(_FORMS, term)
+            as_word, as_form = found_in(WORDS, term), found_in(FORMS, term)
             if as_word:
-                query = Query.term_query(SCHEMA, _WORDS, term, "freq")
+                query = Query.term_query(SCHEMA, WORDS, term, "freq")
                 clauses.append(query if count == 1 else Query.boost_query(query, float(count)))
             if as_form:
-                query = Query.term_query(SCHEMA, _FORMS, term, "basic")
+                query = Query.term_query(SCHEMA, FORMS, term, "basic")
                 weight = inverse_frequency(self._searcher.num_docs, as_word + as_form)
                 clauses.append(Query.const_score_query(query, weight))
         return clauses
@@ -141,9 +134,9 @@ class TantivyIndex:
         return scores
 
     def _again(self, rows: list[int], clauses: Sequence[Query]) -> _Found:
-        few = len(rows) < _MANY
-        among = _any_of(rows) if few else Query.term_set_query(SCHEMA, "row", rows)
-        return self._hits(_chain(among, clauses), len(rows))
+        few = len(rows) < MANY
+        among = any_of(rows) if few else Query.term_set_query(SCHEMA, "row", rows)
+        return self._hits(chain(among, clauses), len(rows))
 
     def _hits(self, query: Query, limit: int) -> _Found:
         hits = self._searcher.search(query, limit, count=False).hits
@@ -297,7 +290,7 @@ class TantivyBackend:
         path = self._path(epoch)
         path.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(SCHEMA, path=str(path))
-        index.register_tokenizer(_TOKENIZER, self._analyser.words)
+        index.register_tokenizer(TOKENIZER, self._analyser.words)
         index.config_reader("manual")
         self._open = (epoch, index)
         return index
@@ -309,51 +302,19 @@ class TantivyBackend:
 def _feed(writer: tantivy.IndexWriter, batch: IndexBatch, analyser: Analyzer) -> None:
     for first, count in batch.swept:
         # By query: a delete by term takes the number for a signed one and finds nothing.
-        writer.delete_documents_by_query(_span(first, count))
+        writer.delete_documents_by_query(span_of(first, count))
     for entry in batch.entries:
         document = tantivy.Document()
         words, forms = analyser.prepare(entry.words)
-        document.add_text(_WORDS, words)
+        document.add_text(WORDS, words)
         for form in forms:
-            document.add_text(_FORMS, form)
+            document.add_text(FORMS, form)
         document.add_unsigned("row", entry.row)
         document.add_unsigned("tie", tie_key(tie_break(entry.passage_id)))
         document.add_unsigned("crc", zlib.crc32(entry.words.encode()))
         for one in entry.facets:
             document.add_text("facet", one)
         writer.add_document(document)
-
-
-def _any_of(rows: Iterable[int]) -> Query:
-    return _union([Query.term_query(SCHEMA, "row", row, "basic") for row in rows])
-
-
-def _span(first: int, count: int) -> Query:
-    if count < _MANY:
-        return _any_of(range(first, first + count))
-    return Query.range_query(SCHEMA, "row", tantivy.FieldType.Unsigned, first, first + count - 1)
-
-
-def _all_of(facets: Sequence[str]) -> Query:
-    terms = [Query.term_query(SCHEMA, "facet", one, "basic") for one in facets]
-    # A query of one clause is not simplified by Tantivy, and costs a third more.
-    return terms[0] if len(terms) == 1 else Query.boolean_query([(Occur.Must, t) for t in terms])
-
-
-def _union(clauses: Sequence[Query]) -> Query:
-    return Query.boolean_query([(Occur.Should, clause) for clause in clauses])
-
-
-def _chain(among: Query, clauses: Sequence[Query]) -> Query:
-    """Scores exactly the rows of `among`: ((0 + first) + second) + ..., always in this order.
-
-    `among` stands outside the chain because each query copies what it is made of.
-    """
-    chain = _EVERY_ROW
-    for clause in clauses:
-        chain = Query.boolean_query([(Occur.Must, chain), (Occur.Should, clause)])
-    chosen = Query.const_score_query(among, 0.0)
-    return Query.boolean_query([(Occur.Must, chosen), (Occur.Must, chain)])
 
 
 def _stepped(scores: NDArray[np.float32], doubt: int = 0) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from support.tree import tree_file
 
 from hoptrail import KnowledgeBase
 from hoptrail.rag.embedders.hashing import HashEmbedder
-from hoptrail.rag.errors import HoptrailError
+from hoptrail.rag.errors import HoptrailError, StoreDamaged
 from hoptrail.rag.fsck import FsckReport, fsck
 from hoptrail.rag.ingest.pipeline import ingest
 from hoptrail.rag.ingest.sentence_vectors import store_sentence_vectors
@@ -165,6 +165,22 @@ def test_a_record_under_another_number_is_named_and_the_rest_is_mended_at_once(
             QUERIES[0], k=50, mode="lexical").hits}  # fmt: skip
         store.commit([], [lost])
     assert fsck(root).clean
+
+
+@pytest.mark.parametrize("at", ["header", "cells", "definition"])
+def test_damage_to_the_table_definitions_loses_nothing(
+    bases: Bases, tmp_path: Path, at: str
+) -> None:
+    """They are on the first page of the file, without which SQLite reads no other."""
+    root = tmp_path / "store"
+    shutil.copytree(bases.closed, root)
+    path = root / "default" / "catalogue.db"
+    data = bytearray(path.read_bytes())
+    data[{"header": 3, "cells": 103, "definition": data.index(b"CREATE TABLE texts") + 3}[at]] ^= 8
+    path.write_bytes(data)
+    assert isinstance(outcome(fsck, root), StoreDamaged)
+    assert fsck(root, repair=True, embedder=lambda: EMBEDDER).clean
+    assert [searched(root), asked(root)] == bases.found
 
 
 def outcome(act: Callable[[Path], object], root: Path) -> object:

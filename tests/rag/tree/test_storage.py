@@ -201,13 +201,13 @@ sys.path.insert(0, {tests!r})
 from support.tree import bunched, made
 from hoptrail.rag.store.layout import Layout
 from hoptrail.rag.tree import storage as keep
-records = keep._records
+records = keep.records_of
 def dying(tree, numbers):
     for at, one in enumerate(records(tree, numbers)):
         if at == 5:
             os.kill(os.getpid(), 9)
         yield one
-keep._records = dying
+keep.records_of = dying
 keep.TreeFile(Layout(root=Path({root!r}), tenant="default")).save(made(bunched(200)))
 """
 
