@@ -173,15 +173,33 @@ class Rescored:
     candidates: tuple[Candidate, ...]
 
 
+RankBy = Literal["search", "windows", "utility"]
+"""What orders the passages to be read: the search's scores; a model that ranks them in sliding
+windows; a model that says, several times over, which of them help to answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPassage:
-    """A passage that was read, the query that had found it, and the round."""
+    """A passage that was read, in which round, and why: its ranks and what had found it."""
 
     passage_id: str
     query: str
     round: int
     copy: bool = False
     """True: it is gone, or has the text of another one, which was read in its place."""
+    score: float = 0.0
+    """0..1, that of its `Candidate` when it was chosen; 0: the record is older than this field."""
+    via: Via | None = None
+    """The name by which the search came to it; None: by the query itself."""
+    rank: int = 0
+    """Its place by score among the passages not read yet, from 1; 0: as `score`."""
+    rank_by: RankBy = "search"
+    """What put it in the order in which passages were read."""
+    model_rank: int = 0
+    """Its place in the model's order, from 1; 0: no model ranked it."""
+    votes: float | None = None
+    """How many of a model's samples found it useful, each by its probability where the server
+    gives that; None: none was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
