@@ -46,15 +46,12 @@ AbstainReason = Literal[
 no claim held against its quotes; the cited documents moved; the budget ended, or the caller
 stopped the run, before there was evidence."""
 
-
 Context = Literal["passages", "quotes", "both"]
 """What a model reads: whole passages, the sentences quoted from them, or both."""
 
-
 ClaimsBy = Literal["model", "code"]
 """Who finds the claims of an answer: the model, before it answers, as a chain of thought; or the
-code, in sentences that contain the model's short answer.
-"""
+code, in sentences that contain the model's short answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +146,8 @@ class Query:
     mode: Mode = "hybrid"
     weight: float = 1.0
     """0..1: score of this query's best hit, relative to the best hit of the question itself."""
+    fused: bool = False
+    """Whether its ranking and those of the round's other such queries are fused into one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,14 +172,9 @@ class Rescored:
     candidates: tuple[Candidate, ...]
 
 
-RankBy = Literal["search", "windows", "utility"]
-"""What orders the passages to be read: the search's scores; a model that ranks them in sliding
-windows; a model that says, several times over, which of them help to answer."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPassage:
-    """A passage that was read, in which round, and why: its ranks and what had found it."""
+    """A passage that was read, the round, and why: what had found it, and its ranks, from 1."""
 
     passage_id: str
     query: str
@@ -188,18 +182,14 @@ class ReadPassage:
     copy: bool = False
     """True: it is gone, or has the text of another one, which was read in its place."""
     score: float = 0.0
-    """0..1, that of its `Candidate` when it was chosen; 0: the record is older than this field."""
+    """0..1, as its `Candidate` had it then, and so is the name by which the search came to it."""
     via: Via | None = None
-    """The name by which the search came to it; None: by the query itself."""
     rank: int = 0
-    """Its place by score among the passages not read yet, from 1; 0: as `score`."""
-    rank_by: RankBy = "search"
-    """What put it in the order in which passages were read."""
+    """By score, among the passages not read yet; 0: recorded by an earlier version."""
     model_rank: int = 0
-    """Its place in the model's order, from 1; 0: no model ranked it."""
+    """In the order that a model made; 0: none did, its score decided."""
     votes: float | None = None
-    """How many of a model's samples found it useful, each by its probability where the server
-    gives that; None: none was asked."""
+    """Samples of a model that found it useful, each by its probability where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

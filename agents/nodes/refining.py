@@ -129,7 +129,6 @@ async def _ranked(
         one = passages[place].id
         choice.reasons[one] = replace(
             choice.reasons[one],
-            rank_by=run.settings.rank_by,
             model_rank=number,
             votes=ranked.votes[place] if ranked.votes else None,
         )

@@ -18,6 +18,7 @@ from hoptrail.agents.roles.reading.ranker import LocalRanker, UtilityRanker, Win
 from hoptrail.agents.roles.reading.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.searching.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.searching.planner import LocalPlanner, ServedPlanner
+from hoptrail.agents.roles.searching.query_expansion import EXPANSIONS, ExpandingQueryWriter
 from hoptrail.agents.roles.searching.query_writer import (
     GraphQueryWriter,
     LocalQueryWriter,
@@ -94,6 +95,10 @@ def served_roles(
     elif settings.rank_by == "utility":
         players["ranker"] = lambda client: UtilityRanker(
             client, delimiters, settings.rank_window, settings.rank_samples
+        )
+    if settings.query_writer in EXPANSIONS:
+        players["query_writer"] = lambda client: ExpandingQueryWriter(
+            client, delimiters, fallback, EXPANSIONS[settings.query_writer]
         )
     if settings.verification == "model":
         players["verifier"] = lambda client: EntailmentVerifier(

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from hoptrail.agents.budget.limits import Budget
-from hoptrail.agents.types import ClaimsBy, Context, RankBy, Turn
+from hoptrail.agents.types import ClaimsBy, Context, Turn
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.store.catalogue.filters import filter_tokens
 from hoptrail.rag.tree.search.types import TreeSearchSettings
@@ -22,6 +22,12 @@ thousand tokens; the search improves little after the eighth (LATTICE, arXiv 251
 
 
 Verification = Literal["code", "model"]
+
+RankBy = Literal["search", "windows", "utility"]
+"""What orders the passages to be read: their scores, or a model (`roles.reading.ranker`)."""
+
+QueryWriting = Literal["gap", "keywords", "keywords_fused", "thought", "intent"]
+"""What a model writes to be searched for next; `roles.searching.query_expansion` has them."""
 
 LONGEST_WINDOW = 20
 """Most passages that a model ranks in one call, as in RankGPT (arXiv 2304.09542)."""
@@ -36,6 +42,7 @@ _CHOICES = (
     ("context", Context),
     ("claims_by", ClaimsBy),
     ("rank_by", RankBy),
+    ("query_writer", QueryWriting),
     ("verification", Verification),
 )
 
@@ -80,6 +87,10 @@ class RunSettings:
     rank_stride: int = 5
     """At most `rank_window`."""
     rank_samples: int = 5
+    query_writer: QueryWriting = "gap"
+    """What the served query writer writes: queries for the gap; or keywords, a passage that would
+    answer, or a description of the intent, which are searched with what is missing. The others
+    than `gap` are options that were not measured with a capable model."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
     verification: Verification = "code"

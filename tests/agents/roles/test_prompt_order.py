@@ -14,7 +14,7 @@ from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.prompts.loader import load
 
-ASK = [name for name in SHIPPED if name.startswith(("ask/", "reason/"))]
+ASK = [name for name in SHIPPED if name.startswith(("ask/", "reason/", "rank/", "expand/"))]
 FIRST = {
     "ask/rewrite": "$conversation",
     "ask/verify": "$claims",

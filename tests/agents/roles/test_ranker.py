@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ from hoptrail.agents.roles.reading.ranker import (
     shuffled,
     windows,
 )
-from hoptrail.agents.types import Candidate, RankBy
+from hoptrail.agents.runs.request import RankBy
+from hoptrail.agents.types import Candidate
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.types import Passage
 
@@ -100,7 +102,7 @@ def test_windows_cover_every_place_in_as_many_calls_as_the_formula_says(
     assert (spans[0][1], spans[-1][0]) == (count, 0)
     assert all(end - start <= size for start, end in spans)
     assert {place for start, end in spans for place in range(start, end)} == set(range(count))
-    assert all(later[1] >= earlier[0] for earlier, later in zip(spans, spans[1:], strict=False))
+    assert all(later[1] >= earlier[0] for earlier, later in pairwise(spans))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_a_run_reads_in_the_models_order_and_says_why(
     )  # fmt: skip
     count = len(receipt.candidates)
     assert [(one.rank, one.model_rank) for one in receipt.read] == [(count, 1), (count - 1, 2)]
-    assert {one.rank_by for one in receipt.read} == {"windows"}
+    assert {one.votes for one in receipt.read} == {None}
     (step,) = [step for step in receipt.steps if step.action == "ranked"]
     assert step.use is not None
     assert (step.use.role, step.found[0]) == ("rank", receipt.candidates[-1].passage_id)
@@ -251,7 +253,7 @@ def test_without_a_model_each_passage_read_says_its_rank_and_what_found_it(
     candidates = {one.passage_id: one for one in receipt.candidates}
     assert [one.rank for one in receipt.read if one.round == 1] == [1, 2, 3, 4, 5]
     for one in receipt.read:
-        assert (one.rank_by, one.model_rank, one.votes) == ("search", 0, None)
+        assert (one.model_rank, one.votes) == (0, None)
         assert one.query in {step.detail for step in receipt.steps if step.node == "retrieve"}
         assert 0 < one.score <= candidates[one.passage_id].score
 
