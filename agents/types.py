@@ -244,6 +244,8 @@ class Claim:
     reason: str = ""
     """Why the claim was dropped; empty where it holds."""
     checked_by: CheckedBy = ""
+    probability: float | None = None
+    """0..1, that a model gave to its being stated; None: none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,6 +234,8 @@ class Entailment:
 
     entailed: bool
     reason: str
+    probability: float | None = None
+    """0..1, that they do; None: the server gives no probabilities."""
 
 
 class EntailmentModel(Protocol):

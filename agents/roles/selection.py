@@ -94,15 +94,24 @@ def served_roles(
         )
     elif settings.rank_by == "utility":
         players["ranker"] = lambda client: UtilityRanker(
-            client, delimiters, settings.rank_window, settings.rank_samples
+            client,
+            delimiters,
+            settings.rank_window,
+            settings.rank_samples,
+            scored=settings.label_probabilities,
         )
     if settings.query_writer in EXPANSIONS:
         players["query_writer"] = lambda client: ExpandingQueryWriter(
             client, delimiters, fallback, EXPANSIONS[settings.query_writer]
         )
-    if settings.verification == "model":
+    if settings.verification != "code":
         players["verifier"] = lambda client: EntailmentVerifier(
-            ServedEntailment(client, delimiters)
+            ServedEntailment(
+                client,
+                delimiters,
+                proofs=settings.verification == "natural_logic",
+                scored=settings.label_probabilities,
+            )
         )
     served = {role: play(clients[role]) for role, play in players.items() if role in clients}
     return replace(fallback, **served)

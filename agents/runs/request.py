@@ -21,7 +21,7 @@ SERVED_ITERATIONS = 8
 thousand tokens; the search improves little after the eighth (LATTICE, arXiv 2510.13217)."""
 
 
-Verification = Literal["code", "model"]
+Verification = Literal["code", "model", "natural_logic"]
 
 RankBy = Literal["search", "windows", "utility"]
 """What orders the passages to be read: their scores, or a model (`roles.reading.ranker`)."""
@@ -93,9 +93,13 @@ class RunSettings:
     than `gap` are options that were not measured with a capable model."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
+    label_probabilities: bool = False
+    """Whether verdicts and utility judgments go by the probabilities that the model gave to its
+    words, where the server has them (`logprobs`); else by the words. Not measured."""
     verification: Verification = "code"
     """Who checks the claims of an answer: the rules alone, or the served model as well; a claim
-    then holds where both agree."""
+    then holds where both agree. With `natural_logic` the model labels each part of a claim, and
+    the code draws the verdict; not measured."""
 
     def __post_init__(self) -> None:
         """Refuses values with which no search is possible."""
@@ -109,6 +113,11 @@ class RunSettings:
         if self.call_seconds is not None and not self.call_seconds > 0:
             raise SettingsError(
                 f"The setting call_seconds={self.call_seconds!r} must be a number above 0."
+            )
+        if not isinstance(self.label_probabilities, bool):
+            raise SettingsError(
+                f"The setting label_probabilities={self.label_probabilities!r} must be true or "
+                "false."
             )
         for name, kind in _CHOICES:
             value = getattr(self, name)

@@ -9,7 +9,8 @@ settings file.
     [search]  k, mode
     [ask]     strategy, mode, k, read, max_rounds, iterations, max_queries,
               context, claims_by, call_seconds, verification, per_document,
-              rank_by, ranked, rank_window, rank_stride, rank_samples, query_writer
+              rank_by, ranked, rank_window, rank_stride, rank_samples, query_writer,
+              label_probabilities
     [model]   url, name, api_key_file, api_key_env
     [models.ROLE]  url, name, api_key_file, api_key_env, thinking, thought_tokens
               where ROLE is rewriter, planner, step_planner, ranker, refiner, assessor,
@@ -87,6 +88,7 @@ class AskTable:
     rank_stride: int | None = None
     rank_samples: int | None = None
     query_writer: str | None = None
+    label_probabilities: bool | None = None
     call_seconds: float | None = None
     verification: str | None = None
 

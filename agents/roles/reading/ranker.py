@@ -8,7 +8,7 @@ comes after those that are, in the order given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Annotated
 
@@ -18,9 +18,11 @@ from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.budget.ledger import Share
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.types import ScoredToken
 from hoptrail.agents.roles.base import Ranked, RoleResult
 from hoptrail.agents.roles.common import Reply
-from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back, ask_with_tokens
+from hoptrail.agents.roles.label_probabilities import MOST_LIKELY, number_probabilities
 from hoptrail.agents.roles.reading.grounding import numbered, wrapped
 from hoptrail.agents.roles.tree_scorer import kept_for_answer
 from hoptrail.agents.runs.request import LONGEST_WINDOW
@@ -117,7 +119,7 @@ class UtilityRanker:
     in the order given, the others shuffled, always alike for one question. A passage has a vote of
     each sample that names it, and passages are ordered by votes, then as given:
 
-        votes(p) = |{s : p ∈ useful(s)}|
+        votes(p) = |{s : p ∈ useful(s)}|, or Σ of the probability that s gave to p, if `scored`
 
     By prompt `rank/useful`, which has the model answer before it judges. Calls of a model:
     `samples`, beside each other; none for fewer than two passages.
@@ -127,11 +129,19 @@ class UtilityRanker:
         delimiters: go around the passages.
         window: how many of the first passages are judged.
         samples: how often they are.
+        scored: whether a vote counts as much as the model was sure of it, where the server says.
     """
 
     def __init__(
-        self, client: LLMClient, delimiters: Delimiters, window: int, samples: int
+        self,
+        client: LLMClient,
+        delimiters: Delimiters,
+        window: int,
+        samples: int,
+        *,
+        scored: bool = False,
     ) -> None:
+        self._scored = scored
         self._client = client
         self._delimiters = delimiters
         self._window = window
@@ -150,20 +160,22 @@ class UtilityRanker:
             for order, share in zip(orders, shares, strict=True)
         )
         judged = any(one.use is not None and not one.use.failure for one in results)
-        votes = [sum(place in one.value for one in results) for place in everything]
+        votes = [
+            round(sum(one.value.get(place, 0.0) for one in results), 6) for place in everything
+        ]
         first = sorted(range(count), key=lambda place: -votes[place])
         return Ranked(
             order=(*first, *everything[count:]),
             ranked=count if judged else 0,
-            votes=tuple(map(float, votes)) if judged else (),
+            votes=tuple(votes) if judged else (),
             uses=tuple(one.use for one in results if one.use is not None),
             stop=next((one.stop for one in results if one.stop in _ENDING), None),
         )
 
     async def _useful(
         self, question: str, passages: Sequence[Passage], order: Sequence[int], share: Share
-    ) -> RoleResult[frozenset[int]]:
-        """The positions, in the order given, of the passages that one sample finds useful."""
+    ) -> RoleResult[Mapping[int, float]]:
+        """The passages that one sample finds useful, by position in the order given: its votes."""
         call = RoleCall(
             role="judge_utility",
             prompt="rank/useful",
@@ -174,15 +186,19 @@ class UtilityRanker:
             ),
             blocks=numbered([passages[place] for place in order]),
             share=share,
+            logprobs=MOST_LIKELY if self._scored else 0,
         )
 
-        def use(form: UsefulForm, seen: Sequence[int]) -> frozenset[int]:
-            return frozenset(order[place] for place in _named(form.useful, seen))
+        def use(
+            form: UsefulForm, seen: Sequence[int], tokens: Sequence[ScoredToken]
+        ) -> Mapping[int, float]:
+            sure = number_probabilities(tokens, "useful")
+            return {order[place]: sure.get(place + 1, 1.0) for place in _named(form.useful, seen)}
 
-        async def none() -> RoleResult[frozenset[int]]:
-            return RoleResult(value=frozenset())
+        async def none() -> RoleResult[Mapping[int, float]]:
+            return RoleResult(value={})
 
-        return await ask_or_fall_back(self._client, call, use, none)
+        return await ask_with_tokens(self._client, call, use, none)
 
 
 class OrderForm(Reply):
