@@ -114,6 +114,37 @@ class StepAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriplePattern:
+    """A relation that the question states, asked from its known side; the unknown is a variable."""
+
+    subject: str
+    """A name of the question, or the variable of an earlier triple."""
+    relation: str
+    object: str
+    """A variable: `?x1`, `?x2`, …; that of the answer is `?ans`. Triples may share one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A value of a variable, and the evidence that states it."""
+
+    variable: str
+    value: str
+    evidence: tuple[str, ...]
+    """Ids of quotes in the evidence pool, at least one; each has the value word for word."""
+    round: int
+    """The first in which it was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """Values of one variable that exclude each other, each with its support, the best first."""
+
+    variable: str
+    bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The plan for a question: the facts that must be known, and the kind of answer asked for."""
 
@@ -122,6 +153,8 @@ class Plan:
     """The kind of answer: `person`, `place`, `date`, `number`, `choice`, `yes_no` or `thing`."""
     steps: tuple[Step, ...] = ()
     """The steps to the answer, each after those it depends on; (): the planner made none."""
+    triples: tuple[TriplePattern, ...] = ()
+    """The question as triples, each after those whose variables it needs; (): by needs alone."""
 
     def ready(self, done: Collection[str]) -> tuple[Step, ...]:
         """The steps that are not done and depend on nothing that is not."""
@@ -227,6 +260,8 @@ class Assessment:
 
     sufficient: bool
     missing: tuple[str, ...] = ()
+    found: tuple[tuple[str, str], ...] = ()
+    """Variables and values that the evidence is said to state; code looks for the support."""
 
 
 CheckedBy = Literal["", "code", "model", "both"]

@@ -1,1 +1,1 @@
-"""Applications: the command line (`cli`) and HTML pages (`html`)."""
+"""Applications: command line (`cli`), HTML pages (`html`), MCP server (`mcp`), `adapters`."""

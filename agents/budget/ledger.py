@@ -21,7 +21,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,7 +133,7 @@ class Ledger:
             self._write("resume", {})
             self._charges.forfeit_open()
         else:
-            self._write("open", {"v": _VERSION, "budget": _as_dict(self.budget)})
+            self._write("open", {"v": _VERSION, "budget": asdict(self.budget)})
 
     def _elapsed_before(self, lines: Sequence[Mapping[str, Any]], alive: float) -> float:
         """The run's seconds when the process before this one died."""
@@ -313,7 +313,7 @@ class Ledger:
             at=self._wall(),
         )
         # Written first: if the write fails nothing was set aside and the spend does not happen.
-        self._write("reserve", _as_dict(reservation))
+        self._write("reserve", asdict(reservation))
         self._charges.add(reservation)
         return reservation
 
@@ -342,12 +342,8 @@ def _check_header(lines: list[dict[str, Any]], budget: Budget) -> None:
         return
     if lines[0]["op"] != "open" or lines[0]["v"] != _VERSION:
         raise ValueError("no header")
-    if lines[0]["budget"] != _as_dict(budget):
+    if lines[0]["budget"] != asdict(budget):
         raise SettingsError(
-            f"The run began with the budget {lines[0]['budget']!r}, not {_as_dict(budget)!r}: "
+            f"The run began with the budget {lines[0]['budget']!r}, not {asdict(budget)!r}: "
             "resume it with the same."
         )
-
-
-def _as_dict(record: Budget | Reservation) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}

@@ -61,8 +61,6 @@ _FAILURES: dict[FailureKind, Failure] = {
     "endpoint_error": "endpoint_error",
 }
 
-_LOST: frozenset[Failure | None] = frozenset({"unavailable", "refused_by_server", "cancelled"})
-
 _QUOTED = 2_000
 """Characters of a bad reply that the re-ask quotes."""
 
@@ -192,21 +190,16 @@ class LLMClient:
             thinking=self._thinking,
         )
         fitted = prompt if isinstance(prompt, FittedPrompt) else FittedPrompt(prompt=prompt)
-        messages = self._messages(fitted.prompt, form)
-        stats = CallStats()
-        began = self._ledger.elapsed()
+        stats, began = CallStats(), self._ledger.elapsed()
         try:
-            read = await self._until_read(call, messages, stats, fitted.tokens)
+            read = await self._until_read(call, fitted, stats)
         except OutOfBudget as stop:
             announce_discard(call, stats)
             raise OutOfBudget(stop.stop, stats.usage) from stop
         value, failure = read
         if failure is not None:
             announce_discard(call, stats)
-        if failure in _LOST:
-            self._retrying.lost = failure
-        elif failure == "too_slow" and self._retrying.too_slow():
-            self._retrying.lost = "unavailable"
+        self._retrying.note(failure)
         return LLMResult(
             value=value,
             failure=failure,
@@ -267,15 +260,12 @@ class LLMClient:
         return less(self._ledger.divide(n), keep)
 
     async def _until_read(
-        self,
-        call: CallSpec[T],
-        messages: tuple[Message, ...],
-        stats: CallStats,
-        counted: int | None,
+        self, call: CallSpec[T], prompt: FittedPrompt, stats: CallStats
     ) -> tuple[T | None, Failure | None]:
         """Requests and reads a reply, and requests once more when the reply cannot be read."""
         failure: Failure | None = None
         server = self.server
+        messages, counted = self._messages(prompt.prompt, call.form), prompt.tokens
         for stats.re_asks in (0, 1):
             try:
                 reply = await self._retrying.reply(call, messages, server, stats, counted=counted)

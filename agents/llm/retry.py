@@ -45,6 +45,7 @@ _FIRST_PACE = 5.0
 _PATIENCE = 3.0
 """A call may take this many times as long as the server's pace says."""
 _LEAST_TIMEOUT = 30.0
+_LOST: frozenset[Failure | None] = frozenset({"unavailable", "refused_by_server", "cancelled"})
 _MOST_SLOW = 2
 """Calls in a row without a reply in time after which a server counts as lost."""
 _COUNT_SAFETY = 8
@@ -147,10 +148,14 @@ class RetryingEndpoint:
         work = prompt_tokens * _PROMPT_SHARE + max_tokens
         return max(_LEAST_TIMEOUT, _PATIENCE * work / pace)
 
-    def too_slow(self) -> bool:
-        """Notes a call without a reply in time; whether the server now counts as lost."""
-        self._slow += 1
-        return self._slow >= _MOST_SLOW
+    def note(self, failure: Failure | None) -> None:
+        """Notes how a question ended; with some failures the server counts as lost."""
+        if failure in _LOST:
+            self.lost = failure
+        elif failure == "too_slow":
+            self._slow += 1
+            if self._slow >= _MOST_SLOW:
+                self.lost = "unavailable"
 
     async def reply(
         self,
@@ -219,7 +224,7 @@ class RetryingEndpoint:
             node=call.node,
             prompt_tokens=prompt_tokens,
             completion_tokens=request.max_tokens,
-            least=min(call.min_tokens, request.max_tokens),
+            least=call.min_tokens,
             share=call.share,
             timeout=timeout,
         )
@@ -232,29 +237,24 @@ class RetryingEndpoint:
         left = self.ledger.seconds_left()
         limit = max(0.0, min(timeout, left, call.until - self.ledger.elapsed()))
         on_delta = _noting(call, stats)
-        began = self.ledger.elapsed()
         try:
             reply = await self.endpoint.attempt(request, timeout=limit, on_delta=on_delta)
         except AttemptFailed as failed:
-            stats.usage += (
-                self.ledger.forfeit(reservation)
-                if failed.spent
-                else self.ledger.release(reservation)
-            )
+            settle = self.ledger.forfeit if failed.spent else self.ledger.release
+            stats.usage += settle(reservation)
             if failed.kind == "timeout" and limit == left:
                 raise OutOfBudget("out_of_time") from failed
             raise
         except BaseException:  # cancelled: the tokens that the model made until then are not known
             self.ledger.forfeit(reservation)
             raise
-        stats.usage += self.ledger.settle(
-            reservation, reply.usage, replied=bool(reply.text or reply.reasoning)
-        )
+        replied = bool(reply.text or reply.reasoning)
+        stats.usage += self.ledger.settle(reservation, reply.usage, replied=replied)
         stats.without, stats.tokens = reply.without, reply.tokens
         self._slow = 0
         if reply.usage is not None:
             self._work += prompt_tokens * _PROMPT_SHARE + reply.usage.completion_tokens
-            self._seconds += self.ledger.elapsed() - began
+            self._seconds += self.ledger.elapsed() - reservation.began
         if on_delta is not None and not stats.streamed:
             on_delta(reply.text)  # a reply from a recording comes whole
         return reply

@@ -21,6 +21,7 @@ from hoptrail.agents.roles.base import Draft
 from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
 from hoptrail.agents.roles.reading.answerer import extractive_answer
 from hoptrail.agents.roles.reading.grounding import grounds, verbatim
+from hoptrail.agents.roles.searching.bindings import contradictions, supported_by
 from hoptrail.agents.roles.verifier import verify as verify_answer
 from hoptrail.agents.runs.receipt import FINISHED, Receipt, outcome_of
 from hoptrail.agents.types import (
@@ -170,6 +171,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
     if unchecked and stop in FINISHED:
         stop = "out_of_time"
     claims = answer.claims if answer is not None else ()
+    bindings = supported_by(state.bindings, (one.id for one in unchanged))
     made = Receipt(
         question=run.question,
         standalone="" if state.question == run.question else state.question,
@@ -183,6 +185,8 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         computation=answer.computation if answer is not None else None,
         dropped=tuple(claim for claim in claims if claim.verdict == "dropped"),
         evidence=unchanged,
+        bindings=bindings,
+        contradictions=contradictions(bindings, unchanged),
         source_changed=changed,
         unchecked=unchecked,
         candidates=state.candidates,

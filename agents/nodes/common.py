@@ -8,6 +8,7 @@ from dataclasses import replace
 from hoptrail.agents.nodes.state import RunContext, RunState
 from hoptrail.agents.roles.base import Quote, RoleInput, RoleResult
 from hoptrail.agents.roles.reading.grounding import text_of
+from hoptrail.agents.roles.searching.bindings import best_first
 from hoptrail.agents.types import Candidate, Evidence, Plan, Query, StepRecord, evidence_id
 from hoptrail.rag.types import Passage
 
@@ -20,6 +21,7 @@ async def role_input(state: RunState, run: RunContext) -> RoleInput:
         pool=state.evidence,
         asked=state.asked,
         assessment=state.assessment,
+        bindings=best_first(state.bindings, state.evidence),
         passages=await shown_passages(state, run),
         notes=state.notes,
         claims_by=run.settings.claims_by,

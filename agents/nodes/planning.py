@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from hoptrail.agents.events import PlanMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
-from hoptrail.agents.nodes.common import in_run_mode, role_input, role_step, whole_question
+from hoptrail.agents.nodes.common import (
+    evidence_from,
+    in_run_mode,
+    role_input,
+    role_step,
+    whole_question,
+)
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
+from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.roles.common import too_alike
-from hoptrail.agents.types import Query, StopReason
+from hoptrail.agents.roles.reading.grounding import grounds, states
+from hoptrail.agents.roles.searching.bindings import (
+    facts,
+    gap_queries,
+    merge_bindings,
+    open_triples,
+    values_of,
+)
+from hoptrail.agents.types import Assessment, Binding, Evidence, Query, StopReason
+
+BARREN = 2
+"""Rounds in a row without new evidence or a new binding that end the search."""
+GAP = 0.95
+"""Score of the best hit of a query for what has no value, relative to the question's best."""
 
 
 async def plan(state: RunState, run: RunContext) -> StateUpdate:
@@ -37,29 +60,95 @@ async def plan(state: RunState, run: RunContext) -> StateUpdate:
 async def assess(state: RunState, run: RunContext) -> StateUpdate:
     """Evidence pool → enough, or what is missing; also ends searches that make no progress."""
     run.emit(StepStarted(node="assess", round=state.round))
-    result = await run.roles.assessor.assess(await role_input(state, run))
-    detail = "enough" if result.value.sufficient else "missing: " + "; ".join(result.value.missing)
+    situation = await role_input(state, run)
+    result = await run.roles.assessor.assess(situation)
+    found, evidence = _bound(result.value.found, situation, state, run)
+    after = replace(state, evidence=evidence, bindings=merge_bindings(state.bindings, found))
+    by_model = result.use is not None and not result.use.failure
+    judged = _judged(result.value, after, by_model=by_model)
+    detail = "enough" if judged.sufficient else "missing: " + "; ".join(judged.missing)
     stop: StopReason | None = None
-    if result.value.sufficient:
+    if judged.sufficient:
         stop = "sufficient"
-    elif state.barren >= 2:
+    elif after.barren >= BARREN or not _read_anything(state):
         stop = "no_progress"
     elif state.round >= run.settings.max_rounds:
         stop = "max_rounds"
+    support = tuple(dict.fromkeys(one for binding in found for one in binding.evidence))
     return StateUpdate(
-        assessment=result.value,
-        steps=(role_step("assess", "judged the evidence", detail, result),),
+        assessment=judged,
+        evidence=evidence,
+        bindings=found,
+        steps=(role_step("assess", "judged the evidence", detail, result, support),),
         stop=result.stop or stop,
     )
+
+
+def _judged(given: Assessment, state: RunState, *, by_model: bool) -> Assessment:
+    """A judgement of the evidence, with what has no value yet.
+
+    Rules read few values: for them, what was searched for once is no gap.
+    """
+    triples = state.plan.triples if state.plan is not None else ()
+    if by_model:
+        gaps = open_triples(triples, state.bindings)
+        unknown = facts(gaps, _best(values_of(state.bindings, state.evidence)))
+    else:
+        queries = gap_queries(triples, state.bindings, state.evidence)
+        unknown = tuple(text for text in queries if not too_alike(text, state.asked))
+    missing = tuple(dict.fromkeys((*filter(None, unknown), *given.missing)))
+    return replace(given, sufficient=given.sufficient and not unknown, missing=missing)
+
+
+def _bound(
+    found: Sequence[tuple[str, str]], situation: RoleInput, state: RunState, run: RunContext
+) -> tuple[tuple[Binding, ...], tuple[Evidence, ...]]:
+    """The values that quotes state, each with its support, and the pool with their quotes.
+
+    A value that stands in no quote is looked for in the passages read; one that stands nowhere
+    beside a word of what was asked is dropped.
+    """
+    evidence, bindings = state.evidence, list[Binding]()
+    values = values_of(state.bindings, state.evidence)
+    for name, value in found:
+        triples = (one for one in situation.plan.triples if one.object == name)
+        asked = " ".join(facts(triples, _best(values)))
+        ids = [item.id for item in evidence if states(value, asked, item)]
+        if not ids:
+            quotes = grounds(value, asked, situation.passages)
+            fresh = evidence_from(quotes, state.candidates, state, run, generation=state.generation)
+            evidence = pool.merge_evidence(evidence, fresh)
+            ids = [pool.covering(item, evidence) for item in fresh]
+        if ids:
+            support = tuple(dict.fromkeys(ids))
+            bindings.append(
+                Binding(variable=name, value=value, evidence=support, round=state.round)
+            )
+            values.setdefault(name, []).append(value)
+    return merge_bindings((), bindings), evidence
+
+
+def _best(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: some[0] for name, some in values.items()}
+
+
+def _read_anything(state: RunState) -> bool:
+    """Whether the present round found a passage to read; the first one may have found none."""
+    return state.round <= 1 or any(one.round == state.round for one in state.read)
 
 
 async def next_query(state: RunState, run: RunContext) -> StateUpdate:
     """Missing facts → queries not made before; the search ends when there are none."""
     run.emit(StepStarted(node="next_query", round=state.round))
     result = await run.roles.query_writer.next_queries(await role_input(state, run))
+    triples = state.plan.triples if state.plan is not None else ()
+    gaps = (
+        Query(text=text, purpose="gap", weight=GAP)
+        for text in gap_queries(triples, state.bindings, state.evidence)
+    )
     asked = list(state.asked)
     queries: list[Query] = []
-    for query in result.value:
+    for query in (*gaps, *result.value):
         if len(queries) < run.settings.max_queries and not too_alike(query.text, asked):
             queries.append(in_run_mode(query, run))
             asked.append(query.text)

@@ -16,11 +16,13 @@ from hoptrail.agents.corpus.protocol import Corpus
 from hoptrail.agents.events import Listener, StreamedAnswer, ignore
 from hoptrail.agents.nodes.evidence_pool import merge_candidates, merge_evidence
 from hoptrail.agents.roles.base import Roles
+from hoptrail.agents.roles.searching.bindings import merge_bindings
 from hoptrail.agents.roles.searching.router import Route
 from hoptrail.agents.runs.request import RunSettings
 from hoptrail.agents.types import (
     Answer,
     Assessment,
+    Binding,
     Candidate,
     Evidence,
     Plan,
@@ -99,6 +101,8 @@ class RunState:
     """Number of missing facts after each turn of a monologue."""
     evidence: Annotated[tuple[Evidence, ...], merge_evidence] = ()
     """The evidence pool, best first."""
+    bindings: Annotated[tuple[Binding, ...], merge_bindings] = ()
+    """The values found for the variables of the plan's triples."""
     round: Annotated[int, highest] = 0
     assessment: Annotated[Assessment | None, latest] = None
     answer: Annotated[Answer | None, latest] = None
@@ -113,8 +117,10 @@ class RunState:
 
     @property
     def barren(self) -> int:
-        """Rounds in a row, up to the present one, that added no evidence."""
-        return self.round - max((item.round for item in self.evidence), default=0)
+        """Rounds in a row, up to the present one, that added neither evidence nor a binding."""
+        quoted = max((item.round for item in self.evidence), default=0)
+        bound = max((one.round for one in self.bindings), default=0)
+        return self.round - max(quoted, bound)
 
 
 class StateUpdate(TypedDict, total=False):
@@ -135,6 +141,7 @@ class StateUpdate(TypedDict, total=False):
     notes: tuple[Turn, ...]
     progress: tuple[int, ...]
     evidence: tuple[Evidence, ...]
+    bindings: tuple[Binding, ...]
     round: int
     assessment: Assessment | None
     answer: Answer | None

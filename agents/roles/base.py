@@ -16,6 +16,7 @@ from hoptrail.agents.events import AnswerDelta
 from hoptrail.agents.types import (
     Answer,
     Assessment,
+    Binding,
     ClaimsBy,
     Context,
     Evidence,
@@ -72,6 +73,8 @@ class RoleInput:
     pool: Sequence[Evidence]
     asked: Sequence[str]
     assessment: Assessment | None = None
+    bindings: Sequence[Binding] = ()
+    """The values that the variables of the plan have so far, the best supported first."""
     passages: Sequence[Passage] = ()
     """Those read so far, in order of arrival."""
     notes: Sequence[Turn] = ()

@@ -1,8 +1,10 @@
-"""Helpers of several roles: content words, names of a question, the needs in a prompt."""
+"""Helpers of several roles: content words, names of a question, variables, needs in a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -11,6 +13,7 @@ from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput
 from hoptrail.agents.types import Turn
 from hoptrail.rag.entities.surface import proper_names, surface_words
+from hoptrail.rag.text.sentences import Span, sentences
 
 
 def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
@@ -20,6 +23,12 @@ def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
         len(mine & theirs) / len(mine | theirs) > limit
         for theirs in map(set, map(surface_words, asked))
     )
+
+
+@lru_cache(maxsize=1024)
+def sentences_of(passage: str) -> tuple[Span, ...]:
+    """The sentences of a passage's text; cached, since several roles read the same passages."""
+    return tuple(sentences(passage))
 
 
 EMPTY_WORDS = frozenset(
@@ -47,6 +56,27 @@ def subjects_of(situation: RoleInput) -> tuple[str, ...]:
     )
 
 
+_VARIABLE = re.compile(r"\?x\d+\b|\?ans\b", re.IGNORECASE)
+
+
+def variables(text: str) -> tuple[str, ...]:
+    """The variables of a plan's triples in a text, in order, each once."""
+    return tuple(dict.fromkeys(one.lower() for one in _VARIABLE.findall(text)))
+
+
+def filled(text: str, values: Mapping[str, str], *, keep: bool = False) -> str:
+    """A text with values in the place of variables; one without stays if `keep`, or else goes."""
+    words = _VARIABLE.sub(
+        lambda match: values.get(match.group().lower(), match.group() if keep else ""), text
+    )
+    return " ".join(words.split())
+
+
+def best_values(situation: RoleInput) -> dict[str, str]:
+    """The best supported value of each variable that has one."""
+    return {one.variable: one.value for one in reversed(situation.bindings)}
+
+
 def notes_text(delimiters: Delimiters, notes: Iterable[Turn]) -> str:
     """What a loop has found out, a line each, between delimiters: a model wrote it."""
     lines = (f"{note.question} {note.answer}".strip() for note in notes)
@@ -54,8 +84,13 @@ def notes_text(delimiters: Delimiters, notes: Iterable[Turn]) -> str:
 
 
 def needs_text(delimiters: Delimiters, situation: RoleInput) -> str:
-    """The needs of a plan between delimiters: a model wrote them, and a question may steer it."""
-    return delimiters.wrap("needs", "; ".join(need.text for need in situation.plan.needs))
+    """The needs of a plan, with the values found, between delimiters.
+
+    A model wrote them, and a question may steer it.
+    """
+    values = best_values(situation)
+    needs = (filled(need.text, values, keep=True) for need in situation.plan.needs)
+    return delimiters.wrap("needs", "; ".join(needs))
 
 
 Short = Annotated[str, Field(max_length=80)]

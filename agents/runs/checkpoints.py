@@ -11,9 +11,10 @@ seven times a node) and without waiting for the disk, as the ledger's journal is
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from hoptrail.rag.types import Via
 REGISTERED = (
     types.Answer,
     types.Assessment,
+    types.Binding,
     types.Candidate,
     types.Claim,
     types.Computation,
@@ -49,11 +51,15 @@ REGISTERED = (
     types.Step,
     types.StepAnswer,
     types.StepRecord,
+    types.TriplePattern,
     types.Turn,
     Via,
 )
 _BY_NAME = {kind.__name__: kind for kind in REGISTERED}
 _FIELDS = {kind: tuple(one.name for one in fields(kind)) for kind in REGISTERED}
+_NAME_AND_VALUES = {
+    kind: attrgetter("__class__.__name__", *names) for kind, names in _FIELDS.items()
+}
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 _PACKED = "hoptrail"
 """The mark of what `Serializer` packed itself."""
@@ -94,18 +100,23 @@ def _packed(value: object) -> object:
     if kind in _PLAIN:
         return value
     if kind in _FIELDS:
-        return [kind.__name__, *(_packed(getattr(value, name)) for name in _FIELDS[kind])]
+        return _each_packed(_NAME_AND_VALUES[kind](value))
     match value:
         case tuple() | list() if kind in (tuple, list):
-            return [kind.__name__, *map(_packed, value)]
+            return [kind.__name__, *_each_packed(value)]
         case Send(node=node, arg=state) if is_dataclass(state):
             # A branch that has not begun: its state by field, for no class is made from a file.
             named = {one.name: getattr(state, one.name) for one in fields(state)}
             return ["Send", node, _packed(named)]
         case dict() if kind is dict:
-            return ["dict", *((_packed(key), _packed(item)) for key, item in value.items())]
+            return ["dict", *zip(_each_packed(value), _each_packed(value.values()), strict=True)]
         case _:
             raise _Unknown
+
+
+def _each_packed(values: Iterable[object]) -> list[object]:
+    """The values packed; most are plain and cost no call."""
+    return [one if type(one) in _PLAIN else _packed(one) for one in values]
 
 
 def _unpacked(value: object) -> object:

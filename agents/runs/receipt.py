@@ -20,9 +20,11 @@ from hoptrail.agents.budget.ledger import Budget, Usage
 from hoptrail.agents.types import (
     AbstainReason,
     Answer,
+    Binding,
     Candidate,
     Claim,
     Computation,
+    Contradiction,
     Evidence,
     Outcome,
     Plan,
@@ -98,6 +100,10 @@ class Receipt:
     """The store's generation that the run began at."""
     computation: Computation | None = None
     """How a number of the answer follows from the claims, where none of them states it."""
+    bindings: tuple[Binding, ...] = ()
+    """The values found for the variables of the plan's triples, each with its quotes."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """The variables for which the documents state different values."""
     environment: Environment = field(default_factory=Environment)
 
     def json(self) -> str:

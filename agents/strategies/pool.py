@@ -1,9 +1,17 @@
 """`pool`: hop until the evidence pool suffices (after RFM-RAG, arXiv 2508.17862).
 
-Each round: search, quote the sentences that bear on the question, judge whether the evidence
-suffices, write queries for what is missing. The loop ends when the evidence suffices, when two
-rounds in a row add nothing, after `RunSettings.max_rounds`, or with the budget. Calls of a model:
-2 R + 1 for R rounds, one more where it ends because no new query is found.
+The question is taken apart into triples with variables: (Heron, first master, ?x1), (?x1, born,
+?ans). Each round: search, quote the sentences that bear on the question, find values of the
+variables in them, write queries for what has none. A value counts once a quote has it word for
+word; it takes the place of its variable in the next queries, none of which repeats an earlier one.
+Values that exclude each other are all kept, and the receipt says so. A question without such
+triples is planned and judged by needs, in words.
+
+The loop ends when every variable has a value (`sufficient`); when two rounds in a row add neither
+evidence nor a value, a round finds nothing to read, or no new query is left (`no_progress`); after
+`RunSettings.max_rounds` (`max_rounds`); or with the budget. Without a model, rules find the values,
+and the words of the question must be found as well. Calls of a model: 2 R + 1 for R rounds, one
+more where it ends because no new query is found.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hoptrail.app.cli import mcp_command
 from hoptrail.app.cli.commands import ask as asking
 from hoptrail.app.cli.commands import attack as attacking
 from hoptrail.app.cli.commands import evaluate as evaluating
@@ -114,6 +115,7 @@ for _command in (
     corpus.fsck,
     corpus.compact,
     attacking.attack,
+    mcp_command.mcp,
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")

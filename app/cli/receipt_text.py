@@ -10,7 +10,7 @@ from hoptrail.app.text import heading, indented, one_line, plural, shortened, wi
 
 if TYPE_CHECKING:
     from hoptrail.agents.runs.receipt import Receipt
-    from hoptrail.agents.types import Claim, Computation, Evidence, StepRecord
+    from hoptrail.agents.types import Binding, Claim, Computation, Evidence, StepRecord
 
 _QUERY = 100
 _SHORT = 60
@@ -62,7 +62,8 @@ _REMEDIES = {
 def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
     """The whole receipt for a terminal, without a line break at its end.
 
-    `verbose`: each hop with its queries as they were searched, not only the names it followed.
+    `verbose`: each hop with its queries as they were searched, not only the names it followed, and
+    the values found for what the question leaves open.
     """
     cited = cited_evidence(receipt)
     numbers = {item.id: number for number, item in enumerate(cited, 1)}
@@ -72,6 +73,7 @@ def receipt_text(receipt: Receipt, *, verbose: bool = False) -> str:
             _answer(receipt, numbers),
             _quotes(cited),
             _dropped(receipt),
+            _values(receipt, numbers, verbose),
             (*_hops(receipt, verbose), *_tree_search(receipt.steps)),
             _ending(receipt),
         )
@@ -161,6 +163,37 @@ def _dropped(receipt: Receipt) -> Iterator[str]:
     if receipt.source_changed:
         changed = plural(len(receipt.source_changed), "quote")
         yield f"Left out: {changed} whose document changed during the run"
+
+
+def _values(receipt: Receipt, numbers: dict[str, int], verbose: bool) -> Iterator[str]:
+    """What the documents contradict each other on; if `verbose`, every value found."""
+    titles = {item.id: f"({heading(item.title)})" for item in receipt.evidence}
+    asked = _asked(receipt)
+
+    def shown(one: Binding) -> str:
+        marks = dict.fromkeys(
+            f"[{numbers[e]}]" if e in numbers else titles.get(e, "") for e in one.evidence
+        )
+        return " ".join((shortened(one.value, _SHORT), *marks))
+
+    for found in receipt.contradictions:
+        values = " or ".join(map(shown, found.bindings))
+        yield from indented(
+            f"The documents differ on {asked.get(found.variable, found.variable)}: {values}", ""
+        )
+    for one in receipt.bindings if verbose else ():
+        yield from indented(f"Found, {asked.get(one.variable, one.variable)}: {shown(one)}", "")
+
+
+def _asked(receipt: Receipt) -> dict[str, str]:
+    """What each variable stands for, such as `first master, Heron`."""
+    from hoptrail.agents.roles.common import filled
+
+    values = {one.variable: one.value for one in receipt.bindings}
+    return {
+        one.object: f"{one.relation}, {filled(one.subject, values, keep=True)}"
+        for one in (receipt.plan.triples if receipt.plan else ())
+    }
 
 
 def _hops(receipt: Receipt, verbose: bool) -> Iterator[str]:

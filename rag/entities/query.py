@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
@@ -71,6 +72,7 @@ def query_entities(question: str) -> QueryEntities:
     )
 
 
+@lru_cache(maxsize=4096)
 def surface_form(text: str, key: int) -> str | None:
     """The form in which a name stands in a text; None if it does not."""
     found = split_words(text)

@@ -21,15 +21,22 @@ _LINK = r"(?:of|the|de|del|della|di|da|du|des|van|von|der|den|la|le|el|al|ibn|bi
 _NAME = regex.compile(rf"(?<!\w){_WORD}(?:\s+(?:{_LINK}\s+){{0,2}}(?:{_WORD}|\d+\b)|,\s+Jr\b\.?)*")
 _OPENING = re.compile(r"(?:^|[.!?:;]|\n)[\s(\[\"'“‘«—–-]*\Z")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 # Words that are capitalised at the head of sentences and questions without being names.
 _COMMON = COMMON_WORDS | {"list", "name", "give", "tell", "find", "born"}
 
 
+@lru_cache(maxsize=2048)
 def casefolded(text: str) -> str:
     """Lower case, without accents, white space collapsed: how names are compared."""
-    bare = unicodedata.normalize("NFKD", text)
-    return " ".join("".join(c for c in bare if not unicodedata.combining(c)).casefold().split())
+    if not text.isascii():
+        text = _BEYOND_ASCII.sub(_without_accents, unicodedata.normalize("NFKD", text))
+    return " ".join(text.casefold().split())
+
+
+def _without_accents(run: re.Match[str]) -> str:
+    return "".join(c for c in run[0] if not unicodedata.combining(c))
 
 
 def surface_words(text: str) -> list[str]:

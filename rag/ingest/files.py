@@ -14,7 +14,7 @@ from hoptrail.rag.errors import ParseError
 if TYPE_CHECKING:
     from hoptrail.rag.types import Origin
 
-Format = Literal["text", "markdown", "html", "pdf", "jsonl"]
+Format = Literal["text", "markdown", "html", "pdf", "docx", "pptx", "xlsx", "epub", "csv", "jsonl"]
 
 SUFFIXES: dict[str, Format] = {
     ".txt": "text",
@@ -22,6 +22,12 @@ SUFFIXES: dict[str, Format] = {
     ".html": "html",
     ".htm": "html",
     ".pdf": "pdf",
+    ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".epub": "epub",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".jsonl": "jsonl",
     ".jsonl.gz": "jsonl",
 }

@@ -127,6 +127,7 @@ def _with(group: Group, place: int, passages: Sequence[Passage]) -> Group:
     return replace(group, shown=place if longer else group.shown, members=(*group.members, place))
 
 
+@lru_cache(maxsize=8192)
 def _alike(some: frozenset[str], others: frozenset[str]) -> bool:
     """Whether two texts share half of their words: a quick look that spares the slow one."""
     least = _ROUGHLY * max(len(some), len(others))

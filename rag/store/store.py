@@ -223,9 +223,9 @@ class Store:
         with self._reading() as connection:
             return catalogue.document(connection, identifier)
 
-    def documents(self) -> Iterator[str]:
-        """The ids of all documents, ascending."""
-        last = ""
+    def documents(self, after: str = "") -> Iterator[str]:
+        """The ids of all documents that come after an id, ascending."""
+        last = after
         query = "SELECT id FROM documents WHERE id > ? ORDER BY id LIMIT 1000"
         while True:
             with (

@@ -99,24 +99,29 @@ def minilm_library(
 
 
 async def ask_all(
-    questions: Sequence[str], library: KnowledgeBase, endpoint: Endpoint
+    questions: Sequence[str], library: KnowledgeBase, endpoint: Endpoint, strategy: str = "pool"
 ) -> list[Receipt]:
     gate = asyncio.Semaphore(IN_FLIGHT)
+    # By turns: the defaults, and quotes that the refiner chooses with claims that the model writes.
+    by_turns = (RunSettings(), RunSettings(context="quotes", claims_by="model"))
 
     async def one(number: int, question: str) -> Receipt:
-        # By turns: whole passages, the default, and quotes, which the refiner chooses.
-        settings = RunSettings(context="quotes" if number % 2 else "passages")
         async with gate:
-            return await aask(question, library, model=endpoint, budget=BUDGET, settings=settings)
+            return await aask(
+                question, library, strategy=strategy, model=endpoint, budget=BUDGET,
+                settings=by_turns[number % 2],
+            )  # fmt: skip
 
     return await asyncio.gather(*(one(n, question) for n, question in enumerate(questions)))
 
 
-def run_all(questions: Sequence[str], library: KnowledgeBase, server: VllmServer) -> list[Receipt]:
+def run_all(
+    questions: Sequence[str], library: KnowledgeBase, server: VllmServer, strategy: str = "pool"
+) -> list[Receipt]:
     async def main() -> list[Receipt]:
         endpoint = HttpEndpoint(server.url, api_key=server.served.api_key)
         try:
-            return await ask_all(questions, library, endpoint)
+            return await ask_all(questions, library, endpoint, strategy)
         finally:
             await endpoint.aclose()
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import Quote, RoleInput
 from hoptrail.agents.roles.claim_rules.coverage import content_terms
+from hoptrail.agents.roles.common import sentences_of
 from hoptrail.agents.types import Claim, Evidence, evidence_id
 from hoptrail.rag.entities.surface import surface_words
-from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Passage
 
 WINDOW = 3
@@ -104,11 +104,13 @@ def _best_run(claim: str, passage: Passage) -> tuple[Quote, float] | None:
     """The quote of a claim, and the share of the claim's words that it has, 0..1."""
     wanted = _terms(claim)
     titled = _terms(passage.title)
-    spans = sentences(passage.text)
+    spans = sentences_of(passage.text)
+    each = [_terms(passage.text[start:end]) for start, end in spans]
     best: tuple[float, float, int, int] | None = None
     for first in range(len(spans)):
+        said = frozenset[str]()
         for last in range(first, min(first + WINDOW, len(spans))):
-            said = _terms(passage.text[spans[first][0] : spans[last][1]])
+            said |= each[last]
             share = len(wanted & (said | titled)) / max(1, len(wanted))
             worth = share - _EXTRA * (last - first)
             if wanted & said and (best is None or worth > best[0] + 1e-9):
@@ -132,15 +134,24 @@ def grounds(answer: str, question: str, passages: Sequence[Passage]) -> tuple[Qu
     asked = content_terms(question)
     found: list[tuple[int, Quote]] = []
     for passage in passages:
-        titled = content_terms(passage.title)
-        for start, end in sentences(passage.text):
-            sentence = passage.text[start:end]
-            if not _has_run(words, surface_words(sentence)):
-                continue
-            if near := len(asked & (content_terms(sentence) | titled)):
+        for start, end in sentences_of(passage.text):
+            if near := _nearness(words, asked, passage.title, passage.text[start:end]):
                 found.append((near, _quote(passage, start, end)))
     found.sort(key=lambda one: -one[0])
     return tuple(quote for _, quote in found[:MOST_GROUNDS])
+
+
+def states(answer: str, question: str, item: Evidence) -> bool:
+    """Whether a quote has a short answer word for word, and a word of the question."""
+    words = surface_words(answer)
+    return bool(words) and _nearness(words, content_terms(question), item.title, item.quote) > 0
+
+
+def _nearness(words: list[str], asked: frozenset[str], title: str, text: str) -> int:
+    """How many terms of a question a titled text has; 0 where it lacks the words in a row."""
+    if not _has_run(words, surface_words(text)):
+        return 0
+    return len(asked & (content_terms(text) | content_terms(title)))
 
 
 def _terms(text: str) -> frozenset[str]:

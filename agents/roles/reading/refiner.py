@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, TypeVar
@@ -19,6 +19,7 @@ from hoptrail.agents.roles.common import (
     Reply,
     content_words,
     needs_text,
+    sentences_of,
     subjects_of,
 )
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
@@ -26,7 +27,6 @@ from hoptrail.agents.roles.reading.grounding import wrapped
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import surface_words
-from hoptrail.rag.text.sentences import sentences
 from hoptrail.rag.types import Passage, ScoredSentence, sentence_text
 
 T = TypeVar("T")
@@ -73,11 +73,16 @@ class LocalRefiner:
     ) -> RoleResult[tuple[Quote, ...]]:
         """At most one quote a passage; none from a passage that does not bear on the question."""
         scored = await self._scored(situation.question, [one.passage for one in readings])
+        asked = content_words(situation.question)
+        names = [set(surface_words(name)) for name in subjects_of(situation)]
+        digits = situation.plan.asks in ("date", "number")
         chosen = []
         for reading, found in zip(readings, scored, strict=True):
             windows = list(_windows(reading, found))
             if windows:
-                chosen.append(max(windows, key=lambda w: w.cosine + self._bonus(situation, w)))
+                chosen.append(
+                    max(windows, key=lambda w: w.cosine + _bonus(w, asked, names, digits))
+                )
         bearing = (w for w in chosen if w.cosine >= BEARS or self._linked(situation, w))
         return RoleResult(value=tuple(_quote(window) for window in bearing))
 
@@ -93,7 +98,7 @@ class LocalRefiner:
             for passage, found in zip(passages, stored, strict=False)
             if found is not None and all(one.end <= len(passage.text) for one in found)
         }
-        fresh = {p.id: sentences(p.text) for p in passages if p.id not in known}
+        fresh = {p.id: sentences_of(p.text) for p in passages if p.id not in known}
         texts = [
             sentence_text(passage, start, end)
             for passage in passages
@@ -119,20 +124,22 @@ class LocalRefiner:
         except (TimeoutError, Cancelled):
             return ()  # words alone then choose the quotes; the next search ends the run
 
-    def _bonus(self, situation: RoleInput, window: _Window) -> float:
-        asked = content_words(situation.question)
-        said = set(surface_words(window.text))
-        overlap = len(asked & content_words(window.text)) / max(1, len(asked))
-        named = sum(set(surface_words(n)) <= said for n in subjects_of(situation))
-        digits = situation.plan.asks in ("date", "number") and re.search(r"\d", window.text)
-        return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if digits else 0.0)
-
     def _linked(self, situation: RoleInput, window: _Window) -> bool:
         """Whether a window mentions a name of the question, or one that was followed."""
         said = set(surface_words(window.text))
         via = window.reading.via
         linked = (*subjects_of(situation), *situation.asked[1:], *((via.name,) if via else ()))
         return any(set(surface_words(name)) <= said for name in linked)
+
+
+def _bonus(window: _Window, asked: set[str], names: Iterable[set[str]], digits: bool) -> float:
+    """What a window's words add to its cosine: those of the question, its names, digits sought."""
+    text = window.text
+    said = set(surface_words(text))
+    overlap = len(asked & content_words(text)) / max(1, len(asked))
+    named = sum(name <= said for name in names)
+    has_digits = digits and re.search(r"\d", text)
+    return 0.5 * overlap + 0.1 * min(2, named) + (0.2 if has_digits else 0.0)
 
 
 def _windows(reading: PassageToRead, scored: Sequence[ScoredSentence]) -> Iterator[_Window]:
@@ -175,7 +182,7 @@ class ServedRefiner:
         numbered = [
             (place, start, end)
             for place, reading in enumerate(readings)
-            for start, end in sentences(reading.passage.text)
+            for start, end in sentences_of(reading.passage.text)
         ]
         call = RoleCall(
             role="refine",
@@ -222,7 +229,7 @@ def _numbered_sentences(readings: Sequence[PassageToRead]) -> list[str]:
     blocks = []
     for reading in readings:
         text = reading.passage.text
-        lines = (f"[{next(numbers)}] {text[start:end]}" for start, end in sentences(text))
+        lines = (f"[{next(numbers)}] {text[start:end]}" for start, end in sentences_of(text))
         blocks.append("\n".join([f"Title: {' '.join(reading.passage.title.split())}", *lines]))
     return blocks
 

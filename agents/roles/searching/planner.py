@@ -1,4 +1,4 @@
-"""The planner: question → facts that must be known, and the kind of answer asked for."""
+"""The planner: question → facts that must be known, as triples too, and the kind of answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from pydantic import Field
 
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.roles.base import RoleResult, Roles
-from hoptrail.agents.roles.common import Reply, Short
+from hoptrail.agents.roles.common import Reply, Short, filled, variables
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.searching.question_triples import (
+    subject_of,
+    triples_of,
+    triples_of_needs,
+)
 from hoptrail.agents.types import Need, Plan
 from hoptrail.prompts.loader import load
 from hoptrail.rag.entities.surface import casefolded, proper_names
@@ -44,7 +49,8 @@ class LocalPlanner:
             for i, name in enumerate(subjects, start=1)
         ]
         needs.append(Need(id=f"n{len(needs) + 1}", text=f"the {asks} asked for", subject=""))
-        return RoleResult(value=Plan(needs=tuple(needs), asks=asks))
+        made = Plan(needs=tuple(needs), asks=asks, triples=triples_of(question))
+        return RoleResult(value=made)
 
 
 class ServedPlanner:
@@ -55,7 +61,10 @@ class ServedPlanner:
         self._fallback = fallback
 
     async def plan(self, question: str) -> RoleResult[Plan]:
-        """The needs of a question; a subject that the question does not name is dropped."""
+        """The needs of a question, and its triples if each need says what it is about.
+
+        A subject that the question does not name is dropped.
+        """
         call = RoleCall(
             role="plan",
             prompt="ask/plan",
@@ -65,16 +74,18 @@ class ServedPlanner:
         )
 
         def use(form: PlanForm, _: Sequence[int]) -> Plan:
-            named = [need.subject.strip() for need in form.needs]
+            said = [(one.text.strip(), subject_of(one.subject, question)) for one in form.needs]
+            triples = triples_of_needs(said, form.asks)
             needs = tuple(
                 Need(
                     id=f"n{i}",
-                    text=need.text.strip(),
-                    subject=subject if subject.casefold() in question.casefold() else "",
+                    # Without triples nothing gives the variables a value.
+                    text=text if triples else filled(text, {}),
+                    subject="" if variables(subject) else subject,
                 )
-                for i, (need, subject) in enumerate(zip(form.needs, named, strict=True), start=1)
+                for i, (text, subject) in enumerate(said, start=1)
             )
-            return Plan(needs=needs, asks=form.asks)
+            return Plan(needs=needs, asks=form.asks, triples=triples)
 
         return await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.planner.plan(question)

@@ -14,6 +14,8 @@ from hoptrail.agents.roles.common import (
     EMPTY_WORDS,
     Reply,
     Short,
+    best_values,
+    filled,
     subjects_of,
     too_alike,
 )
@@ -128,7 +130,8 @@ class ServedQueryWriter:
         )
 
         def use(form: QueriesForm, _: Sequence[int]) -> tuple[Query, ...]:
-            texts = (text.strip() for text in form.queries)
+            known = best_values(situation)
+            texts = (filled(text, known) for text in form.queries)
             return tuple(Query(text=t, purpose="gap", weight=0.95) for t in texts if t)
 
         return await ask_or_fall_back(

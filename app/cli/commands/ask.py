@@ -6,10 +6,10 @@ import asyncio
 import gc
 import json
 import os
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,19 +87,22 @@ def ask(  # noqa: PLR0913 (a command's options are its parameters)
     tables = load_settings(settings)
     root, name = store_location(store, tenant, tables.store)
     filters = where_of(where)
-    default = served_model(model, model_name, api_key_file, tables.model)
-    models = role_models(default, tables.models, role)
-    budget = budget_of(budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget)
-    run_options = run_settings(mode, tables.ask)
     chosen = first(strategy, tables.ask.strategy)
     for file in (receipt, record):
         _check_writable(file)
-    if filters:
-        _check_filter(root, name, filters)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    encoder = _embedder_and_libraries(root, name, embedder_options, tables.store)
-    from hoptrail.agents import aask
+    with _embedder_beside(root, name, embedder_options, tables.store) as loading:
+        from hoptrail.agents import aask
 
+        default = served_model(model, model_name, api_key_file, tables.model)
+        models = role_models(default, tables.models, role)
+        budget = budget_of(
+            budget_calls, budget_tokens, budget_searches, budget_seconds, tables.budget
+        )
+        run_options = run_settings(mode, tables.ask)
+        if filters:
+            _check_filter(root, name, filters)
+        encoder = loading.result()
     made = _interruptible(
         root,
         name,
@@ -147,12 +150,13 @@ def resume(  # noqa: PLR0913 (a command's options are its parameters)
         _list_runs(root, name, as_json)
         return
     _check_writable(receipt)
-    default = served_model(model, model_name, api_key_file, tables.model)
-    models = role_models(default, tables.models, role)
     embedder_options = embedder_flags(embedder, embedder_folder, embedder_key_file)
-    encoder = _embedder_and_libraries(root, name, embedder_options, tables.store)
-    from hoptrail.agents import aresume
+    with _embedder_beside(root, name, embedder_options, tables.store) as loading:
+        from hoptrail.agents import aresume
 
+        default = served_model(model, model_name, api_key_file, tables.model)
+        models = role_models(default, tables.models, role)
+        encoder = loading.result()
     left = _unfinished(root, name).get(run)
     if left is not None and left.job().recorded:
         note(
@@ -207,10 +211,11 @@ def replay(
         raise typer.Exit(FAILED)
 
 
-def _embedder_and_libraries(
+@contextmanager
+def _embedder_beside(
     root: Path, tenant: str, flags: StoreTable, table: StoreTable
-) -> Embedder:
-    """The store's embedder; the libraries of a run are imported while its weights are read.
+) -> Iterator[Future[Embedder]]:
+    """Loads the store's embedder in a thread, while the block imports the libraries of a run.
 
     Meanwhile nothing is collected: what imports make stays, and looking through it takes a tenth of
     their time.
@@ -218,13 +223,10 @@ def _embedder_and_libraries(
     gc.disable()
     try:
         with ThreadPoolExecutor(1) as beside:
-            libraries = beside.submit(import_module, "hoptrail.agents.ask")
-            embedder = embedder_of(root, tenant, flags, table)
-            libraries.result()
+            yield beside.submit(embedder_of, root, tenant, flags, table)
     finally:
         gc.freeze()
         gc.enable()
-    return embedder
 
 
 def _interruptible(root: Path, tenant: str, run: Run) -> Receipt:

@@ -40,7 +40,8 @@ def ingest(  # noqa: PLR0913 (a command's options are its parameters)
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Files and folders: .txt, .md, .html, .pdf, .jsonl and .jsonl.gz are read.",
+            help="Files and folders: .txt, .md, .html, .pdf, .docx, .pptx, .xlsx, .epub, .csv, "
+            ".tsv, .jsonl and .jsonl.gz are read.",
         ),
     ],
     *,

@@ -28,6 +28,8 @@ _SIGNATURES = {
     b"SQLite format 3": "an SQLite database",
 }
 
+_ZIPPED = (".docx", ".pptx", ".xlsx", ".epub")
+
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -55,6 +57,8 @@ def check_head(head: bytes, suffix: str) -> None:
         right = b"%PDF-" in head
     elif suffix.endswith(".gz"):
         right = looks == "a gzip archive"
+    elif suffix in _ZIPPED:
+        right = looks in ("a zip archive or an office document", "an old office document")
     else:
         right = looks is None
     if not right:

@@ -21,15 +21,12 @@ from hoptrail.rag.ingest.files import (
     as_problem,
     os_refusal,
 )
+from hoptrail.rag.ingest.parsers.base import RATIO_FROM
 from hoptrail.rag.ingest.parsers.decoding import HEAD, check_head, decode
 from hoptrail.rag.ingest.parsers.records import UnreadKeys, document_of
 from hoptrail.rag.types import Document
 
 T = TypeVar("T")
-
-_RATIO_FROM = 10_000_000
-"""Bytes: a smaller output is harmless, however well it was compressed."""
-
 
 _CHECK_EVERY = 1_000_000
 """Bytes: asking both streams for their positions takes longer than reading a line."""
@@ -199,7 +196,7 @@ def _check_growth(grown: int, packed: int, limits: RecordLimits) -> None:
         raise UnreadableFile(
             f"unpacks to more than {limits.gz_bytes:,} bytes: unpack it first", "bomb"
         )
-    if grown > _RATIO_FROM and grown > limits.gz_ratio * packed:
+    if grown > RATIO_FROM and grown > limits.gz_ratio * packed:
         raise UnreadableFile(
             f"unpacks to more than {limits.gz_ratio:g} times its size, as decompression bombs do",
             "bomb",

@@ -1,6 +1,6 @@
 """Parser of files into documents, within limits of size, time and memory, without network.
 
-Plain text and JSON lines are decoded here, at a cost their size bounds. HTML, PDF and Markdown are
+Plain text and JSON lines are decoded here, at a cost their size bounds. All other formats are
 parsed, and long texts split, by one long-lived child process (`worker.py`), which is killed and
 replaced when it takes too long or dies; what is wrong with a file is always a value, so that the
 rest goes on.
@@ -47,7 +47,7 @@ class ParseLimits:
     file_bytes: int = 100_000_000
     """Size of a file that is read whole; .jsonl is streamed and has no such limit."""
     seconds: float = 60.0
-    """Time to parse one HTML, PDF or Markdown file, and again to split a text into passages."""
+    """Time to parse one file that is no plain text, and again to split a text into passages."""
     memory_bytes: int = 2_000_000_000
     """Address space of the child that does both."""
     text_chars: int = 50_000_000
@@ -55,7 +55,7 @@ class ParseLimits:
     line_bytes: int = 50_000_000
     """Size of one line of a .jsonl file."""
     gz_bytes: int = 1_000_000_000
-    """Unpacked size of a .jsonl.gz file."""
+    """Unpacked size of a .jsonl.gz, .docx, .pptx, .xlsx or .epub file."""
     gz_ratio: float = 200.0
     """Ratio of unpacked to packed bytes, once 10 MB are unpacked."""
 
@@ -172,7 +172,11 @@ class _Child:
                 "path": str(source.path.absolute()),
                 "format": source.format,
                 "file_bytes": self._limits.file_bytes,
-                "text_chars": self._limits.text_chars,
+                "limits": {
+                    "text_chars": self._limits.text_chars,
+                    "zip_bytes": self._limits.gz_bytes,
+                    "zip_ratio": self._limits.gz_ratio,
+                },
             }
         )
         return reply["title"], reply["text"]

@@ -70,8 +70,14 @@ def pdf_page(data: bytes, text_chars: int) -> Page:
     text = _whole_words("\n\n".join(page for page in pages if page))
     if not text:
         raise UnreadableFile("holds no text, as scans do: run a text recognition first", "empty")
-    title = " ".join(_clean(document.get_metadata_dict().get("Title", "")).split())
-    return Page(title="" if _UNTOLD.fullmatch(title) else short_title(title), text=text)
+    title = told_title(_clean(document.get_metadata_dict().get("Title", "")))
+    return Page(title=short_title(title), text=text)
+
+
+def told_title(title: str) -> str:
+    """The title of a file's metadata on one line; empty where a program filled it in."""
+    folded = " ".join(title.split())
+    return "" if _UNTOLD.fullmatch(folded) else folded
 
 
 def _page_text(document: Any, number: int, failure: type[Exception]) -> str:  # noqa: ANN401

@@ -1,9 +1,9 @@
 """The sealed child process that parses and splits: `python -P -m …parsers.worker IN OUT ...`.
 
-HTML, PDF and Markdown let a small file ask for much time or memory, and their parsers are large. So
-they run here, under a memory limit and without network or programs, and so does the splitting of
-long texts; the parent kills a child that takes too long. It talks over two pipes in JSON messages
-(multiprocessing's framing, no pickle).
+All formats but plain text and JSON lines let a small file ask for much time or memory, and their
+parsers are large. So they run here, under a memory limit and without network or programs, and so
+does the splitting of long texts; the parent kills a child that takes too long. It talks over two
+pipes in JSON messages (multiprocessing's framing, no pickle).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,10 +20,13 @@ from typing import Any
 
 from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.packing import passage_spans
-from hoptrail.rag.ingest.parsers.base import Page, check_text, read_bytes
+from hoptrail.rag.ingest.parsers.base import Page, PageLimits, check_text, read_bytes
 from hoptrail.rag.ingest.parsers.decoding import decode
+from hoptrail.rag.ingest.parsers.delimited import delimited_page
+from hoptrail.rag.ingest.parsers.epub import epub_page
 from hoptrail.rag.ingest.parsers.html import html_page
 from hoptrail.rag.ingest.parsers.markdown import markdown_page
+from hoptrail.rag.ingest.parsers.office import docx_page, pptx_page, xlsx_page
 from hoptrail.rag.ingest.parsers.pdf import pdf_page
 
 _FORBIDDEN = (
@@ -30,24 +34,40 @@ _FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"),
 )
 
+_EXTRAS = {"docx": "office", "pptx": "office", "openpyxl": "office"}
+"""Libraries of optional formats, and the extra that installs each."""
+
+_PARSERS: dict[str, Callable[[bytes, PageLimits], Page]] = {
+    "html": lambda data, _: html_page(data),
+    "markdown": lambda data, _: markdown_page(decode(data)),
+    "pdf": lambda data, limits: pdf_page(data, limits.text_chars),
+    "csv": lambda data, limits: delimited_page(decode(data), limits.text_chars),
+    "docx": docx_page,
+    "pptx": pptx_page,
+    "xlsx": xlsx_page,
+    "epub": epub_page,
+}
+
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Returns what a request asks for, or {"reason", "kind"}.
 
-    {"title", "text"} for {"path", "format", two limits}; {"spans"} for {"split": arguments of
-    `passage_spans`}.
+    {"title", "text"} for {"path", "format", "file_bytes", "limits" of the page}; {"spans"} for
+    {"split": arguments of `passage_spans`}.
     """
     try:
         if "split" in request:
             return {"spans": passage_spans(**request["split"])}
         page = _page(request)
-        return {"title": page.title, "text": check_text(page.text, request["text_chars"])}
+        return {"title": page.title, "text": check_text(page.text, request["limits"]["text_chars"])}
     except UnreadableFile as refused:
         return {"reason": refused.reason, "kind": refused.kind}
     except RecursionError:
         return {"reason": "is nested too deeply", "kind": "malformed"}
     except ModuleNotFoundError as error:
-        reason = f"cannot be read: the library {error.name!r} is not installed. Reinstall hoptrail"
+        extra = _EXTRAS.get(error.name or "")
+        remedy = f"pip install 'hoptrail[{extra}]'" if extra else "Reinstall hoptrail"
+        reason = f"cannot be read: the library {error.name!r} is not installed. {remedy}"
         return {"reason": reason, "kind": "unreadable"}
     except ImportError as error:
         if "map segment" in str(error):  # the memory limit, met while a library is loaded
@@ -58,9 +78,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _page(request: dict[str, Any]) -> Page:
     data = read_bytes(Path(request["path"]), request["file_bytes"])
-    if request["format"] == "pdf":
-        return pdf_page(data, request["text_chars"])
-    return html_page(data) if request["format"] == "html" else markdown_page(decode(data))
+    return _PARSERS[request["format"]](data, PageLimits(**request["limits"]))
 
 
 def seal(memory_bytes: int) -> None:

@@ -23,7 +23,7 @@ from hoptrail.agents.llm.types import AttemptFailed, ChatReply, ChatRequest, Fai
 from hoptrail.agents.roles.reading.answerer import AnswerForm
 from hoptrail.agents.roles.reading.passage_reader import BriefForm
 from hoptrail.agents.roles.reading.refiner import RefineForm
-from hoptrail.agents.roles.searching.assessor import AssessForm
+from hoptrail.agents.roles.searching.assessor import AssessForm, values_form
 from hoptrail.agents.roles.searching.planner import PlanForm
 from hoptrail.agents.roles.searching.query_writer import QueriesForm
 from hoptrail.agents.roles.searching.reasoner import FollowUpForm, SearchForm, ThoughtForm
@@ -34,7 +34,8 @@ SCHEMA = json.loads(files("hoptrail.agents").joinpath("receipt.schema.json").rea
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 FORMS = {
     form.__name__: form
-    for form in (PlanForm, RefineForm, AssessForm, QueriesForm, AnswerForm, BriefForm,
+    for form in (PlanForm, RefineForm, AssessForm, values_form(("?x1", "?ans")), QueriesForm,
+                 AnswerForm, BriefForm,
                  ThoughtForm, FollowUpForm, SearchForm)
 }  # fmt: skip
 

@@ -138,6 +138,33 @@ def test_a_strategy_is_a_subgraph_of_another_graph(library: KnowledgeBase) -> No
     assert [step.node for step in receipt.steps] == ["retrieve", "refine", "answer", "verify"]
 
 
+def test_a_subgraph_uses_its_parents_checkpoints_and_stream(library: KnowledgeBase) -> None:
+    outer: RunGraph = StateGraph(RunState, context_schema=RunContext)
+    outer.add_node("hop", compiled_graph(STRATEGIES["single"]))
+    outer.add_edge(START, "hop")
+    outer.add_edge("hop", END)
+    saver = InMemorySaver()
+    graph = outer.compile(checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "theirs"}}
+
+    async def streamed() -> tuple[list[tuple[str, str]], dict[str, Any]]:
+        parts = graph.astream(
+            RunState(question=QUESTION),
+            config,
+            context=run_of(library),
+            stream_mode="updates",
+            subgraphs=True,
+        )
+        seen = [(place[0].split(":")[0] if place else "", *part) async for place, part in parts]
+        return seen, (await graph.aget_state(config)).values
+
+    seen, values = asyncio.run(streamed())
+    inner = ["retrieve", "refine", "answer", "verify", "receipt"]
+    assert seen == [*(("hop", name) for name in inner), ("", "hop")]
+    assert {place.split(":")[0] for place in saver.storage["theirs"]} == {"", "hop"}
+    assert receipt_in(values).evidence == ask(QUESTION, library, strategy="single").evidence
+
+
 SEEN: list[tuple[int, ...]] = []
 
 

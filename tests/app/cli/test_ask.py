@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +82,27 @@ def test_people_see_words_quotes_hops_cost_and_why(shared_store: Path) -> None:
     assert "\nHop 1: the question itself" in said
     assert "\nCost: 0 model calls, 0 tokens, " in said
     assert "\nOutcome: quotes, unjudged; it stopped because " in said
+
+
+def test_the_embedder_loads_while_the_libraries_of_a_run_are_imported(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from hoptrail.app.cli.commands import ask
+        from hoptrail.app.cli.main import app
+        from hoptrail.rag.errors import SettingsError
+
+        def embedder_of(*_):
+            print("langgraph.graph" in sys.modules)
+            raise SettingsError("This test needs no embedder.")
+
+        ask.embedder_of = embedder_of
+        app(["ask", "Who?", "--store", sys.argv[1]])
+    """
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.strip() == "False"
+    assert run.stderr.strip() == "error: This test needs no embedder."
 
 
 def test_an_abstention_says_why_in_words_and_is_no_error(shared_store: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,13 @@ def test_numbers_lose_their_thousands_separators(text: str, found: tuple[str, ..
 def test_folding_takes_away_case_accents_and_white_space() -> None:
     assert casefolded("  Élise\n STRAẞE ") == "elise strasse"
     assert surface_words("Ilsa's “Hollow”, 1851!") == ["ilsa", "s", "hollow", "1851"]
+
+
+@given(st.text())
+def test_folding_is_the_same_whatever_share_of_a_text_is_ascii(text: str) -> None:
+    bare = unicodedata.normalize("NFKD", text)
+    letters = "".join(one for one in bare if not unicodedata.combining(one))
+    assert casefolded(text) == " ".join(letters.casefold().split())
 
 
 @given(st.text(max_size=200))

@@ -104,7 +104,7 @@ def test_a_folder_becomes_documents(store: Store, folder: Path) -> None:
     write(folder, "a.txt", PASSAGE.format(1) * 60)
     write(folder, "sub/b.md", "# The Heron\n\nShe sailed.")
     write(folder, "c.html", "<title>Page</title><p>Text</p>")
-    write(folder, "d.docx")
+    write(folder, "d.odt")
     write_records(folder, "e.jsonl", 3)
     report, events = run(store, folder)
     assert (report.added, report.failed, report.skipped_files) == (6, 0, 1)

@@ -570,7 +570,7 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     for name in ("b.txt", "A.MD", "sub/x.html", "sub/deep.txt/y.pdf", ".hidden.txt", ".git/z.txt"):
         write(tmp_path / name, "x")
-    for name in ("c.docx", "d.py"):
+    for name in ("c.odt", "d.py"):
         write(tmp_path / name, "x")
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "link.txt").symlink_to(tmp_path / "b.txt")
@@ -644,7 +644,7 @@ def test_paths_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(SettingsError, match="symbolic links"):
         find_files([loop])
-    with pytest.raises(SettingsError, match=r"'.*a\.docx' has no parser. Files ending in \.txt"):
-        find_files([write(tmp_path / "a.docx", "x")])
+    with pytest.raises(SettingsError, match=r"'.*a\.odt' has no parser. Files ending in \.txt"):
+        find_files([write(tmp_path / "a.odt", "x")])
     with pytest.raises(SettingsError, match=r"nothing to read in '.*'. Files ending in \.txt"):
         find_files([tmp_path])

@@ -149,7 +149,8 @@ def test_a_missing_library_is_not_the_files_fault(
     for name in [name for name in sys.modules if name.startswith("pypdfium2")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", lacking)
-    request = {"path": str(path), "format": "pdf", "file_bytes": 10**6, "text_chars": 10**6}
+    limits = {"text_chars": 10**6, "zip_bytes": 10**6, "zip_ratio": 200}
+    request = {"path": str(path), "format": "pdf", "file_bytes": 10**6, "limits": limits}
     assert worker.answer(request) == {
         "reason": "cannot be read: the library 'pypdfium2' is not installed. Reinstall hoptrail",
         "kind": "unreadable",
