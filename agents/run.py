@@ -271,6 +271,5 @@ async def _prepared(run: Run, ledger: Ledger, local: Roles) -> PreparedRoles:
         run.delimiters,
         seconds=patience,
         fallback=local,
-        judged=run.request.settings.verification == "model",
-        context=run.request.settings.context,
+        settings=run.request.settings,
     )

@@ -46,15 +46,12 @@ AbstainReason = Literal[
 no claim held against its quotes; the cited documents moved; the budget ended, or the caller
 stopped the run, before there was evidence."""
 
-
 Context = Literal["passages", "quotes", "both"]
 """What a model reads: whole passages, the sentences quoted from them, or both."""
 
-
 ClaimsBy = Literal["model", "code"]
 """Who finds the claims of an answer: the model, before it answers, as a chain of thought; or the
-code, in sentences that contain the model's short answer.
-"""
+code, in sentences that contain the model's short answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +179,8 @@ class Query:
     mode: Mode = "hybrid"
     weight: float = 1.0
     """0..1: score of this query's best hit, relative to the best hit of the question itself."""
+    fused: bool = False
+    """Whether its ranking and those of the round's other such queries are fused into one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,13 +207,22 @@ class Rescored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPassage:
-    """A passage that was read, the query that had found it, and the round."""
+    """A passage that was read, the round, and why: what had found it, and its ranks, from 1."""
 
     passage_id: str
     query: str
     round: int
     copy: bool = False
     """True: it is gone, or has the text of another one, which was read in its place."""
+    score: float = 0.0
+    """0..1, as its `Candidate` had it then, and so is the name by which the search came to it."""
+    via: Via | None = None
+    rank: int = 0
+    """By score, among the passages not read yet; 0: recorded by an earlier version."""
+    model_rank: int = 0
+    """In the order that a model made; 0: none did, its score decided."""
+    votes: float | None = None
+    """Samples of a model that found it useful, each by its probability where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +279,8 @@ class Claim:
     reason: str = ""
     """Why the claim was dropped; empty where it holds."""
     checked_by: CheckedBy = ""
+    probability: float | None = None
+    """0..1, that a model gave to its being stated; None: none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

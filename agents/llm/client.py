@@ -35,6 +35,7 @@ from hoptrail.agents.llm.types import (
     FailureKind,
     Message,
     ModelUnavailable,
+    ScoredToken,
     ServerInfo,
     Thinking,
 )
@@ -82,6 +83,8 @@ class LLMResult(Generic[T]):
     """The problems of all attempts, oldest first, for people."""
     without: tuple[str, ...] = ()
     """Fields of the request that the server refuses, `cache_salt` perhaps among them."""
+    tokens: tuple[ScoredToken, ...] = ()
+    """Of the reply that was read, where they were asked for and the server gives them."""
 
 
 class LLMClient:
@@ -168,7 +171,7 @@ class LLMClient:
             max_tokens: the most the reply may have, thoughts aside; cut to what the budget and
                 the server's window leave, but not below `min_tokens`.
             min_tokens: the fewest tokens that make asking worthwhile.
-            sampling: temperature and seed; None: greedy.
+            sampling: temperature and seed, and log probabilities; None: greedy, without these.
             share: the part of the budget this is taken from.
             on_delta: gets the text as it comes, and None when all of it so far is discarded (a
                 retry, a re-ask, no value in the end). The request is streamed when it is given.
@@ -207,6 +210,7 @@ class LLMClient:
             prompt_hash=fitted.prompt.hash,
             problems=tuple(stats.problems),
             without=stats.without,
+            tokens=stats.tokens,
         )
 
     async def fit(

@@ -43,6 +43,7 @@ _OPTIONAL = {
     "cache_salt": "cache_salt",
     "stream_options": "stream_options",
     "seed": "seed",
+    **dict.fromkeys(("logprobs", "top_logprobs"), "logprob"),
     "chat_template_kwargs": "chat_template|enable_thinking",
 }
 """Fields that some servers refuse, with what a refusal calls them: dropped for good when a 400

@@ -54,6 +54,8 @@ def chat_body(request: ChatRequest, model: str) -> dict[str, Any]:
                 "strict": True,
             },
         }
+    if request.logprobs:
+        body |= {"logprobs": True, "top_logprobs": request.logprobs}
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -92,7 +94,7 @@ def parse_reply(data: bytes, model: str) -> ChatReply:
         finish_reason=choice.get("finish_reason"),
         usage=body.get("usage"),
         model=body.get("model") or model,
-    )
+    ).scored(choice.get("logprobs"))
 
 
 class EventReader:

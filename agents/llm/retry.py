@@ -25,6 +25,7 @@ from hoptrail.agents.llm.types import (
     Endpoint,
     Failure,
     Message,
+    ScoredToken,
     ServerInfo,
     Thinking,
     bound_tokens,
@@ -57,6 +58,8 @@ class Sampling:
 
     temperature: float = 0.0
     seed: int | None = None
+    logprobs: int = 0
+    """As in `ChatRequest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class CallStats:
     """Whether text was streamed that may have to be discarded."""
     without: tuple[str, ...] = ()
     """Request fields that the server refused and the latest reply was made without."""
+    tokens: tuple[ScoredToken, ...] = ()
+    """Of the latest reply, where they were asked for."""
     thinking: bool = False
     """Whether the latest request asked for thoughts."""
 
@@ -245,7 +250,7 @@ class RetryingEndpoint:
             raise
         replied = bool(reply.text or reply.reasoning)
         stats.usage += self.ledger.settle(reservation, reply.usage, replied=replied)
-        stats.without = reply.without
+        stats.without, stats.tokens = reply.without, reply.tokens
         self._slow = 0
         if reply.usage is not None:
             self._work += prompt_tokens * _PROMPT_SHARE + reply.usage.completion_tokens
@@ -296,6 +301,7 @@ def _request(
         temperature=call.sampling.temperature,
         seed=call.sampling.seed,
         stream=call.on_delta is not None,
+        logprobs=call.sampling.logprobs,
     )
 
 

@@ -9,8 +9,9 @@ be recorded as such.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from hoptrail.agents.budget.limits import ReportedUsage
 from hoptrail.rag.errors import ModelError, SettingsError
@@ -73,8 +74,39 @@ class ChatRequest:
     stream: bool = False
     thinking: bool | None = None
     """Switches a thinking model's thoughts on or off; None: as the server is set."""
+    logprobs: int = 0
+    """How many likely tokens the reply is to have at each place, with their log probabilities; 0:
+    none, and none of its own."""
     cache_salt: str | None = field(default=None, repr=False)
     """Keeps the server's prefix cache apart from other tenants'. A secret: it is not recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredToken:
+    """A token of a reply, and those that were likely in its place, by natural log probability."""
+
+    text: str
+    logprob: float
+    likely: Mapping[str, float] = field(default_factory=dict)
+    """By text; this one perhaps among them."""
+
+    @classmethod
+    def read(cls, record: object) -> Self | None:
+        """A token as the protocol has it; None: it is not what OpenAI's API has."""
+        own = _logprob(record)
+        if own is None or not isinstance(record, dict):
+            return None
+        listed = record.get("top_logprobs")
+        tops = map(_logprob, listed if isinstance(listed, list) else ())
+        return cls(text=own[0], logprob=own[1], likely=dict(one for one in tops if one is not None))
+
+
+def _logprob(record: object) -> tuple[str, float] | None:
+    """Text and log probability of a token, of those likely in its place as well."""
+    match record:
+        case {"token": str(text), "logprob": int() | float() as log} if isfinite(log):
+            return text, log
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +123,15 @@ class ChatReply:
     """Fields of its request that were left out, since the server refuses them."""
     reasoning: str = ""
     """The model's thoughts, where the server separates them from the text."""
+    tokens: tuple[ScoredToken, ...] = ()
+    """Those of the text, where they were asked for and the server gives them."""
+
+    def scored(self, logprobs: object) -> ChatReply:
+        """The reply with its tokens, from the field of that name of a choice."""
+        listed = logprobs.get("content") if isinstance(logprobs, dict) else None
+        tokens = [ScoredToken.read(one) for one in (listed if isinstance(listed, list) else ())]
+        known = tuple(one for one in tokens if one is not None)
+        return replace(self, tokens=known if len(known) == len(tokens) else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

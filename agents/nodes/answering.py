@@ -190,6 +190,7 @@ async def receipt(state: RunState, run: RunContext) -> StateUpdate:
         source_changed=changed,
         unchecked=unchecked,
         candidates=state.candidates,
+        read=state.read,
         plan=state.plan,
         steps=state.steps,
         rounds=state.round,

@@ -140,7 +140,9 @@ async def read_steps(state: RunState, run: RunContext) -> StateUpdate:
     steps = _ready(state)
     places = {step.id: _places(step, state, run) for step in steps}
     wanted = dict.fromkeys(one for ids in (*places.values(), _found("", state, run)) for one in ids)
-    whole = replace(run, settings=replace(run.settings, read=max(1, len(wanted))))
+    # All of them are read, so there is nothing to rank or to leave out.
+    every = replace(run.settings, read=max(1, len(wanted)), rank_by="search", per_document=None)
+    whole = replace(run, settings=every)
     update = StateUpdate(evidence=state.evidence, read=(), steps=(), stop=None)
     if not wanted.keys() <= {one.passage_id for one in state.read}:
         update = await refine(_only(state, wanted), whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hoptrail.agents.budget.branches import gather_or_cancel
 from hoptrail.agents.budget.ledger import OutOfBudget, Reservation, Share
 from hoptrail.agents.events import HitsFound, QueryMade, StepStarted
@@ -10,6 +12,7 @@ from hoptrail.agents.nodes.common import whole_question
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.runs.interceptor import Cancelled
 from hoptrail.agents.types import Query, StepRecord, StopReason
+from hoptrail.rag.retrieval.fusion import fuse_hits
 from hoptrail.rag.types import Ranking
 
 
@@ -29,10 +32,21 @@ async def retrieve(state: RunState, run: RunContext) -> StateUpdate:
         round=number,
         queries=(),
         asked=tuple(query.text for query, _ in found),
-        candidates=pool.raised_by(state.candidates, found, number),
+        candidates=pool.raised_by(state.candidates, _fused(found), number),
         steps=tuple(_step(query, ranking) for query, ranking in found),
         stop=next((one for one in results if isinstance(one, str)), None),
     )
+
+
+def _fused(found: list[tuple[Query, Ranking]]) -> list[tuple[Query, Ranking]]:
+    """The rankings with those of queries to be fused made one, under the first of the queries."""
+    parts = [one for one in found if one[0].fused]
+    if len(parts) < 2:
+        return found
+    query, first = parts[0]
+    hits = fuse_hits([ranking.hits for _, ranking in parts])
+    alone = [one for one in found if not one[0].fused]
+    return [*alone, (query, replace(first, hits=hits))]
 
 
 def _step(query: Query, ranking: Ranking) -> StepRecord:

@@ -1,6 +1,6 @@
 """The roles of a run, each with a local player and a served one.
 
-Rewriter, planner, refiner, assessor, query writer, reasoner, reader, answerer, tree scorer.
+Rewriter, planner, ranker, refiner, assessor, query writer, reasoner, reader, answerer, tree scorer.
 One file a role, with its local player (rules, no model) and its served player (a language model).
 """
 
@@ -13,6 +13,8 @@ from hoptrail.agents.roles.base import (
     Planner,
     QueryWriter,
     Quote,
+    Ranked,
+    Ranker,
     Reader,
     Reasoner,
     ReasoningStep,
@@ -34,6 +36,8 @@ __all__ = [
     "Planner",
     "QueryWriter",
     "Quote",
+    "Ranked",
+    "Ranker",
     "Reader",
     "Reasoner",
     "ReasoningStep",

@@ -114,6 +114,27 @@ class StepPlanner(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """An order of passages, with the model usage of each call that made it."""
+
+    order: tuple[int, ...]
+    """Positions of the passages given, best first, each once."""
+    ranked: int = 0
+    """How many of the first ones a model ranked; the rest are in the order given."""
+    votes: tuple[float, ...] = ()
+    """By position: how many samples found the passage useful; empty: none was asked."""
+    uses: tuple[ModelUse, ...] = ()
+    stop: StopReason | None = None
+
+
+class Ranker(Protocol):
+    """Reranking: puts passages into the order in which they are worth reading."""
+
+    async def rank(self, question: str, passages: Sequence[Passage]) -> Ranked:
+        """A permutation of the passages given, which are best first by the search's scores."""
+
+
 class Refiner(Protocol):
     """Evidence extraction: finds the quotes in passages that bear on the question."""
 
@@ -216,6 +237,8 @@ class Entailment:
 
     entailed: bool
     reason: str
+    probability: float | None = None
+    """0..1, that they do; None: the server gives no probabilities."""
 
 
 class EntailmentModel(Protocol):
@@ -250,6 +273,7 @@ class Roles:
     rewriter: Rewriter
     planner: Planner
     step_planner: StepPlanner
+    ranker: Ranker
     refiner: Refiner
     assessor: Assessor
     query_writer: QueryWriter

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from hoptrail.agents.budget.ledger import OutOfBudget, Share, Usage
 from hoptrail.agents.llm.client import LLMClient, LLMResult
 from hoptrail.agents.llm.reply_schema import json_reply
-from hoptrail.agents.llm.retry import DeltaListener
+from hoptrail.agents.llm.retry import DeltaListener, Sampling
+from hoptrail.agents.llm.types import ScoredToken
 from hoptrail.agents.roles.base import RoleResult
 from hoptrail.agents.types import ModelUse, StopReason
 from hoptrail.prompts.loader import Rendered, load
@@ -45,6 +46,8 @@ class RoleCall(Generic[M]):
     """The part of the budget that it is taken from; None: all that is left."""
     on_delta: DeltaListener | None = None
     """Gets the reply as it is written, as `LLMClient.ask` says; None: the reply is not streamed."""
+    logprobs: int = 0
+    """As in `ChatRequest`, for `ask_with_tokens`."""
 
 
 async def ask_or_fall_back(
@@ -55,12 +58,26 @@ async def ask_or_fall_back(
 ) -> RoleResult[T]:
     """The result of a role by a served model, or by the fallback where the reply is unusable.
 
+    As `ask_with_tokens`, for roles that have no use for tokens.
+    """
+    return await ask_with_tokens(client, call, lambda form, seen, _: use(form, seen), fallback)
+
+
+async def ask_with_tokens(
+    client: LLMClient,
+    call: RoleCall[M],
+    use: Callable[[M, Sequence[int], Sequence[ScoredToken]], T],
+    fallback: Callable[[], Awaitable[RoleResult[T]]],
+) -> RoleResult[T]:
+    """The result of a role by a served model, or by the fallback where the reply is unusable.
+
     A fallback is noted in the result's `use`.
 
     Args:
         client: asks the model.
         call: what to ask.
-        use: makes the value from a reply and the positions of the blocks that the model saw.
+        use: makes the value from a reply, the positions of the blocks that the model saw, and the
+            reply's tokens, of which there are none where the server gives none.
         fallback: the local player's result, awaited only where the model's cannot be used.
     """
     if client.lost is not None:
@@ -85,6 +102,7 @@ async def ask_or_fall_back(
             max_tokens=call.max_tokens,
             share=call.share,
             on_delta=call.on_delta,
+            sampling=Sampling(logprobs=call.logprobs),
         )
     except OutOfBudget as error:
         note = failed(call.role, load(call.prompt).hash, client, error.usage, left_out, error.stop)
@@ -93,7 +111,7 @@ async def ask_or_fall_back(
     if asked.value is None:
         stop = STOPS.get(asked.failure or "")
         return RoleResult(value=(await fallback()).value, use=note, stop=stop)
-    return RoleResult(value=use(asked.value, fitted.kept), use=note)
+    return RoleResult(value=use(asked.value, fitted.kept, asked.tokens), use=note)
 
 
 def used(role: str, asked: LLMResult[T], left_out: int = 0) -> ModelUse:

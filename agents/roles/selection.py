@@ -14,9 +14,11 @@ from hoptrail.agents.llm.types import ModelUnavailable
 from hoptrail.agents.roles.base import Roles
 from hoptrail.agents.roles.reading.answerer import LocalAnswerer, ServedAnswerer
 from hoptrail.agents.roles.reading.passage_reader import LocalReader, ServedReader
+from hoptrail.agents.roles.reading.ranker import LocalRanker, UtilityRanker, WindowRanker
 from hoptrail.agents.roles.reading.refiner import LocalRefiner, ServedRefiner
 from hoptrail.agents.roles.searching.assessor import LocalAssessor, ServedAssessor
 from hoptrail.agents.roles.searching.planner import LocalPlanner, ServedPlanner
+from hoptrail.agents.roles.searching.query_expansion import EXPANSIONS, ExpandingQueryWriter
 from hoptrail.agents.roles.searching.query_writer import (
     GraphQueryWriter,
     LocalQueryWriter,
@@ -28,7 +30,7 @@ from hoptrail.agents.roles.searching.step_planner import LocalStepPlanner, Serve
 from hoptrail.agents.roles.tree_scorer import LocalScorer, ServedScorer
 from hoptrail.agents.roles.verifier import EntailmentVerifier, LocalVerifier, ServedEntailment
 from hoptrail.agents.runs.models import OpenModels
-from hoptrail.agents.types import Context
+from hoptrail.agents.runs.request import RunSettings
 from hoptrail.rag.types import Mode
 
 
@@ -47,6 +49,7 @@ def local_roles(
         rewriter=LocalRewriter(),
         planner=LocalPlanner(),
         step_planner=LocalStepPlanner(),
+        ranker=LocalRanker(),
         refiner=LocalRefiner(corpus, seconds_left),
         assessor=LocalAssessor(),
         query_writer=query_writer,
@@ -62,16 +65,14 @@ def served_roles(
     clients: Mapping[str, LLMClient],
     delimiters: Delimiters,
     fallback: Roles,
-    *,
-    judged: bool = False,
-    context: Context = "passages",
+    settings: RunSettings,
 ) -> Roles:
     """The served players of the roles that have a client; `fallback` where a reply cannot be used.
 
     A role without a client is the fallback's, and so is the refiner where models read whole
     passages: its choice of sentences would be a call for nothing. Claims are verified by code
-    alone, unless `judged`: then by the model as well. A model that reads poorly drops true claims
-    (`evals.benchmarks.verification` measures it).
+    alone, unless `verification` says otherwise: then by the model as well. A model that reads
+    poorly drops true claims (`evals.benchmarks.verification` measures it).
     """
     players: dict[str, Callable[[LLMClient], Any]] = {
         "rewriter": lambda client: ServedRewriter(client, delimiters, fallback),
@@ -85,11 +86,32 @@ def served_roles(
         "reasoner": lambda client: ServedReasoner(client, delimiters, fallback),
         "scorer": lambda client: ServedScorer(client, delimiters),
     }
-    if context == "passages":
+    if settings.context == "passages":
         del players["refiner"]
-    if judged:
+    if settings.rank_by == "windows":
+        players["ranker"] = lambda client: WindowRanker(
+            client, delimiters, settings.ranked, settings.rank_window, settings.rank_stride
+        )
+    elif settings.rank_by == "utility":
+        players["ranker"] = lambda client: UtilityRanker(
+            client,
+            delimiters,
+            settings.rank_window,
+            settings.rank_samples,
+            scored=settings.label_probabilities,
+        )
+    if settings.query_writer in EXPANSIONS:
+        players["query_writer"] = lambda client: ExpandingQueryWriter(
+            client, delimiters, fallback, EXPANSIONS[settings.query_writer]
+        )
+    if settings.verification != "code":
         players["verifier"] = lambda client: EntailmentVerifier(
-            ServedEntailment(client, delimiters)
+            ServedEntailment(
+                client,
+                delimiters,
+                proofs=settings.verification == "natural_logic",
+                scored=settings.label_probabilities,
+            )
         )
     served = {role: play(clients[role]) for role, play in players.items() if role in clients}
     return replace(fallback, **served)
@@ -113,8 +135,7 @@ async def prepared_roles(
     *,
     seconds: float,
     fallback: Roles,
-    judged: bool = False,
-    context: Context = "passages",
+    settings: RunSettings,
 ) -> PreparedRoles:
     """The roles of a run, played by its models.
 
@@ -124,8 +145,7 @@ async def prepared_roles(
         delimiters: go around retrieved text.
         seconds: the longest that the probe of one server may take.
         fallback: the local players.
-        judged: whether a model judges the claims of an answer, beside the code.
-        context: what the roles' models read.
+        settings: what the models read, and which of the roles' options are on.
 
     Raises:
         ModelError: a server cannot be used: a wrong key, no such model, nothing at the address.
@@ -144,7 +164,7 @@ async def prepared_roles(
     }
     names = {role: ready[models.roles[role].server] for role in clients}
     return PreparedRoles(
-        roles=served_roles(clients, delimiters, fallback, judged=judged, context=context),
+        roles=served_roles(clients, delimiters, fallback, settings),
         model=names.get("answerer", next(iter(names.values()), "")),
         flags=tuple(flags),
     )

@@ -141,7 +141,7 @@ class ServedScorer:
         if not slates:
             return []
         # Divided beforehand: what fits the budget must not depend on which is answered first.
-        shares = self._client.shares(len(slates), _kept(self._client))
+        shares = self._client.shares(len(slates), kept_for_answer(self._client))
         return await gather_or_cancel(
             self._one(question, slate, share) for slate, share in zip(slates, shares, strict=True)
         )
@@ -229,7 +229,8 @@ def _flat(item: Item) -> str:
     return " ".join(joined.split())
 
 
-def _kept(client: LLMClient) -> Usage:
+def kept_for_answer(client: LLMClient) -> Usage:
+    """The part of the budget that a search leaves for reading and answering after it."""
     budget = client.budget
     return Usage(
         calls=min(KEPT.calls, math.ceil(budget.calls / 4)),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
+from hoptrail.agents.llm.types import ScoredToken
 from hoptrail.agents.roles.base import (
     ClaimToJudge,
     Entailment,
@@ -23,12 +24,17 @@ from hoptrail.agents.roles.base import (
 from hoptrail.agents.roles.claim_rules.answer_check import support
 from hoptrail.agents.roles.claim_rules.claim_check import check
 from hoptrail.agents.roles.common import Reply
-from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
+from hoptrail.agents.roles.fallback import RoleCall, ask_with_tokens
+from hoptrail.agents.roles.label_probabilities import MOST_LIKELY, label_shares
 from hoptrail.agents.types import Answer, Claim, Evidence
 from hoptrail.prompts.loader import load
 
 MOST_JUDGED = 12
 """Claims in one call; those beyond keep the verdict of the code."""
+
+
+SURE = 0.5
+"""Least probability of "stated" with which a claim counts as that."""
 
 
 class LocalVerifier:
@@ -81,38 +87,65 @@ class EntailmentVerifier:
 
 
 class ServedEntailment:
-    """Entailment judged by a served model, by prompt `ask/verify`: one call for all claims."""
+    """Entailment judged by a served model: one call for all claims.
 
-    def __init__(self, client: LLMClient, delimiters: Delimiters) -> None:
+    Args:
+        client: asks the model.
+        delimiters: go around claims and quotes.
+        proofs: whether it labels the parts of each claim, by prompt `reason/prove`; else each claim
+            as a whole, by prompt `ask/verify`.
+        scored: whether a whole claim counts as stated where the model gave that label half of the
+            probability or more, if the server says so; else where it is what the model replied.
+    """
+
+    def __init__(
+        self,
+        client: LLMClient,
+        delimiters: Delimiters,
+        *,
+        proofs: bool = False,
+        scored: bool = False,
+    ) -> None:
         self._client = client
         self._delimiters = delimiters
+        self._prompt = "reason/prove" if proofs else "ask/verify"
+        self._form: type[VerifyForm | ProveForm] = ProveForm if proofs else VerifyForm
+        self._each = 160 if proofs else 56
+        self._scored = scored and not proofs
 
     async def judge(
         self, claims: Sequence[ClaimToJudge]
     ) -> RoleResult[tuple[Entailment | None, ...]]:
         """One opinion a claim; None where the reply has none, or cannot be used."""
-        call = RoleCall(
+        call: RoleCall[VerifyForm | ProveForm] = RoleCall(
             role="verify",
-            prompt="ask/verify",
-            form=VerifyForm,
-            max_tokens=32 + 56 * len(claims),
-            render=lambda blocks: load("ask/verify").render(claims="\n\n".join(blocks)),
+            prompt=self._prompt,
+            form=self._form,
+            max_tokens=32 + self._each * len(claims),
+            render=lambda blocks: load(self._prompt).render(claims="\n\n".join(blocks)),
             blocks=[self._block(number, claim) for number, claim in enumerate(claims, 1)],
+            logprobs=MOST_LIKELY if self._scored else 0,
         )
 
-        def use(form: VerifyForm, seen: Sequence[int]) -> tuple[Entailment | None, ...]:
-            by_number = {judged.claim: judged for judged in reversed(form.claims)}
+        def use(
+            form: VerifyForm | ProveForm, seen: Sequence[int], tokens: Sequence[ScoredToken]
+        ) -> tuple[Entailment | None, ...]:
+            opinions = [self._hidden(judged.opinion()) for judged in form.claims]
+            if isinstance(form, VerifyForm) and self._scored:
+                opinions = _scored(opinions, form.claims, tokens)
+            numbers = [judged.claim for judged in form.claims]
+            by_number = dict(zip(reversed(numbers), reversed(opinions), strict=True))
             return tuple(
-                _opinion(by_number[place + 1], self._delimiters)
-                if place in seen and place + 1 in by_number
-                else None
-                for place in range(len(claims))
+                by_number.get(place + 1) if place in seen else None for place in range(len(claims))
             )
 
         async def no_opinion() -> RoleResult[tuple[Entailment | None, ...]]:
             return RoleResult(value=(None,) * len(claims))
 
-        return await ask_or_fall_back(self._client, call, use, no_opinion)
+        return await ask_with_tokens(self._client, call, use, no_opinion)
+
+    def _hidden(self, opinion: Entailment) -> Entailment:
+        return replace(opinion, reason=self._delimiters.hide(opinion.reason).strip(" :"))
 
     def _block(self, number: int, claim: ClaimToJudge) -> str:
         """The quotes of a claim, numbered by their position, and the claim."""
@@ -131,11 +164,49 @@ class JudgedForm(Reply):
     reason: Annotated[str, Field(max_length=100)]
     label: Literal["stated", "contradicted", "not_stated"]
 
+    def opinion(self) -> Entailment:
+        """Entailed where it is stated."""
+        said = self.label.replace("_", " ")
+        return Entailment(entailed=self.label == "stated", reason=f"{said}: {self.reason.strip()}")
+
 
 class VerifyForm(Reply):
     """The verifier's reply."""
 
     claims: Annotated[list[JudgedForm], Field(max_length=MOST_JUDGED)]
+
+
+class PartForm(Reply):
+    """A part of a claim, and its relation of natural logic to the quotes."""
+
+    part: Annotated[str, Field(max_length=80)]
+    relation: Literal["equal", "follows", "negated", "alternative", "unrelated"]
+
+
+class ProvedForm(Reply):
+    """The parts of one claim."""
+
+    claim: Annotated[int, Field(ge=1, le=MOST_JUDGED)]
+    parts: Annotated[list[PartForm], Field(min_length=1, max_length=6)]
+
+    def opinion(self) -> Entailment:
+        """The verdict of AdMIRaL's automaton (arXiv 2212.05276) over the relations of the parts.
+
+        Entailed: each part is equal or follows. Contradicted: all but one are, and that one is
+        denied or has an alternative. Not stated: anything else.
+        """
+        open_parts = [one for one in self.parts if one.relation not in ("equal", "follows")]
+        if not open_parts:
+            return Entailment(entailed=True, reason="stated")
+        unrelated = [one for one in open_parts if one.relation == "unrelated"]
+        said = "not stated" if unrelated or len(open_parts) > 1 else "contradicted"
+        return Entailment(entailed=False, reason=f"{said}: {(unrelated or open_parts)[0].part}")
+
+
+class ProveForm(Reply):
+    """The verifier's reply where it labels the parts of claims."""
+
+    claims: Annotated[list[ProvedForm], Field(max_length=MOST_JUDGED)]
 
 
 def verify(answer: Answer, pool: Sequence[Evidence], question: str = "") -> Answer:
@@ -177,6 +248,7 @@ def _checked(claim: Claim, known: dict[str, Evidence]) -> Claim:
 
 
 def _judged(claim: Claim, opinion: Entailment) -> Claim:
+    claim = replace(claim, probability=opinion.probability)
     if opinion.entailed:
         return replace(claim, checked_by="both")
     return replace(claim, verdict="dropped", reason=opinion.reason, checked_by="model")
@@ -186,9 +258,20 @@ def _is_quote(claim: Claim, known: dict[str, Evidence]) -> bool:
     return any(claim.text.strip() == known[e].quote.strip() for e in claim.evidence)
 
 
-def _opinion(judged: JudgedForm, delimiters: Delimiters) -> Entailment:
-    said = judged.label.replace("_", " ")
-    reason = delimiters.hide(judged.reason).strip()
-    return Entailment(
-        entailed=judged.label == "stated", reason=f"{said}: {reason}" if reason else said
-    )
+def _scored(
+    opinions: Sequence[Entailment], judged: Sequence[JudgedForm], tokens: Sequence[ScoredToken]
+) -> list[Entailment]:
+    """The opinions by the probabilities of their labels; as they are where these are not known."""
+    found = label_shares(tokens, "label", get_args(JudgedForm.model_fields["label"].annotation))
+    if [label for label, _ in found] != [one.label for one in judged]:
+        return list(opinions)  # some are in its thoughts, or were too many: whose they are is open
+    return [
+        _by_share(opinion, shares["stated"]) if shares else opinion
+        for opinion, (_, shares) in zip(opinions, found, strict=True)
+    ]
+
+
+def _by_share(opinion: Entailment, stated: float) -> Entailment:
+    """The opinion that goes by the probability of "stated"."""
+    reason = f"stated with a probability of {stated:.2f}" if opinion.entailed else opinion.reason
+    return Entailment(entailed=stated >= SURE, reason=reason, probability=round(stated, 6))

@@ -135,6 +135,7 @@ class _Shown:
             "temperature": request.temperature,
             "seed": request.seed,
             "thinking": request.thinking,
+            **({"logprobs": request.logprobs} if request.logprobs else {}),
         }
 
 
@@ -227,7 +228,9 @@ class InterceptedEndpoint:
                 retry_after=failed.retry_after,
                 spent=failed.spent,
             ) from None
-        return replace(reply, text=hide(reply.text), reasoning=hide(reply.reasoning))
+        hidden = replace(reply, text=hide(reply.text), reasoning=hide(reply.reasoning))
+        # Tokens would spell out what is hidden.
+        return hidden if hidden.text == reply.text else replace(hidden, tokens=())
 
     async def count_tokens(self, messages: Sequence[Message], *, timeout: float) -> int | None:
         """Tokens of the messages, as the server counts them."""

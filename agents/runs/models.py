@@ -22,6 +22,7 @@ ROLES = (
     "rewriter",
     "planner",
     "step_planner",
+    "ranker",
     "refiner",
     "assessor",
     "query_writer",

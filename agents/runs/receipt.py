@@ -28,6 +28,7 @@ from hoptrail.agents.types import (
     Evidence,
     Outcome,
     Plan,
+    ReadPassage,
     StepRecord,
     StopReason,
 )
@@ -84,6 +85,8 @@ class Receipt:
     `evidence` either."""
     candidates: tuple[Candidate, ...]
     """Every passage found, best first, by id."""
+    read: tuple[ReadPassage, ...] = ()
+    """Every passage read, in order, with the reason why it was: its ranks and what had found it."""
     plan: Plan | None
     steps: tuple[StepRecord, ...]
     rounds: int

@@ -21,7 +21,30 @@ SERVED_ITERATIONS = 8
 thousand tokens; the search improves little after the eighth (LATTICE, arXiv 2510.13217)."""
 
 
-Verification = Literal["code", "model"]
+Verification = Literal["code", "model", "natural_logic"]
+
+RankBy = Literal["search", "windows", "utility"]
+"""What orders the passages to be read: their scores, or a model (`roles.reading.ranker`)."""
+
+QueryWriting = Literal["gap", "keywords", "keywords_fused", "thought", "intent"]
+"""What a model writes to be searched for next; `roles.searching.query_expansion` has them."""
+
+LONGEST_WINDOW = 20
+"""Most passages that a model ranks in one call, as in RankGPT (arXiv 2304.09542)."""
+
+
+_COUNTS = (
+    *("k", "read", "max_rounds", "iterations", "max_queries", "per_document"),
+    *("ranked", "rank_window", "rank_stride", "rank_samples"),
+)
+_CHOICES = (
+    ("mode", Mode),
+    ("context", Context),
+    ("claims_by", ClaimsBy),
+    ("rank_by", RankBy),
+    ("query_writer", QueryWriting),
+    ("verification", Verification),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,35 +73,57 @@ class RunSettings:
     claims_by: ClaimsBy = "code"
     """Who finds the claims of an answer: the code, in sentences that contain the short answer, or
     the model, which then writes them before it. The smallest models do better with the code."""
+    per_document: int | None = None
+    """Most passages of one document that are read in a round, at least 1; None: any number."""
+    rank_by: RankBy = "search"
+    """What orders the passages before the first `read` of them are read. `windows`: a model ranks
+    the best `ranked` in windows of `rank_window`, from the last to the first, each `rank_stride`
+    further up. `utility`: a model is shown the best `rank_window`, in `rank_samples` orders, and
+    says which help to answer; those with more votes come first. Both are options that were not
+    measured with a capable model. Without a model the order is the search's."""
+    ranked: int = 20
+    rank_window: int = 10
+    """At most 20."""
+    rank_stride: int = 5
+    """At most `rank_window`."""
+    rank_samples: int = 5
+    query_writer: QueryWriting = "gap"
+    """What the served query writer writes: queries for the gap; or keywords, a passage that would
+    answer, or a description of the intent, which are searched with what is missing. The others
+    than `gap` are options that were not measured with a capable model."""
     call_seconds: float | None = None
     """Seconds that one model call may take. None: by its length and the pace of the server."""
+    label_probabilities: bool = False
+    """Whether verdicts and utility judgments go by the probabilities that the model gave to its
+    words, where the server has them (`logprobs`); else by the words. Not measured."""
     verification: Verification = "code"
     """Who checks the claims of an answer: the rules alone, or the served model as well; a claim
-    then holds where both agree."""
+    then holds where both agree. With `natural_logic` the model labels each part of a claim, and
+    the code draws the verdict; not measured."""
 
     def __post_init__(self) -> None:
         """Refuses values with which no search is possible."""
-        for name in ("k", "read", "max_rounds", "iterations", "max_queries"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        for name, most in (("rank_window", LONGEST_WINDOW), ("rank_stride", self.rank_window)):
+            if getattr(self, name) > most:
                 raise SettingsError(
-                    f"The setting {name}={value!r} must be a whole number of at least 1."
+                    f"The setting {name}={getattr(self, name)!r} must be at most {most}."
                 )
-        if self.mode is not None and self.mode not in get_args(Mode):
-            known = ", ".join(get_args(Mode))
-            raise SettingsError(f"Unknown mode {self.mode!r}: use one of {known}.")
         if self.call_seconds is not None and not self.call_seconds > 0:
             raise SettingsError(
                 f"The setting call_seconds={self.call_seconds!r} must be a number above 0."
             )
-        for name, kind in (("context", Context), ("claims_by", ClaimsBy)):
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise SettingsError(f"Unknown {name} {getattr(self, name)!r}: use one of {known}.")
-        if self.verification not in get_args(Verification):
+        if not isinstance(self.label_probabilities, bool):
             raise SettingsError(
-                f"Unknown verification {self.verification!r}: use 'code' or 'model'."
+                f"The setting label_probabilities={self.label_probabilities!r} must be true or "
+                "false."
             )
+        for name, kind in _CHOICES:
+            value = getattr(self, name)
+            if value not in get_args(kind) and (name, value) != ("mode", None):
+                known = ", ".join(get_args(kind))
+                raise SettingsError(f"Unknown {name} {value!r}: use one of {known}.")
 
     @property
     def most_rounds(self) -> int:
@@ -165,6 +210,12 @@ class RunRequest:
                 f"The question has {len(self.question):,} characters, at most "
                 f"{LONGEST_QUESTION:,} are read: ask briefly, and ingest long texts as documents."
             )
+
+
+def _check_count(name: str, value: object) -> None:
+    """Refuses what is no whole number of at least 1; `per_document` may be None."""
+    if (name, value) != ("per_document", None) and (not isinstance(value, int) or value < 1):
+        raise SettingsError(f"The setting {name}={value!r} must be a whole number of at least 1.")
 
 
 LONGEST_QUESTION = 20_000

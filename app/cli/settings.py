@@ -8,11 +8,13 @@ settings file.
     [ingest]  chunk_tokens, overlap, prune, max_file_mb, parse_seconds
     [search]  k, mode
     [ask]     strategy, mode, k, read, max_rounds, iterations, max_queries,
-              context, claims_by, call_seconds, verification
+              context, claims_by, call_seconds, verification, per_document,
+              rank_by, ranked, rank_window, rank_stride, rank_samples, query_writer,
+              label_probabilities
     [model]   url, name, api_key_file, api_key_env
     [models.ROLE]  url, name, api_key_file, api_key_env, thinking, thought_tokens
-              where ROLE is rewriter, planner, refiner, assessor, query_writer, answerer, scorer
-              or verifier
+              where ROLE is rewriter, planner, step_planner, ranker, refiner, assessor,
+              query_writer, answerer, reader, reasoner, scorer or verifier
     [budget]  calls, tokens, searches, seconds
 """
 
@@ -79,6 +81,14 @@ class AskTable:
     max_queries: int | None = None
     context: str | None = None
     claims_by: str | None = None
+    per_document: int | None = None
+    rank_by: str | None = None
+    ranked: int | None = None
+    rank_window: int | None = None
+    rank_stride: int | None = None
+    rank_samples: int | None = None
+    query_writer: str | None = None
+    label_probabilities: bool | None = None
     call_seconds: float | None = None
     verification: str | None = None
 
@@ -113,6 +123,7 @@ class ModelsTable:
     rewriter: RoleTable = field(default_factory=RoleTable)
     planner: RoleTable = field(default_factory=RoleTable)
     step_planner: RoleTable = field(default_factory=RoleTable)
+    ranker: RoleTable = field(default_factory=RoleTable)
     refiner: RoleTable = field(default_factory=RoleTable)
     assessor: RoleTable = field(default_factory=RoleTable)
     query_writer: RoleTable = field(default_factory=RoleTable)

@@ -1,5 +1,7 @@
 """Fusion of a lexical and a dense ranking: reciprocal rank, or weighted min-max scores.
 
+`fuse_hits` fuses the rankings of several queries.
+
 Both are plain arithmetic on at most a few hundred rows, written in NumPy because a hybrid search
 has well under a millisecond for everything. Equal fused scores stay in the order of their rows; the
 caller that resolves rows to passages breaks those ties by `tie_break`.
@@ -8,14 +10,15 @@ caller that resolves rows to passages breaks those ties by `tie_break`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.types import Candidates
+from hoptrail.rag.types import Candidates, Hit, tie_break
 
 Scores = NDArray[np.float64]
 
@@ -110,6 +113,28 @@ class MinMaxFusion:
         start = low if len(scores) == depth else bottom
         scaled: Scores = (exact - start) / (high - bottom)
         return scaled
+
+
+def fuse_hits(rankings: Sequence[Sequence[Hit]], k: float = 60) -> tuple[Hit, ...]:
+    """The hits of several queries as one ranking, by the sum of 1 / (k + rank), ranks from 1.
+
+    Reciprocal ranks hardly differ, so what a passage has that just misses the longest list is taken
+    off: scores fall from that of the best towards 0. A passage keeps what its best place says of
+    it; equal scores are in the order of `tie_break`.
+
+    Args:
+        rankings: hits, best first.
+        k: 60 in Cormack, Clarke, Büttcher 2009.
+    """
+    scores, best = dict[str, float](), dict[str, tuple[int, Hit]]()
+    for hits in rankings:
+        for rank, hit in enumerate(hits, 1):
+            one = hit.passage.id
+            scores[one] = scores.get(one, 0.0) + 1 / (k + rank)
+            best[one] = min(best.get(one, (rank, hit)), (rank, hit), key=lambda found: found[0])
+    missed = 1 / (k + 1 + max(map(len, rankings), default=0))
+    fused = (replace(hit, score=round(scores[one] - missed, 9)) for one, (_, hit) in best.items())
+    return tuple(sorted(fused, key=lambda hit: (-hit.score, tie_break(hit.passage.id))))
 
 
 def _merge(

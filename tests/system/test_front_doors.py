@@ -48,8 +48,8 @@ DOORS = {
         follow_up navigate next_query next_steps plan plan_steps read read_steps receipt refine
         retrieve rewrite route search_step think track verify""",
     "hoptrail.agents.roles": """Answerer Assessor DeltaListener Draft PassageToRead Planner
-        QueryWriter Quote Reader Reasoner ReasoningStep Refiner Rewriter RoleInput RoleResult Roles
-        Scorer ShortAnswer""",
+        QueryWriter Quote Ranked Ranker Reader Reasoner ReasoningStep Refiner Rewriter RoleInput
+        RoleResult Roles Scorer ShortAnswer""",
     "hoptrail.agents.strategies": "STRATEGIES RunGraph Strategy add_nodes strategy unless_stopped",
     "hoptrail.evals": """Dataset EvalConfig EvalProgress Question QuestionResult Report aevaluate
         evaluate load_dataset""",

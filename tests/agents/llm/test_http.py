@@ -22,6 +22,7 @@ from hoptrail.agents.llm.types import (
     ChatRequest,
     Endpoint,
     Message,
+    ScoredToken,
     ServerInfo,
 )
 from hoptrail.rag.errors import ModelError, SettingsError
@@ -519,6 +520,45 @@ def test_a_cancelled_attempt_hangs_up(stream: bool) -> None:
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     with FakeServer(status(429, None, headers)) as server:
         assert failure(server).retry_after == seconds
+
+
+def test_log_probabilities_come_with_the_tokens_where_they_are_asked_for() -> None:
+    token = {"token": "o", "logprob": -0.5, "bytes": [111], "top_logprobs": [
+        {"token": "o", "logprob": -0.5}, {"token": "O", "logprob": -1}]}  # fmt: skip
+    body = {"choices": [{"message": {"content": "o"}, "logprobs": {"content": [token]}}]}
+    with FakeServer(status(200, body)) as server:
+        reply = attempt(server, request(logprobs=2))
+        assert (server.chats[0]["logprobs"], server.chats[0]["top_logprobs"]) == (True, 2)
+        attempt(server)
+        assert not {"logprobs", "top_logprobs"} & server.chats[1].keys()
+    assert reply.tokens == (ScoredToken(text="o", logprob=-0.5, likely={"o": -0.5, "O": -1}),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, [], "x", {}, {"content": None}, {"content": [None]}, {"content": [{"token": "o"}]},
+     {"content": [{"token": "o", "logprob": "-1"}]}, {"content": [{"token": 3, "logprob": -1}]},
+     {"content": [{"token": "o", "logprob": -1}, 7]}],
+)  # fmt: skip
+def test_odd_log_probabilities_are_none(odd: object) -> None:
+    body = {"choices": [{"message": {"content": "o"}, "logprobs": odd}]}
+    with FakeServer(status(200, body)) as server:
+        reply = attempt(server, request(logprobs=2))
+    assert (reply.text, reply.tokens) == ("o", ())
+
+
+def test_a_server_that_refuses_log_probabilities_is_asked_without_them() -> None:
+    words = "Requested sample logprobs of 5, which is greater than max allowed: 0"
+    refusal = status(400, {"error": {"message": words}})
+
+    async def ask_twice(endpoint: HttpEndpoint) -> tuple[str, ...]:
+        with pytest.raises(AttemptFailed) as caught:
+            await endpoint.attempt(request(logprobs=5), timeout=30)
+        assert caught.value.retryable
+        return (await endpoint.attempt(request(logprobs=5), timeout=30)).without
+
+    with FakeServer(refusal, says("ok")) as server:
+        assert with_endpoint(server, ask_twice) == ("logprobs", "top_logprobs")
 
 
 @pytest.mark.parametrize("field", ["cache_salt", "seed", "chat_template_kwargs"])

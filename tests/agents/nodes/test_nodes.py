@@ -220,7 +220,8 @@ def test_copies_of_a_text_take_one_place_among_what_is_read() -> None:
         for one in passages
     )
     state = RunState(question=QUESTION, candidates=candidates)
-    chosen, readings = asyncio.run(_chosen(state, Run()))  # type: ignore[arg-type]
+    choice = asyncio.run(_chosen("refine", state, Run()))  # type: ignore[arg-type]
+    chosen, readings = choice.candidates, choice.readings
     assert [one.passage.id for one in readings] == ["copy-0", "other"]
     assert [one.passage_id for one in chosen] == list(documents)
     assert asked == [["copy-0", "copy-1"], ["copy-2"], ["other"]]

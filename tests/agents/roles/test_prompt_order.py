@@ -14,10 +14,11 @@ from hoptrail.agents.llm.delimiters import PLACEHOLDER, Delimiters
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.prompts.loader import load
 
-ASK = [name for name in SHIPPED if name.startswith(("ask/", "reason/"))]
+ASK = [name for name in SHIPPED if name.startswith(("ask/", "reason/", "rank/", "expand/"))]
 FIRST = {
     "ask/rewrite": "$conversation",
     "ask/verify": "$claims",
+    "reason/prove": "$claims",
     "ask/plan": "Plan how",
     "ask/plan_steps": "Plan the searches",
 }
@@ -28,7 +29,7 @@ def test_each_begins_with_the_same_system_text_and_ends_with_the_question(name: 
     system, user = load(name).messages
     assert system == load("ask/answer").messages[0]
     assert user[1].startswith(FIRST.get(name, "$passages\n"))
-    if name != "ask/verify":  # which is not shown the question
+    if FIRST.get(name) != "$claims":  # verifiers are not shown the question
         assert user[1].rsplit("\n", 1)[1].endswith("uestion: $question")
 
 

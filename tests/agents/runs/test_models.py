@@ -32,7 +32,8 @@ from hoptrail.agents.runs.models import ROLES
 from hoptrail.rag.errors import ModelError, SettingsError
 
 FORMS = {"PlanForm": "planner", "RefineForm": "refiner", "AssessForm": "assessor",
-         "QueriesForm": "query_writer", "BriefForm": "answerer"}  # fmt: skip
+         "QueriesForm": "query_writer", "AnswerForm": "answerer",
+         "BriefForm": "answerer"}  # fmt: skip
 
 
 def roles_asked(endpoint: ScriptedEndpoint) -> set[str]:

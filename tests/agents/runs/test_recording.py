@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.agents import (
     CHAIN,
+    CLAIMS,
     QUESTION,
     UNKNOWN,
     Around,
@@ -50,7 +51,7 @@ def served(
 ) -> tuple[Path, Receipt]:
     """A recorded run of the scripted reader, to be read or copied."""
     path = tmp_path_factory.mktemp("served") / "run.jsonl"
-    return path, ask(QUESTION, library, model=reading(), record=path)
+    return path, ask(QUESTION, library, model=reading(), record=path, settings=CLAIMS)
 
 
 @pytest.mark.parametrize("strategy", ["pool", "single"])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from hoptrail.app.cli.resolve import embedder_name, store_location, where_of
-from hoptrail.app.cli.settings import FileSettings, StoreTable, given, load_settings, set_in
+from hoptrail.app.cli.resolve import embedder_name, run_settings, store_location, where_of
+from hoptrail.app.cli.settings import (
+    AskTable,
+    FileSettings,
+    StoreTable,
+    given,
+    load_settings,
+    set_in,
+)
 from hoptrail.rag.errors import SettingsError
 
 
@@ -179,3 +187,35 @@ def test_settings_that_nest_deeply_are_refused(tmp_path: Path, depth: int) -> No
 def test_conditions_that_make_no_filter(conditions: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         where_of(conditions)
+
+
+def test_every_setting_of_a_run_but_the_tree_searchs_has_a_key_in_ask() -> None:
+    from hoptrail.agents import RunSettings
+
+    keys = {one.name for one in fields(AskTable)}
+    assert keys - {"strategy"} == {one.name for one in fields(RunSettings)} - {"navigate"}
+
+
+def test_the_options_of_served_roles_go_from_the_file_into_a_run(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        [ask]
+        rank_by = "utility"
+        rank_samples = 3
+        per_document = 2
+        query_writer = "thought"
+        verification = "natural_logic"
+        label_probabilities = true
+        """,
+    )
+    settings = run_settings(None, load_settings(path).ask)
+    assert (settings.rank_by, settings.rank_samples, settings.per_document) == ("utility", 3, 2)
+    assert (settings.query_writer, settings.verification) == ("thought", "natural_logic")
+    assert settings.label_probabilities
+
+
+def test_an_unknown_value_of_an_option_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    table = load_settings(written(tmp_path, '[ask]\nquery_writer = "hyde"\n')).ask
+    with pytest.raises(SettingsError, match=r"Unknown query_writer 'hyde': use one of gap, key"):
+        run_settings(None, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrail.rag.errors import SettingsError
-from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion
-from hoptrail.rag.types import Candidates
+from hoptrail.rag.retrieval.fusion import Fusion, MinMaxFusion, ReciprocalRankFusion, fuse_hits
+from hoptrail.rag.types import Candidates, Hit, Passage, Via
 
 FUSIONS: list[Fusion] = [
     ReciprocalRankFusion(),
@@ -227,3 +228,33 @@ def test_min_max_refuses_a_floor(floor: float) -> None:
 def test_min_max_refuses(weight: float) -> None:
     with pytest.raises(SettingsError, match=r"must lie in 0\.\.1"):
         MinMaxFusion(lexical_weight=weight)
+
+
+def hit(name: str) -> Hit:
+    passage = Passage(id=name, document_id=name, start=0, end=1, title=name, text="x")
+    return Hit(passage=passage, score=1.0, source="hybrid")
+
+
+def test_the_rankings_of_queries_are_fused_by_reciprocal_rank() -> None:
+    """Worked out by hand; a passage that just misses the longest list, of three, would have 0."""
+    fused = fuse_hits([[hit("a"), hit("b"), hit("c")], [hit("b"), hit("d")]])
+    assert [one.passage.id for one in fused] == ["b", "a", "d", "c"]
+    assert [one.score for one in fused] == pytest.approx(
+        [1 / 61 + 1 / 62 - 1 / 64, 1 / 61 - 1 / 64, 1 / 62 - 1 / 64, 1 / 63 - 1 / 64], abs=1e-8
+    )
+    assert fuse_hits([]) == fuse_hits([[], []]) == ()
+
+
+def test_a_fused_hit_keeps_what_its_best_place_says_of_it() -> None:
+    via = Via(name="Heron", passage_id="p", title="Heron (ship)")
+    found = replace(hit("b"), via=via)
+    (one, _) = fuse_hits([[hit("a"), hit("b")], [found]])
+    assert (one.passage.id, one.via) == ("b", via)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True), max_size=4))
+def test_fusing_queries_loses_and_invents_no_passage(names: list[list[str]]) -> None:
+    fused = fuse_hits([[hit(name) for name in ranking] for ranking in names])
+    assert sorted(one.passage.id for one in fused) == sorted({n for some in names for n in some})
+    assert all(one.score > 0 for one in fused)
+    assert all(a.score >= b.score for a, b in pairwise(fused))
