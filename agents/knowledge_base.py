@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, Unpack
@@ -19,12 +19,13 @@ from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.embedders.loading import DEFAULT_EMBEDDER, load_embedder
 from hoptrail.rag.errors import StoreError
 from hoptrail.rag.ingest.pipeline import IngestEvent, IngestReport, IngestSettings, ingest
+from hoptrail.rag.ingest.put_documents import put_documents
 from hoptrail.rag.ingest.sentence_vectors import store_sentence_vectors
 from hoptrail.rag.retrieval.retriever import Retriever
 from hoptrail.rag.store.spec import StoreOptions, StoreSpec
 from hoptrail.rag.store.store import Store
 from hoptrail.rag.tree.view import sync_stored_tree
-from hoptrail.rag.types import Mode, Ranking, Where
+from hoptrail.rag.types import Document, Mode, Ranking, Where
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,6 +105,27 @@ class KnowledgeBase(OpenStore):
             store_sentence_vectors(self.store, self.embedder)
         self._sync_tree()
         return report
+
+    def put(self, documents: Sequence[Document], *, sentences: bool = True) -> int:
+        """Adds or replaces documents that are in memory, all or none; the tree, if any, follows.
+
+        Args:
+            documents: of different ids.
+            sentences: as for `ingest`.
+
+        Returns:
+            The store's generation that has them.
+
+        Raises:
+            SettingsError: a document is malformed.
+            EmbedderError: the embedder failed.
+            StoreError: the store is being written by another, or its disk is full.
+        """
+        generation = put_documents(self.store, self.embedder, documents)
+        if sentences:
+            store_sentence_vectors(self.store, self.embedder)
+        self._sync_tree()
+        return generation
 
     def delete(self, ids: Collection[str]) -> int:
         """Deletes documents by id; unknown ids are passed over. Returns how many there were."""

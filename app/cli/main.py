@@ -21,6 +21,7 @@ from hoptrail.app.cli.commands import attack as attacking
 from hoptrail.app.cli.commands import evaluate as evaluating
 from hoptrail.app.cli.commands import graph as graphing
 from hoptrail.app.cli.commands import ingest as ingesting
+from hoptrail.app.cli.commands import serve as serving
 from hoptrail.app.cli.commands import store as corpus
 from hoptrail.app.cli.commands import tree as treeing
 from hoptrail.app.cli.output import (
@@ -114,6 +115,7 @@ for _command in (
     corpus.fsck,
     corpus.compact,
     attacking.attack,
+    serving.serve,
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")
