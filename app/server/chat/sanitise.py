@@ -80,7 +80,8 @@ def sanitised(text: str, allowed: AllowedLinks = NOTHING) -> str:
             return f"{whole[0]} {whole[1]}"
         if kind == "address":
             bare = whole.rstrip(_TRAILING)
-            return whole if bare in allowed else LEFT_OUT + whole[len(bare) :]
+            tail = _RULES.sub(safe, whole[len(bare) :])
+            return (bare if bare in allowed else LEFT_OUT) + tail
         return f"{whole} "
 
     return _RULES.sub(safe, shown(text.replace("\r", "")))
