@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hoptrail.app.server.api_errors import ApiError, documented
@@ -33,7 +33,7 @@ async def ready(request: Request) -> JSONResponse:
     return JSONResponse({"status": status}, 200 if status == "ready" else 503)
 
 
-@router.get("/metrics", responses=documented())
+@router.get("/metrics", responses=documented(), response_class=PlainTextResponse)
 async def metrics(request: Request, key: Caller) -> Response:
     """Counters for Prometheus, of all tenants together."""
     if not key.metrics:
