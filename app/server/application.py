@@ -18,13 +18,14 @@ from hoptrail.agents.runs.models import RoleModels
 from hoptrail.app.server import health
 from hoptrail.app.server.api_errors import add_handlers
 from hoptrail.app.server.chat import completions
-from hoptrail.app.server.documents import routes, search
+from hoptrail.app.server.chat.question import questions_ended
+from hoptrail.app.server.documents import document_routes, search_routes
 from hoptrail.app.server.middleware import BodyLimit, CountRequests
 from hoptrail.app.server.server_settings import ApiKey, ServerSettings
 from hoptrail.app.server.shared.context import ServerContext
+from hoptrail.app.server.shared.counters import Metrics
 from hoptrail.app.server.shared.gate import Gate
 from hoptrail.app.server.shared.jobs import Jobs
-from hoptrail.app.server.shared.metrics import Metrics
 from hoptrail.app.server.shared.receipt_store import ReceiptStore
 from hoptrail.app.server.shared.tenants import Tenants
 from hoptrail.rag.errors import ModelError
@@ -54,8 +55,9 @@ def build_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tenants.close)
+            stack.push_async_callback(questions_ended)
             models = await _opened_models(stack, settings.models)
-            jobs = Jobs(tenants, routes.store_documents, settings.queued_jobs)
+            jobs = Jobs(tenants, document_routes.store_documents, settings.queued_jobs)
             stack.push_async_callback(jobs.close)
             app.state.context = ServerContext(
                 settings=settings,
@@ -79,7 +81,7 @@ def build_app(
     )  # fmt: skip
     app.state.gate = Gate(settings.questions)
     add_handlers(app)
-    for router in (completions.router, routes.router, search.router, health.router):
+    for router in (completions.router, document_routes.router, search_routes.router, health.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, most=settings.body_bytes, seconds=settings.body_seconds)
     app.add_middleware(CountRequests, metrics=metrics)
@@ -115,7 +117,7 @@ async def _opened_models(stack: AsyncExitStack, models: RoleModels | None) -> Ro
             try:
                 await clients[model].open()
             except ModelError as error:
-                _LOG.warning("%s Until it does, answers are made without a model.", error)
+                _LOG.warning("%s Until it does, questions are answered with status 503.", error)
         return clients[model]
 
     roles: Mapping[str, Any] = {

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hoptrail.app.server.api_errors import ApiError
-from hoptrail.app.server.shared.metrics import Metrics
+from hoptrail.app.server.shared.counters import Metrics
 
 
 class BodyLimit:

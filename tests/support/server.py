@@ -17,8 +17,8 @@ from support.agents import QUESTION, open_chain
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.app.server.application import build_app
 from hoptrail.app.server.auth import key_hash
-from hoptrail.app.server.runner import DrainingServer
 from hoptrail.app.server.server_settings import ApiKey, ServerSettings
+from hoptrail.app.server.uvicorn_server import DrainingServer
 from hoptrail.rag.embedders.hashing import HashEmbedder
 
 ASK = {"model": "hoptrail/pool", "messages": [{"role": "user", "content": QUESTION}]}

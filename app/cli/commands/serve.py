@@ -195,8 +195,8 @@ def _print_key(name: str, tenant: str | None) -> None:
 
 def _run(chosen: ServerSettings, open_store: _Stores) -> None:
     from hoptrail.app.server.application import build_app
-    from hoptrail.app.server.runner import run_server
     from hoptrail.app.server.server_settings import is_loopback
+    from hoptrail.app.server.uvicorn_server import run_server
 
     app = build_app(chosen, open_store)
     if not chosen.keys:

@@ -144,6 +144,12 @@ class Question:
             self._heard.set()
 
 
+async def questions_ended() -> None:
+    """Waits for the questions whose clients have left."""
+    if _ENDING:
+        await asyncio.wait(set(_ENDING))
+
+
 async def _ended(task: asyncio.Task[Answered]) -> None:
     """Waits for a question that was told to end, and breaks it off if it does not."""
     await asyncio.wait({task}, timeout=_ENDING_SECONDS)

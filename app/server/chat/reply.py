@@ -16,7 +16,7 @@ from hoptrail.app.server.chat.openai_types import (
     CompletionMessage,
     CompletionUsage,
 )
-from hoptrail.app.server.chat.progress import Progress
+from hoptrail.app.server.chat.progress_lines import Progress
 from hoptrail.app.server.chat.question import Answered, Question
 from hoptrail.app.server.chat.sources import CitedAnswer, cited_answer
 from hoptrail.app.text import json_text, plural

@@ -10,9 +10,9 @@ from starlette.requests import HTTPConnection
 from hoptrail.agents.budget.quota import Quota
 from hoptrail.agents.runs.models import RoleModels
 from hoptrail.app.server.server_settings import ApiKey, ServerSettings
+from hoptrail.app.server.shared.counters import Metrics
 from hoptrail.app.server.shared.gate import Gate
 from hoptrail.app.server.shared.jobs import Jobs
-from hoptrail.app.server.shared.metrics import Metrics
 from hoptrail.app.server.shared.receipt_store import ReceiptStore
 from hoptrail.app.server.shared.tenants import Tenants
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from support.agents import CHAIN, QUESTION, UNKNOWN, Reader, reading
+from support.chat_server import FakeServer, says
 from support.server import ASK, api_key, bearer, chunks_of, client_of, joined
 
+from hoptrail.agents import Budget, ServedModel
 from hoptrail.agents.llm.types import ChatRequest
 from hoptrail.agents.runs.models import RoleModels
 from hoptrail.agents.strategies.registry import STRATEGIES
@@ -261,6 +263,44 @@ def test_a_served_model_answers_and_its_own_marks_and_links_are_broken(chain_roo
     assert "<b>" not in text
     assert "[7]" not in text
     assert body["usage"]["prompt_tokens"] > 500, "the model's own tokens count"
+
+
+def test_a_model_server_is_opened_once_for_all_questions(chain_root: Path) -> None:
+    with FakeServer(says("hello")) as server:
+        models = RoleModels(default=ServedModel(url=f"{server.url}/v1"))
+        with client_of(ServerSettings(store=chain_root, models=models)) as client:
+            opened = [one.path for one in server.requests].count("/v1/models")
+            assert ask(client)["hoptrail"]["outcome"] == "quotes"
+            assert ask(client)["hoptrail"]["outcome"] == "quotes"
+            assert len(server.chats) > 2
+        assert opened == [one.path for one in server.requests].count("/v1/models") == 1
+
+
+def test_without_its_model_server_it_begins_and_says_so_of_each_question(
+    chain_root: Path,
+) -> None:
+    models = RoleModels(default=ServedModel(url="http://127.0.0.1:9/v1"))
+    with client_of(ServerSettings(store=chain_root, models=models)) as client:
+        for streamed in (False, True):
+            answer = client.post(CHAT, json=ASK | {"stream": streamed})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert answer.json()["error"]["code"] == "model_failed"
+            assert "127.0.0.1:9" not in answer.text
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_key_s_calls_a_minute_are_its_own(chain_root: Path) -> None:
+    keys = (
+        api_key("few", calls_per_minute=1, budget=Budget(seconds=3.0)),
+        api_key("any", budget=Budget(seconds=60.0)),
+    )
+    models = RoleModels(default=reading())
+    with client_of(ServerSettings(store=chain_root, keys=keys, models=models)) as client:
+        outcomes = {
+            key: ask(client, headers=bearer(key))["hoptrail"]["outcome"] for key in ("few", "any")
+        }
+    assert outcomes["any"] == "answered"
+    assert outcomes["few"] != "answered"
 
 
 def test_errors_have_openais_shape(client: TestClient) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from hoptrail.agents.knowledge_base import KnowledgeBase
 from hoptrail.app.server.api_errors import ApiError, documented
 from hoptrail.app.server.auth import Caller, Writer
-from hoptrail.app.server.documents.view import PAGE_POLICY, Span, document_page, viewer_of
+from hoptrail.app.server.documents.document_page import PAGE_POLICY, Span, document_page, viewer_of
 from hoptrail.app.server.shared.context import ServerContext, context_of
 from hoptrail.app.server.shared.jobs import Job
 from hoptrail.rag.types import Document, Scalar
