@@ -56,7 +56,6 @@ def build_app(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tenants.close)
             stack.push_async_callback(questions_ended)
-            models = await _opened_models(stack, settings.models)
             jobs = Jobs(tenants, document_routes.store_documents, settings.queued_jobs)
             stack.push_async_callback(jobs.close)
             app.state.context = ServerContext(
@@ -64,15 +63,12 @@ def build_app(
                 tenants=tenants,
                 gate=app.state.gate,
                 quotas=_quotas(settings.keys),
-                models=models,
+                models=await _opened_models(stack, settings.models),
                 receipts=ReceiptStore(settings.store, settings.receipts),
                 jobs=jobs,
                 metrics=metrics,
-                local=ApiKey(
-                    name="local", hash="", tenant=settings.tenant, write=True, metrics=True,
-                    questions=settings.questions,
-                ),
-            )  # fmt: skip
+                local=_local_key(settings),
+            )
             yield
 
     app = FastAPI(
@@ -86,6 +82,18 @@ def build_app(
     app.add_middleware(BodyLimit, most=settings.body_bytes, seconds=settings.body_seconds)
     app.add_middleware(CountRequests, metrics=metrics)
     return app
+
+
+def _local_key(settings: ServerSettings) -> ApiKey:
+    """The key that stands for this machine where there are none: it may do everything."""
+    return ApiKey(
+        name="local",
+        hash="",
+        tenant=settings.tenant,
+        write=True,
+        metrics=True,
+        questions=settings.questions,
+    )
 
 
 def _quotas(keys: tuple[ApiKey, ...]) -> dict[str, Quota]:

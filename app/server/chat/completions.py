@@ -111,10 +111,12 @@ def style_of(request: Request, body: ChatRequest, key: ApiKey) -> Style:
         events = named or _CLIENT in agent
     else:
         events = key.events == "on"
+    context = context_of(request)
     return Style(
+        drafts=context.models is not None and not events,
         listed=key.source_list if wanted.source_list is None else wanted.source_list,
         events=events,
-        beginnings=context_of(request).settings.links,
+        beginnings=context.settings.links,
     )
 
 

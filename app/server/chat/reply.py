@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hoptrail.agents.events import Event
 from hoptrail.app.server.api_errors import shown_error
 from hoptrail.app.server.chat.openai_types import (
     ChatRequest,
@@ -38,6 +39,9 @@ class Style:
     """Whether a list of sources ends them."""
     events: bool
     """Whether Open WebUI's events are streamed; else progress comes as `reasoning_content`."""
+    drafts: bool
+    """Whether a model's answer is shown while it is written, as `reasoning_content`: it is not
+    checked yet."""
     beginnings: tuple[str, ...]
     """Of addresses that they may link to."""
 
@@ -133,16 +137,12 @@ class Completions:
 
     async def streamed(self, question: Question, style: Style) -> AsyncIterator[str]:
         """The events of a question and then its answer; the question ends with the stream."""
-        progress, said = Progress(), ""
+        progress = Progress()
         try:
             yield self._delta({"role": "assistant", "content": ""})
             async for event in question.events(_KEEP_ALIVE):
-                line = progress.line(event) if event is not None else ""
-                if event is None:
-                    yield ": keep-alive\n\n"
-                elif line and line != said:
-                    yield self._progress(line, style)
-                    said = line
+                if told := self._told(event, progress, style):
+                    yield told
             reply = reply_to(await question.answered(), self.body, style)
             if style.events:
                 for chunk in self._source_events(reply.answer):
@@ -174,10 +174,16 @@ class Completions:
             yield _data(self._chunk([]) | {"usage": reply.usage.model_dump()})
         yield "data: [DONE]\n\n"
 
-    def _progress(self, line: str, style: Style) -> str:
-        if style.events:
-            return _event("status", {"description": line, "done": False})
-        return self._delta({"reasoning_content": f"{line}\n"})
+    def _told(self, event: Event | None, progress: Progress, style: Style) -> str:
+        """What a stream says of an event, or of its absence; empty: nothing."""
+        if event is None:
+            return ": keep-alive\n\n"
+        if line := progress.line(event):
+            if style.events:
+                return _event("status", {"description": line, "done": False})
+            return self._delta({"reasoning_content": f"{line}\n"})
+        draft = progress.draft(event) if style.drafts else ""
+        return self._delta({"reasoning_content": draft}) if draft else ""
 
     def _source_events(self, answer: CitedAnswer) -> Iterator[str]:
         """Open WebUI's events: the search is over, and each source in the order of citation."""

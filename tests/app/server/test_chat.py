@@ -263,6 +263,10 @@ def test_a_served_model_answers_and_its_own_marks_and_links_are_broken(chain_roo
     assert "<b>" not in text
     assert "[7]" not in text
     assert body["usage"]["prompt_tokens"] > 500, "the model's own tokens count"
+    draft = joined(chunks, "reasoning_content")
+    assert draft.index("Checking each claim") > draft.index("Tarn Hollow [7] ! [x] (link left out)")
+    assert "< b>" in draft
+    assert "evil" not in draft
 
 
 def test_a_model_server_is_opened_once_for_all_questions(chain_root: Path) -> None:

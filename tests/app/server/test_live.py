@@ -8,21 +8,23 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from support.agents import Reader, make_chain, reading
+from support.agents import CHAIN, Reader, make_chain, open_chain, reading
 from support.cli import COMMAND
 from support.server import ASK, api_key, bearer, live_server, until
 
 from hoptrail.agents.llm.types import ChatReply, ChatRequest
 from hoptrail.agents.runs.models import RoleModels
 from hoptrail.app.server.server_settings import ServerSettings
+from hoptrail.rag.fsck import fsck
 
 KEY = "ht-test"
 
@@ -199,36 +201,63 @@ def test_twenty_clients_at_once_each_get_their_own_answer(chain_root: Path) -> N
         asyncio.run(main(url))
 
 
-def test_a_signal_ends_the_server_after_the_questions_in_flight(tmp_path: Path) -> None:
+@contextmanager
+def child(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
+    """`hoptrail serve` in a process of its own: the process, its address, its store."""
     root, config = make_chain(tmp_path / "store"), tmp_path / "h.toml"
     config.write_text('[store]\nembedder = "hash"\n')
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    child = subprocess.Popen(
-        [*COMMAND, "serve", "--store", str(root), "--port", str(port), "--config", str(config)],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [*COMMAND, "serve", "--store", root, "--port", port, "--config", config]
+    started = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert started.poll() is None
+        try:
+            return httpx.get(f"{url}/readyz").status_code == 200
+        except httpx.ConnectError:
+            return False
+
     try:
-        url = f"http://127.0.0.1:{port}"
-
-        def answers() -> bool:
-            assert child.poll() is None
-            try:
-                return httpx.get(f"{url}/readyz").status_code == 200
-            except httpx.ConnectError:
-                return False
-
         until(answers, 120)
+        yield started, url, root
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def test_a_signal_ends_the_server_after_the_questions_in_flight(tmp_path: Path) -> None:
+    with child(tmp_path) as (server, url, _):
         with httpx.stream(
             "POST", f"{url}/v1/chat/completions", json=ASK | {"stream": True}, timeout=60
         ) as answer:
-            child.send_signal(signal.SIGTERM)
+            server.send_signal(signal.SIGTERM)
             text = "".join(answer.iter_text())
         assert text.endswith("data: [DONE]\n\n")
         assert "error" not in json.loads(text.split("\n\n")[-3].removeprefix("data: "))
-        _, told = child.communicate(timeout=60)
-    finally:
-        child.kill()
-    assert child.returncode == 0
+        _, told = server.communicate(timeout=60)
+    assert server.returncode == 0
     assert "No API keys are set: the server answers this machine only." in told
     assert "Traceback" not in told
+
+
+def test_no_document_that_was_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
+    stored = []
+    with child(tmp_path) as (server, url, root), suppress(httpx.TransportError):
+        for at in range(10_000):
+            answer = httpx.put(
+                f"{url}/v1/documents/n{at}?wait=true", json={"text": f"Note {at}."}, timeout=60
+            )
+            assert answer.json()["state"] == "done"
+            stored.append(f"n{at}")
+            if at == 2:
+                threading.Timer(0.3, server.kill).start()
+    assert stored
+    with open_chain(root) as opened:
+        ids = set(opened.store.documents())
+        assert set(stored) <= ids
+        assert ids - set(stored) <= {*CHAIN, f"n{len(stored)}"}
+        hits = opened.search(f"Note {len(stored) - 1}.", k=50).hits
+        assert stored[-1] in {hit.passage.document_id for hit in hits}
+    assert fsck(root).clean
