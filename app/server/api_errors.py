@@ -27,6 +27,8 @@ from hoptrail.rag.errors import (
 _LOG = logging.getLogger(__name__)
 _RETRY_SECONDS = 5
 _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_DIFY = {401: 1002, 404: 2001}
+"""Codes of Dify's external knowledge API, by status."""
 _SHOWN: tuple[tuple[type[HoptrailError], int, str, str], ...] = (
     (
         StoreBusy,
@@ -121,7 +123,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def add_handlers(app: FastAPI) -> None:
     """Has every error of an application answered in the API's shape."""
 
-    async def handle(_request: Request, error: Exception) -> JSONResponse:
+    async def handle(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestValidationError):
             error = _malformed(error)
         elif isinstance(error, HTTPException):
@@ -132,7 +134,11 @@ def add_handlers(app: FastAPI) -> None:
                 headers=error.headers,
             )
         shown = shown_error(error)
-        return JSONResponse(shown.body(), shown.status, headers=shown.headers)
+        body = shown.body()
+        if request.url.path.endswith("/retrieval"):
+            code = _DIFY.get(shown.status, shown.status)
+            body |= {"error_code": code, "error_msg": shown.message}
+        return JSONResponse(body, shown.status, headers=shown.headers)
 
     for kind in (ApiError, HoptrailError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

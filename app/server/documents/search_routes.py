@@ -128,7 +128,7 @@ async def retrieval(request: Request, body: RetrievalRequest, key: Caller) -> Re
     if body.knowledge_id != key.tenant:
         raise ApiError(
             404,
-            "2001",
+            "not_found",
             f"There is no knowledge of that id: this API key opens {key.tenant!r}.",
             param="knowledge_id",
         )

@@ -17,6 +17,9 @@ from hoptrail.rag.types import Document
 _REMEMBERED = 1_000
 """Finished jobs of a tenant whose state can be asked for."""
 
+_AT_ONCE = 2
+"""Jobs that store at one time, of all tenants: they take processor time and a thread each."""
+
 JobState = Literal["queued", "running", "done", "failed"]
 
 
@@ -50,6 +53,7 @@ class Jobs:
         self._tenants, self._store, self._most = tenants, store, most
         self._jobs: dict[str, OrderedDict[str, Job]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     def get(self, tenant: str, identifier: str) -> Job | None:
         """The state of a tenant's job; None: there is none."""
@@ -86,7 +90,7 @@ class Jobs:
     async def _work(self, tenant: str, job: Job, documents: Sequence[Document]) -> None:
         known = self._jobs[tenant]
         try:
-            async with self._tenants.writing(tenant) as opened:
+            async with self._tenants.writing(tenant) as opened, self._places:
                 known[job.id] = replace(job, state="running")
                 generation = await asyncio.to_thread(self._store, opened, documents)
             known[job.id] = replace(job, state="done", generation=generation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.server import ASK, api_key, bearer, client_of
 from hoptrail.app.server.links import opens, signature
 from hoptrail.app.server.server_settings import ServerSettings
 from hoptrail.rag.fsck import fsck
+from hoptrail.rag.store.store import Store
 
 KIWI = "The kiwi lays one egg of a quarter of its weight. Its feathers are like hair."
 
@@ -170,3 +172,25 @@ def test_a_signature_is_of_one_tenant_document_and_day() -> None:
     assert not opens(b"s" * 32, "a", "e", 2**40, made)
     assert not opens(b"s" * 32, "a", "d", 2**41, made)
     assert not opens(b"s" * 32, "a", "d", 1, signature(b"s" * 32, "a", "d", 1))
+
+
+def test_a_store_that_is_compacted_meanwhile_answers(tmp_path: Path) -> None:
+    root = make_store(tmp_path / "store", {f"n{at}": f"Note {at}." for at in range(20)})
+    with client_of(ServerSettings(store=root)) as client, Store.open(root) as other:
+        over = threading.Event()
+
+        def compact() -> None:
+            while not over.is_set():
+                other.compact()
+
+        thread = threading.Thread(target=compact)
+        thread.start()
+        try:
+            for at in range(5):
+                put(client, f"new{at}", f"Newcomer {at}.")
+                assert found(client, f"Newcomer {at}.")[0] == f"new{at}"
+                assert client.delete(f"/v1/documents/n{at}").json()["found_afterwards"] == 0
+        finally:
+            over.set()
+            thread.join(60)
+    assert fsck(root).clean

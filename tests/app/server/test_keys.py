@@ -133,3 +133,15 @@ def test_a_key_that_cannot_be_is_refused(fields: dict[str, object], message: str
 
 def test_with_keys_other_machines_may_be_served(tmp_path: Path) -> None:
     assert ServerSettings(store=tmp_path, host="0.0.0.0", keys=(api_key("k"),)).keys
+
+
+def test_a_key_whose_tenant_has_no_store_is_told_so_without_a_path(tenants_root: Path) -> None:
+    keys = (api_key("k", tenant="gone", write=True), api_key("a", tenant="alpha"))
+    with client_of(ServerSettings(store=tenants_root, keys=keys)) as client:
+        for _ in range(2):
+            answer = client.post(CHAT, json=ASK, headers=bearer("k"))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_missing")
+            assert str(tenants_root) not in answer.text
+        assert client.get("/readyz").status_code == 503
+        assert client.post(CHAT, json=ASK, headers=bearer("a")).status_code == 200
+    assert not (tenants_root / "gone").exists()

@@ -42,7 +42,7 @@ def test_no_request_is_answered_with_a_fault_or_what_is_not_documented(url: str)
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+        @settings(max_examples=4, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         def answered(case: Any) -> None:  # noqa: ANN401
             if isinstance(case.body, dict) and "messages" in case.body:
                 case.body["model"] = "hoptrail/single"  # else no model of that name is there

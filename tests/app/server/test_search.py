@@ -52,7 +52,9 @@ def test_dify_gets_records_with_scores_and_metadata(client: TestClient, path: st
         assert set(one) == {"content", "score", "title", "metadata"}
         assert 0.1 <= one["score"] <= 1.0
         assert one["metadata"]["document_id"] in CHAIN
-    assert client.post(path, json=DIFY | {"knowledge_id": "other"}).status_code == 404
+    other = client.post(path, json=DIFY | {"knowledge_id": "other"})
+    assert (other.status_code, other.json()["error_code"]) == (404, 2001)
+    assert other.json()["error_msg"] == other.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
