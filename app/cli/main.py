@@ -22,6 +22,7 @@ from hoptrail.app.cli.commands import attack as attacking
 from hoptrail.app.cli.commands import evaluate as evaluating
 from hoptrail.app.cli.commands import graph as graphing
 from hoptrail.app.cli.commands import ingest as ingesting
+from hoptrail.app.cli.commands import serve as serving
 from hoptrail.app.cli.commands import store as corpus
 from hoptrail.app.cli.commands import tree as treeing
 from hoptrail.app.cli.output import (
@@ -116,6 +117,7 @@ for _command in (
     corpus.compact,
     attacking.attack,
     mcp_command.mcp,
+    serving.serve,
 ):
     app.command()(_command)
 app.add_typer(graphing.graph, name="graph")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hoptrail.app.receipts import ABSTAINED, OWN_WORDS, STOPPED, cited_evidence
 from hoptrail.app.text import heading, indented, one_line, plural, shortened, without_citations
 
 if TYPE_CHECKING:
@@ -21,34 +22,6 @@ _OUTCOMES = {
     "partial": "partly answered",
     "unverified": "answered, but nothing was checked",
     "abstained": "no answer",
-}
-
-_ABSTAINED = {
-    "nothing_found": "nothing in the documents bears on the question",
-    "not_in_evidence": "what was found does not answer the question",
-    "nothing_verified": "no claim held against its quotes",
-    "source_changed": "the documents it would have cited changed meanwhile",
-    "out_of_budget": "the budget ended before anything was found",
-    "cancelled": "it was told to stop before anything was found",
-}
-
-_OWN_WORDS = {
-    False: "These are the documents' own words; no model reasoned over them.",
-    True: "No claim of the model held against its quotes; these are the documents' own words.",
-}
-"""Before quotes, by whether they stand in the place of a model's answer."""
-
-_STOPPED = {
-    "sufficient": "the evidence was enough",
-    "unjudged": "it had searched as far as its strategy goes",
-    "no_progress": "further searches found nothing new",
-    "max_rounds": "it had made as many rounds as it may",
-    "out_of_calls": "no model calls were left in the budget",
-    "out_of_tokens": "no tokens were left in the budget",
-    "out_of_searches": "no searches were left in the budget",
-    "out_of_time": "the time was up",
-    "cancelled": "it was told to stop",
-    "model_unavailable": "the model server did not answer",
 }
 
 _REMEDIES = {
@@ -99,20 +72,13 @@ def model_problems(receipt: Receipt) -> Iterator[str]:
             )
 
 
-def cited_evidence(receipt: Receipt) -> list[Evidence]:
-    """Evidence cited by the claims, each once, in the order of citation."""
-    by_id = {item.id: item for item in receipt.evidence}
-    ids = dict.fromkeys(one for claim in receipt.claims for one in claim.evidence)
-    return [by_id[one] for one in ids if one in by_id]
-
-
 def _answer(receipt: Receipt, numbers: dict[str, int]) -> Iterator[str]:
     if receipt.outcome.kind == "abstained":
         reason = receipt.outcome.reason
-        yield f"No answer: {_ABSTAINED[reason] if reason else _STOPPED[receipt.stop]}."
+        yield f"No answer: {ABSTAINED[reason] if reason else STOPPED[receipt.stop]}."
         return
     if receipt.extractive:
-        yield _OWN_WORDS[receipt.outcome.reason == "nothing_verified"]
+        yield OWN_WORDS[receipt.outcome.reason == "nothing_verified"]
         return
     if receipt.answer:
         yield without_citations(receipt.answer)
@@ -276,7 +242,7 @@ def _ending(receipt: Receipt) -> Iterator[str]:
         yield f"The model's reply could not be used {times}; the local player stood in."
     if any("cache_salt" in step.use.without for step in receipt.steps if step.use):
         yield "The server refused cache_salt: its prompt cache is shared with other tenants."
-    stopped = _STOPPED[receipt.stop]
+    stopped = STOPPED[receipt.stop]
     if receipt.stop == "sufficient" and receipt.outcome.kind == "abstained":
         stopped = "it judged the evidence to be enough, though no answer came of it"
     yield f"Outcome: {_OUTCOMES[receipt.outcome.kind]}; it stopped because {stopped}"

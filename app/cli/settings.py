@@ -16,6 +16,10 @@ settings file.
               where ROLE is rewriter, planner, step_planner, ranker, refiner, assessor,
               query_writer, answerer, reader, reasoner, scorer or verifier
     [budget]  calls, tokens, searches, seconds
+    [server]  host, port, strategy, questions, open_stores, body_mb, body_seconds, drain_seconds,
+              receipts, link_days, public_url, links
+    [server.keys.NAME]  hash, tenant, write, metrics, questions, tokens_per_minute,
+              calls_per_minute, source_list, events, calls, tokens, searches, seconds
 """
 
 from __future__ import annotations
@@ -145,6 +149,44 @@ class BudgetTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTable:
+    """Table [server.keys.NAME]: an API key of the server, its tenant and limits."""
+
+    hash: str
+    tenant: str | None = None
+    write: bool | None = None
+    metrics: bool | None = None
+    questions: int | None = None
+    tokens_per_minute: int | None = None
+    calls_per_minute: int | None = None
+    source_list: bool | None = None
+    events: str | None = None
+    calls: int | None = None
+    tokens: int | None = None
+    searches: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTable:
+    """Table [server]: where `hoptrail serve` listens, its limits and its API keys."""
+
+    host: str | None = None
+    port: int | None = None
+    strategy: str | None = None
+    questions: int | None = None
+    open_stores: int | None = None
+    body_mb: float | None = None
+    body_seconds: float | None = None
+    drain_seconds: float | None = None
+    receipts: int | None = None
+    link_days: float | None = None
+    public_url: str | None = None
+    links: tuple[str, ...] | None = None
+    keys: Mapping[str, KeyTable] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSettings:
     """All tables of a settings file."""
 
@@ -155,6 +197,7 @@ class FileSettings:
     model: ModelTable = field(default_factory=ModelTable)
     models: ModelsTable = field(default_factory=ModelsTable)
     budget: BudgetTable = field(default_factory=BudgetTable)
+    server: ServerTable = field(default_factory=ServerTable)
 
 
 def load_settings(path: Path | None) -> FileSettings:
@@ -231,6 +274,9 @@ def _check_keys(path: Path, name: str, table: object, kind: Any) -> None:  # noq
             )
         if is_dataclass(known[key]):
             _check_keys(path, f"{name}.{key}", value, known[key])
+        if kind is ServerTable and key == "keys" and isinstance(value, Mapping):
+            for one, of_key in value.items():
+                _check_keys(path, f"{name}.{key}.{one}", of_key, KeyTable)
 
 
 def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
@@ -247,7 +293,8 @@ def _validated(path: Path, tables: Mapping[str, Any]) -> FileSettings:
         first = error.errors()[0]
         if not first["loc"]:  # JSON that its reader gives up on, made of valid TOML
             raise _too_deep(path) from None
-        *names, key = first["loc"][: 3 if first["loc"][0] == "models" else 2]
+        depth = 3 if first["loc"][0] == "models" else 4 if first["loc"][1:2] == ("keys",) else 2
+        *names, key = first["loc"][:depth]
         table = ".".join(map(str, names))
         value = without_password(reprlib.repr(first["input"]))
         raise SettingsError(

@@ -40,7 +40,8 @@ from hoptrail.agents.types import (
     StepRecord,
 )
 from hoptrail.app.cli.live_view import LiveView
-from hoptrail.app.cli.receipt_text import cited_evidence, receipt_text
+from hoptrail.app.cli.receipt_text import receipt_text
+from hoptrail.app.receipts import cited_evidence
 
 QUESTION = "At which town was the Nightjar launched?"
 

@@ -1,0 +1,1 @@
+"""The chat completions: a conversation in, an answer with numbered sources out."""

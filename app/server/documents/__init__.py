@@ -1,0 +1,1 @@
+"""The documents over HTTP: put, delete, list, view, search."""
