@@ -53,6 +53,8 @@ def scripted_reader(
             "AssessForm": reply(lambda _: {"known": "", "missing": ["more about it"]}),
             "QueriesForm": reply(lambda _: {"queries": ["more about the lamp"]}),
             "AnswerForm": reply(lambda said: _answered(said, answer, cites)),
+            "BriefForm": reply(lambda said: _answered(said, answer, cites)),
+            "ValuesForm": reply(lambda _: {"known": []}),
         },
     )
 

@@ -226,6 +226,7 @@ def reading(reader: Reader | None = None, /, **options: Any) -> ScriptedEndpoint
     own = {
         "PlanForm": says("plan"), "RefineForm": says("refine"), "AssessForm": says("assess"),
         "QueriesForm": says("queries"), "AnswerForm": says("answer"),
+        "ValuesForm": lambda _: '{"known": []}',
     }  # fmt: skip
     replies = {**own, **options.pop("by_schema", {})}
     replies.setdefault("BriefForm", replies["AnswerForm"])  # the same without claims

@@ -40,7 +40,7 @@ def test_an_embedder_that_hangs_costs_no_more_than_the_time_there_is(
     assert again.same, again.difference
 
 
-@pytest.mark.parametrize("form", ["PlanForm", "RefineForm", "AssessForm", "BriefForm"])
+@pytest.mark.parametrize("form", ["PlanForm", "RefineForm", "AssessForm", "AnswerForm"])
 def test_a_run_cancelled_between_two_attempts_ends_well_and_replays(
     library: KnowledgeBase, tmp_path: Path, form: str
 ) -> None:

@@ -73,7 +73,7 @@ def test_retrieved_text_stands_between_delimiters_and_never_in_a_system_message(
     ask(QUESTION, library, model=endpoint, settings=QUOTES)
     word = Delimiters.of(library.secret).word
     roles = {request.schema_name for request in endpoint.requests}
-    assert roles == {"PlanForm", "RefineForm", "AssessForm", "QueriesForm", "BriefForm"}
+    assert roles == {"PlanForm", "RefineForm", "AssessForm", "QueriesForm", "AnswerForm"}
     told = 0
     for request in endpoint.requests:
         system = "\n".join(m.content for m in request.messages if m.role == "system")

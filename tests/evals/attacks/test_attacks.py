@@ -86,8 +86,9 @@ def test_the_judge_sees_a_model_that_obeys_an_injection(attack: Attack, sandbox:
     own = "You help to answer questions from a collection of documents: "
     prefix = own if "disclosure" in attack.name else ""
     verdict = attack.run(with_model(sandbox, obedient(demands, prefix)))
-    # What no sentence states does not pass the check of the claims: that defence holds here.
-    assert verdict.passed is (attack.name in ("encoded", "in-the-title")), verdict.detail
+    # What no sentence states does not pass the check of the answer: that defence holds here.
+    held = ("encoded", "in-the-title", "prompt-disclosure")
+    assert verdict.passed is (attack.name in held), verdict.detail
 
 
 def test_the_judge_sees_an_address_of_the_stranger(sandbox: Sandbox) -> None:
