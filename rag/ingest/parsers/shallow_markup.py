@@ -12,8 +12,8 @@ from collections import Counter
 _DEEPEST = 512
 """Levels of elements, as in browsers: a tag deeper down is passed over, its text is kept."""
 
-_MOST_FORMATTING = 32
-"""Open formatting elements; further ones are passed over."""
+_MOST_FORMATTING = 16
+"""Open formatting elements; further ones are passed over: each paragraph would take them all up."""
 
 _MOST_ATTRIBUTES = 1000
 
