@@ -87,15 +87,13 @@ async def assess(state: RunState, run: RunContext) -> StateUpdate:
 def _judged(given: Assessment, state: RunState, *, by_model: bool) -> Assessment:
     """A judgement of the evidence, with what has no value yet.
 
-    Rules read few values: for them, what was searched for once is no gap.
+    Rules read few values: without a model, what has none is no gap.
     """
+    if not by_model:
+        return given
     triples = state.plan.triples if state.plan is not None else ()
-    if by_model:
-        gaps = open_triples(triples, state.bindings)
-        unknown = facts(gaps, _best(values_of(state.bindings, state.evidence)))
-    else:
-        queries = gap_queries(triples, state.bindings, state.evidence)
-        unknown = tuple(text for text in queries if not too_alike(text, state.asked))
+    gaps = open_triples(triples, state.bindings)
+    unknown = facts(gaps, _best(values_of(state.bindings, state.evidence)))
     missing = tuple(dict.fromkeys((*filter(None, unknown), *given.missing)))
     return replace(given, sufficient=given.sufficient and not unknown, missing=missing)
 
@@ -141,7 +139,8 @@ async def next_query(state: RunState, run: RunContext) -> StateUpdate:
     """Missing facts → queries not made before; the search ends when there are none."""
     run.emit(StepStarted(node="next_query", round=state.round))
     result = await run.roles.query_writer.next_queries(await role_input(state, run))
-    triples = state.plan.triples if state.plan is not None else ()
+    # Of values that rules found, such queries cost recall (HotpotQA): only a model's are followed.
+    triples = state.plan.triples if state.plan is not None and run.model else ()
     gaps = (
         Query(text=text, purpose="gap", weight=GAP)
         for text in gap_queries(triples, state.bindings, state.evidence)

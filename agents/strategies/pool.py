@@ -9,8 +9,8 @@ triples is planned and judged by needs, in words.
 
 The loop ends when every variable has a value (`sufficient`); when two rounds in a row add neither
 evidence nor a value, a round finds nothing to read, or no new query is left (`no_progress`); after
-`RunSettings.max_rounds` (`max_rounds`); or with the budget. Without a model, rules find the values,
-and the words of the question must be found as well. Calls of a model: 2 R + 1 for R rounds, one
+`RunSettings.max_rounds` (`max_rounds`); or with the budget. Without a model, rules find values
+that the receipt shows; the loop is then that of needs. Calls of a model: 2 R + 1 for R rounds, one
 more where it ends because no new query is found.
 """
 

@@ -23,7 +23,7 @@ from support.paths import ROOT
 HEAVY = ("chromadb", "llama_index", "langgraph", "onnxruntime", "onnx", "nltk", "torch")
 MOST_ENTRIES = 13
 """Modules and folders in one folder; what is listed below holds many of one kind."""
-MANY_OF_ONE_KIND: frozenset[str] = frozenset()
+MANY_OF_ONE_KIND = frozenset({"rag/ingest/parsers"})
 
 SAME_NAME = {
     "base": "the protocol or record that the files beside it share",
@@ -32,6 +32,7 @@ SAME_NAME = {
     "html": "the format: read by a parser, written as pages",
     "text": "what people read: taken apart, and shown",
     "__main__": "a command line",
+    "answers": "what was answered: its records, and its metrics",
     "audit": "the checks of its index",
     "triples": "triples as read from a file, and as stored",
     "store": "the store, its package, its commands, its benchmark",
