@@ -97,8 +97,8 @@ def test_within_the_scale_ridge_is_the_dense_least_squares_solution(seen: Observ
 def swept(seen: Observations, sweeps: int = 3000) -> tuple[NDArray[np.float64], ...]:
     """The objective of `ridge` by turns in x and b; a score at an end is no nearer than what fits.
 
-    (`methods.md` 1.6 has the turns; to put what was fitted in place of a bound that it is beyond
-    is to minimise a function that lies above the objective and touches it there.)
+    (Each turn solves for one with the other fixed; to put what was fitted in place of a bound that
+    it is beyond is to minimise a function that lies above the objective and touches it there.)
     """
     w = weights(seen.scores)
     items, slates = seen.items.max() + 1, seen.slates.max() + 1
