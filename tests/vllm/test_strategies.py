@@ -7,6 +7,7 @@ receipt, also when the server dies in the middle.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -56,9 +57,14 @@ def test_a_server_that_dies_in_the_middle_leaves_receipts(
     """Each run says that the model went, or had ended before; the next one is answered again."""
     questions = questions_of(world, IN_FLIGHT)
 
-    def kill_at_the_second_search(event: Event) -> None:
-        if isinstance(event, StepStarted) and event.round == 1 and vllm_chat.running:
-            vllm_chat.kill()
+    searching: set[str] = set()
+
+    def kill_when_all_search(question: str, event: Event) -> None:
+        """Not before: a run whose server is away when it begins raises `ModelError`."""
+        if isinstance(event, StepStarted) and event.round == 1:
+            searching.add(question)
+            if len(searching) == len(questions) and vllm_chat.running:
+                vllm_chat.kill()
 
     async def ask_all() -> None:
         endpoint = HttpEndpoint(vllm_chat.url, api_key=vllm_chat.served.api_key)
@@ -67,7 +73,7 @@ def test_a_server_that_dies_in_the_middle_leaves_receipts(
                 *(
                     aask(
                         question, library, strategy=strategy, model=endpoint, budget=BUDGET,
-                        on_event=kill_at_the_second_search,
+                        on_event=partial(kill_when_all_search, question),
                     )
                     for question in questions
                 )
