@@ -50,7 +50,7 @@ def test_questions_end_in_budget(
     assert sum(not use.failure for use in uses) >= USED * len(uses) > 0
 
 
-@pytest.mark.parametrize("strategy", ["plan", "ircot"])
+@pytest.mark.parametrize("strategy", ["plan"])
 def test_a_server_that_dies_in_the_middle_leaves_receipts(
     vllm_chat: VllmServer, library: KnowledgeBase, world: Path, strategy: str
 ) -> None:
