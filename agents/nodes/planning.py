@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hoptrail.agents.events import PlanMade, StepStarted
 from hoptrail.agents.nodes import evidence_pool as pool
@@ -15,8 +16,8 @@ from hoptrail.agents.nodes.common import (
     whole_question,
 )
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
-from hoptrail.agents.roles.base import RoleInput
-from hoptrail.agents.roles.common import too_alike
+from hoptrail.agents.roles.base import RoleInput, RoleResult
+from hoptrail.agents.roles.common import GAP_WEIGHT, too_alike
 from hoptrail.agents.roles.reading.grounding import grounds, states
 from hoptrail.agents.roles.searching.bindings import (
     facts,
@@ -29,8 +30,6 @@ from hoptrail.agents.types import Assessment, Binding, Evidence, Query, StopReas
 
 BARREN = 2
 """Rounds in a row without new evidence or a new binding that end the search."""
-GAP = 0.95
-"""Score of the best hit of a query for what has no value, relative to the question's best."""
 
 
 async def plan(state: RunState, run: RunContext) -> StateUpdate:
@@ -64,8 +63,7 @@ async def assess(state: RunState, run: RunContext) -> StateUpdate:
     result = await run.roles.assessor.assess(situation)
     found, evidence = _bound(result.value.found, situation, state, run)
     after = replace(state, evidence=evidence, bindings=merge_bindings(state.bindings, found))
-    by_model = result.use is not None and not result.use.failure
-    judged = _judged(result.value, after, by_model=by_model)
+    judged = _judged(result.value, after, by_model=_by_model(result))
     detail = "enough" if judged.sufficient else "missing: " + "; ".join(judged.missing)
     stop: StopReason | None = None
     if judged.sufficient:
@@ -82,6 +80,11 @@ async def assess(state: RunState, run: RunContext) -> StateUpdate:
         steps=(role_step("assess", "judged the evidence", detail, result, support),),
         stop=result.stop or stop,
     )
+
+
+def _by_model(result: RoleResult[Any]) -> bool:
+    """Whether a model's reply was used, and no rules in its place."""
+    return result.use is not None and not result.use.failure
 
 
 def _judged(given: Assessment, state: RunState, *, by_model: bool) -> Assessment:
@@ -139,10 +142,10 @@ async def next_query(state: RunState, run: RunContext) -> StateUpdate:
     """Missing facts → queries not made before; the search ends when there are none."""
     run.emit(StepStarted(node="next_query", round=state.round))
     result = await run.roles.query_writer.next_queries(await role_input(state, run))
-    # Of values that rules found, such queries cost recall (HotpotQA): only a model's are followed.
-    triples = state.plan.triples if state.plan is not None and run.model else ()
+    # By rules alone such queries cost recall (HotpotQA): they are made beside a model's.
+    triples = state.plan.triples if state.plan is not None and _by_model(result) else ()
     gaps = (
-        Query(text=text, purpose="gap", weight=GAP)
+        Query(text=text, purpose="gap", weight=GAP_WEIGHT)
         for text in gap_queries(triples, state.bindings, state.evidence)
     )
     asked = list(state.asked)

@@ -15,6 +15,9 @@ from hoptrail.agents.types import Turn
 from hoptrail.rag.entities.surface import proper_names, surface_words
 from hoptrail.rag.text.sentences import Span, sentences
 
+GAP_WEIGHT = 0.95
+"""Score of the best hit of a query for what is missing, relative to the question's best hit."""
+
 
 def too_alike(query: str, asked: Iterable[str], *, limit: float = 0.8) -> bool:
     """Whether a query repeats an earlier one: Jaccard overlap of words above `limit`, 0..1."""
