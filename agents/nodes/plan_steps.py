@@ -25,6 +25,7 @@ from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.nodes.tree_navigator import navigate
 from hoptrail.agents.roles.base import RoleResult, ShortAnswer
 from hoptrail.agents.roles.claim_rules.answer_check import is_yes_or_no
+from hoptrail.agents.roles.common import GAP_WEIGHT
 from hoptrail.agents.roles.searching.planner import asks_for
 from hoptrail.agents.roles.searching.step_graph import (
     LONGEST_ANSWER,
@@ -50,8 +51,6 @@ from hoptrail.agents.types import (
 from hoptrail.rag.entities.surface import casefolded, numbers, proper_names
 from hoptrail.rag.types import Mode
 
-WEIGHT = 0.95
-"""Score of the best hit of a step's query, relative to the best hit of the question."""
 MOST_PLANS = 2
 """A plan, and one more where a step of it came back empty."""
 SHORT = 8
@@ -111,7 +110,7 @@ async def search_step(state: RunState, run: RunContext) -> StateUpdate:
         query = (
             replace(query, mode=mode)
             if text == state.question
-            else Query(text=text, purpose="gap", mode=mode, weight=WEIGHT)
+            else Query(text=text, purpose="gap", mode=mode, weight=GAP_WEIGHT)
         )
     # Without the candidates of other steps, so that what comes back is this step's, in order.
     alone = replace(state, candidates=(), queries=(query,))

@@ -6,11 +6,9 @@ from hoptrail.agents.events import StepStarted
 from hoptrail.agents.nodes.common import in_run_mode, role_input, role_step, texts_of
 from hoptrail.agents.nodes.state import RunContext, RunState, StateUpdate
 from hoptrail.agents.roles.base import ReasoningStyle
-from hoptrail.agents.roles.common import too_alike
+from hoptrail.agents.roles.common import GAP_WEIGHT, too_alike
 from hoptrail.agents.types import Query, StepRecord, StopReason, Turn
 
-WEIGHT = 0.95
-"""Score of the best hit of a step's query, relative to the best hit of the question."""
 IDLE = 2
 """Turns in a row without progress that end a monologue (IM-RAG's tracker, as a stop signal)."""
 
@@ -78,5 +76,5 @@ async def _step(node: str, style: ReasoningStyle, state: RunState, run: RunConte
     notes = (Turn(question="", answer=result.value.thought),) if style != "follow_up" else ()
     if stop is not None:
         return StateUpdate(notes=notes, steps=steps, stop=stop)
-    query = in_run_mode(Query(text=text, purpose="gap", weight=WEIGHT), run)
+    query = in_run_mode(Query(text=text, purpose="gap", weight=GAP_WEIGHT), run)
     return StateUpdate(notes=notes, queries=(query,), steps=steps)

@@ -16,6 +16,7 @@ from hoptrail.app.mcp.addresses import RECEIPTS, public_url
 from hoptrail.app.mcp.document_tools import safe_title
 from hoptrail.app.mcp.token_limit import longest_prefix, that_fit
 from hoptrail.app.mcp.tool_types import AnswerClaim, AskArguments, AskResult, CitedSource
+from hoptrail.app.receipts import cited_evidence
 from hoptrail.app.text import escaped, one_line, plural, shortened, shown
 
 if TYPE_CHECKING:
@@ -147,9 +148,8 @@ def _line(event: Event, number: int) -> str:
 
 
 def _result(kb: KnowledgeBase, receipt: Receipt, uri: str) -> AskResult:
-    by_id = {item.id: item for item in receipt.evidence}
-    cited = dict.fromkeys(one for claim in receipt.claims for one in claim.evidence)
-    numbers = {one: number for number, one in enumerate((c for c in cited if c in by_id), 1)}
+    cited = cited_evidence(receipt)
+    numbers = {item.id: number for number, item in enumerate(cited, 1)}
     claims = [
         AnswerClaim(
             text=shown(claim.text),
@@ -158,7 +158,7 @@ def _result(kb: KnowledgeBase, receipt: Receipt, uri: str) -> AskResult:
         )
         for claim in receipt.claims
     ]
-    sources = [_source(kb, number, by_id[one]) for one, number in numbers.items()]
+    sources = [_source(kb, number, item) for number, item in enumerate(cited, 1)]
     some_claims, some_sources = (
         tuple(that_fit(claims, _CLAIMS)), tuple(that_fit(sources, _SOURCES))
     )  # fmt: skip

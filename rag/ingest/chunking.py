@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError
 from hoptrail.rag.ingest.packing import MINIMUM_BUDGET, passage_spans
-from hoptrail.rag.text.sentences import Span
+from hoptrail.rag.text.sentences import Span, sentence_languages
 from hoptrail.rag.text.tokens import count_tokens
 from hoptrail.rag.types import Document, Passage, passage_id
 
@@ -96,10 +96,15 @@ class DocumentChunker:
     """Makes the passages of the documents of one ingest, and the fingerprints of what made them."""
 
     def __init__(self, embedder: Embedder, *, budget: int, overlap: int, language: str) -> None:
-        """Takes what `chunk` does, and the embedder whose window bounds a record."""
+        """Takes what `chunk` does, and the embedder whose window bounds a record.
+
+        `language` is the store's; where no sentences are known of it, those of English are.
+        """
         self.split: Splitter = passage_spans
         """How a text is split; a parser's way has limits of time and memory."""
-        self._embedder, self._language = embedder, language
+        named = language.partition("+")[0]
+        self._language = named if named in sentence_languages() else "english"
+        self._embedder = embedder
         self._budget, self._overlap = budget, overlap
 
     def passages(self, document: Document, is_record: bool) -> tuple[Passage, ...]:

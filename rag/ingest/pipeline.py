@@ -32,7 +32,6 @@ from hoptrail.rag.ingest.roots import plan_roots
 from hoptrail.rag.ingest.stored_documents import StoredDocuments
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Origin
 
 __all__ = [
@@ -169,12 +168,11 @@ class _Run:
         self._store = store
         self._clock, self._told = clock, clock()
         self._tell, self._total_bytes = on_event, total_bytes
-        language = store.spec.language.partition("+")[0]
         self.chunker = DocumentChunker(
             embedder,
             budget=settings.chunk_tokens,
             overlap=settings.overlap,
-            language=language if language in sentence_languages() else "english",
+            language=store.spec.language,
         )
         self._stored, self._known = stored, stored.fingerprints
         self._assigned: dict[str, Origin] = {}

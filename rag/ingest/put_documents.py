@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +9,11 @@ import numpy as np
 from hoptrail.rag.embedders.base import Embedder
 from hoptrail.rag.errors import SettingsError, StoreMismatch
 from hoptrail.rag.ingest.batching import checked_vectors
-from hoptrail.rag.ingest.chunking import chunk
+from hoptrail.rag.ingest.chunking import DocumentChunker
 from hoptrail.rag.ingest.files import UnreadableFile
 from hoptrail.rag.ingest.parsers.parser import ParseLimits, Parser
 from hoptrail.rag.store.commit import check_document
 from hoptrail.rag.store.store import Store
-from hoptrail.rag.text.sentences import sentence_languages
 from hoptrail.rag.types import Document, IndexedDocument, embedding_text
 
 _SLICE = 64
@@ -54,19 +51,19 @@ def put_documents(
         raise StoreMismatch(
             f"The store was made with the embedder {store.spec.embedder!r}, not {embedder.id!r}."
         )
-    named = store.spec.language.partition("+")[0]
-    language = named if named in sentence_languages() else "english"
     known, puts = store.fingerprints(), []
+    chunker = DocumentChunker(
+        embedder, budget=chunk_tokens, overlap=0, language=store.spec.language
+    )
     with Parser(limits) as parser:
+        chunker.split = parser.passage_spans
         for document in documents:
             check_document(document)
-            fingerprint = _fingerprint(document, embedder.id, language, chunk_tokens)
+            fingerprint = chunker.fingerprint(document, is_record=False)
             if known.get(document.id) == fingerprint:
                 continue
             try:
-                passages = chunk(
-                    document, budget=chunk_tokens, language=language, split=parser.passage_spans
-                )
+                passages = chunker.passages(document, is_record=False)
             except UnreadableFile as refused:
                 raise SettingsError(
                     f"The document {document.id!r} {refused.reason}: store it in parts."
@@ -85,8 +82,3 @@ def put_documents(
                 )
             )
     return store.commit(puts)
-
-
-def _fingerprint(document: Document, embedder: str, language: str, chunk_tokens: int) -> str:
-    body = json.dumps(["put", document.hash, embedder, language, chunk_tokens])
-    return hashlib.sha256(body.encode()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_core import from_json
 
-from hoptrail.agents.events import AnswerDelta
+from hoptrail.agents.events import AnswerDelta, StreamedAnswer
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.llm.reply_text import end_of_thoughts
@@ -226,7 +226,8 @@ class AnswerStream:
     def __init__(self, delimiters: Delimiters, on_delta: DeltaListener) -> None:
         self._delimiters = delimiters
         self._on_delta = on_delta
-        self._reply = self._streamed = ""
+        self._reply = ""
+        self._streamed = StreamedAnswer()
 
     def feed(self, piece: str | None) -> None:
         """Takes in a further piece of the reply's JSON; None: all of it so far is discarded."""
@@ -240,11 +241,10 @@ class AnswerStream:
 
     def advance_to(self, text: str) -> None:
         """Streams what the listener lacks of `text`, or `text` anew where it has other words."""
-        restart = not text.startswith(self._streamed)
-        rest = text if restart else text[len(self._streamed) :]
-        self._streamed = text
-        if rest or restart:
-            self._on_delta(AnswerDelta(text=rest, restart=restart))
+        delta = self._streamed.delta_to(text)
+        if delta is not None:
+            self._streamed.hear(delta)
+            self._on_delta(delta)
 
     def _stream_words(self) -> None:
         # As bytes: the parser refuses a str with lone surrogates.
@@ -257,5 +257,5 @@ class AnswerStream:
         if isinstance(answer, str):
             text = restored(self._delimiters.hide(answer)).lstrip()
             for word in re.finditer(r"\S+(?=\s)", text):
-                if word.end() > len(self._streamed):
+                if word.end() > len(self._streamed.text):
                     self.advance_to(text[: word.end()])

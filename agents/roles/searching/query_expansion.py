@@ -24,14 +24,11 @@ from pydantic import Field
 from hoptrail.agents.llm.client import LLMClient
 from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput, RoleResult, Roles
-from hoptrail.agents.roles.common import Reply
+from hoptrail.agents.roles.common import GAP_WEIGHT, Reply
 from hoptrail.agents.roles.fallback import RoleCall, ask_or_fall_back
 from hoptrail.agents.roles.reading.grounding import Shown, wrapped
 from hoptrail.agents.types import Query
 from hoptrail.prompts.loader import load
-
-WEIGHT = 0.95
-"""Score of the best hit of an expanded query, relative to the best hit of the question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +97,9 @@ def expanded(plain: str, texts: Iterable[str], *, fused: bool) -> tuple[Query, .
     """
     written = [text for text in dict.fromkeys(" ".join(one.split()) for one in texts) if text]
     if not fused or not written:
-        return (Query(text=" ".join((plain, *written)), purpose="gap", weight=WEIGHT),)
+        return (Query(text=" ".join((plain, *written)), purpose="gap", weight=GAP_WEIGHT),)
     return tuple(
-        Query(text=text, purpose="gap", weight=WEIGHT, fused=True)
+        Query(text=text, purpose="gap", weight=GAP_WEIGHT, fused=True)
         for text in (plain, *(f"{plain} {one}" for one in written))
     )
 

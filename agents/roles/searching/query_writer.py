@@ -12,6 +12,7 @@ from hoptrail.agents.llm.delimiters import Delimiters
 from hoptrail.agents.roles.base import RoleInput, RoleResult, Roles
 from hoptrail.agents.roles.common import (
     EMPTY_WORDS,
+    GAP_WEIGHT,
     Reply,
     Short,
     best_values,
@@ -132,7 +133,7 @@ class ServedQueryWriter:
         def use(form: QueriesForm, _: Sequence[int]) -> tuple[Query, ...]:
             known = best_values(situation)
             texts = (filled(text, known) for text in form.queries)
-            return tuple(Query(text=t, purpose="gap", weight=0.95) for t in texts if t)
+            return tuple(Query(text=t, purpose="gap", weight=GAP_WEIGHT) for t in texts if t)
 
         return await ask_or_fall_back(
             self._client, call, use, lambda: self._fallback.query_writer.next_queries(situation)

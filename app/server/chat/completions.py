@@ -19,7 +19,7 @@ from hoptrail.app.server.chat.question import Answered, Question, Wanted
 from hoptrail.app.server.chat.reply import Completions, Style, plain_reply, reply_to
 from hoptrail.app.server.chat.tasks import HEADER, task_answer, task_of
 from hoptrail.app.server.server_settings import ApiKey
-from hoptrail.app.server.shared.context import context_of
+from hoptrail.app.server.shared.context import base_of, context_of
 
 MODEL = "hoptrail"
 _CLIENT = "open-webui"
@@ -69,7 +69,7 @@ async def chat_completions(request: Request, body: ChatRequest, key: Caller) -> 
         conversation=conversation_of(body.messages),
         strategy=strategy,
         key=key,
-        base=(context.settings.public_url or str(request.base_url)).rstrip("/"),
+        base=base_of(request),
         where=body.hoptrail.where,
         mode=body.hoptrail.mode,
     )

@@ -220,8 +220,7 @@ def _job_body(found: Job) -> JobBody:
 
 
 def _page(opened: KnowledgeBase, after: str, limit: int) -> DocumentList:
-    later = (one for one in opened.store.documents() if one > after)
-    ids = list(islice(later, limit + 1))
+    ids = list(islice(opened.store.documents(after), limit + 1))
     found = [opened.store.document(one) for one in ids[:limit]]
     return DocumentList(
         data=[_entry(one) for one in found if one is not None],

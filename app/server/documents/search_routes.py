@@ -13,7 +13,7 @@ from hoptrail.app.server.api_errors import ApiError, documented
 from hoptrail.app.server.auth import Caller
 from hoptrail.app.server.documents.conditions import Condition, holds
 from hoptrail.app.server.links import Links
-from hoptrail.app.server.shared.context import context_of
+from hoptrail.app.server.shared.context import base_of, context_of
 from hoptrail.rag.types import Hit, Mode, Scalar
 
 router = APIRouter(tags=["search"])
@@ -112,8 +112,9 @@ async def search(request: Request, body: SearchRequest, key: Caller) -> SearchRe
             opened.search, body.query, k=body.k, mode=body.mode, where=body.where
         )
         secret = opened.secret if context.settings.keys else None
-    base = (context.settings.public_url or str(request.base_url)).rstrip("/")
-    links = Links(base=base, tenant=key.tenant, secret=secret, days=context.settings.link_days)
+    links = Links(
+        base=base_of(request), tenant=key.tenant, secret=secret, days=context.settings.link_days
+    )
     return SearchResult(
         query=body.query,
         generation=found.generation,

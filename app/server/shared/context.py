@@ -35,6 +35,11 @@ class ServerContext:
     """Stands for this machine where there are no keys."""
 
 
+def base_of(request: HTTPConnection) -> str:
+    """The server's address as clients reach it, without a slash at its end."""
+    return (context_of(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
 def context_of(request: HTTPConnection) -> ServerContext:
     """The context of the server that a request came to."""
     return cast(ServerContext, request.app.state.context)
